@@ -1,0 +1,289 @@
+//! What a request did: [`Changes`], and how it applies to a (fresher) record.
+//!
+//! A change is a list of steps, in the order of their keys and for each key in
+//! the order they were made. A step carries its result; that of an `update`
+//! carries its closure too, which runs again where the record turns out to be
+//! fresher than the one the result was computed from (rule M3). Steps on
+//! different keys are independent, so their order among each other is not kept.
+
+use std::{borrow::Cow, sync::Arc};
+
+use crate::{
+    Error, ErrorKind, Timeout,
+    data::{self, Data},
+    record::Rare,
+};
+
+/// A value as JSON text.
+pub(crate) type Json = Vec<u8>;
+
+/// Computes a value from the one that is there.
+pub(crate) type Replay = Arc<dyn Fn(Option<&[u8]>) -> Result<Option<Json>, Error> + Send + Sync>;
+
+#[derive(Clone, Default)]
+pub(crate) struct Changes {
+    /// When everything was removed, if it was.
+    cleared: Option<Moment>,
+    steps: Vec<Step>,
+    idle: Option<(Moment, Timeout)>,
+    absolute: Option<(Moment, Timeout)>,
+    persistent: Option<(Moment, bool)>,
+    /// The last moment given out.
+    now: Moment,
+    /// Bytes of the data with these changes on top, by the record they were made on.
+    bytes: usize,
+}
+
+/// A place in the order of a request's changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    pub(crate) const END: Self = Self(u64::MAX);
+}
+
+#[derive(Clone)]
+struct Step {
+    key: Cow<'static, str>,
+    made: Moment,
+    /// `None`: replayed as it is, the last writer wins (rule M2).
+    again: Option<Replay>,
+    result: Option<Json>,
+}
+
+impl Changes {
+    /// No changes yet on `base`.
+    pub(crate) fn on(base: &Data) -> Self {
+        Self {
+            bytes: base.bytes(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.now
+    }
+
+    fn tick(&mut self) -> Moment {
+        self.now.0 += 1;
+        self.now
+    }
+
+    /// The value of `key` with these changes on top of `base`.
+    pub(crate) fn get<'a>(&'a self, base: &'a Data, key: &str) -> Option<&'a [u8]> {
+        let end = self.steps.partition_point(|step| *step.key <= *key);
+        match end.checked_sub(1).map(|last| &self.steps[last]) {
+            Some(step) if step.key == key => step.result.as_deref(),
+            _ => self.beneath(base, key),
+        }
+    }
+
+    fn beneath<'a>(&self, base: &'a Data, key: &str) -> Option<&'a [u8]> {
+        if self.cleared.is_some() {
+            None
+        } else {
+            base.get(key)
+        }
+    }
+
+    /// Sets or removes a value.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` where the data would exceed `max_bytes`; nothing has changed then.
+    pub(crate) fn put(
+        &mut self,
+        base: &Data,
+        key: Cow<'static, str>,
+        value: Option<Json>,
+        max_bytes: usize,
+    ) -> Result<(), Error> {
+        self.resize(base, &key, value.as_ref(), max_bytes)?;
+        let start = self.steps.partition_point(|step| *step.key < *key);
+        let end = self.steps.partition_point(|step| *step.key <= *key);
+        let step = Step {
+            key,
+            made: self.tick(),
+            again: None,
+            result: value,
+        };
+        if start == end {
+            self.steps.insert(start, step);
+        } else {
+            self.steps[start] = step;
+            self.steps.drain(start + 1..end);
+        }
+        Ok(())
+    }
+
+    /// Adds a computed value, to be computed again on a fresher record.
+    pub(crate) fn compute(
+        &mut self,
+        base: &Data,
+        key: Cow<'static, str>,
+        again: Replay,
+        result: Option<Json>,
+        max_bytes: usize,
+    ) -> Result<(), Error> {
+        self.resize(base, &key, result.as_ref(), max_bytes)?;
+        let end = self.steps.partition_point(|step| *step.key <= *key);
+        let step = Step {
+            key,
+            made: self.tick(),
+            again: Some(again),
+            result,
+        };
+        self.steps.insert(end, step);
+        Ok(())
+    }
+
+    fn resize(
+        &mut self,
+        base: &Data,
+        key: &str,
+        value: Option<&Json>,
+        max_bytes: usize,
+    ) -> Result<(), Error> {
+        let size = |value: Option<usize>| value.map_or(0, |value| key.len() + value);
+        let former = size(self.get(base, key).map(<[u8]>::len));
+        let latter = size(value.map(Vec::len));
+        let bytes = self.bytes - former + latter;
+        // What is too large already may still shrink.
+        if latter > former {
+            check_size(bytes, max_bytes)?;
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// Removes everything.
+    pub(crate) fn clear(&mut self) {
+        self.steps.clear();
+        self.bytes = 0;
+        self.cleared = Some(self.tick());
+    }
+
+    pub(crate) fn set_idle(&mut self, timeout: Timeout) {
+        self.idle = Some((self.tick(), timeout));
+    }
+
+    pub(crate) fn set_absolute(&mut self, timeout: Timeout) {
+        self.absolute = Some((self.tick(), timeout));
+    }
+
+    pub(crate) fn set_persistent(&mut self, persistent: bool) {
+        self.persistent = Some((self.tick(), persistent));
+    }
+
+    pub(crate) fn overrides_differ(&self, rare: &Rare) -> bool {
+        self.idle.is_some_and(|(_, timeout)| timeout != rare.idle)
+            || self
+                .absolute
+                .is_some_and(|(_, timeout)| timeout != rare.absolute)
+            || self
+                .persistent
+                .is_some_and(|(_, persistent)| Some(persistent) != rare.persistent)
+    }
+
+    /// Puts the overrides made here in place of the record's (rule L4).
+    pub(crate) fn override_in(&self, rare: &mut Rare) {
+        if let Some((_, timeout)) = self.idle {
+            rare.idle = timeout;
+        }
+        if let Some((_, timeout)) = self.absolute {
+            rare.absolute = timeout;
+        }
+        if let Some((_, persistent)) = self.persistent {
+            rare.persistent = Some(persistent);
+        }
+    }
+
+    /// `base` with these changes on top.
+    pub(crate) fn apply(&self, base: &Data) -> Data {
+        let last_of_each_key = self
+            .steps
+            .chunk_by(|one, next| one.key == next.key)
+            .filter_map(<[Step]>::last)
+            .map(|step| (&*step.key, step.result.as_deref()));
+        if self.cleared.is_some() {
+            Data::default().with(last_of_each_key)
+        } else {
+            base.with(last_of_each_key)
+        }
+    }
+
+    /// Computes again, on a fresher record, what was computed. Called with no lock held.
+    ///
+    /// # Errors
+    ///
+    /// What a closure reports, and `TooLarge`.
+    pub(crate) fn rebase(&mut self, fresher: &Data, max_bytes: usize) -> Result<(), Error> {
+        for index in 0..self.steps.len() {
+            let (before, rest) = self.steps.split_at_mut(index);
+            let step = &mut rest[0];
+            if let Some(again) = &step.again {
+                let beneath = match before.last() {
+                    Some(previous) if previous.key == step.key => previous.result.as_deref(),
+                    _ if self.cleared.is_some() => None,
+                    _ => fresher.get(&step.key),
+                };
+                step.result = again(beneath)?;
+            }
+        }
+        let before = if self.cleared.is_some() {
+            0
+        } else {
+            fresher.bytes()
+        };
+        self.bytes = self.apply(fresher).bytes();
+        if self.bytes > before {
+            check_size(self.bytes, max_bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Only what was done at `until` or before.
+    pub(crate) fn until(&self, until: Moment) -> Self {
+        let mut earlier = self.clone();
+        earlier.keep(|made| made <= until);
+        earlier
+    }
+
+    /// Forgets what was done at `until` or before: it has been saved.
+    pub(crate) fn settle(&mut self, until: Moment, saved: &Data) {
+        self.keep(|made| made > until);
+        self.bytes = self.apply(saved).bytes();
+    }
+
+    fn keep(&mut self, keep: impl Fn(Moment) -> bool) {
+        self.steps.retain(|step| keep(step.made));
+        self.cleared = self.cleared.filter(|made| keep(*made));
+        self.idle = self.idle.filter(|(made, _)| keep(*made));
+        self.absolute = self.absolute.filter(|(made, _)| keep(*made));
+        self.persistent = self.persistent.filter(|(made, _)| keep(*made));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+            && self.cleared.is_none()
+            && self.idle.is_none()
+            && self.absolute.is_none()
+            && self.persistent.is_none()
+    }
+
+    /// Whether a value here depends on the one that was there: applying it twice would count twice.
+    pub(crate) fn computes(&self) -> bool {
+        self.steps.iter().any(|step| step.again.is_some())
+    }
+}
+
+fn check_size(bytes: usize, max_bytes: usize) -> Result<(), Error> {
+    let max_bytes = max_bytes.min(data::MAX_BYTES);
+    if bytes > max_bytes {
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            format!("the session's data would take {bytes} bytes, max_data_bytes is {max_bytes}"),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! What may name a value: any string, with the type given or inferred at the call, or a [`Key`]
+//! that carries it.
+
+use std::{borrow::Cow, fmt, marker::PhantomData};
+
+use serde::Serialize;
+
+/// A name that carries the type of its value.
+///
+/// ```
+/// use cloakroom::{Error, Key, Session};
+///
+/// const CART: Key<Vec<String>> = Key::new("cart");
+///
+/// fn add(session: &Session, item: String) -> Result<(), Error> {
+///     let mut cart = session.get(CART)?.unwrap_or_default();
+///     cart.push(item);
+///     session.insert(CART, &cart)
+/// }
+/// ```
+pub struct Key<T> {
+    name: &'static str,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Key<T> {
+    /// The key of this name, for a value of type `T`.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            value: PhantomData,
+        }
+    }
+
+    /// The name under which the value is kept.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+}
+
+impl<T> Clone for Key<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Key<T> {}
+
+impl<T> fmt::Debug for Key<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Key").field(&self.name).finish()
+    }
+}
+
+/// Whatever names a value: `&str`, `String`, `&String`, `Cow<str>`, [`Key`]. Sealed.
+pub trait KeyName: sealed::Named {}
+
+/// A name under which a `T` may be read: any string, or a `Key<T>`. Sealed.
+pub trait ReadKey<T>: KeyName {}
+
+/// A name under which a `V` may be written: any string, or a `Key<T>` where `V` is `T` or `&T`. Sealed.
+pub trait WriteKey<V: Serialize>: KeyName {}
+
+pub(crate) mod sealed {
+    use std::borrow::Cow;
+
+    pub trait Named {
+        fn name(&self) -> &str;
+
+        fn into_name(self) -> Cow<'static, str>;
+    }
+}
+
+macro_rules! string_keys {
+    ($($string:ty),*) => {$(
+        impl sealed::Named for $string {
+            fn name(&self) -> &str {
+                self
+            }
+
+            fn into_name(self) -> Cow<'static, str> {
+                Cow::Owned(self.into())
+            }
+        }
+
+        impl KeyName for $string {}
+        impl<T> ReadKey<T> for $string {}
+        impl<V: Serialize> WriteKey<V> for $string {}
+    )*};
+}
+
+string_keys!(&str, String, &String, Cow<'_, str>);
+
+impl<T> sealed::Named for Key<T> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn into_name(self) -> Cow<'static, str> {
+        Cow::Borrowed(self.name)
+    }
+}
+
+impl<T> KeyName for Key<T> {}
+impl<T> ReadKey<T> for Key<T> {}
+impl<T: Serialize> WriteKey<T> for Key<T> {}
+impl<T: Serialize> WriteKey<&T> for Key<T> {}

@@ -1,0 +1,300 @@
+//! What a store keeps for a session: [`Record`], and beside it its [`Activity`].
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde_json::value::RawValue;
+
+use crate::{
+    Timeout, Timestamp,
+    data::Data,
+    store::StoreError,
+    token::Verifier,
+    version::{Recent, Version},
+};
+
+/// When a session was last seen and when it ends: what a touch moves.
+///
+/// Kept beside the [`Record`], so that it can be written without the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Activity {
+    /// When a request last used the session, to the layer's `touch_after`.
+    pub last_seen_at: Timestamp,
+    /// The deadline by the rules at that time; `None`: never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What a store keeps for a session: verifier, data, user, times, lifetime, version.
+///
+/// A store copies it, or its [encoding](Self::to_bytes), and never looks into
+/// it but for what it must index: [`version`](Self::version) and
+/// [`user`](Self::user). A record holds nothing that opens a session: whoever
+/// reads it learns the data, but cannot become the visitor (rule T4). Its
+/// `Debug` shows neither (rule T3).
+#[derive(Clone)]
+pub struct Record {
+    verifier: Verifier,
+    version: Version,
+    data: Data,
+    created_at: Timestamp,
+    login: Option<Box<Login>>,
+    rare: Option<Box<Rare>>,
+    recent: Option<Box<Recent>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Login {
+    pub(crate) user: Box<str>,
+    pub(crate) at: Timestamp,
+}
+
+/// What most records do not have.
+#[derive(Clone, Default)]
+pub(crate) struct Rare {
+    pub(crate) idle: Timeout,
+    pub(crate) absolute: Timeout,
+    pub(crate) persistent: Option<bool>,
+    pub(crate) moved_at: Option<Timestamp>,
+    /// Fields that a later version of the same format put there.
+    pub(crate) unknown: Vec<(String, Box<RawValue>)>,
+}
+
+impl Rare {
+    const NONE: &'static Self = &Self {
+        idle: Timeout::Layer,
+        absolute: Timeout::Layer,
+        persistent: None,
+        moved_at: None,
+        unknown: Vec::new(),
+    };
+
+    fn is_none(&self) -> bool {
+        self.idle == Timeout::Layer
+            && self.absolute == Timeout::Layer
+            && self.persistent.is_none()
+            && self.moved_at.is_none()
+            && self.unknown.is_empty()
+    }
+}
+
+/// Whether a record stems from a certain commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrote {
+    Yes,
+    No,
+    /// More writes came on top than the record remembers.
+    Unknown,
+}
+
+/// The chain of recent writers is cut where a session rested this long:
+/// no commit is under way for longer.
+const RECENT_FOR: Duration = Duration::from_secs(60);
+
+impl Record {
+    pub(crate) fn new(verifier: Verifier, version: Version, created_at: Timestamp) -> Self {
+        Self {
+            verifier,
+            version,
+            data: Data::default(),
+            created_at,
+            login: None,
+            rare: None,
+            recent: None,
+        }
+    }
+
+    /// Which write this stems from: what `update` and `touch` compare.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The user bound by a log-in, for stores that index it.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.login.as_ref().map(|login| &*login.user)
+    }
+
+    /// When the session began.
+    #[must_use]
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// When its user logged in.
+    #[must_use]
+    pub fn authenticated_at(&self) -> Option<Timestamp> {
+        self.login.as_ref().map(|login| login.at)
+    }
+
+    /// Whether this is the marker left where a session went on under another
+    /// id (rule M6). It has no data and lives 60 seconds.
+    #[must_use]
+    pub fn is_moved(&self) -> bool {
+        self.moved_at().is_some()
+    }
+
+    /// How many bytes the record takes in memory, with its allocations' headers.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        // Reference counts, and what an allocator adds to a block of its own.
+        const COUNTS: usize = 2 * size_of::<usize>();
+        const BLOCK: usize = 2 * size_of::<usize>();
+        let block = |bytes: usize| if bytes == 0 { 0 } else { bytes + BLOCK };
+        let login = self.login.as_ref().map_or(0, |login| {
+            block(size_of::<Login>()) + block(login.user.len())
+        });
+        let rare = self.rare.as_ref().map_or(0, |rare| {
+            let unknown = rare.unknown.iter().map(|(name, value)| {
+                size_of::<(String, Box<RawValue>)>()
+                    + block(name.capacity())
+                    + block(value.get().len())
+            });
+            block(size_of::<Rare>()) + unknown.sum::<usize>()
+        });
+        let recent = self.recent.as_ref().map_or(0, |_| block(size_of::<Recent>()));
+        block(COUNTS + size_of::<Self>()) + block(self.data.allocated()) + login + rare + recent
+    }
+
+    /// The one encoding: a JSON object with a format number, see
+    /// [the store contract](crate::store#the-encoding).
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        crate::encoding::encode(self)
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    ///
+    /// `Incompatible` for an unknown format number, `Corrupt` for anything else
+    /// that is not a record. Neither repeats the bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
+        crate::encoding::decode(bytes)
+    }
+
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    pub(crate) fn data(&self) -> &Data {
+        &self.data
+    }
+
+    pub(crate) fn login(&self) -> Option<&Login> {
+        self.login.as_deref()
+    }
+
+    pub(crate) fn rare(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(Rare::NONE)
+    }
+
+    pub(crate) fn recent(&self) -> &[u64] {
+        self.recent.as_ref().map_or(&[], |recent| recent.as_slice())
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Timeout {
+        self.rare().idle
+    }
+
+    pub(crate) fn absolute_timeout(&self) -> Timeout {
+        self.rare().absolute
+    }
+
+    pub(crate) fn persistent(&self) -> Option<bool> {
+        self.rare().persistent
+    }
+
+    pub(crate) fn moved_at(&self) -> Option<Timestamp> {
+        self.rare().moved_at
+    }
+
+    /// Whether the write of `version` is this record or was before it.
+    pub(crate) fn wrote(&self, version: Version) -> Wrote {
+        let Some(age) = self.version.counter.checked_sub(version.counter) else {
+            return Wrote::No;
+        };
+        let writer = match age.checked_sub(1) {
+            None => Some(&self.version.writer),
+            Some(index) => usize::try_from(index)
+                .ok()
+                .and_then(|index| self.recent().get(index)),
+        };
+        match writer {
+            Some(writer) if *writer == version.writer => Wrote::Yes,
+            Some(_) => Wrote::No,
+            None => Wrote::Unknown,
+        }
+    }
+
+    /// This record as its next version, by `writer`; `rested`: how long since it was last seen.
+    pub(crate) fn successor(&self, data: Data, writer: u64, rested: Duration) -> Self {
+        let earlier = self.recent.as_deref().filter(|_| rested < RECENT_FOR);
+        Self {
+            verifier: self.verifier,
+            version: self.version.next(writer),
+            data,
+            created_at: self.created_at,
+            login: self.login.clone(),
+            rare: self.rare.clone(),
+            recent: Some(Box::new(Recent::after(earlier, self.version.writer))),
+        }
+    }
+
+    /// What stays under the old id when the session moves on.
+    pub(crate) fn marker(&self, moved_at: Timestamp, writer: u64) -> Self {
+        let mut marker = self.successor(Data::default(), writer, Duration::ZERO);
+        marker.login = None;
+        marker.set_rare(|rare| {
+            *rare = Rare {
+                moved_at: Some(moved_at),
+                ..Rare::default()
+            };
+        });
+        marker
+    }
+
+    pub(crate) fn with_data(mut self, data: Data) -> Self {
+        self.data = data;
+        self
+    }
+
+    pub(crate) fn with_token(mut self, verifier: Verifier, version: Version) -> Self {
+        self.verifier = verifier;
+        self.version = version;
+        self.recent = None;
+        self
+    }
+
+    pub(crate) fn with_login(mut self, login: Option<Login>) -> Self {
+        self.login = login.map(Box::new);
+        self
+    }
+
+    pub(crate) fn with_recent(mut self, writers: impl Iterator<Item = u64>) -> Self {
+        let recent = Recent::from_newest(writers);
+        self.recent = (!recent.as_slice().is_empty()).then(|| Box::new(recent));
+        self
+    }
+
+    pub(crate) fn set_rare(&mut self, set: impl FnOnce(&mut Rare)) {
+        let mut rare = self.rare.take().unwrap_or_default();
+        set(&mut rare);
+        self.rare = (!rare.is_none()).then_some(rare);
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("version", &self.version)
+            .field("data", &self.data)
+            .field("created_at", &self.created_at)
+            .field("authenticated_at", &self.authenticated_at())
+            .field("moved_at", &self.moved_at())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A record and its activity, as a store returns them.
+pub(crate) type Kept = (Arc<Record>, Activity);
+

@@ -1,0 +1,273 @@
+//! What one request knows of its session: [`Shared`], and behind its one lock the [`State`].
+
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::{
+    Activity, Error, Record, SessionId, Timestamp,
+    changes::{Changes, Moment},
+    cookie::Presented,
+    data::Data,
+    layer::Config,
+    record::Kept,
+    token::Token,
+};
+
+/// What the handle, every clone of the session and the response future share.
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) presented: Presented,
+    /// Held by whoever talks to the store for this request, so that loads,
+    /// saves and the commit follow one another. It guards no data.
+    pub(crate) gate: tokio::sync::Mutex<()>,
+    // Never held across an await, nor while a closure or a `Serialize` runs.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) usage: Usage,
+    /// What came of loading, once somebody has asked for the session.
+    pub(crate) load: Option<Result<(), Error>>,
+    pub(crate) loaded_at: Option<Timestamp>,
+    /// The record these changes are on top of; `None`: the session is new.
+    pub(crate) stored: Option<Stored>,
+    /// What the visitor brought was moved, planted, or has ended since: only
+    /// a log-in stores anything.
+    pub(crate) is_displaced: bool,
+    pub(crate) identity: Identity,
+    pub(crate) changes: Option<Arc<Changes>>,
+    /// Destroyed by this request and still in the store.
+    pub(crate) destroyed: Option<SessionId>,
+    pub(crate) was_destroyed: bool,
+    /// The visitor does not have the token under this cookie's name yet.
+    pub(crate) is_cookie_due: bool,
+    pub(crate) is_head_gone: bool,
+}
+
+/// A session as the store had it when last asked.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub(crate) token: Token,
+    pub(crate) record: Arc<Record>,
+    pub(crate) activity: Activity,
+}
+
+impl Stored {
+    pub(crate) fn id(&self) -> SessionId {
+        self.token.id
+    }
+
+    pub(crate) fn kept(&self) -> Kept {
+        (Arc::clone(&self.record), self.activity)
+    }
+}
+
+/// How far the request went with the session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Usage {
+    #[default]
+    Untouched,
+    Peeked,
+    Loaded,
+}
+
+/// Under which id and for whom the session goes on.
+#[derive(Clone, Default)]
+pub(crate) enum Identity {
+    #[default]
+    Same,
+    Cycle,
+    LogIn(LogIn),
+}
+
+#[derive(Clone)]
+pub(crate) struct LogIn {
+    pub(crate) user: Box<str>,
+    /// Nothing is taken over: the session was another user's (rule M8).
+    pub(crate) is_afresh: bool,
+    /// What was done later belongs to the new session alone.
+    pub(crate) since: Moment,
+}
+
+static EMPTY: LazyLock<Data> = LazyLock::new(Data::default);
+
+impl Shared {
+    pub(crate) fn new(config: Arc<Config>, presented: Presented) -> Self {
+        Self {
+            config,
+            presented,
+            gate: tokio::sync::Mutex::const_new(()),
+            state: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// A look at the values that needs no lock.
+    pub(crate) fn view(&self) -> View {
+        self.state().view()
+    }
+
+    /// Puts `latest` under the pending changes, after computing them again on it.
+    pub(crate) fn adopt(&self, latest: &Kept) -> Result<(), Error> {
+        loop {
+            let changes = self.state().changes.clone();
+            let rebased = match &changes {
+                None => None,
+                Some(changes) => {
+                    let mut rebased = Changes::clone(changes);
+                    rebased.rebase(latest.0.data(), self.config.max_data_bytes)?;
+                    Some(Arc::new(rebased))
+                }
+            };
+            let mut state = self.state();
+            if moment(state.changes.as_ref()) == moment(changes.as_ref()) {
+                state.changes = rebased;
+                if let Some(stored) = &mut state.stored {
+                    (stored.record, stored.activity) = latest.clone();
+                }
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Changes made after the response had left and never saved are lost: say so, once (rule C6).
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        if state.is_head_gone && !state.is_displaced && state.is_modified() {
+            let id = state.stored.as_ref().map(|stored| stored.id().to_string());
+            tracing::warn!(
+                session.id = id.as_deref().unwrap_or("new"),
+                "changes made after the response head were never saved: call `save`"
+            );
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Session")
+            .field("id", &state.stored.as_ref().map(Stored::id))
+            .field("usage", &state.usage)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn moment(changes: Option<&Arc<Changes>>) -> Moment {
+    changes.map_or(Moment::default(), |changes| changes.now())
+}
+
+impl State {
+    pub(crate) fn base(&self) -> &Data {
+        self.stored
+            .as_ref()
+            .map_or(&EMPTY, |stored| stored.record.data())
+    }
+
+    /// The pending changes and the data beneath them.
+    pub(crate) fn edit(&mut self) -> (&mut Changes, &Data) {
+        let base = match &self.stored {
+            Some(stored) => stored.record.data(),
+            None => &EMPTY,
+        };
+        let changes = self
+            .changes
+            .get_or_insert_with(|| Arc::new(Changes::on(base)));
+        (Arc::make_mut(changes), base)
+    }
+
+    pub(crate) fn view(&self) -> View {
+        View {
+            record: self.stored.as_ref().map(|stored| Arc::clone(&stored.record)),
+            changes: self.changes.clone(),
+        }
+    }
+
+    /// Whether the pending changes make a difference.
+    pub(crate) fn is_modified(&self) -> bool {
+        if self.destroyed.is_some() || !matches!(self.identity, Identity::Same) {
+            return true;
+        }
+        match (&self.changes, &self.stored) {
+            (None, _) => false,
+            (Some(changes), None) => changes.apply(&EMPTY) != *EMPTY,
+            (Some(changes), Some(stored)) => amended(&stored.record, changes).is_some(),
+        }
+    }
+
+    /// The store no longer has the session: what is pending has nowhere to go (rule M4).
+    pub(crate) fn end(&mut self) {
+        self.stored = None;
+        self.changes = None;
+        self.identity = Identity::Same;
+        self.is_cookie_due = false;
+        self.is_displaced = true;
+    }
+
+    /// What was done until then has been saved as `stored`.
+    pub(crate) fn settle(&mut self, stored: Stored, until: Moment) {
+        if moment(self.changes.as_ref()) <= until {
+            self.changes = None;
+        } else if let Some(changes) = &mut self.changes {
+            Arc::make_mut(changes).settle(until, stored.record.data());
+        }
+        self.stored = Some(stored);
+    }
+}
+
+/// `record`'s data and overrides with `changes` on top; `None` where that makes no difference.
+pub(crate) fn amended(record: &Record, changes: &Changes) -> Option<Data> {
+    let data = changes.apply(record.data());
+    (data != *record.data() || changes.overrides_differ(record.rare())).then_some(data)
+}
+
+/// The values as they were at one moment, shared.
+#[derive(Clone)]
+pub(crate) struct View {
+    record: Option<Arc<Record>>,
+    changes: Option<Arc<Changes>>,
+}
+
+impl View {
+    pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
+        match &self.changes {
+            Some(changes) => changes.get(self.base(), key),
+            None => self.base().get(key),
+        }
+    }
+
+    pub(crate) fn data(&self) -> Data {
+        match &self.changes {
+            Some(changes) => changes.apply(self.base()),
+            None => self.base().clone(),
+        }
+    }
+
+    pub(crate) fn record(&self) -> Option<&Record> {
+        self.record.as_deref()
+    }
+
+    /// Whether `state` still is as it was.
+    pub(crate) fn is_current(&self, state: &State) -> bool {
+        let same_record = match (&self.record, &state.stored) {
+            (None, None) => true,
+            (Some(record), Some(stored)) => Arc::ptr_eq(record, &stored.record),
+            _ => false,
+        };
+        same_record && moment(self.changes.as_ref()) == moment(state.changes.as_ref())
+    }
+
+    fn base(&self) -> &Data {
+        self.record.as_ref().map_or(&EMPTY, |record| record.data())
+    }
+}

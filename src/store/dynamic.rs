@@ -1,0 +1,120 @@
+//! A store chosen at run time: [`DynStore`], over the trait's object-safe twin.
+
+use std::{any::Any, fmt, pin::Pin, sync::Arc};
+
+use super::{Created, EndedSink, Reaped, SessionStore, StoreError, Touched, Updated};
+use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
+
+/// A store chosen at run time. Cheap to clone; every clone is the same store.
+///
+/// ```
+/// use cloakroom::{SessionLayer, store::{DynStore, MemoryStore}};
+///
+/// fn choose(name: &str) -> DynStore {
+///     match name {
+///         "small" => DynStore::new(MemoryStore::builder().max_sessions(1_000).build()),
+///         _ => DynStore::new(MemoryStore::default()),
+///     }
+/// }
+/// let layer = SessionLayer::new(choose("small"));
+/// ```
+#[derive(Clone)]
+pub struct DynStore(Arc<dyn Erased>);
+
+impl DynStore {
+    /// Erases the type of `store`; a `DynStore` stays as it is.
+    pub fn new<S: SessionStore>(store: S) -> Self {
+        match (&store as &dyn Any).downcast_ref::<Self>() {
+            Some(erased) => erased.clone(),
+            None => Self(Arc::new(store)),
+        }
+    }
+}
+
+impl fmt::Debug for DynStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynStore").finish_non_exhaustive()
+    }
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// [`SessionStore`] with boxed futures.
+trait Erased: Send + Sync + 'static {
+    fn create<'a>(&'a self, id: SessionId, record: &'a Arc<Record>, activity: Activity) -> Boxed<'a, Created>;
+    fn load<'a>(&'a self, id: SessionId) -> Boxed<'a, Option<Kept>>;
+    fn load_latest<'a>(&'a self, id: SessionId) -> Boxed<'a, Option<Kept>>;
+    fn update<'a>(&'a self, id: SessionId, record: &'a Arc<Record>, activity: Activity, expected: Version) -> Boxed<'a, Updated>;
+    fn touch<'a>(&'a self, id: SessionId, expected: Version, activity: Activity) -> Boxed<'a, Touched>;
+    fn delete<'a>(&'a self, id: SessionId) -> Boxed<'a, bool>;
+    fn delete_expired<'a>(&'a self, before: Timestamp, limit: usize) -> Boxed<'a, Reaped>;
+    fn report_endings(&self, sink: EndedSink);
+}
+
+impl<S: SessionStore> Erased for S {
+    fn create<'a>(&'a self, id: SessionId, record: &'a Arc<Record>, activity: Activity) -> Boxed<'a, Created> {
+        Box::pin(SessionStore::create(self, id, record, activity))
+    }
+
+    fn load<'a>(&'a self, id: SessionId) -> Boxed<'a, Option<Kept>> {
+        Box::pin(SessionStore::load(self, id))
+    }
+
+    fn load_latest<'a>(&'a self, id: SessionId) -> Boxed<'a, Option<Kept>> {
+        Box::pin(SessionStore::load_latest(self, id))
+    }
+
+    fn update<'a>(&'a self, id: SessionId, record: &'a Arc<Record>, activity: Activity, expected: Version) -> Boxed<'a, Updated> {
+        Box::pin(SessionStore::update(self, id, record, activity, expected))
+    }
+
+    fn touch<'a>(&'a self, id: SessionId, expected: Version, activity: Activity) -> Boxed<'a, Touched> {
+        Box::pin(SessionStore::touch(self, id, expected, activity))
+    }
+
+    fn delete<'a>(&'a self, id: SessionId) -> Boxed<'a, bool> {
+        Box::pin(SessionStore::delete(self, id))
+    }
+
+    fn delete_expired<'a>(&'a self, before: Timestamp, limit: usize) -> Boxed<'a, Reaped> {
+        Box::pin(SessionStore::delete_expired(self, before, limit))
+    }
+
+    fn report_endings(&self, sink: EndedSink) {
+        SessionStore::report_endings(self, sink);
+    }
+}
+
+impl SessionStore for DynStore {
+    fn create(&self, id: SessionId, record: &Arc<Record>, activity: Activity) -> impl Future<Output = Result<Created, StoreError>> + Send {
+        self.0.create(id, record, activity)
+    }
+
+    fn load(&self, id: SessionId) -> impl Future<Output = Result<Option<Kept>, StoreError>> + Send {
+        self.0.load(id)
+    }
+
+    fn load_latest(&self, id: SessionId) -> impl Future<Output = Result<Option<Kept>, StoreError>> + Send {
+        self.0.load_latest(id)
+    }
+
+    fn update(&self, id: SessionId, record: &Arc<Record>, activity: Activity, expected: Version) -> impl Future<Output = Result<Updated, StoreError>> + Send {
+        self.0.update(id, record, activity, expected)
+    }
+
+    fn touch(&self, id: SessionId, expected: Version, activity: Activity) -> impl Future<Output = Result<Touched, StoreError>> + Send {
+        self.0.touch(id, expected, activity)
+    }
+
+    fn delete(&self, id: SessionId) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        self.0.delete(id)
+    }
+
+    fn delete_expired(&self, before: Timestamp, limit: usize) -> impl Future<Output = Result<Reaped, StoreError>> + Send {
+        self.0.delete_expired(before, limit)
+    }
+
+    fn report_endings(&self, sink: EndedSink) {
+        self.0.report_endings(sink);
+    }
+}

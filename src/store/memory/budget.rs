@@ -1,0 +1,90 @@
+//! The bound of a memory store: [`Budget`], in sessions and in bytes.
+
+use super::sync::{AtomicUsize, Ordering};
+
+/// How much is taken of how much there is. What is reserved never exceeds
+/// either limit, at any moment, under any number of threads: room is reserved
+/// before something is put in, and released after it has been dropped.
+#[derive(Debug)]
+pub(super) struct Budget {
+    sessions: Counter,
+    bytes: Counter,
+}
+
+impl Budget {
+    pub(super) fn new(max_sessions: usize, max_bytes: usize) -> Self {
+        Self {
+            sessions: Counter::new(max_sessions),
+            bytes: Counter::new(max_bytes),
+        }
+    }
+
+    /// Both or neither.
+    pub(super) fn try_reserve(&self, sessions: usize, bytes: usize) -> bool {
+        if !self.sessions.try_add(sessions) {
+            return false;
+        }
+        if !self.bytes.try_add(bytes) {
+            self.sessions.subtract(sessions);
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn release(&self, sessions: usize, bytes: usize) {
+        self.sessions.subtract(sessions);
+        self.bytes.subtract(bytes);
+    }
+
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions.get()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
+    pub(super) fn max_bytes(&self) -> usize {
+        self.bytes.max
+    }
+}
+
+#[derive(Debug)]
+struct Counter {
+    taken: AtomicUsize,
+    max: usize,
+}
+
+impl Counter {
+    fn new(max: usize) -> Self {
+        Self {
+            taken: AtomicUsize::new(0),
+            max,
+        }
+    }
+
+    // Relaxed throughout: the numbers order nothing but themselves.
+    fn try_add(&self, amount: usize) -> bool {
+        let mut taken = self.taken.load(Ordering::Relaxed);
+        loop {
+            let Some(sum) = taken.checked_add(amount).filter(|sum| *sum <= self.max) else {
+                return false;
+            };
+            match self
+                .taken
+                .compare_exchange_weak(taken, sum, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => taken = now,
+            }
+        }
+    }
+
+    fn subtract(&self, amount: usize) {
+        self.taken.fetch_sub(amount, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,106 @@
+//! A lazy min-heap: [`LazyHeap`], used for eviction and for reaping.
+//!
+//! Pure: it knows neither lock nor clock nor what its keys mean.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, binary_heap::PeekMut},
+};
+
+/// A min-heap of `(key, tag)` whose keys are lower bounds of the true ones.
+///
+/// A key that grows is left alone: when its entry comes to the top it is
+/// compared with the true key and, if that has grown, sinks again. So using a
+/// session costs nothing here, and yet what leaves the top is exactly the
+/// least. A key that shrinks needs a second entry, by [`push`](Self::push).
+/// Entries of tags that are gone vanish at the top, or when
+/// [`trim`](Self::trim) rebuilds the heap from what is there.
+#[derive(Debug, Default)]
+pub(super) struct LazyHeap(BinaryHeap<Reverse<(u64, u64)>>);
+
+impl LazyHeap {
+    pub(super) fn push(&mut self, key: u64, tag: u64) {
+        self.0.push(Reverse((key, tag)));
+    }
+
+    /// Takes the tag with the least true key out, if that key is at most `max`.
+    ///
+    /// `true_key` is asked for the tags at the top; `None`: the tag is gone, or not to be taken.
+    pub(super) fn pop_least(
+        &mut self,
+        max: u64,
+        true_key: impl Fn(u64) -> Option<u64>,
+    ) -> Option<u64> {
+        loop {
+            let mut top = self.0.peek_mut()?;
+            let Reverse((bound, tag)) = *top;
+            if bound > max {
+                return None;
+            }
+            match true_key(tag) {
+                Some(key) if key > bound => *top = Reverse((key, tag)),
+                Some(key) if key == bound => {
+                    PeekMut::pop(top);
+                    return Some(tag);
+                }
+                // Gone, or the second entry of a key that shrank.
+                _ => {
+                    PeekMut::pop(top);
+                }
+            }
+        }
+    }
+
+    /// Rebuilds the heap from `entries`, the true ones, where leftovers are
+    /// about to outnumber them; `live`: how many there are.
+    pub(super) fn trim(&mut self, live: usize, entries: impl Iterator<Item = (u64, u64)>) {
+        const SPARE: usize = 64;
+        if self.0.len() > live + live / 2 + SPARE || self.0.capacity() > 4 * live + 4 * SPARE {
+            let mut rebuilt = Vec::with_capacity(live + SPARE);
+            rebuilt.extend(entries.map(Reverse));
+            self.0 = rebuilt.into();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.0.iter().map(|entry| entry.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_leaves_is_the_least_by_its_true_key(
+            steps in prop::collection::vec((0_u64..24, prop::option::of(0_u64..1000)), 0..400),
+        ) {
+            let mut heap = LazyHeap::default();
+            let mut truth: HashMap<u64, u64> = HashMap::new();
+            for (tag, key) in steps {
+                match key {
+                    Some(key) => {
+                        let before = truth.insert(tag, key);
+                        if before.is_none_or(|before| key < before) {
+                            heap.push(key, tag);
+                        }
+                    }
+                    None => {
+                        let least = truth.values().min().copied();
+                        let popped = heap.pop_least(u64::MAX, |tag| truth.get(&tag).copied());
+                        let key = popped.map(|tag| truth.remove(&tag).unwrap());
+                        prop_assert_eq!(key, least);
+                    }
+                }
+                heap.trim(truth.len(), truth.iter().map(|(tag, key)| (*key, *tag)));
+                prop_assert!(heap.0.len() <= truth.len() + truth.len() / 2 + 64);
+            }
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! The default store: [`MemoryStore`], bounded, reaped, least recently used first.
+//!
+//! A table in shards, each behind its own lock. Reading takes that lock
+//! shared and stores one atomic stamp; nothing is relinked. What must leave is
+//! found by two lazy heaps, one in the order of last use, one in the order of
+//! deadlines.
+
+mod budget;
+mod heap;
+mod stamp;
+mod sync;
+mod table;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use parking_lot::RwLock;
+
+use self::{
+    budget::Budget,
+    stamp::Ticks,
+    table::{Slot, Table, tag},
+};
+use super::{
+    Created, EndedSink, Ending, EndingReason, Reaped, SessionStore, StoreError, StoreErrorKind,
+    Touched, Updated,
+};
+use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
+
+/// Sessions in this process's memory: bounded in bytes, least recently used
+/// out first, reaped, and fit for production on one machine.
+///
+/// Cheap to clone; every clone is the same store. The default holds 256 MiB.
+///
+/// # What leaves when it is full
+///
+/// First the sessions that were never seen again since they were created,
+/// then those that were, last those with a user; among equals the least
+/// recently used of its shard. Bounds that allow fewer than some four
+/// thousand sessions give one shard, and so an exact order over all.
+///
+/// A flood of new sessions therefore evicts its own kind first. It is not
+/// flood-proof: a patient attacker who presents each of his cookies a second
+/// time competes with your anonymous visitors on equal terms, though never
+/// with users who have logged in. Limit rates in front of it where that matters.
+///
+/// # What it costs
+///
+/// Each session is counted with its data and the true overhead of its
+/// allocations and its place in the table, at their worst: [`bytes`](Self::bytes)
+/// is what the allocator gave out, or a little more.
+///
+/// ```
+/// use cloakroom::{SessionLayer, store::MemoryStore};
+///
+/// let store = MemoryStore::builder().max_sessions(100_000).build();
+/// let layer = SessionLayer::new(store.clone());
+/// assert_eq!(store.len(), 0);
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore(Arc<Room>);
+
+struct Room {
+    shards: Box<[Shard]>,
+    budget: Budget,
+    /// Where the next sweep begins.
+    swept: AtomicUsize,
+    sinks: RwLock<Vec<EndedSink>>,
+}
+
+#[derive(Default)]
+struct Shard {
+    ticks: Ticks,
+    // Never held across an await: every call of this store is synchronous inside.
+    table: RwLock<Table>,
+}
+
+/// What a session costs beside its record: its slot in a table that has just
+/// doubled, and its two heap entries in vectors that have.
+const PLACE_BYTES: usize = (size_of::<Slot>() + 1) * 16 / 7 + 2 * 2 * size_of::<(u64, u64)>();
+
+/// About how many sessions share a lock: what one eviction may have to look through.
+const SHARD_SESSIONS: usize = 4096;
+const MAX_SHARDS: usize = 1024;
+
+/// How many sessions leave under one hold of a lock.
+const SWEEP_BATCH: usize = 128;
+
+/// Stores delete this long after the deadline at the earliest (rule L3).
+const GRACE: Duration = Duration::from_secs(5 * 60);
+
+fn cost(record: &Record) -> usize {
+    PLACE_BYTES + record.memory_bytes()
+}
+
+impl MemoryStore {
+    /// Sets the bounds.
+    #[must_use]
+    pub fn builder() -> MemoryStoreBuilder {
+        MemoryStoreBuilder::default()
+    }
+
+    /// How many sessions are held, expired ones that are not reaped yet included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.budget.sessions()
+    }
+
+    /// Whether no session is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes the sessions are counted with.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.budget.bytes()
+    }
+}
+
+impl Room {
+    fn shard(&self, id: SessionId) -> &Shard {
+        // The table uses the lowest and the highest bits of the tag, this its middle.
+        let index = (tag(id) >> 32) as usize & (self.shards.len() - 1);
+        &self.shards[index]
+    }
+
+    fn create(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+    ) -> Result<Created, StoreError> {
+        let bytes = cost(record);
+        self.check_fits(bytes)?;
+        let shard = self.shard(id);
+        // Without a runtime nothing else reaps: each newcomer sees two expired ones out.
+        self.sweep(shard, activity.last_seen_at.saturating_sub(GRACE), 2);
+        loop {
+            let least = {
+                let mut table = shard.table.write();
+                if table.get(id).is_some() {
+                    return Ok(Created::Exists);
+                }
+                if self.budget.try_reserve(1, bytes) {
+                    table.insert(id, Arc::clone(record), activity, &shard.ticks);
+                    return Ok(Created::Yes);
+                }
+                table.remove_least(None)
+            };
+            self.evict(least);
+        }
+    }
+
+    fn load(&self, id: SessionId) -> Option<Kept> {
+        let shard = self.shard(id);
+        shard.table.read().read(id, &shard.ticks)
+    }
+
+    fn update(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+        expected: Version,
+    ) -> Result<Updated, StoreError> {
+        let bytes = cost(record);
+        self.check_fits(bytes)?;
+        let shard = self.shard(id);
+        loop {
+            let least = {
+                let mut table = shard.table.write();
+                let Some(slot) = table.get(id) else {
+                    return Ok(Updated::Missing);
+                };
+                if slot.record.version() != expected {
+                    return Ok(Updated::Conflict);
+                }
+                let former = cost(&slot.record);
+                if self.budget.try_reserve(0, bytes.saturating_sub(former)) {
+                    let replaced = table.replace(id, Arc::clone(record), activity, &shard.ticks);
+                    drop(table);
+                    drop(replaced);
+                    self.budget.release(0, former.saturating_sub(bytes));
+                    return Ok(Updated::Saved);
+                }
+                table.remove_least(Some(id))
+            };
+            self.evict(least);
+        }
+    }
+
+    fn touch(&self, id: SessionId, expected: Version, activity: Activity) -> Touched {
+        let shard = self.shard(id);
+        let mut table = shard.table.write();
+        match table.get(id) {
+            None => Touched::Missing,
+            Some(slot) if slot.record.version() != expected => Touched::Stale,
+            Some(_) => {
+                table.advance(id, activity, &shard.ticks);
+                Touched::Yes
+            }
+        }
+    }
+
+    fn delete(&self, id: SessionId) -> bool {
+        let removed = self.shard(id).table.write().remove(id);
+        removed.map(|slot| self.release(slot)).is_some()
+    }
+
+    fn delete_expired(&self, before: Timestamp, limit: usize) -> Reaped {
+        let mut removed = 0;
+        let first = self.swept.load(Ordering::Relaxed);
+        for turn in 0..self.shards.len() {
+            let index = (first + turn) & (self.shards.len() - 1);
+            loop {
+                let batch = SWEEP_BATCH.min(limit - removed);
+                if batch == 0 {
+                    self.swept.store(index, Ordering::Relaxed);
+                    return Reaped {
+                        removed,
+                        more: true,
+                    };
+                }
+                let swept = self.sweep(&self.shards[index], before, batch);
+                removed += swept;
+                if swept < batch {
+                    break;
+                }
+            }
+        }
+        Reaped {
+            removed,
+            more: false,
+        }
+    }
+
+    /// Ends at most `limit` expired sessions of a shard, under one hold of its lock.
+    fn sweep(&self, shard: &Shard, before: Timestamp, limit: usize) -> usize {
+        let mut expired = Vec::new();
+        {
+            let mut table = shard.table.write();
+            while expired.len() < limit
+                && let Some(slot) = table.remove_expired(before)
+            {
+                expired.push(slot);
+            }
+        }
+        let swept = expired.len();
+        for slot in expired {
+            self.end(slot, EndingReason::Expired);
+        }
+        swept
+    }
+
+    /// Ends `least`, or where its shard had nothing to give, the least of another.
+    fn evict(&self, least: Option<Slot>) {
+        let least = least.or_else(|| {
+            self.shards
+                .iter()
+                .find_map(|shard| shard.table.write().remove_least(None))
+        });
+        match least {
+            Some(slot) => self.end(slot, EndingReason::Evicted),
+            // All there was is on its way out in other threads.
+            None => thread::yield_now(),
+        }
+    }
+
+    /// Lets go of a session that leaves by itself. Called with no lock held.
+    fn end(&self, slot: Slot, reason: EndingReason) {
+        let sinks = self.sinks.read().clone();
+        for sink in sinks {
+            sink.report(Ending {
+                id: slot.id,
+                reason,
+                record: Some((Arc::clone(&slot.record), slot.activity())),
+            });
+        }
+        self.release(slot);
+    }
+
+    fn release(&self, slot: Slot) {
+        let bytes = cost(&slot.record);
+        drop(slot);
+        self.budget.release(1, bytes);
+    }
+
+    fn check_fits(&self, bytes: usize) -> Result<(), StoreError> {
+        let max = self.budget.max_bytes();
+        if bytes > max {
+            return Err(StoreError::new(
+                StoreErrorKind::Other,
+                format!("a session of {bytes} bytes does not fit into a store of {max}: raise max_bytes"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::builder().build()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("sessions", &self.len())
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+impl SessionStore for MemoryStore {
+    async fn create(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+    ) -> Result<Created, StoreError> {
+        self.0.create(id, record, activity)
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
+        Ok(self.0.load(id))
+    }
+
+    async fn update(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+        expected: Version,
+    ) -> Result<Updated, StoreError> {
+        self.0.update(id, record, activity, expected)
+    }
+
+    async fn touch(
+        &self,
+        id: SessionId,
+        expected: Version,
+        activity: Activity,
+    ) -> Result<Touched, StoreError> {
+        Ok(self.0.touch(id, expected, activity))
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        Ok(self.0.delete(id))
+    }
+
+    async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
+        Ok(self.0.delete_expired(before, limit))
+    }
+
+    fn report_endings(&self, sink: EndedSink) {
+        self.0.sinks.write().push(sink);
+    }
+}
+
+/// The bounds of a [`MemoryStore`].
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct MemoryStoreBuilder {
+    max_sessions: usize,
+    max_bytes: usize,
+}
+
+impl Default for MemoryStoreBuilder {
+    fn default() -> Self {
+        Self {
+            max_sessions: usize::MAX,
+            max_bytes: 256 * 1024 * 1024,
+        }
+    }
+}
+
+impl MemoryStoreBuilder {
+    /// At most this many sessions, at least one. Default: as many as the bytes allow.
+    pub fn max_sessions(mut self, max_sessions: usize) -> Self {
+        self.max_sessions = max_sessions.max(1);
+        self
+    }
+
+    /// At most this many bytes, overhead included. Default: 256 MiB. A single
+    /// session that is larger is an error of its request.
+    pub fn max_bytes(mut self, max_bytes: usize) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn build(self) -> MemoryStore {
+        let most = self.max_sessions.min(self.max_bytes / PLACE_BYTES);
+        let shards = (most / SHARD_SESSIONS)
+            .clamp(1, MAX_SHARDS)
+            .next_power_of_two();
+        MemoryStore(Arc::new(Room {
+            shards: (0..shards).map(|_| Shard::default()).collect(),
+            budget: Budget::new(self.max_sessions, self.max_bytes),
+            swept: AtomicUsize::new(0),
+            sinks: RwLock::default(),
+        }))
+    }
+}

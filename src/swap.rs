@@ -1,0 +1,167 @@
+//! The compare-and-swap under every commit, however often others are faster: [`Swap`].
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    Activity, Error, Record, SessionId, Version,
+    deadline::pause,
+    layer::Config,
+    queue::Turn,
+    record::{Kept, Wrote},
+    store::{Created, SessionStore, StoreError, Touched, Updated},
+    version::unique_writer,
+};
+
+/// One commit's dealings with the store: the same writer over all of its
+/// retries (rule M5), and its place in the session's queue (rule M1).
+pub(crate) struct Swap<'a> {
+    config: &'a Config,
+    pub(crate) writer: u64,
+    turn: Option<Turn<'a>>,
+    conflicts: u32,
+    lost_replies: u32,
+}
+
+/// What became of one attempt to replace a record.
+pub(crate) enum Swapped {
+    Saved,
+    /// Another write came first: what there is now.
+    Fresher(Kept),
+    /// The session went on under another id.
+    Moved,
+    /// There is no record any more.
+    Missing,
+}
+
+/// How often a call whose reply was lost is asked again.
+const MAX_LOST_REPLIES: u32 = 3;
+
+/// Exponential backoff with full jitter: uniform below one millisecond doubled
+/// with each conflict, up to 64.
+const BACKOFF: Duration = Duration::from_millis(1);
+const MAX_DOUBLINGS: u32 = 6;
+
+impl<'a> Swap<'a> {
+    pub(crate) fn new(config: &'a Config) -> Self {
+        Self {
+            config,
+            writer: unique_writer(),
+            turn: None,
+            conflicts: 0,
+            lost_replies: 0,
+        }
+    }
+
+    /// Replaces `current` by `next`, if it is still what is stored.
+    ///
+    /// `counts`: whether it matters that `next` is applied once and not twice.
+    pub(crate) async fn attempt(
+        &mut self,
+        id: SessionId,
+        current: Version,
+        next: &Arc<Record>,
+        activity: Activity,
+        counts: bool,
+    ) -> Result<Swapped, Error> {
+        loop {
+            let lost = match self.config.store.update(id, next, activity, current).await {
+                Ok(Updated::Saved) => return Ok(Swapped::Saved),
+                Ok(Updated::Missing) => return Ok(Swapped::Missing),
+                Ok(Updated::Conflict) => None,
+                Err(error) => Some(self.forgive(error)?),
+            };
+            self.wait(id).await;
+            let latest = match (self.config.store.load_latest(id).await, lost) {
+                (Ok(latest), None) => latest,
+                (Ok(Some(latest)), Some(error)) => match latest.0.wrote(next.version()) {
+                    Wrote::Unknown if counts => return Err(error.into()),
+                    _ if latest.0.version() == current => continue,
+                    _ => Some(latest),
+                },
+                (Ok(None), Some(_)) => None,
+                // The first failure says more.
+                (Err(_), Some(error)) => return Err(error.into()),
+                (Err(error), None) => return Err(error.into()),
+            };
+            return Ok(match latest {
+                None => Swapped::Missing,
+                Some((record, _)) if record.is_moved() && !next.is_moved() => Swapped::Moved,
+                Some((record, _)) if record.wrote(next.version()) == Wrote::Yes => Swapped::Saved,
+                Some((record, _)) if record.is_moved() => Swapped::Moved,
+                Some(latest) => Swapped::Fresher(latest),
+            });
+        }
+    }
+
+    /// Stores what is not there yet. `false`: there is another record of this id.
+    pub(crate) async fn create(
+        &mut self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+    ) -> Result<bool, Error> {
+        loop {
+            match self.config.store.create(id, record, activity).await {
+                Ok(Created::Yes) => return Ok(true),
+                Ok(Created::Exists) => {
+                    let latest = self.config.store.load_latest(id).await?;
+                    let is_ours = latest
+                        .is_some_and(|(latest, _)| latest.wrote(record.version()) == Wrote::Yes);
+                    return Ok(is_ours);
+                }
+                Err(error) => {
+                    self.forgive(error)?;
+                    self.wait(id).await;
+                }
+            }
+        }
+    }
+
+    /// Asks once more where the reply was lost: to delete or touch twice does no harm.
+    pub(crate) async fn delete(&mut self, id: SessionId) -> Result<bool, Error> {
+        match self.config.store.delete(id).await {
+            Err(error) => {
+                self.forgive(error)?;
+                Ok(self.config.store.delete(id).await?)
+            }
+            deleted => Ok(deleted?),
+        }
+    }
+
+    pub(crate) async fn touch(
+        &mut self,
+        id: SessionId,
+        current: Version,
+        activity: Activity,
+    ) -> Result<Touched, Error> {
+        match self.config.store.touch(id, current, activity).await {
+            Err(error) => {
+                self.forgive(error)?;
+                Ok(self.config.store.touch(id, current, activity).await?)
+            }
+            touched => Ok(touched?),
+        }
+    }
+
+    /// Gives an error back that leaves open whether the call happened, a few times.
+    fn forgive(&mut self, error: StoreError) -> Result<StoreError, Error> {
+        self.lost_replies += 1;
+        if error.is_ambiguous() && self.lost_replies <= MAX_LOST_REPLIES {
+            Ok(error)
+        } else {
+            Err(error.into())
+        }
+    }
+
+    /// Joins the session's queue; at the head of it, backs off from other processes.
+    async fn wait(&mut self, id: SessionId) {
+        if self.turn.is_none() {
+            self.turn = Some(self.config.queues.enter(id).await);
+            return;
+        }
+        let most = BACKOFF * (1 << self.conflicts.min(MAX_DOUBLINGS));
+        self.conflicts += 1;
+        let share = (unique_writer() >> 32) as f64 / f64::from(u32::MAX);
+        pause(most.mul_f64(share)).await;
+    }
+}

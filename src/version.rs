@@ -1,0 +1,109 @@
+//! Which write a record stems from: [`Version`], and the [`Recent`] ones before it.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    num::ParseIntError,
+    str::FromStr,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Which write a record stems from: a counter, and a random writer.
+///
+/// The counter grows by one with each write of a session; the writer is drawn
+/// once for each commit and stays the same over its retries, so a commit
+/// recognises what it wrote itself, even where the store's reply was lost
+/// (rule M5). Stores compare versions as a whole. As text it is
+/// `counter-writer`, the writer in 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// How many writes the session has seen, this one included.
+    pub counter: u64,
+    /// Which commit wrote it.
+    pub writer: u64,
+}
+
+impl Version {
+    pub(crate) const fn first(writer: u64) -> Self {
+        Self { counter: 1, writer }
+    }
+
+    pub(crate) const fn next(self, writer: u64) -> Self {
+        Self {
+            counter: self.counter.saturating_add(1),
+            writer,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:016x}", self.counter, self.writer)
+    }
+}
+
+impl FromStr for Version {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (counter, writer) = text.split_once('-').unwrap_or((text, ""));
+        Ok(Self {
+            counter: counter.parse()?,
+            writer: u64::from_str_radix(writer, 16)?,
+        })
+    }
+}
+
+/// A number no other commit has, in this process or any other: a random seed
+/// for the process, and SplitMix64's bijection (Steele, Lea, Flood 2014) over a counter.
+pub(crate) fn unique_writer() -> u64 {
+    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
+    static DRAWN: AtomicU64 = AtomicU64::new(0);
+    let drawn = DRAWN.fetch_add(1, Ordering::Relaxed);
+    let mut mixed = SEED.wrapping_add(drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// How many writes can come on top of one whose reply was lost before its
+/// commit can no longer tell whether it was saved.
+const KEPT: usize = 16;
+
+/// The writers of the versions just before the current one, newest first.
+///
+/// They answer the question that a compare-and-swap leaves open when its reply
+/// is lost and others have written since: was mine among them?
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recent {
+    len: u8,
+    writers: [u64; KEPT],
+}
+
+impl Recent {
+    /// These with `writer` as the newest.
+    pub(crate) fn after(earlier: Option<&Self>, writer: u64) -> Self {
+        Self::from_newest(std::iter::once(writer).chain(
+            earlier
+                .into_iter()
+                .flat_map(|recent| recent.as_slice().iter().copied()),
+        ))
+    }
+
+    /// The first of `writers`, as many as are kept.
+    pub(crate) fn from_newest(writers: impl Iterator<Item = u64>) -> Self {
+        let mut recent = Self::default();
+        for (slot, writer) in recent.writers.iter_mut().zip(writers) {
+            *slot = writer;
+            recent.len += 1;
+        }
+        recent
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u64] {
+        &self.writers[..usize::from(self.len)]
+    }
+}
