@@ -9,7 +9,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use crate::{
-    Error, ErrorKind, Timeout,
+    Error, ErrorKind, Record, Timeout,
     data::{self, Data},
     record::Rare,
 };
@@ -17,8 +17,10 @@ use crate::{
 /// A value as JSON text.
 pub(crate) type Json = Vec<u8>;
 
-/// Computes a value from the one that is there.
-pub(crate) type Replay = Arc<dyn Fn(Option<&[u8]>) -> Result<Option<Json>, Error> + Send + Sync>;
+/// Computes a value from the one that is there, as often as it takes.
+pub(crate) trait Replay: Send + Sync {
+    fn run(&self, current: Option<&[u8]>) -> Result<Option<Json>, Error>;
+}
 
 #[derive(Clone, Default)]
 pub(crate) struct Changes {
@@ -38,23 +40,20 @@ pub(crate) struct Changes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(u64);
 
-impl Moment {
-    pub(crate) const END: Self = Self(u64::MAX);
-}
-
 #[derive(Clone)]
 struct Step {
     key: Cow<'static, str>,
     made: Moment,
     /// `None`: replayed as it is, the last writer wins (rule M2).
-    again: Option<Replay>,
+    again: Option<Arc<dyn Replay>>,
     result: Option<Json>,
 }
 
 impl Changes {
-    /// No changes yet on `base`.
-    pub(crate) fn on(base: &Data) -> Self {
+    /// No changes yet on `base`; those to come are after `now`.
+    pub(crate) fn on(base: &Data, now: Moment) -> Self {
         Self {
+            now,
             bytes: base.bytes(),
             ..Self::default()
         }
@@ -121,7 +120,7 @@ impl Changes {
         &mut self,
         base: &Data,
         key: Cow<'static, str>,
-        again: Replay,
+        again: Arc<dyn Replay>,
         result: Option<Json>,
         max_bytes: usize,
     ) -> Result<(), Error> {
@@ -163,6 +162,19 @@ impl Changes {
         self.cleared = Some(self.tick());
     }
 
+    /// Removes everything, overrides included: what follows begins from nothing.
+    pub(crate) fn forget(&mut self) {
+        self.clear();
+        self.idle = None;
+        self.absolute = None;
+        self.persistent = None;
+    }
+
+    /// Whether `key` is not as the record has it.
+    pub(crate) fn concern(&self, key: &str) -> bool {
+        self.cleared.is_some() || self.steps.iter().any(|step| step.key == key)
+    }
+
     pub(crate) fn set_idle(&mut self, timeout: Timeout) {
         self.idle = Some((self.tick(), timeout));
     }
@@ -185,17 +197,22 @@ impl Changes {
                 .is_some_and(|(_, persistent)| Some(persistent) != rare.persistent)
     }
 
-    /// Puts the overrides made here in place of the record's (rule L4).
-    pub(crate) fn override_in(&self, rare: &mut Rare) {
-        if let Some((_, timeout)) = self.idle {
-            rare.idle = timeout;
+    /// `record` with the overrides made here in place of its own (rule L4).
+    pub(crate) fn overriding(&self, mut record: Record) -> Record {
+        if self.overrides_differ(record.rare()) {
+            record.set_rare(|rare| {
+                if let Some((_, timeout)) = self.idle {
+                    rare.idle = timeout;
+                }
+                if let Some((_, timeout)) = self.absolute {
+                    rare.absolute = timeout;
+                }
+                if let Some((_, persistent)) = self.persistent {
+                    rare.persistent = Some(persistent);
+                }
+            });
         }
-        if let Some((_, timeout)) = self.absolute {
-            rare.absolute = timeout;
-        }
-        if let Some((_, persistent)) = self.persistent {
-            rare.persistent = Some(persistent);
-        }
+        record
     }
 
     /// `base` with these changes on top.
@@ -227,7 +244,7 @@ impl Changes {
                     _ if self.cleared.is_some() => None,
                     _ => fresher.get(&step.key),
                 };
-                step.result = again(beneath)?;
+                step.result = again.run(beneath)?;
             }
         }
         let before = if self.cleared.is_some() {

@@ -1,17 +1,18 @@
 //! What happens to the session when the response head is ready, or at `save`:
 //! the decision table, and its execution.
 
-use std::sync::Arc;
+use std::{error::Error as _, sync::Arc};
 
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::{
-    Error, ErrorKind, Record, Timestamp,
+    Error, Record, Timestamp,
     changes::{Changes, Moment},
+    data::Data,
     deadline::within,
+    layer::Config,
     lifetime::is_past,
-    record::Login,
-    state::{Identity, LogIn, Shared, State, Stored, Usage, amended, moment},
+    state::{Identity, Shared, State, Stored, Turns, Usage, amended},
     store::Touched,
     swap::{Swap, Swapped},
     token::{Token, Verifier},
@@ -81,7 +82,7 @@ impl Work {
             stored: state.stored.clone(),
             identity: state.identity.clone(),
             changes: state.changes.clone(),
-            until: moment(state.changes.as_ref()),
+            until: state.moment(),
             is_displaced: state.is_displaced,
             turns: state.turns,
         };
@@ -165,7 +166,7 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
             state.is_head_gone = true;
             state.destroyed = None;
             state.identity = Identity::Same;
-            state.changes = None;
+            state.drop_changes();
         }
         Failed {
             error,
@@ -244,7 +245,7 @@ impl State {
         let is_persistent = |stored: &Stored| config.lifetimes.is_persistent(&stored.record);
         match committed {
             Committed::Nothing => {
-                if self.is_displaced && self.changes.take().is_some() {
+                if self.is_displaced && self.drop_changes() {
                     debug!("ended elsewhere: changes dropped");
                 }
                 false
@@ -341,9 +342,13 @@ async fn touch(config: &Config, work: Work, now: Timestamp) -> Committed {
 
 async fn create(config: &Config, work: Work, now: Timestamp) -> Result<Committed, Error> {
     let mut swap = Swap::new(config);
-    let changes = work.changes.as_deref().cloned().unwrap_or_default();
+    let mut changes = work.changes.as_deref().cloned().unwrap_or_default();
+    if work.is_displaced {
+        // They were made on a record that has ended.
+        changes.rebase(&Data::default(), config.max_data_bytes)?;
+    }
     let login = match work.identity {
-        Identity::LogIn(log_in) => Some(log_in.at(now)),
+        Identity::LogIn(log_in) => Some(log_in.login()),
         Identity::Same | Identity::Cycle => None,
     };
     let blank = |token: &Token, writer| {
@@ -438,8 +443,11 @@ async fn relocate(config: &Config, work: Work, now: Timestamp) -> Result<Committ
         if log_in.is_none() {
             return Ok(Committed::Ended);
         }
-        changes.rebase(&Data::default(), config.max_data_bytes)?;
-        return create(config, Work { changes: Some(Arc::new(changes)), ..work }, now).await;
+        let work = Work {
+            is_displaced: true,
+            ..work
+        };
+        return create(config, work, now).await;
     }
     // What of `base` goes on under `token`.
     let continued = |base: &Record, token: &Token, writer| {
@@ -452,7 +460,7 @@ async fn relocate(config: &Config, work: Work, now: Timestamp) -> Result<Committ
                 } else {
                     base.clone().with_token(verifier, version)
                 };
-                start.with_login(Some(log_in.at(now)))
+                start.with_login(Some(log_in.login()))
             }
         }
     };
@@ -460,5 +468,78 @@ async fn relocate(config: &Config, work: Work, now: Timestamp) -> Result<Committ
         continued(&base.0, token, writer)
     })
     .await?;
-    todo!()
+    let is_afresh = log_in.as_ref().is_some_and(|log_in| log_in.is_afresh);
+    let result = loop {
+        let marker = Arc::new(base.0.marker(now, swap.writer));
+        let activity = config.lifetimes.activity(&marker, now);
+        let expected = base.0.version();
+        let left = swap
+            .attempt(old.id(), expected, &marker, activity, false)
+            .await;
+        // What the new session must take in before the old one can be left.
+        let latest = match left {
+            Ok(Swapped::Saved) => break Ok(true),
+            Ok(Swapped::Moved) => break Ok(log_in.is_some()),
+            Ok(Swapped::Missing) if log_in.is_none() => break Ok(false),
+            Ok(Swapped::Missing) => None,
+            Ok(Swapped::Fresher(latest)) => Some(latest),
+            Err(error) => break Err(error),
+        };
+        if !is_afresh {
+            // What has been destroyed does not live on in the new session.
+            let gone = Record::new(*base.0.verifier(), expected, now);
+            let basis = latest.as_ref().map_or(&gone, |(record, _)| record);
+            let rest = continued(basis, &new.token, swap.writer);
+            if let Err(error) = renew(config, &mut swap, &mut new, &mut changes, rest, now).await {
+                break Err(error);
+            }
+        }
+        match latest {
+            Some(latest) => base = latest,
+            None => break Ok(true),
+        }
+    };
+    match result {
+        Ok(true) => Ok(Committed::Begun(new)),
+        Ok(false) => {
+            swap.delete(new.id()).await?;
+            Ok(Committed::Ended)
+        }
+        Err(error) => {
+            // Nobody has its token; if this fails too, it expires.
+            let _ = swap.delete(new.id()).await;
+            Err(error)
+        }
+    }
+}
+
+/// Replaces the new session's record, which nobody else knows yet, by `rest` with `changes` on top.
+async fn renew(
+    config: &Config,
+    swap: &mut Swap<'_>,
+    new: &mut Stored,
+    changes: &mut Changes,
+    rest: Record,
+    now: Timestamp,
+) -> Result<(), Error> {
+    changes.rebase(rest.data(), config.max_data_bytes)?;
+    let expected = new.record.version();
+    let data = changes.apply(rest.data());
+    let verifier = *new.record.verifier();
+    let rest = rest
+        .with_data(data)
+        .with_token(verifier, expected.next(swap.writer));
+    let record = Arc::new(changes.overriding(rest));
+    let activity = config.lifetimes.activity(&record, now);
+    match swap
+        .attempt(new.id(), expected, &record, activity, false)
+        .await?
+    {
+        Swapped::Saved => {
+            new.record = record;
+            new.activity = activity;
+            Ok(())
+        }
+        Swapped::Fresher(_) | Swapped::Moved | Swapped::Missing => Err(Error::ended()),
+    }
 }

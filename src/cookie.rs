@@ -326,7 +326,9 @@ fn check_domain(domain: &str) -> Result<(), ConfigError> {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
     if !domain.split('.').all(is_label) {
         return Err(ConfigError::new(format!(
@@ -391,6 +393,10 @@ impl Presented {
         } else {
             self.others.push(presented);
         }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &PresentedToken> {

@@ -85,7 +85,7 @@ impl Data {
 
     /// This with `changes` on top, which are in the order of their keys: `None` removes.
     pub(crate) fn with<'a>(
-        &self,
+        &'a self,
         changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
     ) -> Self {
         Self::from_sorted(merge(self.iter(), changes))

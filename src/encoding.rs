@@ -38,7 +38,11 @@ pub(crate) fn encode(record: &Record) -> Vec<u8> {
         object.field("moved_at", &moved_at.as_millis());
     }
     if !record.recent().is_empty() {
-        let recent: Vec<String> = record.recent().iter().map(|w| format!("{w:016x}")).collect();
+        let recent: Vec<String> = record
+            .recent()
+            .iter()
+            .map(|w| format!("{w:016x}"))
+            .collect();
         object.field("recent", &recent);
     }
     object.name("data");
@@ -94,7 +98,10 @@ impl Object {
         match timeout {
             Timeout::Layer => {}
             Timeout::After(duration) => {
-                self.field(name, &u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+                self.field(
+                    name,
+                    &u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+                );
             }
             Timeout::Never => self.field(name, NEVER),
         }
@@ -122,7 +129,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
         format => {
             return Err(StoreError::new(
                 StoreErrorKind::Incompatible,
-                format!("the record is of format {format}, this version of cloakroom knows {FORMAT}"),
+                format!(
+                    "the record is of format {format}, this version of cloakroom knows {FORMAT}"
+                ),
             ));
         }
     }

@@ -84,6 +84,7 @@ impl Lifetimes {
     pub(crate) fn deadline(&self, record: &Record, last_seen_at: Timestamp) -> Option<Timestamp> {
         let idle = self
             .idle(record)
+            .filter(|_| !record.is_moved())
             .map(|timeout| last_seen_at.saturating_add(timeout));
         match (idle, self.absolute_deadline(record)) {
             (Some(idle), Some(absolute)) => Some(idle.min(absolute)),
@@ -120,7 +121,12 @@ impl Lifetimes {
     }
 
     /// The cookie's Max-Age in seconds (rule L6), or `None` for one that ends with the browser.
-    pub(crate) fn max_age(&self, record: &Record, activity: Activity, now: Timestamp) -> Option<u64> {
+    pub(crate) fn max_age(
+        &self,
+        record: &Record,
+        activity: Activity,
+        now: Timestamp,
+    ) -> Option<u64> {
         self.is_persistent(record).then(|| {
             let remaining = match activity.expires_at {
                 Some(deadline) => deadline.since(now).min(MAX_AGE_LIMIT),

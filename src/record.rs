@@ -151,7 +151,10 @@ impl Record {
             });
             block(size_of::<Rare>()) + unknown.sum::<usize>()
         });
-        let recent = self.recent.as_ref().map_or(0, |_| block(size_of::<Recent>()));
+        let recent = self
+            .recent
+            .as_ref()
+            .map_or(0, |_| block(size_of::<Recent>()));
         block(COUNTS + size_of::<Self>()) + block(self.data.allocated()) + login + rare + recent
     }
 
@@ -297,4 +300,3 @@ impl fmt::Debug for Record {
 
 /// A record and its activity, as a store returns them.
 pub(crate) type Kept = (Arc<Record>, Activity);
-

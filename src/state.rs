@@ -8,12 +8,12 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
-    Activity, Error, Record, SessionId, Timestamp,
+    Activity, Error, ErrorKind, Record, SessionId, Timestamp,
     changes::{Changes, Moment},
     cookie::Presented,
     data::Data,
     layer::Config,
-    record::Kept,
+    record::{Kept, Login},
     token::Token,
 };
 
@@ -41,12 +41,24 @@ pub(crate) struct State {
     pub(crate) is_displaced: bool,
     pub(crate) identity: Identity,
     pub(crate) changes: Option<Arc<Changes>>,
+    /// The last moment of the changes before these.
+    settled: Moment,
     /// Destroyed by this request and still in the store.
     pub(crate) destroyed: Option<SessionId>,
     pub(crate) was_destroyed: bool,
     /// The visitor does not have the token under this cookie's name yet.
     pub(crate) is_cookie_due: bool,
+    /// What was loaded came under a former name: to be re-issued where it is used.
+    pub(crate) is_under_former_name: bool,
     pub(crate) is_head_gone: bool,
+    pub(crate) turns: Turns,
+}
+
+/// How often the session took a turn that a commit under way must not undo.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Turns {
+    pub(crate) destroyed: u32,
+    pub(crate) identified: u32,
 }
 
 /// A session as the store had it when last asked.
@@ -88,10 +100,20 @@ pub(crate) enum Identity {
 #[derive(Clone)]
 pub(crate) struct LogIn {
     pub(crate) user: Box<str>,
+    pub(crate) at: Timestamp,
     /// Nothing is taken over: the session was another user's (rule M8).
     pub(crate) is_afresh: bool,
     /// What was done later belongs to the new session alone.
     pub(crate) since: Moment,
+}
+
+impl LogIn {
+    pub(crate) fn login(&self) -> Login {
+        Login {
+            user: self.user.clone(),
+            at: self.at,
+        }
+    }
 }
 
 static EMPTY: LazyLock<Data> = LazyLock::new(Data::default);
@@ -118,7 +140,10 @@ impl Shared {
     /// Puts `latest` under the pending changes, after computing them again on it.
     pub(crate) fn adopt(&self, latest: &Kept) -> Result<(), Error> {
         loop {
-            let changes = self.state().changes.clone();
+            let (changes, moment) = {
+                let state = self.state();
+                (state.changes.clone(), state.moment())
+            };
             let rebased = match &changes {
                 None => None,
                 Some(changes) => {
@@ -128,7 +153,7 @@ impl Shared {
                 }
             };
             let mut state = self.state();
-            if moment(state.changes.as_ref()) == moment(changes.as_ref()) {
+            if state.moment() == moment {
                 state.changes = rebased;
                 if let Some(stored) = &mut state.stored {
                     (stored.record, stored.activity) = latest.clone();
@@ -163,17 +188,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-pub(crate) fn moment(changes: Option<&Arc<Changes>>) -> Moment {
-    changes.map_or(Moment::default(), |changes| changes.now())
-}
-
 impl State {
-    pub(crate) fn base(&self) -> &Data {
-        self.stored
-            .as_ref()
-            .map_or(&EMPTY, |stored| stored.record.data())
-    }
-
     /// The pending changes and the data beneath them.
     pub(crate) fn edit(&mut self) -> (&mut Changes, &Data) {
         let base = match &self.stored {
@@ -182,15 +197,32 @@ impl State {
         };
         let changes = self
             .changes
-            .get_or_insert_with(|| Arc::new(Changes::on(base)));
+            .get_or_insert_with(|| Arc::new(Changes::on(base, self.settled)));
         (Arc::make_mut(changes), base)
     }
 
     pub(crate) fn view(&self) -> View {
         View {
-            record: self.stored.as_ref().map(|stored| Arc::clone(&stored.record)),
+            record: self
+                .stored
+                .as_ref()
+                .map(|stored| Arc::clone(&stored.record)),
             changes: self.changes.clone(),
+            moment: self.moment(),
         }
+    }
+
+    /// The last moment at which something was changed.
+    pub(crate) fn moment(&self) -> Moment {
+        match &self.changes {
+            Some(changes) => changes.now(),
+            None => self.settled,
+        }
+    }
+
+    pub(crate) fn drop_changes(&mut self) -> bool {
+        self.settled = self.moment();
+        self.changes.take().is_some()
     }
 
     /// Whether the pending changes make a difference.
@@ -205,19 +237,71 @@ impl State {
         }
     }
 
-    /// The store no longer has the session: what is pending has nowhere to go (rule M4).
+    /// The store no longer has the session: what is pending has nowhere to go
+    /// (rule M4), but for a log-in and what came after it (rule M7).
     pub(crate) fn end(&mut self) {
         self.stored = None;
-        self.changes = None;
-        self.identity = Identity::Same;
         self.is_cookie_due = false;
         self.is_displaced = true;
+        match &self.identity {
+            Identity::LogIn(log_in) => {
+                if let Some(changes) = &mut self.changes {
+                    Arc::make_mut(changes).settle(log_in.since, &EMPTY);
+                }
+            }
+            Identity::Same | Identity::Cycle => {
+                self.identity = Identity::Same;
+                self.drop_changes();
+            }
+        }
+    }
+
+    pub(crate) fn destroy(&mut self) {
+        self.turns.destroyed += 1;
+        self.was_destroyed = true;
+        if let Some(stored) = self.stored.take() {
+            self.destroyed = Some(stored.id());
+        }
+        self.identity = Identity::Same;
+        self.drop_changes();
+        self.is_cookie_due = false;
+    }
+
+    /// `Ended` where what the visitor brought has ended, and he did not log in.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.is_displaced && !matches!(self.identity, Identity::LogIn(_)) {
+            Err(Error::ended())
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn user(&self) -> Option<&str> {
+        match (&self.identity, &self.stored) {
+            (Identity::LogIn(log_in), _) => Some(&log_in.user),
+            (_, Some(stored)) => stored.record.user(),
+            (_, None) => None,
+        }
+    }
+
+    /// The visitor must not stay locked out by a record that does not decode (rule F4).
+    pub(crate) fn is_corrupt(&self) -> bool {
+        matches!(&self.load, Some(Err(error)) if error.kind() == ErrorKind::Corrupt)
+    }
+
+    /// Notes that somebody wants the session, now that it is loaded.
+    pub(crate) fn use_for(&mut self, usage: Usage) {
+        self.usage = self.usage.max(usage);
+        if self.usage == Usage::Loaded && self.is_under_former_name && !self.is_head_gone {
+            self.is_under_former_name = false;
+            self.is_cookie_due = true;
+        }
     }
 
     /// What was done until then has been saved as `stored`.
     pub(crate) fn settle(&mut self, stored: Stored, until: Moment) {
-        if moment(self.changes.as_ref()) <= until {
-            self.changes = None;
+        if self.moment() <= until {
+            self.drop_changes();
         } else if let Some(changes) = &mut self.changes {
             Arc::make_mut(changes).settle(until, stored.record.data());
         }
@@ -236,6 +320,7 @@ pub(crate) fn amended(record: &Record, changes: &Changes) -> Option<Data> {
 pub(crate) struct View {
     record: Option<Arc<Record>>,
     changes: Option<Arc<Changes>>,
+    moment: Moment,
 }
 
 impl View {
@@ -253,10 +338,6 @@ impl View {
         }
     }
 
-    pub(crate) fn record(&self) -> Option<&Record> {
-        self.record.as_deref()
-    }
-
     /// Whether `state` still is as it was.
     pub(crate) fn is_current(&self, state: &State) -> bool {
         let same_record = match (&self.record, &state.stored) {
@@ -264,7 +345,7 @@ impl View {
             (Some(record), Some(stored)) => Arc::ptr_eq(record, &stored.record),
             _ => false,
         };
-        same_record && moment(self.changes.as_ref()) == moment(state.changes.as_ref())
+        same_record && self.moment == state.moment()
     }
 
     fn base(&self) -> &Data {

@@ -86,11 +86,13 @@ pub(crate) struct Recent {
 impl Recent {
     /// These with `writer` as the newest.
     pub(crate) fn after(earlier: Option<&Self>, writer: u64) -> Self {
-        Self::from_newest(std::iter::once(writer).chain(
-            earlier
-                .into_iter()
-                .flat_map(|recent| recent.as_slice().iter().copied()),
-        ))
+        Self::from_newest(
+            std::iter::once(writer).chain(
+                earlier
+                    .into_iter()
+                    .flat_map(|recent| recent.as_slice().iter().copied()),
+            ),
+        )
     }
 
     /// The first of `writers`, as many as are kept.

@@ -41,18 +41,39 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 
 
 /// [`SessionStore`] with boxed futures.
 trait Erased: Send + Sync + 'static {
-    fn create<'a>(&'a self, id: SessionId, record: &'a Arc<Record>, activity: Activity) -> Boxed<'a, Created>;
+    fn create<'a>(
+        &'a self,
+        id: SessionId,
+        record: &'a Arc<Record>,
+        activity: Activity,
+    ) -> Boxed<'a, Created>;
     fn load<'a>(&'a self, id: SessionId) -> Boxed<'a, Option<Kept>>;
     fn load_latest<'a>(&'a self, id: SessionId) -> Boxed<'a, Option<Kept>>;
-    fn update<'a>(&'a self, id: SessionId, record: &'a Arc<Record>, activity: Activity, expected: Version) -> Boxed<'a, Updated>;
-    fn touch<'a>(&'a self, id: SessionId, expected: Version, activity: Activity) -> Boxed<'a, Touched>;
+    fn update<'a>(
+        &'a self,
+        id: SessionId,
+        record: &'a Arc<Record>,
+        activity: Activity,
+        expected: Version,
+    ) -> Boxed<'a, Updated>;
+    fn touch<'a>(
+        &'a self,
+        id: SessionId,
+        expected: Version,
+        activity: Activity,
+    ) -> Boxed<'a, Touched>;
     fn delete<'a>(&'a self, id: SessionId) -> Boxed<'a, bool>;
     fn delete_expired<'a>(&'a self, before: Timestamp, limit: usize) -> Boxed<'a, Reaped>;
     fn report_endings(&self, sink: EndedSink);
 }
 
 impl<S: SessionStore> Erased for S {
-    fn create<'a>(&'a self, id: SessionId, record: &'a Arc<Record>, activity: Activity) -> Boxed<'a, Created> {
+    fn create<'a>(
+        &'a self,
+        id: SessionId,
+        record: &'a Arc<Record>,
+        activity: Activity,
+    ) -> Boxed<'a, Created> {
         Box::pin(SessionStore::create(self, id, record, activity))
     }
 
@@ -64,11 +85,22 @@ impl<S: SessionStore> Erased for S {
         Box::pin(SessionStore::load_latest(self, id))
     }
 
-    fn update<'a>(&'a self, id: SessionId, record: &'a Arc<Record>, activity: Activity, expected: Version) -> Boxed<'a, Updated> {
+    fn update<'a>(
+        &'a self,
+        id: SessionId,
+        record: &'a Arc<Record>,
+        activity: Activity,
+        expected: Version,
+    ) -> Boxed<'a, Updated> {
         Box::pin(SessionStore::update(self, id, record, activity, expected))
     }
 
-    fn touch<'a>(&'a self, id: SessionId, expected: Version, activity: Activity) -> Boxed<'a, Touched> {
+    fn touch<'a>(
+        &'a self,
+        id: SessionId,
+        expected: Version,
+        activity: Activity,
+    ) -> Boxed<'a, Touched> {
         Box::pin(SessionStore::touch(self, id, expected, activity))
     }
 
@@ -86,32 +118,48 @@ impl<S: SessionStore> Erased for S {
 }
 
 impl SessionStore for DynStore {
-    fn create(&self, id: SessionId, record: &Arc<Record>, activity: Activity) -> impl Future<Output = Result<Created, StoreError>> + Send {
-        self.0.create(id, record, activity)
+    async fn create(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+    ) -> Result<Created, StoreError> {
+        self.0.create(id, record, activity).await
     }
 
-    fn load(&self, id: SessionId) -> impl Future<Output = Result<Option<Kept>, StoreError>> + Send {
-        self.0.load(id)
+    async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
+        self.0.load(id).await
     }
 
-    fn load_latest(&self, id: SessionId) -> impl Future<Output = Result<Option<Kept>, StoreError>> + Send {
-        self.0.load_latest(id)
+    async fn load_latest(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
+        self.0.load_latest(id).await
     }
 
-    fn update(&self, id: SessionId, record: &Arc<Record>, activity: Activity, expected: Version) -> impl Future<Output = Result<Updated, StoreError>> + Send {
-        self.0.update(id, record, activity, expected)
+    async fn update(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+        expected: Version,
+    ) -> Result<Updated, StoreError> {
+        self.0.update(id, record, activity, expected).await
     }
 
-    fn touch(&self, id: SessionId, expected: Version, activity: Activity) -> impl Future<Output = Result<Touched, StoreError>> + Send {
-        self.0.touch(id, expected, activity)
+    async fn touch(
+        &self,
+        id: SessionId,
+        expected: Version,
+        activity: Activity,
+    ) -> Result<Touched, StoreError> {
+        self.0.touch(id, expected, activity).await
     }
 
-    fn delete(&self, id: SessionId) -> impl Future<Output = Result<bool, StoreError>> + Send {
-        self.0.delete(id)
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        self.0.delete(id).await
     }
 
-    fn delete_expired(&self, before: Timestamp, limit: usize) -> impl Future<Output = Result<Reaped, StoreError>> + Send {
-        self.0.delete_expired(before, limit)
+    async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
+        self.0.delete_expired(before, limit).await
     }
 
     fn report_endings(&self, sink: EndedSink) {

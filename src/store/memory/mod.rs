@@ -102,7 +102,6 @@ fn cost(record: &Record) -> usize {
 
 impl MemoryStore {
     /// Sets the bounds.
-    #[must_use]
     pub fn builder() -> MemoryStoreBuilder {
         MemoryStoreBuilder::default()
     }
@@ -299,7 +298,9 @@ impl Room {
         if bytes > max {
             return Err(StoreError::new(
                 StoreErrorKind::Other,
-                format!("a session of {bytes} bytes does not fit into a store of {max}: raise max_bytes"),
+                format!(
+                    "a session of {bytes} bytes does not fit into a store of {max}: raise max_bytes"
+                ),
             ));
         }
         Ok(())

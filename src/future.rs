@@ -1,0 +1,128 @@
+//! The response's way out: [`ResponseFuture`].
+
+use std::{
+    error::Error as _,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::Response;
+use pin_project_lite::pin_project;
+use tracing::error;
+
+use crate::{
+    SessionHandle,
+    commit::{self, Failed, Occasion, Outcome},
+    headers,
+    state::Shared,
+};
+
+pin_project! {
+    /// What [`SessionService`](crate::SessionService) answers with: the inner
+    /// service's response, with the session committed before its head leaves.
+    ///
+    /// Boxes a future only where the commit may need the store. Dropped, or
+    /// ended by an error of the inner service, it commits nothing (rule C2).
+    pub struct ResponseFuture<F, B> {
+        #[pin]
+        state: State<F, B>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, B> {
+        PassingOn {
+            #[pin]
+            inner: F,
+        },
+        Inner {
+            #[pin]
+            inner: F,
+            handle: SessionHandle,
+        },
+        Committing {
+            response: Option<Response<B>>,
+            commit: Committing,
+            handle: SessionHandle,
+        },
+    }
+}
+
+type Committing = Pin<Box<dyn Future<Output = Result<Outcome, Failed>> + Send>>;
+
+impl<F, B> ResponseFuture<F, B> {
+    pub(crate) fn new(inner: F, handle: SessionHandle) -> Self {
+        Self {
+            state: State::Inner { inner, handle },
+        }
+    }
+
+    pub(crate) fn passing_on(inner: F) -> Self {
+        Self {
+            state: State::PassingOn { inner },
+        }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Default,
+{
+    type Output = Result<Response<B>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProj::PassingOn { inner } => return inner.poll(context),
+                StateProj::Inner { inner, handle } => {
+                    let mut response = ready!(inner.poll(context))?;
+                    let shared = handle.shared();
+                    if let Some(outcome) = commit::settle_at_once(shared) {
+                        headers::dress(response.headers_mut(), outcome, &shared.config);
+                        return Poll::Ready(Ok(response));
+                    }
+                    let commit = Box::pin(commit_head(Arc::clone(shared)));
+                    let handle = handle.clone();
+                    state.set(State::Committing {
+                        response: Some(response),
+                        commit,
+                        handle,
+                    });
+                }
+                StateProj::Committing {
+                    response,
+                    commit,
+                    handle,
+                } => {
+                    let committed = ready!(commit.as_mut().poll(context));
+                    let config = &handle.shared().config;
+                    let mut response = response.take().expect("polled after completion");
+                    match committed {
+                        Ok(outcome) => headers::dress(response.headers_mut(), outcome, config),
+                        Err(failed) => {
+                            let Failed { error, .. } = &failed;
+                            error!(%error, cause = ?error.source(), "the session was not kept");
+                            response = headers::unavailable(&failed, config);
+                        }
+                    }
+                    return Poll::Ready(Ok(response));
+                }
+            }
+        }
+    }
+}
+
+async fn commit_head(shared: Arc<Shared>) -> Result<Outcome, Failed> {
+    commit::commit(&shared, Occasion::Head).await
+}
+
+impl<F, B> fmt::Debug for ResponseFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

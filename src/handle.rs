@@ -1,0 +1,223 @@
+//! The session not loaded yet: [`SessionHandle`].
+
+use std::{error::Error as _, fmt, sync::Arc, time::Duration};
+
+use tracing::{debug, warn};
+
+use crate::{
+    Error, Session, Timestamp,
+    cookie::Presented,
+    deadline::within,
+    layer::Config,
+    lifetime::is_past,
+    record::Kept,
+    state::{Shared, Stored, Usage},
+    store::SessionStore,
+    token::Token,
+};
+
+/// The session of a request, not loaded yet; found in the request's extensions.
+///
+/// Cheap to clone. Nothing is asked of the store before [`load`](Self::load)
+/// or [`peek`](Self::peek), and that once for each request, whatever came of
+/// it (rules F1, F3). The axum extractors do it for you.
+///
+/// ```
+/// use cloakroom::{Error, SessionHandle};
+///
+/// async fn visits(request: http::Request<()>) -> Result<u64, Error> {
+///     let handle = request.extensions().get::<SessionHandle>().expect("a SessionLayer");
+///     let session = handle.load().await?;
+///     session.update("visits", |n: Option<u64>| n.unwrap_or(0) + 1)
+/// }
+/// ```
+#[derive(Clone)]
+pub struct SessionHandle(Arc<Shared>);
+
+/// A clock this far behind a record's last activity is reported (rule L7).
+const SUSPICIOUS: Duration = Duration::from_secs(60);
+
+impl SessionHandle {
+    pub(crate) fn new(config: Arc<Config>, presented: Presented) -> Self {
+        Self(Arc::new(Shared::new(config, presented)))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+
+    pub(crate) fn cookie_name(&self) -> &str {
+        self.0.config.cookie.name()
+    }
+
+    /// The visitor's session, or a new one. Counts as activity (rule L2).
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails, is late, or has something that is no record. A
+    /// failing store never looks like an empty session (rule F1).
+    pub async fn load(&self) -> Result<Session, Error> {
+        self.0.load(Usage::Loaded).await?;
+        Ok(Session::new(Arc::clone(&self.0)))
+    }
+
+    /// The visitor's session if there is one. Does not count as activity: for
+    /// polling, and for logging (rule L2).
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub async fn peek(&self) -> Result<Option<Session>, Error> {
+        self.0.load(Usage::Peeked).await?;
+        let is_live = self.0.state().stored.is_some();
+        Ok(is_live.then(|| Session::new(Arc::clone(&self.0))))
+    }
+}
+
+impl fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SessionHandle").field(&self.0).finish()
+    }
+}
+
+/// What a token turned out to be.
+enum Proof {
+    Live(Kept),
+    /// The session went on under another id less than a minute ago.
+    Moved,
+    /// Never issued, ended, or not the visitor's.
+    Nothing,
+}
+
+impl Shared {
+    async fn load(&self, usage: Usage) -> Result<(), Error> {
+        if let Some(loaded) = self.loaded(usage) {
+            return loaded;
+        }
+        let _gate = self.gate.lock().await;
+        if let Some(loaded) = self.loaded(usage) {
+            return loaded;
+        }
+        let now = self.config.clock.now();
+        let found = within(self.config.store_timeout, self.find(now)).await;
+        let mut state = self.state();
+        state.loaded_at = Some(now);
+        state.use_for(usage);
+        let loaded = match found {
+            Ok(Found { stored, displaced }) => {
+                state.is_displaced = displaced;
+                if let Some((stored, is_former)) = stored {
+                    state.is_under_former_name = is_former;
+                    state.stored = Some(stored);
+                    state.use_for(usage);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                warn!(%error, cause = ?error.source(), "the session was not loaded");
+                Err(error)
+            }
+        };
+        state.load = Some(loaded.clone());
+        loaded
+    }
+
+    fn loaded(&self, usage: Usage) -> Option<Result<(), Error>> {
+        let mut state = self.state();
+        let loaded = state.load.clone()?;
+        state.use_for(usage);
+        Some(loaded)
+    }
+
+    /// Which of the tokens proves itself (rule T5).
+    async fn find(&self, now: Timestamp) -> Result<Found, Error> {
+        let mut found = Found {
+            stored: None,
+            displaced: false,
+        };
+        let mut was_moved = false;
+        for presented in self.presented.iter() {
+            let is_former = presented.is_former;
+            if let Some((_, found_former)) = &found.stored
+                && (self.config.cookie.is_host_bound() && !found_former)
+            {
+                break;
+            }
+            let token = presented.token;
+            match self.prove(&token, now).await? {
+                Proof::Nothing => {}
+                Proof::Moved => was_moved = true,
+                Proof::Live((record, activity)) => match &found.stored {
+                    Some((other, _)) if other.id() != token.id => {
+                        warn!(
+                            session.id = %token.id,
+                            other.id = %other.id(),
+                            "two session cookies prove themselves: one was planted, the visitor stays anonymous"
+                        );
+                        found.stored = None;
+                        found.displaced = true;
+                        return Ok(found);
+                    }
+                    Some(_) => {}
+                    None => {
+                        let stored = Stored {
+                            token,
+                            record,
+                            activity,
+                        };
+                        found.stored = Some((stored, is_former));
+                    }
+                },
+            }
+        }
+        found.displaced = was_moved && found.stored.is_none();
+        Ok(found)
+    }
+
+    /// A rejection is final only if the store says so past any cache.
+    async fn prove(&self, token: &Token, now: Timestamp) -> Result<Proof, Error> {
+        let store = &self.config.store;
+        let proof = self.judge(store.load(token.id).await?, token, now);
+        match proof {
+            Proof::Live(_) => Ok(proof),
+            Proof::Moved | Proof::Nothing => {
+                let latest = store.load_latest(token.id).await?;
+                Ok(self.judge(latest, token, now))
+            }
+        }
+    }
+
+    fn judge(&self, kept: Option<Kept>, token: &Token, now: Timestamp) -> Proof {
+        let Some((record, activity)) = kept else {
+            debug!("a token of an unknown session");
+            return Proof::Nothing;
+        };
+        if !record.verifier().accepts(&token.secret) {
+            debug!(session.id = %token.id, "a token that does not prove itself");
+            return Proof::Nothing;
+        }
+        let last_seen_at = activity.last_seen_at;
+        if last_seen_at.since(now) > SUSPICIOUS {
+            warn!(
+                session.id = %token.id,
+                ahead = ?last_seen_at.since(now),
+                "a session was last seen in the future: check the clocks"
+            );
+        }
+        let deadline = self.config.lifetimes.deadline(&record, last_seen_at);
+        if is_past(deadline, now) {
+            debug!(session.id = %token.id, "a token of an expired session");
+            return Proof::Nothing;
+        }
+        if record.is_moved() {
+            return Proof::Moved;
+        }
+        Proof::Live((record, activity))
+    }
+}
+
+struct Found {
+    /// And whether it came under a former name.
+    stored: Option<(Stored, bool)>,
+    displaced: bool,
+}

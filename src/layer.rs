@@ -1,0 +1,177 @@
+//! The layer: [`SessionLayer`], builder and [`Layer`].
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tower_layer::Layer;
+
+use crate::{
+    Clock, SessionCookie, SessionService, SystemClock, Timeout,
+    lifetime::Lifetimes,
+    queue::Queues,
+    reaper::Reaper,
+    store::{DynStore, MemoryStore, SessionStore},
+};
+
+/// Puts a session around every request of a service.
+///
+/// Put it outside of whatever uses the session. It is cheap to clone, and
+/// knows its store at run time only: the store's type appears nowhere else.
+/// The methods change the layer they are called on; what
+/// [`layer`](Layer::layer) gave before keeps its settings.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::{SessionLayer, store::MemoryStore};
+///
+/// let layer = SessionLayer::new(MemoryStore::default())
+///     .idle_timeout(Duration::from_secs(30 * 60))
+///     .absolute_timeout(None);
+/// ```
+#[derive(Clone)]
+pub struct SessionLayer {
+    config: Arc<Config>,
+}
+
+/// The layer's settings, shared by every request.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) store: DynStore,
+    pub(crate) cookie: SessionCookie,
+    pub(crate) lifetimes: Lifetimes,
+    pub(crate) max_data_bytes: usize,
+    pub(crate) store_timeout: Duration,
+    pub(crate) cache_headers: bool,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) queues: Arc<Queues>,
+    pub(crate) reap_every: Option<Duration>,
+    pub(crate) reaper: Arc<Reaper>,
+}
+
+impl SessionLayer {
+    /// Keeps sessions in `store`, everything else as the defaults say.
+    pub fn new(store: impl SessionStore) -> Self {
+        Self {
+            config: Arc::new(Config {
+                store: DynStore::new(store),
+                cookie: SessionCookie::default(),
+                lifetimes: Lifetimes::default(),
+                max_data_bytes: 64 * 1024,
+                store_timeout: Duration::from_secs(5),
+                cache_headers: true,
+                clock: Arc::new(SystemClock),
+                queues: Arc::default(),
+                reap_every: Some(Duration::from_secs(60)),
+                reaper: Arc::default(),
+            }),
+        }
+    }
+
+    /// The cookie's name and attributes. Default: [`SessionCookie::default`].
+    #[must_use]
+    pub fn cookie(self, cookie: SessionCookie) -> Self {
+        self.with(|config| config.cookie = cookie)
+    }
+
+    /// A session ends this long after it was last seen. Default: 1 hour; `None`: never (rule L1).
+    #[must_use]
+    pub fn idle_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.with(|config| config.lifetimes.idle = timeout.into())
+    }
+
+    /// As [`idle_timeout`](Self::idle_timeout), for visitors who have not
+    /// logged in. Default: the same.
+    #[must_use]
+    pub fn anonymous_idle_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        let timeout = timeout.into().map_or(Timeout::Never, Timeout::After);
+        self.with(|config| config.lifetimes.anonymous_idle = timeout)
+    }
+
+    /// A session ends this long after it began, or its user logged in, seen
+    /// or not. Default: 24 hours; `None`: never (rule L1).
+    #[must_use]
+    pub fn absolute_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.with(|config| config.lifetimes.absolute = timeout.into())
+    }
+
+    /// Whether the cookie outlives the browser: with Max-Age, at most 400
+    /// days (rule L6). Default: false.
+    #[must_use]
+    pub fn persistent(self, persistent: bool) -> Self {
+        self.with(|config| config.lifetimes.persistent = persistent)
+    }
+
+    /// How long ago a session must have been seen for the store to be told
+    /// that it was seen again. Default: a tenth of the idle timeout, or 6
+    /// minutes without one; at most half the idle timeout. A session may end
+    /// this much early, never late (rule L1).
+    #[must_use]
+    pub fn touch_after(self, duration: Duration) -> Self {
+        self.with(|config| config.lifetimes.touch_after = Some(duration))
+    }
+
+    /// How many bytes of keys and JSON values a session may have. Default: 64 KiB.
+    #[must_use]
+    pub fn max_data_bytes(self, bytes: usize) -> Self {
+        self.with(|config| config.max_data_bytes = bytes)
+    }
+
+    /// How long one whole load, and one whole commit, may take. Default: 5 seconds.
+    #[must_use]
+    pub fn store_timeout(self, timeout: Duration) -> Self {
+        self.with(|config| config.store_timeout = timeout)
+    }
+
+    /// How often expired sessions are deleted in the background. Default: 60
+    /// seconds; `None`: not by this layer.
+    ///
+    /// The task starts with the first request that comes in on a tokio
+    /// runtime, and ends with the last clone of the layer and its services.
+    #[must_use]
+    pub fn reap_every(self, interval: impl Into<Option<Duration>>) -> Self {
+        self.with(|config| config.reap_every = interval.into())
+    }
+
+    /// Whether responses get `Vary` and `Cache-Control` as rules H1 to H3 say. Default: true.
+    #[must_use]
+    pub fn cache_headers(self, cache_headers: bool) -> Self {
+        self.with(|config| config.cache_headers = cache_headers)
+    }
+
+    /// Tells the time. Default: [`SystemClock`].
+    #[must_use]
+    pub fn clock(self, clock: impl Clock) -> Self {
+        self.with(|config| config.clock = Arc::new(clock))
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Config)) -> Self {
+        let config = Arc::make_mut(&mut self.config);
+        // Settings of its own, a reaper of its own.
+        config.reaper = Arc::default();
+        set(config);
+        self
+    }
+}
+
+/// A [`MemoryStore`] and every default.
+impl Default for SessionLayer {
+    fn default() -> Self {
+        Self::new(MemoryStore::default())
+    }
+}
+
+impl fmt::Debug for SessionLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionLayer")
+            .field("cookie", &self.config.cookie)
+            .field("lifetimes", &self.config.lifetimes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for SessionLayer {
+    type Service = SessionService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        SessionService::new(inner, Arc::clone(&self.config))
+    }
+}

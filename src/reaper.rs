@@ -1,0 +1,125 @@
+//! Deletes expired records in the background: [`Reaper`].
+
+use std::{
+    error::Error as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, task::AbortHandle, time::MissedTickBehavior};
+use tracing::{debug, error, warn};
+
+use crate::{
+    Clock,
+    deadline::surviving,
+    layer::Config,
+    store::{DynStore, SessionStore},
+};
+
+/// The background task of one layer. It ends when this is dropped (rule F5).
+#[derive(Debug, Default)]
+pub(crate) struct Reaper {
+    is_running: Arc<AtomicBool>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+/// How long past its deadline a record is at least before it is deleted: what
+/// clocks of different machines may differ by (rule L3).
+const GRACE: Duration = Duration::from_secs(5 * 60);
+
+/// How many records one call deletes.
+const BATCH: usize = 1000;
+
+/// After failures the interval doubles, up to this many times.
+const MAX_DOUBLINGS: u32 = 5;
+
+impl Reaper {
+    /// Starts the task, unless it runs or there is no runtime to run it.
+    pub(crate) fn ensure_running(&self, config: &Config) {
+        let Some(interval) = config.reap_every else {
+            return;
+        };
+        if self.is_running.load(Ordering::Relaxed) {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if self.is_running.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let running = Running(Arc::clone(&self.is_running));
+        let (store, clock) = (config.store.clone(), Arc::clone(&config.clock));
+        let task = runtime.spawn(async move {
+            let _running = running;
+            reap(store, clock, interval).await;
+        });
+        *self.task.lock() = Some(task.abort_handle());
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get_mut() {
+            task.abort();
+        }
+    }
+}
+
+/// Where a runtime ends with the task, the next request starts another.
+struct Running(Arc<AtomicBool>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+async fn reap(store: DynStore, clock: Arc<dyn Clock>, interval: Duration) {
+    let interval = interval.max(Duration::from_millis(1));
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failures = 0;
+    loop {
+        ticks.tick().await;
+        match surviving(sweep(&store, &*clock)).await {
+            Some(true) => failures = 0,
+            Some(false) => failures += 1,
+            None => {
+                error!("the session store panicked while deleting expired sessions");
+                failures += 1;
+            }
+        }
+        if failures > 0 {
+            tokio::time::sleep(interval * ((1 << failures.min(MAX_DOUBLINGS)) - 1)).await;
+        }
+    }
+}
+
+/// Deletes all that is expired, a batch at a time; `false` where the store failed.
+async fn sweep(store: &DynStore, clock: &dyn Clock) -> bool {
+    let mut removed = 0;
+    loop {
+        let before = clock.now().saturating_sub(GRACE);
+        match store.delete_expired(before, BATCH).await {
+            Ok(reaped) => {
+                removed += reaped.removed;
+                if !reaped.more {
+                    if removed > 0 {
+                        debug!(removed, "expired sessions deleted");
+                    }
+                    return true;
+                }
+            }
+            Err(error) => {
+                warn!(%error, cause = ?error.source(), "deleting expired sessions failed");
+                return false;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}

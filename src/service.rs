@@ -1,0 +1,64 @@
+//! The request's way in: [`SessionService`].
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use crate::{ResponseFuture, SessionHandle, layer::Config};
+
+/// What a [`SessionLayer`](crate::SessionLayer) makes of a service.
+///
+/// The response's body must have a default, the empty one, for the responses
+/// that replace one whose session could not be kept (rule F2).
+#[derive(Clone)]
+pub struct SessionService<S> {
+    inner: S,
+    config: Arc<Config>,
+}
+
+impl<S> SessionService<S> {
+    pub(crate) fn new(inner: S, config: Arc<Config>) -> Self {
+        Self { inner, config }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for SessionService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionService")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for SessionService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Default,
+{
+    type Response = Response<ResBody>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, ResBody>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let cookie = &self.config.cookie;
+        let outer = request.extensions().get::<SessionHandle>();
+        if outer.is_some_and(|outer| outer.cookie_name() == cookie.name()) {
+            // The layer around this one has the same session in hand (rule C5).
+            return ResponseFuture::passing_on(self.inner.call(request));
+        }
+        self.config.reaper.ensure_running(&self.config);
+        let presented = cookie.presented(request.headers());
+        let handle = SessionHandle::new(Arc::clone(&self.config), presented);
+        request.extensions_mut().insert(handle.clone());
+        ResponseFuture::new(self.inner.call(request), handle)
+    }
+}

@@ -1,0 +1,151 @@
+//! What a handler asks of the store before or after the response leaves:
+//! touch, reload, claim.
+
+use std::sync::Arc;
+
+use crate::{
+    Error,
+    deadline::within,
+    lifetime::is_past,
+    record::Kept,
+    state::{Shared, Stored},
+    store::{SessionStore, Touched},
+    swap::{Swap, Swapped},
+};
+
+/// Moves the activity forward now, whatever `touch_after` says.
+pub(crate) async fn touch(shared: &Shared) -> Result<(), Error> {
+    in_turn(shared, async {
+        let config = &shared.config;
+        let mut swap = Swap::new(config);
+        loop {
+            let Some(stored) = stored(shared)? else {
+                return Ok(());
+            };
+            let now = config.clock.now();
+            if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
+                return Err(end(shared));
+            }
+            let activity = config.lifetimes.activity(&stored.record, now);
+            let version = stored.record.version();
+            match swap.touch(stored.id(), version, activity).await? {
+                Touched::Yes => {
+                    if let Some(stored) = &mut shared.state().stored {
+                        stored.activity = activity;
+                    }
+                    return Ok(());
+                }
+                Touched::Stale => refresh(shared, &stored).await?,
+                Touched::Missing => return Err(end(shared)),
+            }
+        }
+    })
+    .await
+}
+
+/// Puts what the store has now under the pending changes.
+pub(crate) async fn reload(shared: &Shared) -> Result<(), Error> {
+    in_turn(shared, async {
+        match stored(shared)? {
+            Some(stored) => refresh(shared, &stored).await,
+            None => Ok(()),
+        }
+    })
+    .await
+}
+
+/// Whether `key` has changes that are not saved.
+pub(crate) fn is_pending(shared: &Shared, key: &str) -> bool {
+    let state = shared.state();
+    let changes = state.changes.as_ref();
+    changes.is_some_and(|changes| changes.concern(key))
+}
+
+/// Removes `key` from the record, if `check` accepts its value; `None` where it is not there.
+pub(crate) async fn claim<T>(
+    shared: &Shared,
+    key: &str,
+    check: impl Fn(&[u8]) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    in_turn(shared, async {
+        let config = &shared.config;
+        let Some(mut stored) = stored(shared)? else {
+            return Ok(None);
+        };
+        let mut swap = Swap::new(config);
+        loop {
+            let Some(value) = stored.record.data().get(key) else {
+                shared.adopt(&stored.kept())?;
+                return Ok(None);
+            };
+            let claimed = check(value)?;
+            let now = config.clock.now();
+            if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
+                end(shared);
+                return Ok(None);
+            }
+            let data = stored.record.data().with([(key, None)].into_iter());
+            let rested = now.since(stored.activity.last_seen_at);
+            let next = Arc::new(stored.record.successor(data, swap.writer, rested));
+            let activity = config.lifetimes.activity(&next, now);
+            let expected = stored.record.version();
+            match swap
+                .attempt(stored.id(), expected, &next, activity, true)
+                .await?
+            {
+                Swapped::Saved => {
+                    shared.adopt(&(next, activity))?;
+                    return Ok(Some(claimed));
+                }
+                Swapped::Fresher((record, activity)) => {
+                    stored.record = record;
+                    stored.activity = activity;
+                }
+                Swapped::Moved | Swapped::Missing => {
+                    end(shared);
+                    return Ok(None);
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// Runs `talk` when no other talk with the store is under way for this request, within the deadline.
+async fn in_turn<T>(
+    shared: &Shared,
+    talk: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    within(shared.config.store_timeout, async {
+        let _gate = shared.gate.lock().await;
+        talk.await
+    })
+    .await
+}
+
+/// `None` for a session that is new.
+fn stored(shared: &Shared) -> Result<Option<Stored>, Error> {
+    let state = shared.state();
+    state.check_open()?;
+    Ok(state.stored.clone())
+}
+
+async fn refresh(shared: &Shared, stored: &Stored) -> Result<(), Error> {
+    let config = &shared.config;
+    let latest: Option<Kept> = config.store.load_latest(stored.id()).await?;
+    let now = config.clock.now();
+    match latest {
+        Some(latest)
+            if !latest.0.is_moved()
+                && !is_past(config.lifetimes.absolute_deadline(&latest.0), now) =>
+        {
+            shared.adopt(&latest)
+        }
+        _ => Err(end(shared)),
+    }
+}
+
+fn end(shared: &Shared) -> Error {
+    shared.state().end();
+    Error::ended()
+}

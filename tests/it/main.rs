@@ -1,0 +1,5 @@
+//! Every rule of the library as a test that bears its name, a module for each subject.
+
+mod support;
+
+mod smoke;
