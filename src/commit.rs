@@ -6,7 +6,7 @@ use std::{error::Error as _, sync::Arc};
 use tracing::{debug, warn};
 
 use crate::{
-    Error, Record, Timestamp,
+    Error, ErrorKind, Record, Timestamp,
     changes::{Changes, Moment},
     data::Data,
     deadline::within,
@@ -359,6 +359,9 @@ async fn create(config: &Config, work: Work, now: Timestamp) -> Result<Committed
     Ok(Committed::Begun(stored))
 }
 
+/// Two equal ids are not to be expected; a store that claims so again and again is broken.
+const MAX_DRAWS: u32 = 3;
+
 /// Stores a new record: what `blank` gives for a new token, with `changes` on top.
 async fn begin(
     config: &Config,
@@ -367,13 +370,12 @@ async fn begin(
     now: Timestamp,
     blank: impl Fn(&Token, u64) -> Record,
 ) -> Result<Stored, Error> {
-    loop {
+    for _ in 0..MAX_DRAWS {
         let token = Token::generate()?;
         let record = blank(&token, swap.writer);
         let data = changes.apply(record.data());
         let record = Arc::new(changes.overriding(record.with_data(data)));
         let activity = config.lifetimes.activity(&record, now);
-        // Two equal ids are not to be expected, but cost only another draw.
         if swap.create(token.id, &record, activity).await? {
             return Ok(Stored {
                 token,
@@ -382,6 +384,10 @@ async fn begin(
             });
         }
     }
+    Err(Error::new(
+        ErrorKind::Other,
+        "the store says of every new id that it exists",
+    ))
 }
 
 async fn update(

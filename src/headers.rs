@@ -59,7 +59,7 @@ pub(crate) fn unavailable<B: Default>(failed: &Failed, config: &Config) -> Respo
 
 /// Rule H2.
 fn vary_on_cookie(headers: &mut HeaderMap) {
-    const COOKIE: HeaderValue = HeaderValue::from_static("cookie");
+    const COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
     if !headers.contains_key(header::VARY) {
         headers.insert(header::VARY, COOKIE);
         return;

@@ -1,11 +1,11 @@
 //! What a handler asks of the store before or after the response leaves:
 //! touch, reload, claim.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     Error,
-    deadline::within,
+    deadline::{pause, within},
     lifetime::is_past,
     record::Kept,
     state::{Shared, Stored},
@@ -35,7 +35,10 @@ pub(crate) async fn touch(shared: &Shared) -> Result<(), Error> {
                     }
                     return Ok(());
                 }
-                Touched::Stale => refresh(shared, &stored).await?,
+                Touched::Stale => {
+                    pause(Duration::ZERO).await;
+                    refresh(shared, &stored).await?;
+                }
                 Touched::Missing => return Err(end(shared)),
             }
         }
