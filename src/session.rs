@@ -431,7 +431,8 @@ impl Session {
                 Err(refusal) => return Ok(Err(refusal)),
             };
             let mut state = self.0.state();
-            let is_current = view.is_current(&state);
+            // Other keys may have changed: the closure itself may have done that.
+            let is_current = state.get(&name) == view.get(&name);
             drop(view);
             // Another clone of this session was faster: once more.
             if is_current {
