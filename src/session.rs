@@ -226,12 +226,15 @@ impl Session {
         if state.is_head_gone {
             return Err(Error::too_late("log_in"));
         }
-        let was_afresh = matches!(&state.identity, Identity::LogIn(former) if former.is_afresh);
+        // Forgetting another user's values is for the new session: a save must not do it to his.
+        let (since, was_afresh) = match &state.identity {
+            Identity::LogIn(former) => (former.since, former.is_afresh),
+            Identity::Same | Identity::Cycle => (state.moment(), false),
+        };
         let is_other = state.user().is_some_and(|current| *current != *user);
         if is_other {
             state.edit().0.forget();
         }
-        let since = state.moment();
         state.turns.identified += 1;
         state.identity = Identity::LogIn(LogIn {
             user,
@@ -431,7 +434,8 @@ impl Session {
                 Err(refusal) => return Ok(Err(refusal)),
             };
             let mut state = self.0.state();
-            let is_current = view.is_current(&state);
+            // Other keys may have changed: the closure itself may have done that.
+            let is_current = state.get(&name) == view.get(&name);
             drop(view);
             // Another clone of this session was faster: once more.
             if is_current {

@@ -208,7 +208,17 @@ impl State {
                 .as_ref()
                 .map(|stored| Arc::clone(&stored.record)),
             changes: self.changes.clone(),
-            moment: self.moment(),
+        }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
+        let base = match &self.stored {
+            Some(stored) => stored.record.data(),
+            None => &EMPTY,
+        };
+        match &self.changes {
+            Some(changes) => changes.get(base, key),
+            None => base.get(key),
         }
     }
 
@@ -320,7 +330,6 @@ pub(crate) fn amended(record: &Record, changes: &Changes) -> Option<Data> {
 pub(crate) struct View {
     record: Option<Arc<Record>>,
     changes: Option<Arc<Changes>>,
-    moment: Moment,
 }
 
 impl View {
@@ -336,16 +345,6 @@ impl View {
             Some(changes) => changes.apply(self.base()),
             None => self.base().clone(),
         }
-    }
-
-    /// Whether `state` still is as it was.
-    pub(crate) fn is_current(&self, state: &State) -> bool {
-        let same_record = match (&self.record, &state.stored) {
-            (None, None) => true,
-            (Some(record), Some(stored)) => Arc::ptr_eq(record, &stored.record),
-            _ => false,
-        };
-        same_record && self.moment == state.moment()
     }
 
     fn base(&self) -> &Data {

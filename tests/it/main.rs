@@ -2,4 +2,7 @@
 
 mod support;
 
+mod claiming;
+mod merging;
+mod moving;
 mod smoke;

@@ -3,9 +3,11 @@
 mod browser;
 mod clock;
 mod store;
+mod visitor;
 
 pub(crate) use self::{
     browser::{Browser, Reply, session_cookie},
     clock::TestClock,
     store::{Call, Fault, TestStore},
+    visitor::Visitor,
 };
