@@ -2,4 +2,5 @@
 
 mod support;
 
+mod memory_store;
 mod smoke;
