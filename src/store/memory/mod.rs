@@ -155,7 +155,7 @@ impl Room {
                 }
                 table.remove_least(None)
             };
-            self.evict(least);
+            self.evict(least, None);
         }
     }
 
@@ -193,7 +193,7 @@ impl Room {
                 }
                 table.remove_least(Some(id))
             };
-            self.evict(least);
+            self.evict(least, Some(id));
         }
     }
 
@@ -254,37 +254,45 @@ impl Room {
             }
         }
         let swept = expired.len();
-        for slot in expired {
-            self.end(slot, EndingReason::Expired);
-        }
+        self.end(expired, EndingReason::Expired);
         swept
     }
 
-    /// Ends `least`, or where its shard had nothing to give, the least of another.
-    fn evict(&self, least: Option<Slot>) {
+    /// Ends `least`, or where its shard had nothing to give, the least of another, but not `spared`.
+    fn evict(&self, least: Option<Slot>, spared: Option<SessionId>) {
         let least = least.or_else(|| {
             self.shards
                 .iter()
-                .find_map(|shard| shard.table.write().remove_least(None))
+                .find_map(|shard| shard.table.write().remove_least(spared))
         });
         match least {
-            Some(slot) => self.end(slot, EndingReason::Evicted),
+            Some(slot) => self.end([slot], EndingReason::Evicted),
             // All there was is on its way out in other threads.
             None => thread::yield_now(),
         }
     }
 
-    /// Lets go of a session that leaves by itself. Called with no lock held.
-    fn end(&self, slot: Slot, reason: EndingReason) {
+    /// Lets go of sessions that leave by themselves. Called with no lock held.
+    fn end(&self, slots: impl IntoIterator<Item = Slot>, reason: EndingReason) {
         let sinks = self.sinks.read().clone();
-        for sink in sinks {
-            sink.report(Ending {
-                id: slot.id,
-                reason,
-                record: Some((Arc::clone(&slot.record), slot.activity())),
-            });
+        // All their room is free before a sink is told: it may need some itself, and it may panic.
+        let endings: Vec<Ending> = slots
+            .into_iter()
+            .filter_map(|slot| {
+                let ending = (!sinks.is_empty()).then(|| Ending {
+                    id: slot.id,
+                    reason,
+                    record: Some((Arc::clone(&slot.record), slot.activity())),
+                });
+                self.release(slot);
+                ending
+            })
+            .collect();
+        for ending in endings {
+            for sink in &sinks {
+                sink.report(ending.clone());
+            }
         }
-        self.release(slot);
     }
 
     fn release(&self, slot: Slot) {

@@ -221,3 +221,132 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{record::Login, token::Verifier, version::Version};
+
+    fn id(number: u8) -> SessionId {
+        Uuid::from_u128(u128::from(number)).into()
+    }
+
+    fn record(has_user: bool, is_moved: bool) -> Arc<Record> {
+        let verifier = Verifier::decode(&"A".repeat(43)).unwrap();
+        let mut record = Record::new(verifier, Version::first(7), Timestamp::EPOCH);
+        record = record.with_login(has_user.then(|| Login {
+            user: "ann".into(),
+            at: Timestamp::EPOCH,
+        }));
+        record.set_rare(|rare| rare.moved_at = is_moved.then_some(Timestamp::EPOCH));
+        Arc::new(record)
+    }
+
+    fn until(expires_at: Option<u64>) -> Activity {
+        Activity {
+            last_seen_at: Timestamp::EPOCH,
+            expires_at: expires_at.map(Timestamp::from_millis),
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u8, bool, Option<u64>),
+        Read(u8),
+        Replace(u8, bool, bool, Option<u64>),
+        Advance(u8, Option<u64>),
+        Remove(u8),
+        RemoveLeast(Option<u8>),
+        RemoveExpired(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let who = 0_u8..40;
+        let expiry = prop::option::weighted(0.8, 0_u64..200);
+        let step = prop_oneof![
+            4 => (who.clone(), any::<bool>(), expiry.clone())
+                .prop_map(|(who, user, expiry)| Step::Insert(who, user, expiry)),
+            3 => who.clone().prop_map(Step::Read),
+            3 => (who.clone(), any::<bool>(), any::<bool>(), expiry.clone())
+                .prop_map(|(who, user, moved, expiry)| Step::Replace(who, user, moved, expiry)),
+            2 => (who.clone(), expiry).prop_map(|(who, expiry)| Step::Advance(who, expiry)),
+            1 => who.clone().prop_map(Step::Remove),
+            1 => prop::option::of(who).prop_map(Step::RemoveLeast),
+            1 => (0_u64..200).prop_map(Step::RemoveExpired),
+        ];
+        prop::collection::vec(step, 0..500)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn both_heaps_know_every_session_after_any_history(steps in steps()) {
+            let (mut table, ticks) = (Table::default(), Ticks::default());
+            for step in steps {
+                match step {
+                    Step::Insert(who, user, expiry) => {
+                        if table.get(id(who)).is_none() {
+                            table.insert(id(who), record(user, false), until(expiry), &ticks);
+                        }
+                    }
+                    Step::Read(who) => {
+                        let is_there = table.get(id(who)).is_some();
+                        prop_assert_eq!(table.read(id(who), &ticks).is_some(), is_there);
+                    }
+                    Step::Replace(who, user, moved, expiry) => {
+                        table.replace(id(who), record(user, moved), until(expiry), &ticks);
+                    }
+                    Step::Advance(who, expiry) => table.advance(id(who), until(expiry), &ticks),
+                    Step::Remove(who) => {
+                        let removed = table.remove(id(who));
+                        prop_assert!(removed.is_none_or(|slot| slot.id == id(who)));
+                        prop_assert!(table.get(id(who)).is_none());
+                    }
+                    Step::RemoveLeast(spared) => {
+                        let spared = spared.map(id);
+                        let others = table.slots.iter().filter(|slot| Some(slot.id) != spared);
+                        let least = others.min_by_key(|slot| slot.stamp.key()).map(|slot| slot.id);
+                        prop_assert_eq!(table.remove_least(spared).map(|slot| slot.id), least);
+                    }
+                    Step::RemoveExpired(before) => {
+                        let deadlines = table.slots.iter().map(|slot| slot.expires_at);
+                        let first = deadlines.min().filter(|first| *first <= before);
+                        let removed = table.remove_expired(Timestamp::from_millis(before));
+                        prop_assert_eq!(removed.map(|slot| slot.expires_at), first);
+                    }
+                }
+                table.validate();
+            }
+        }
+    }
+
+    #[test]
+    fn capacity_shrinks_after_a_spike() {
+        let (mut table, ticks) = (Table::default(), Ticks::default());
+        let id = |number: u32| {
+            let spread = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            Uuid::from_u128(u128::from(spread)).into()
+        };
+        let record = record(false, false);
+        for number in 0..20_000 {
+            table.insert(id(number), Arc::clone(&record), until(Some(9)), &ticks);
+        }
+        assert!(table.slots.capacity() >= 20_000);
+        for number in 100..20_000 {
+            table.remove(id(number));
+        }
+        assert!(table.slots.capacity() < 1_000);
+        assert!(table.by_use.capacity() < 1_000);
+        assert!(table.by_expiry.capacity() < 1_000);
+        table.validate();
+        for number in 0..100 {
+            table.remove(id(number));
+        }
+        assert_eq!(table.slots.len(), 0);
+        assert!(table.slots.capacity() < 100);
+    }
+}
