@@ -150,6 +150,7 @@ impl SessionCookie {
         let is_ours = |header: &HeaderValue| {
             header
                 .as_bytes()
+                .trim_ascii_start()
                 .strip_prefix(self.name.as_bytes())
                 .is_some_and(|rest| rest.trim_ascii_start().first() == Some(&b'='))
         };
