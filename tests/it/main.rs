@@ -2,4 +2,7 @@
 
 mod support;
 
+mod hostile;
+mod plain_tower;
 mod smoke;
+mod tokens;

@@ -2,10 +2,15 @@
 
 mod browser;
 mod clock;
+mod log;
 mod store;
+pub(crate) mod token;
+mod visitor;
 
 pub(crate) use self::{
     browser::{Browser, Reply, session_cookie},
     clock::TestClock,
+    log::Log,
     store::{Call, Fault, TestStore},
+    visitor::Visitor,
 };
