@@ -16,6 +16,7 @@ use crate::{
     Error, ErrorKind, KeyName, ReadKey, Record, SessionId, Timeout, WriteKey,
     changes::{Json, Replay},
     commit::{self, Occasion},
+    data::Data,
     state::{Identity, LogIn, Shared, Stored},
     upkeep,
 };
@@ -357,10 +358,12 @@ impl Session {
     #[must_use]
     pub fn is_destroyed(&self) -> bool {
         let state = self.0.state();
-        state.was_destroyed
-            && state.stored.is_none()
-            && state.changes.is_none()
-            && matches!(state.identity, Identity::Same)
+        let begins_another = match (&state.changes, &state.identity) {
+            (_, Identity::LogIn(_)) => true,
+            (Some(changes), _) => changes.apply(&Data::default()).len() > 0,
+            (None, _) => false,
+        };
+        state.was_destroyed && state.stored.is_none() && !begins_another
     }
 
     /// Commits now: for WebSockets, event streams, and long work.
