@@ -3,6 +3,8 @@
 mod support;
 
 mod hostile;
+mod http;
+mod keys;
 mod plain_tower;
 mod smoke;
 mod tokens;
