@@ -6,5 +6,6 @@ mod hostile;
 mod http;
 mod keys;
 mod plain_tower;
+mod secrecy;
 mod smoke;
 mod tokens;
