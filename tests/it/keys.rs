@@ -43,7 +43,7 @@ async fn every_string_names_a_value() {
 
         session.insert("n", 5)?;
         session.insert(owned(), 6)?;
-        session.insert(&by_reference, &7)?;
+        session.insert(&by_reference, 7)?;
         session.insert(borrowed(), 8)?;
         session.insert(shared.clone(), 9_u32)?;
         session.insert(by_reference.as_str(), 10)?;
@@ -107,8 +107,9 @@ async fn a_typed_key_carries_the_type_of_its_value() {
         session.insert(CART, &cart)?;
         session.insert(CART, cart.clone())?;
         // The number is a u64 without being told.
-        session.insert(NUMBER, 5)?;
-        session.insert(NUMBER, &5)?;
+        let five = 5;
+        session.insert(NUMBER, &five)?;
+        session.insert(NUMBER, five)?;
 
         let cart = session.get(CART)?.unwrap_or_default();
         assert_eq!(cart, Cart::of("tea"));

@@ -335,7 +335,7 @@ async fn act(session: Session, Path(what): Path<String>) -> Result<String, Error
         "look" => return Ok(session.get::<Coat>("coat")?.unwrap_or_default().label),
         "number" => return Ok(session.get::<u8>("coat")?.unwrap_or_default().to_string()),
         "count" => {
-            session.insert(&session.len().to_string(), DATA)?;
+            session.insert(session.len().to_string(), DATA)?;
             tokio::task::yield_now().await;
             session.update("visits", |n: Option<u64>| n.unwrap_or(0) + NUMBER)?;
         }

@@ -187,7 +187,7 @@ fn no_tokens() -> Vec<Vec<u8>> {
         format!("{good}A").into_bytes(),
         format!("\"{good}\"").into_bytes(),
         format!("{good},{good}").into_bytes(),
-        good[..42].as_bytes().to_vec(),
+        good.as_bytes()[..42].to_vec(),
         // The standard alphabet, a space inside, a byte that is not ASCII.
         good.replace('-', "+").replace('_', "/").into_bytes(),
         format!("{} {}", &good[..21], &good[22..]).into_bytes(),
