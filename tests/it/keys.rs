@@ -7,7 +7,8 @@ use std::{
 
 use axum::{Router, routing::get};
 use cloakroom::{
-    Error, ErrorKind, Key, Session, SessionData, SessionHandle, SessionLayer, SessionValue, Timeout,
+    Error, ErrorKind, Key, KeyName, ReadKey, Session, SessionData, SessionHandle, SessionLayer,
+    SessionValue, Timeout, WriteKey,
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -139,6 +140,30 @@ async fn a_typed_key_carries_the_type_of_its_value() {
         Ok(())
     }
     visitor().visit(all).await.unwrap();
+}
+
+#[tokio::test]
+async fn functions_over_any_key_can_be_written() {
+    fn double(session: &Session, key: impl ReadKey<u32>) -> Result<u32, Error> {
+        session.update(key, |n: Option<u32>| n.unwrap_or(1) * 2)
+    }
+    fn set(session: &Session, key: impl WriteKey<u32>) -> Result<(), Error> {
+        session.insert(key, 4)
+    }
+    fn forget(session: &Session, key: impl KeyName) -> bool {
+        session.remove(key)
+    }
+    const NUMBER: Key<u32> = Key::new("n");
+    visitor()
+        .visit(async |session| {
+            set(&session, NUMBER).unwrap();
+            assert_eq!(double(&session, "n").unwrap(), 8);
+            set(&session, String::from("n")).unwrap();
+            assert_eq!(double(&session, NUMBER).unwrap(), 8);
+            assert!(forget(&session, NUMBER));
+            assert!(!forget(&session, "n"));
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -409,6 +434,45 @@ async fn the_times_and_the_user_of_a_session() {
         .await;
     assert_eq!(user.as_deref(), Some("bob"));
     assert!(keys.is_empty());
+}
+
+#[tokio::test]
+async fn l5_expires_at_knows_of_a_log_in_of_this_request() {
+    let clock = TestClock::new();
+    let start = SystemTime::UNIX_EPOCH + Duration::from_millis(TestClock::START);
+    let minutes = |n: u64| Duration::from_secs(60 * n);
+    let layer = SessionLayer::default()
+        .clock(clock.clone())
+        .anonymous_idle_timeout(minutes(30))
+        .idle_timeout(minutes(50))
+        .absolute_timeout(minutes(60));
+    let ann = Visitor::new(layer);
+    ann.visit(async |session| session.insert("n", 1))
+        .await
+        .unwrap();
+    clock.advance(minutes(20));
+    ann.visit(async |session| {
+        assert_eq!(session.expires_at(), Some(start + minutes(50)));
+        session.cycle_id().unwrap();
+        assert_eq!(session.expires_at(), Some(start + minutes(50)));
+        session.log_in("ann").unwrap();
+        assert_eq!(session.expires_at(), Some(start + minutes(70)));
+        session.set_idle_timeout(Timeout::Never);
+        assert_eq!(session.expires_at(), Some(start + minutes(80)));
+    })
+    .await;
+    clock.advance(minutes(10));
+    ann.visit(async |session| {
+        assert_eq!(session.expires_at(), Some(start + minutes(80)));
+        // What one user has set does not pass to the next.
+        session.log_in("bob").unwrap();
+        assert_eq!(session.expires_at(), Some(start + minutes(80)));
+        session.set_absolute_timeout(Timeout::Never);
+        assert_eq!(session.expires_at(), Some(start + minutes(80)));
+    })
+    .await;
+    let bobs = ann.visit(async |session| session.expires_at()).await;
+    assert_eq!(bobs, Some(start + minutes(80)));
 }
 
 #[tokio::test]

@@ -2,13 +2,13 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use cloakroom::{Error, MemoryStore, SessionHandle, SessionLayer};
+use cloakroom::{Error, MemoryStore, Session, SessionHandle, SessionLayer};
 use futures::executor::block_on;
 use http::{Request, Response, StatusCode, header};
 use tokio::runtime::Handle;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 
-use crate::support::{TestClock, TestStore, Visitor};
+use crate::support::{Call, Fault, TestClock, TestStore, Visitor};
 
 async fn count(request: Request<()>) -> Result<Response<String>, Error> {
     let handle = request.extensions().get::<SessionHandle>().unwrap();
@@ -116,6 +116,27 @@ fn a_conflict_is_merged_without_a_runtime() {
             .await;
         assert_eq!(visits.unwrap(), Some(2));
     });
+}
+
+#[test]
+fn m3_many_at_once_lose_nothing_without_a_runtime() {
+    let store = TestStore::new();
+    let ann = Visitor::new(SessionLayer::new(store.clone()));
+    let add =
+        async |session: Session| session.update("visits", |n: Option<u32>| n.unwrap_or(0) + 1);
+    block_on(async {
+        ann.visit(add).await.unwrap();
+        store.plan(|_| Fault::Yield);
+        let visits = futures::future::join_all((0..20).map(|_| ann.visit(add)));
+        for visit in visits.await {
+            visit.unwrap();
+        }
+        let visits = ann.visit(async |session| session.get::<u32>("visits"));
+        assert_eq!(visits.await.unwrap(), Some(21));
+    });
+    let calls = store.calls();
+    let updates = calls.iter().filter(|call| **call == Call::Update).count();
+    assert!(updates > 20, "there were conflicts: {calls:?}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! T1 to T5: which cookies open a session, and which never do.
 
+use std::collections::BTreeSet;
+
 use axum::{Router, body::Body, extract::Path, routing::get};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cloakroom::{
@@ -146,6 +148,19 @@ async fn t1_a_known_id_with_another_secret_opens_and_changes_nothing() {
     }
     let ann = house.ask_as("/who", &format!("{NAME}={ann}")).await;
     assert_eq!(ann.body, "ann");
+}
+
+#[tokio::test]
+async fn t1_no_two_visitors_get_the_same_id_or_secret() {
+    let house = House::new();
+    let (mut ids, mut secrets) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..200 {
+        let token = house.enter("ann").await;
+        assert!(is_well_formed(&token), "{token}");
+        let (id, secret) = split(&token);
+        assert!(ids.insert(id));
+        assert!(secrets.insert(secret));
+    }
 }
 
 /// Everything here is sent as the value of the cookie.
