@@ -16,6 +16,7 @@ use crate::{
     Error, ErrorKind, KeyName, ReadKey, Record, SessionId, Timeout, WriteKey,
     changes::{Json, Replay},
     commit::{self, Occasion},
+    data::Data,
     state::{Identity, LogIn, Shared, Stored},
     upkeep,
 };
@@ -311,13 +312,21 @@ impl Session {
     pub fn expires_at(&self) -> Option<SystemTime> {
         let state = self.0.state();
         let stored = state.stored.as_ref()?;
-        let record = match &state.changes {
-            Some(changes) => &changes.overriding(Record::clone(&stored.record)),
-            None => &*stored.record,
-        };
+        let mut record = Cow::Borrowed(&*stored.record);
+        if let Identity::LogIn(log_in) = &state.identity {
+            let start = if log_in.is_afresh {
+                Record::new(*record.verifier(), record.version(), log_in.at)
+            } else {
+                record.into_owned()
+            };
+            record = Cow::Owned(start.with_login(Some(log_in.login())));
+        }
+        if let Some(changes) = &state.changes {
+            record = Cow::Owned(changes.overriding(record.into_owned()));
+        }
         let seen_at = state.loaded_at?.max(stored.activity.last_seen_at);
         let lifetimes = &self.0.config.lifetimes;
-        lifetimes.deadline(record, seen_at).map(SystemTime::from)
+        lifetimes.deadline(&record, seen_at).map(SystemTime::from)
     }
 
     /// Its own idle timeout, kept in the record (rule L4).
@@ -360,10 +369,12 @@ impl Session {
     #[must_use]
     pub fn is_destroyed(&self) -> bool {
         let state = self.0.state();
-        state.was_destroyed
-            && state.stored.is_none()
-            && state.changes.is_none()
-            && matches!(state.identity, Identity::Same)
+        let begins_another = match (&state.changes, &state.identity) {
+            (_, Identity::LogIn(_)) => true,
+            (Some(changes), _) => changes.apply(&Data::default()).len() > 0,
+            (None, _) => false,
+        };
+        state.was_destroyed && state.stored.is_none() && !begins_another
     }
 
     /// Commits now: for WebSockets, event streams, and long work.
