@@ -1,0 +1,213 @@
+//! A store of one's own, in under 80 lines: `cargo run --example custom_store`.
+//!
+//! It keeps encoded records in a map. Behind the same six methods could be a
+//! database: the bytes are one column, and what the store must compare, the
+//! version and the deadline, are columns beside it.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    env,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use axum::{Router, response::Html, routing::get};
+use cloakroom::{
+    Activity, Error, Record, Session, SessionId, SessionLayer, Timestamp, Version,
+    store::{Created, Reaped, SessionStore, StoreError, Touched, Updated},
+};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+
+type Reply<T> = Result<T, StoreError>;
+
+/// Keeps what it is given as bytes, without bounds.
+#[derive(Default)]
+struct MapStore(Mutex<HashMap<SessionId, Row>>);
+
+struct Row {
+    bytes: Vec<u8>,
+    version: Version,
+    activity: Activity,
+}
+
+impl Row {
+    fn new(record: &Record, activity: Activity) -> Self {
+        Self {
+            bytes: record.to_bytes(),
+            version: record.version(),
+            activity,
+        }
+    }
+}
+
+impl SessionStore for MapStore {
+    async fn create(&self, id: SessionId, record: &Arc<Record>, at: Activity) -> Reply<Created> {
+        match self.0.lock().entry(id) {
+            Entry::Occupied(_) => return Ok(Created::Exists),
+            Entry::Vacant(place) => place.insert(Row::new(record, at)),
+        };
+        Ok(Created::Yes)
+    }
+
+    async fn load(&self, id: SessionId) -> Reply<Option<(Arc<Record>, Activity)>> {
+        let read = |row: &Row| Ok((Record::from_bytes(&row.bytes)?.into(), row.activity));
+        self.0.lock().get(&id).map(read).transpose()
+    }
+
+    async fn update(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+        expected: Version,
+    ) -> Reply<Updated> {
+        match self.0.lock().get_mut(&id) {
+            None => return Ok(Updated::Missing),
+            Some(row) if row.version != expected => return Ok(Updated::Conflict),
+            Some(row) => *row = Row::new(record, activity),
+        }
+        Ok(Updated::Saved)
+    }
+
+    async fn touch(&self, id: SessionId, expected: Version, new: Activity) -> Reply<Touched> {
+        let mut rows = self.0.lock();
+        let kept = match rows.get_mut(&id) {
+            None => return Ok(Touched::Missing),
+            Some(row) if row.version != expected => return Ok(Touched::Stale),
+            Some(row) => &mut row.activity,
+        };
+        kept.last_seen_at = kept.last_seen_at.max(new.last_seen_at);
+        // `None` is never, and later than any moment.
+        let deadlines = kept.expires_at.zip(new.expires_at);
+        kept.expires_at = deadlines.map(|(kept, new)| kept.max(new));
+        Ok(Touched::Yes)
+    }
+
+    async fn delete(&self, id: SessionId) -> Reply<bool> {
+        Ok(self.0.lock().remove(&id).is_some())
+    }
+
+    async fn delete_expired(&self, before: Timestamp, limit: usize) -> Reply<Reaped> {
+        let is_expired = |row: &Row| row.activity.expires_at.is_some_and(|at| at <= before);
+        let mut rows = self.0.lock();
+        let expired = rows.extract_if(|_, row| is_expired(row));
+        let removed = expired.take(limit).count();
+        let more = removed == limit;
+        Ok(Reaped { removed, more })
+    }
+}
+
+/// The counter, over a store of one's own.
+pub fn app() -> Router {
+    Router::new()
+        .route("/", get(counter))
+        .layer(SessionLayer::new(MapStore::default()))
+}
+
+async fn counter(session: Session) -> Result<Html<String>, Error> {
+    let visits = session.update("visits", |visits: Option<u64>| visits.unwrap_or(0) + 1)?;
+    Ok(Html(format!(
+        r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Visit {visits}</title>
+<style>
+body {{ margin: 0; min-height: 100vh; display: grid; place-content: center; text-align: center;
+  font: 1.1rem/1.5 system-ui, sans-serif; color: #2b2b33; background: #f4f1ec }}
+h1 {{ margin: 0; color: #8a3b2e }}
+</style>
+</head>
+<body>
+<h1>visit {visits}</h1>
+<p>Kept by a store of this program's own.</p>
+</body>
+</html>
+"#
+    )))
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let port = env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
+    let address = format!("127.0.0.1:{port}");
+    let listener = match TcpListener::bind(&address).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            eprintln!("cannot listen on {address}: {error}; set PORT to a free port");
+            return ExitCode::FAILURE;
+        }
+    };
+    // Browsers accept Secure cookies on localhost over plain http.
+    println!("http://localhost:{port}");
+    match axum::serve(listener, app()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the server stopped: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::{Body, to_bytes},
+        http::{Request, header},
+        response::Response,
+    };
+    use futures::future::join_all;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn visit(app: &Router, cookie: &str) -> Response {
+        let request = Request::get("/").header(header::COOKIE, cookie);
+        let request = request.body(Body::empty()).unwrap();
+        app.clone().oneshot(request).await.unwrap()
+    }
+
+    async fn text(response: Response) -> String {
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn visits_at_once_add_up() {
+        let app = app();
+        let first = visit(&app, "").await;
+        let cookie = first.headers()[header::SET_COOKIE]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let visits = (0..50).map(|_| {
+            let (app, cookie) = (app.clone(), cookie.clone());
+            tokio::spawn(async move { visit(&app, &cookie).await })
+        });
+        for visit in join_all(visits).await {
+            assert!(visit.unwrap().status().is_success());
+        }
+        let page = text(visit(&app, &cookie).await).await;
+        assert!(page.contains("<h1>visit 52</h1>"), "{page}");
+    }
+
+    #[tokio::test]
+    async fn what_has_expired_is_deleted_and_nothing_else() {
+        let store = Arc::new(MapStore::default());
+        let app = Router::new()
+            .route("/", get(counter))
+            .layer(SessionLayer::new(Arc::clone(&store)));
+        for _ in 0..3 {
+            visit(&app, "").await;
+        }
+        let reap = async |before, limit| {
+            let reaped = store.delete_expired(before, limit).await.unwrap();
+            (reaped.removed, reaped.more)
+        };
+        assert_eq!(reap(Timestamp::EPOCH, 2).await, (0, false));
+        assert_eq!(reap(Timestamp::MAX, 2).await, (2, true));
+        assert_eq!(reap(Timestamp::MAX, 2).await, (1, false));
+    }
+}
