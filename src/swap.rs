@@ -70,7 +70,8 @@ impl<'a> Swap<'a> {
                 Ok(Updated::Conflict) => None,
                 Err(error) => Some(self.forgive(error)?),
             };
-            self.wait(id).await;
+            // Boxed, because it is large and rarely needed.
+            Box::pin(self.wait(id)).await;
             let latest = match (self.config.store.load_latest(id).await, lost) {
                 (Ok(latest), None) => latest,
                 (Ok(Some(latest)), Some(error)) => match latest.0.wrote(next.version()) {
@@ -111,7 +112,7 @@ impl<'a> Swap<'a> {
                 }
                 Err(error) => {
                     self.forgive(error)?;
-                    self.wait(id).await;
+                    Box::pin(self.wait(id)).await;
                 }
             }
         }
