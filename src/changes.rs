@@ -19,7 +19,7 @@ pub(crate) type Json = Vec<u8>;
 
 /// Computes a value from the one that is there, as often as it takes.
 pub(crate) trait Replay: Send + Sync {
-    fn run(&self, current: Option<&[u8]>) -> Result<Option<Json>, Error>;
+    fn run(&self, key: &str, current: Option<&[u8]>) -> Result<Option<Json>, Error>;
 }
 
 #[derive(Clone, Default)]
@@ -244,7 +244,7 @@ impl Changes {
                     _ if self.cleared.is_some() => None,
                     _ => fresher.get(&step.key),
                 };
-                step.result = again.run(beneath)?;
+                step.result = again.run(&step.key, beneath)?;
             }
         }
         let before = if self.cleared.is_some() {

@@ -177,7 +177,7 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
 
 async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     let config = &*shared.config;
-    let _gate = shared.gate.lock().await;
+    let _gate = shared.enter().await;
     let (work, plan, destroyed, is_too_late) = {
         let mut state = shared.state();
         let is_too_late = state.is_head_gone;
@@ -200,7 +200,8 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         Plan::Touch => touch(config, work, now).await,
         Plan::Create => create(config, work, now).await?,
         Plan::Update(data) => update(config, work, data, now).await?,
-        Plan::Move => relocate(config, work, now).await?,
+        // Boxed, because its future is larger than all others and rarely needed.
+        Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
     let mut state = shared.state();
     let refreshed = state.take_in(committed, turns, until, config, now);

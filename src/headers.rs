@@ -38,8 +38,8 @@ pub(crate) fn dress(headers: &mut HeaderMap, outcome: Outcome, config: &Config) 
         vary_on_cookie(headers);
         if sets_cookie {
             keep_from_caches(headers);
-        } else if outcome.is_live && !headers.contains_key(header::CACHE_CONTROL) {
-            headers.insert(header::CACHE_CONTROL, PRIVATE);
+        } else if outcome.is_live {
+            headers.entry(header::CACHE_CONTROL).or_insert(PRIVATE);
         }
     }
 }
@@ -60,12 +60,15 @@ pub(crate) fn unavailable<B: Default>(failed: &Failed, config: &Config) -> Respo
 /// Rule H2.
 fn vary_on_cookie(headers: &mut HeaderMap) {
     const COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
-    if !headers.contains_key(header::VARY) {
-        headers.insert(header::VARY, COOKIE);
-        return;
-    }
+    let mut vary = match headers.entry(header::VARY) {
+        header::Entry::Vacant(vary) => {
+            vary.insert(COOKIE);
+            return;
+        }
+        header::Entry::Occupied(vary) => vary,
+    };
     let mut merged = Vec::new();
-    for value in headers.get_all(header::VARY) {
+    for value in vary.iter() {
         for name in value.as_bytes().split(|byte| *byte == b',') {
             let name = name.trim_ascii();
             if name == b"*" || name.eq_ignore_ascii_case(COOKIE.as_bytes()) {
@@ -79,7 +82,7 @@ fn vary_on_cookie(headers: &mut HeaderMap) {
     }
     merged.extend_from_slice(COOKIE.as_bytes());
     if let Ok(merged) = HeaderValue::from_bytes(&merged) {
-        headers.insert(header::VARY, merged);
+        vary.insert(merged);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     any::type_name,
-    borrow::Cow,
     convert::Infallible,
     fmt,
     marker::PhantomData,
@@ -433,13 +432,12 @@ impl Session {
     {
         let name = key.into_name();
         let computation = Arc::new(Computation {
-            name: name.clone(),
             compute,
             types: PhantomData,
         });
         loop {
             let view = self.0.view();
-            let computed = computation.on(view.get(&name))?;
+            let computed = computation.on(&name, view.get(&name))?;
             let (value, json) = match computed {
                 Ok(computed) => computed,
                 Err(refusal) => return Ok(Err(refusal)),
@@ -467,7 +465,6 @@ impl fmt::Debug for Session {
 
 /// An `update` or `try_update`, to be run again.
 struct Computation<F, T, E> {
-    name: Cow<'static, str>,
     compute: F,
     types: PhantomData<fn(T) -> E>,
 }
@@ -478,12 +475,16 @@ where
     F: Fn(Option<T>) -> Result<Option<T>, E>,
 {
     #[allow(clippy::type_complexity)]
-    fn on(&self, current: Option<&[u8]>) -> Result<Result<(Option<T>, Option<Json>), E>, Error> {
-        match (self.compute)(read(&self.name, current)?) {
+    fn on(
+        &self,
+        key: &str,
+        current: Option<&[u8]>,
+    ) -> Result<Result<(Option<T>, Option<Json>), E>, Error> {
+        match (self.compute)(read(key, current)?) {
             Err(refusal) => Ok(Err(refusal)),
             Ok(None) => Ok(Ok((None, None))),
             Ok(Some(value)) => {
-                let json = write(&self.name, &value)?;
+                let json = write(key, &value)?;
                 Ok(Ok((Some(value), Some(json))))
             }
         }
@@ -495,14 +496,13 @@ where
     T: Serialize + DeserializeOwned,
     F: Fn(Option<T>) -> Result<Option<T>, E> + Send + Sync,
 {
-    fn run(&self, current: Option<&[u8]>) -> Result<Option<Json>, Error> {
-        match self.on(current)? {
+    fn run(&self, key: &str, current: Option<&[u8]>) -> Result<Option<Json>, Error> {
+        match self.on(key, current)? {
             Ok((_, json)) => Ok(json),
             Err(_) => Err(Error::new(
                 ErrorKind::Refused,
                 format!(
-                    "another request has changed `{}`, and the update refused the fresher value",
-                    self.name
+                    "another request has changed `{key}`, and the update refused the fresher value"
                 ),
             )),
         }

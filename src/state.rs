@@ -23,10 +23,12 @@ pub(crate) struct Shared {
     pub(crate) presented: Presented,
     /// Held by whoever talks to the store for this request, so that loads,
     /// saves and the commit follow one another. It guards no data.
-    pub(crate) gate: tokio::sync::Mutex<()>,
+    gate: tokio::sync::Mutex<()>,
     // Never held across an await, nor while a closure or a `Serialize` runs.
     state: Mutex<State>,
 }
+
+pub(crate) type Gate<'a> = tokio::sync::MutexGuard<'a, ()>;
 
 #[derive(Default)]
 pub(crate) struct State {
@@ -126,6 +128,19 @@ impl Shared {
             gate: tokio::sync::Mutex::const_new(()),
             state: Mutex::default(),
         }
+    }
+
+    /// Waits until nobody else talks to the store for this request.
+    pub(crate) async fn enter(&self) -> Gate<'_> {
+        match self.try_enter() {
+            Some(gate) => gate,
+            // Boxed, because the future that waits is large and rarely needed.
+            None => Box::pin(self.gate.lock()).await,
+        }
+    }
+
+    pub(crate) fn try_enter(&self) -> Option<Gate<'_>> {
+        self.gate.try_lock().ok()
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

@@ -72,14 +72,16 @@ impl<'a> Swap<'a> {
             };
             // What a lost reply left open is asked at once, while few can have written on top.
             if lost.is_none() {
-                self.wait(id).await;
+                // Boxed, because it is large and rarely needed.
+                Box::pin(self.wait(id)).await;
             }
             let latest = match (self.config.store.load_latest(id).await, lost) {
                 (Ok(latest), None) => latest,
                 (Ok(Some(latest)), Some(error)) => match latest.0.wrote(next.version()) {
                     Wrote::Unknown if counts => return Err(error.into()),
                     _ if latest.0.version() == current => {
-                        self.wait(id).await;
+                        // Boxed, because it is large and rarely needed.
+                        Box::pin(self.wait(id)).await;
                         continue;
                     }
                     _ => Some(latest),
@@ -117,7 +119,7 @@ impl<'a> Swap<'a> {
                 }
                 Err(error) => {
                     self.forgive(error)?;
-                    self.wait(id).await;
+                    Box::pin(self.wait(id)).await;
                 }
             }
         }

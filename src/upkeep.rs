@@ -122,7 +122,7 @@ async fn in_turn<T>(
     talk: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     within(shared.config.store_timeout, async {
-        let _gate = shared.gate.lock().await;
+        let _gate = shared.enter().await;
         talk.await
     })
     .await

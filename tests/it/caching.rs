@@ -78,11 +78,11 @@ async fn without_cookies(visitor: &Browser, path: &str) -> String {
 async fn h1_a_response_that_sets_the_cookie_is_no_store() {
     assert_snapshot!(creating(&[]).await, @r"
     cache-control: no-store
-    vary: cookie
+    vary: Cookie
     ");
     assert_snapshot!(returning("/destroy", &[]).await, @r"
     cache-control: no-store
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -108,7 +108,7 @@ async fn h1_no_store_replaces_what_lets_caches_share() {
     for lines in sharing {
         assert_eq!(
             creating(lines).await,
-            "cache-control: no-store\nvary: cookie",
+            "cache-control: no-store\nvary: Cookie",
             "{lines:?}"
         );
     }
@@ -138,7 +138,7 @@ async fn h1_an_existing_no_store_or_private_stays_as_it_is() {
             .iter()
             .map(|(name, value)| format!("{name}: {value}"))
             .collect();
-        expected.push("vary: cookie".to_owned());
+        expected.push("vary: Cookie".to_owned());
         assert_eq!(creating(lines).await, expected.join("\n"));
     }
 }
@@ -154,7 +154,7 @@ async fn h1_headers_for_cdns_are_removed_with_a_warning() {
     ];
     assert_snapshot!(creating(lines).await, @r"
     cache-control: private
-    vary: cookie
+    vary: Cookie
     ");
     assert_snapshot!(log.lines().join("\n"), @r"
     WARN removed: the response sets a session cookie header=cdn-cache-control
@@ -173,7 +173,7 @@ async fn h1_headers_for_cdns_stay_where_no_cookie_is_set() {
     assert_snapshot!(asking("/load", lines, layer).await, @r"
     cdn-cache-control: max-age=600
     surrogate-control: max-age=600
-    vary: cookie
+    vary: Cookie
     ");
     assert!(log.lines().is_empty());
 }
@@ -182,7 +182,7 @@ async fn h1_headers_for_cdns_stay_where_no_cookie_is_set() {
 async fn h2_a_response_whose_request_loaded_or_peeked_varies_by_cookie() {
     for path in ["/load", "/peek"] {
         let layer = Scene::new().layer();
-        assert_eq!(asking(path, &[], layer).await, "vary: cookie");
+        assert_eq!(asking(path, &[], layer).await, "vary: Cookie");
     }
 }
 
@@ -201,7 +201,7 @@ async fn h2_cookie_is_merged_with_what_is_there() {
             &[("vary", "Accept"), ("vary", "Origin")],
             "vary: Accept, Origin, cookie",
         ),
-        (&[("vary", "")], "vary: cookie"),
+        (&[("vary", "")], "vary: Cookie"),
         (&[("vary", ""), ("vary", "Accept")], "vary: Accept, cookie"),
         (&[("vary", "Cookie2")], "vary: Cookie2, cookie"),
         (&[("vary", "Set-Cookie")], "vary: Set-Cookie, cookie"),
@@ -247,7 +247,7 @@ async fn h2_nested_layers_say_so_once() {
         .layer(axum::middleware::from_fn(load))
         .layer(outer.layer().cookie(cookie));
     let visitor = Browser::new(app);
-    assert_eq!(without_cookies(&visitor, "/load").await, "vary: cookie");
+    assert_eq!(without_cookies(&visitor, "/load").await, "vary: Cookie");
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn h2_a_rejection_because_of_the_store_varies_too() {
     assert_eq!(reply.status, 503);
     assert_snapshot!(headers(&reply).join("\n"), @r"
     retry-after: 5
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -272,7 +272,7 @@ async fn h3_a_response_with_a_live_session_and_no_cache_control_gets_private() {
     for path in ["/load", "/peek", "/count"] {
         assert_eq!(
             returning(path, &[]).await,
-            "cache-control: private\nvary: cookie"
+            "cache-control: private\nvary: Cookie"
         );
     }
 }
@@ -284,7 +284,7 @@ async fn h3_any_cache_control_that_is_there_stays() {
         // What the first response of the visitor sets does not matter here.
         assert_eq!(
             returning(path, lines).await,
-            "cache-control: public, max-age=60\nvary: cookie"
+            "cache-control: public, max-age=60\nvary: Cookie"
         );
     }
 }
@@ -297,7 +297,7 @@ async fn h3_a_visitor_without_a_session_gets_no_cache_control() {
     scene.clock.advance(crate::scene::HOUR);
     // The session has expired; the cookie is still there.
     for path in ["/load", "/peek"] {
-        assert_eq!(without_cookies(&visitor, path).await, "vary: cookie");
+        assert_eq!(without_cookies(&visitor, path).await, "vary: Cookie");
     }
 }
 

@@ -43,7 +43,7 @@ async fn table_a_request_that_only_peeks_writes_nothing_however_long_ago_it_was_
             assert_snapshot!(scene.account(&reply), @r"
             store: Load
             cache-control: private
-            vary: cookie
+            vary: Cookie
             ");
         }
     }
@@ -57,7 +57,7 @@ async fn table_a_new_session_that_stays_unchanged_is_not_stored() {
     assert_eq!(reply.body, "nobody");
     assert_snapshot!(scene.account(&reply), @r"
     store:
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -70,7 +70,7 @@ async fn table_a_new_session_with_nothing_but_settings_is_not_stored() {
         allow_duplicates! {
             assert_snapshot!(scene.account(&reply), @r"
             store:
-            vary: cookie
+            vary: Cookie
             ");
         }
     }
@@ -88,7 +88,7 @@ async fn table_a_session_seen_less_than_touch_after_ago_is_not_touched() {
             assert_snapshot!(scene.account(&reply), @r"
             store: Load
             cache-control: private
-            vary: cookie
+            vary: Cookie
             ");
         }
     }
@@ -103,7 +103,7 @@ async fn table_a_session_seen_longer_ago_is_touched() {
     assert_snapshot!(scene.account(&reply), @r"
     store: Load, Touch
     cache-control: private
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -117,7 +117,7 @@ async fn table_a_persistent_session_that_is_touched_gets_a_fresh_max_age() {
     store: Load, Touch
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -130,7 +130,7 @@ async fn table_a_new_session_that_is_changed_is_created() {
     store: Create
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -143,7 +143,7 @@ async fn table_a_new_persistent_session_that_is_changed_is_created_with_max_age(
     store: Create
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -154,7 +154,7 @@ async fn table_a_new_session_changed_back_is_as_if_unchanged() {
     let reply = visitor.get("/back-and-forth").await;
     assert_snapshot!(scene.account(&reply), @r"
     store:
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -168,7 +168,7 @@ async fn table_a_session_changed_back_is_as_if_unchanged() {
             assert_snapshot!(scene.account(&reply), @r"
             store: Load
             cache-control: private
-            vary: cookie
+            vary: Cookie
             ");
         }
     }
@@ -178,7 +178,7 @@ async fn table_a_session_changed_back_is_as_if_unchanged() {
     store: Load, Touch
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -192,7 +192,7 @@ async fn table_a_session_that_is_changed_is_updated_without_a_cookie() {
             assert_snapshot!(scene.account(&reply), @r"
             store: Load, Update
             cache-control: private
-            vary: cookie
+            vary: Cookie
             ");
         }
     }
@@ -221,7 +221,7 @@ async fn table_a_persistent_session_that_is_changed_gets_a_fresh_max_age() {
     store: Load, Update
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600
-    vary: cookie
+    vary: Cookie
     ");
     assert_eq!(visitor.cookie("__Host-id"), token);
 }
@@ -235,7 +235,7 @@ async fn table_a_session_made_persistent_gets_a_cookie_with_max_age() {
     store: Load, Update
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -248,13 +248,13 @@ async fn table_a_session_made_not_persistent_gets_its_cookie_again_without_max_a
     store: Load, Update
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
-    vary: cookie
+    vary: Cookie
     ");
     let reply = visitor.get("/set/n/2").await;
     assert_snapshot!(scene.account(&reply), @r"
     store: Load, Update
     cache-control: private
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -268,7 +268,7 @@ async fn table_a_log_in_creates_the_new_and_ends_the_old() {
     store: Load, Create, Update
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
-    vary: cookie
+    vary: Cookie
     ");
     assert_ne!(visitor.cookie("__Host-id"), old);
     assert_eq!(visitor.get("/load").await.body, "n=1 user=ann");
@@ -283,7 +283,7 @@ async fn table_a_log_in_without_a_session_creates_one() {
     store: Create
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600
-    vary: cookie
+    vary: Cookie
     ");
     assert_eq!(visitor.get("/load").await.body, "n=- user=ann");
 }
@@ -298,7 +298,7 @@ async fn table_a_cycle_creates_the_new_and_ends_the_old() {
     store: Load, Create, Update
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
-    vary: cookie
+    vary: Cookie
     ");
     assert_ne!(visitor.cookie("__Host-id"), old);
     assert_eq!(visitor.get("/load").await.body, "n=1 user=-");
@@ -315,7 +315,7 @@ async fn table_a_destroyed_session_is_deleted_and_its_cookie_removed() {
             store: Load, Delete
             cache-control: no-store
             set-cookie: __Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
-            vary: cookie
+            vary: Cookie
             ");
         }
         assert!(visitor.cookie("__Host-id").is_none());
@@ -333,7 +333,7 @@ async fn table_a_session_destroyed_and_then_changed_is_deleted_and_another_creat
     store: Load, Delete, Create
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
-    vary: cookie
+    vary: Cookie
     ");
     assert_ne!(visitor.cookie("__Host-id"), old);
     assert_eq!(visitor.get("/load").await.body, "n=2 user=-");
@@ -375,16 +375,16 @@ async fn table_a_session_found_to_have_ended_elsewhere_is_left_alone() {
     let scene = Scene::new();
     assert_snapshot!(interrupted_by(&scene, "/destroy", "change").await, @r"
     store: Update
-    vary: cookie
+    vary: Cookie
     ");
     assert_snapshot!(interrupted_by(&scene, "/destroy", "nothing").await, @r"
     store: Touch
-    vary: cookie
+    vary: Cookie
     ");
     assert!(scene.store.inner.is_empty());
     assert_snapshot!(interrupted_by(&scene, "/in/ann", "change").await, @r"
     store: Update, LoadLatest
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -393,7 +393,7 @@ async fn table_a_cycle_of_a_session_that_ended_elsewhere_leaves_nothing_behind()
     let scene = Scene::new();
     assert_snapshot!(interrupted_by(&scene, "/destroy", "cycle").await, @r"
     store: Create, Update, Delete
-    vary: cookie
+    vary: Cookie
     ");
     assert!(scene.store.inner.is_empty());
 }
@@ -405,7 +405,7 @@ async fn table_a_session_destroyed_twice_at_once_still_loses_its_cookie() {
     store: Delete
     cache-control: no-store
     set-cookie: __Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -425,21 +425,21 @@ async fn table_a_token_under_a_former_name_is_issued_again_under_the_new_one() {
     assert_snapshot!(scene.account(&reply), @r"
     store: Load
     cache-control: private
-    vary: cookie
+    vary: Cookie
     ");
     let reply = renamed.get("/load").await;
     assert_snapshot!(scene.account(&reply), @r"
     store: Load
     cache-control: no-store
     set-cookie: __Host-sid=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
-    vary: cookie
+    vary: Cookie
     ");
     assert_eq!(renamed.cookie("__Host-sid"), Some(token));
     let reply = renamed.get("/load").await;
     assert_snapshot!(scene.account(&reply), @r"
     store: Load
     cache-control: private
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -563,7 +563,7 @@ async fn c3_at_most_one_set_cookie_of_the_name() {
     set-cookie: id=1
     set-cookie: theme=light
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -578,7 +578,7 @@ async fn c3_other_set_cookies_stay_where_the_session_sets_none() {
     cache-control: private
     set-cookie: theme=dark
     set-cookie: a=b
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -594,7 +594,7 @@ async fn c5_a_layer_nested_in_one_with_the_same_cookie_name_is_a_pass_through() 
     store: Create
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
-    vary: cookie
+    vary: Cookie
     ");
     // Even where it has another store.
     let nested = routes().layer(cloakroom::SessionLayer::new(inner.clone()).reap_every(None));
@@ -713,13 +713,13 @@ async fn c7_save_writes_data_at_once_and_the_cookie_leaves_with_the_head() {
     store: Create
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
-    vary: cookie
+    vary: Cookie
     ");
     let reply = visitor.get("/save").await;
     assert_snapshot!(scene.account(&reply), @r"
     store: Load, Update
     cache-control: private
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -732,7 +732,7 @@ async fn c7_a_persistent_session_saved_before_the_head_gets_its_max_age_with_the
     store: Load, Update
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -778,7 +778,7 @@ async fn c7_a_pending_log_in_or_cycle_waits_for_the_head() {
             store: Create, Update
             cache-control: no-store
             set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
-            vary: cookie
+            vary: Cookie
             ");
         }
         assert_eq!(visitor.get("/keys").await.body, "after before n");

@@ -125,7 +125,7 @@ async fn c4_whoever_is_logged_out_after_his_session_expired_loses_the_cookie_too
     store: Load, LoadLatest
     cache-control: no-store
     set-cookie: __Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
-    vary: cookie
+    vary: Cookie
     ");
 }
 

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer, ser};
 use tokio::sync::Barrier;
 
 use crate::support::{
-    Browser, Call, Reply, TestStore, Guest,
+    Browser, Call, Guest, Reply, TestStore,
     token::{NEVER_ISSUED, is_well_formed, join, split},
 };
 

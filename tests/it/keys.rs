@@ -13,7 +13,7 @@ use cloakroom::{
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Browser, Call, TestClock, TestStore, Guest, session_cookie};
+use crate::support::{Browser, Call, Guest, TestClock, TestStore, session_cookie};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Cart {

@@ -38,7 +38,9 @@ async fn l1_a_session_ends_when_it_has_been_idle_for_the_timeout() {
     ends_after(&scene, &visitor, HOUR).await;
     let visitor = scene.known(scene.layer().idle_timeout(SECOND)).await;
     ends_after(&scene, &visitor, SECOND).await;
-    let visitor = scene.known(scene.layer().idle_timeout(2 * MILLISECOND)).await;
+    let visitor = scene
+        .known(scene.layer().idle_timeout(2 * MILLISECOND))
+        .await;
     ends_after(&scene, &visitor, 2 * MILLISECOND).await;
 }
 
@@ -51,7 +53,7 @@ async fn l1_an_expired_session_is_asked_for_twice_and_left_to_the_reaper() {
     assert_eq!(reply.body, GONE);
     assert_snapshot!(scene.account(&reply), @r"
     store: Load, LoadLatest
-    vary: cookie
+    vary: Cookie
     ");
     assert_eq!(scene.store.inner.len(), 1);
     let old = visitor.cookie("__Host-id");
@@ -299,7 +301,7 @@ async fn l2_an_explicit_touch_does_not_wait_for_touch_after() {
     assert_snapshot!(scene.account(&reply), @r"
     store: Load, Touch
     cache-control: private
-    vary: cookie
+    vary: Cookie
     ");
     ends_after(&scene, &visitor, HOUR).await;
 }
@@ -430,7 +432,7 @@ async fn l3_a_handler_that_outlives_the_absolute_deadline_loses_its_changes_quie
         scene.store.calls();
         let reply = visitor.get(&format!("/slow/{what}/86400000")).await;
         assert_eq!(reply.status, 200);
-        assert_eq!(headers(&reply), ["vary: cookie"], "{what}");
+        assert_eq!(headers(&reply), ["vary: Cookie"], "{what}");
         assert_eq!(scene.store.calls(), [Call::Load], "{what}");
         assert_eq!(visitor.get("/load").await.body, GONE);
     }
@@ -544,7 +546,14 @@ async fn l5_a_log_in_restarts_the_absolute_lifetime() {
 #[tokio::test]
 async fn l6_max_age_is_what_remains_rounded_up_to_a_second_and_at_least_one() {
     let scene = Scene::new();
-    let cases = [(1, 1), (999, 1), (1000, 1), (1001, 2), (59_999, 60), (60_001, 61)];
+    let cases = [
+        (1, 1),
+        (999, 1),
+        (1000, 1),
+        (1001, 2),
+        (59_999, 60),
+        (60_001, 61),
+    ];
     for (millis, seconds) in cases {
         let layer = scene.layer().persistent(true);
         let layer = layer.idle_timeout(Duration::from_millis(millis));
@@ -642,7 +651,9 @@ async fn l7_a_clock_that_jumps_back_extends_nothing_beyond_idle_and_jump() {
 async fn l7_a_clock_at_the_epoch_underflows_nothing() {
     let scene = Scene::new();
     let visitor = scene.known(scene.layer().persistent(true)).await;
-    scene.clock.go_back(scene.clock.now().since(Timestamp::EPOCH));
+    scene
+        .clock
+        .go_back(scene.clock.now().since(Timestamp::EPOCH));
     assert_eq!(visitor.get("/load").await.body, ALIVE);
     assert_eq!(max_age(&visitor.get("/set/n/2").await), Some(3600));
     assert_eq!(max_age(&visitor.get("/in/ann").await), Some(3600));
@@ -700,7 +711,10 @@ async fn remember_for_keeps_a_session_that_long_whatever_the_layer_says() {
     assert_eq!(visitor.get("/expires").await.body, "2592000000");
     scene.clock.advance(20 * DAY);
     // Neither use nor a write moves the end of it.
-    assert_eq!(max_age(&visitor.get("/load").await), Some(10 * 24 * 60 * 60));
+    assert_eq!(
+        max_age(&visitor.get("/load").await),
+        Some(10 * 24 * 60 * 60)
+    );
     visitor.get("/set/m/1").await;
     ends_after(&scene, &visitor, 10 * DAY).await;
 }

@@ -8,7 +8,7 @@ use http::{Request, Response, StatusCode, header};
 use tokio::runtime::Handle;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 
-use crate::support::{Call, Fault, TestClock, TestStore, Guest};
+use crate::support::{Call, Fault, Guest, TestClock, TestStore};
 
 async fn count(request: Request<()>) -> Result<Response<String>, Error> {
     let handle = request.extensions().get::<SessionHandle>().unwrap();
