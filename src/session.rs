@@ -2,6 +2,7 @@
 
 use std::{
     any::type_name,
+    borrow::Cow,
     convert::Infallible,
     fmt,
     marker::PhantomData,
