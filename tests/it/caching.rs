@@ -191,20 +191,20 @@ async fn h2_cookie_is_merged_with_what_is_there() {
     let cases: [(Lines, &str); 7] = [
         (
             &[("vary", "Accept-Encoding")],
-            "vary: Accept-Encoding, cookie",
+            "vary: Accept-Encoding, Cookie",
         ),
         (
             &[("vary", "Accept, Origin")],
-            "vary: Accept, Origin, cookie",
+            "vary: Accept, Origin, Cookie",
         ),
         (
             &[("vary", "Accept"), ("vary", "Origin")],
-            "vary: Accept, Origin, cookie",
+            "vary: Accept, Origin, Cookie",
         ),
         (&[("vary", "")], "vary: Cookie"),
-        (&[("vary", ""), ("vary", "Accept")], "vary: Accept, cookie"),
-        (&[("vary", "Cookie2")], "vary: Cookie2, cookie"),
-        (&[("vary", "Set-Cookie")], "vary: Set-Cookie, cookie"),
+        (&[("vary", ""), ("vary", "Accept")], "vary: Accept, Cookie"),
+        (&[("vary", "Cookie2")], "vary: Cookie2, Cookie"),
+        (&[("vary", "Set-Cookie")], "vary: Set-Cookie, Cookie"),
     ];
     for (lines, expected) in cases {
         let layer = Scene::new().layer();

@@ -630,7 +630,7 @@ async fn c5_under_layers_of_different_names_handlers_see_the_inner_one() {
     inner=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
     outer=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
     ");
-    assert_eq!(reply.all(header::VARY), ["cookie"]);
+    assert_eq!(reply.all(header::VARY), ["Cookie"]);
     assert_eq!(inner.store.calls(), [Call::Create]);
     assert_eq!(outer.store.calls(), [Call::Create]);
 

@@ -134,7 +134,7 @@ async fn a_cookie_jar_keeps_its_session() {
         let first = server.get(&client, "/count").await;
         assert_eq!(first.version(), protocol.version());
         assert_eq!(first.headers()[header::CACHE_CONTROL], "no-store");
-        assert_eq!(first.headers()[header::VARY], "cookie");
+        assert_eq!(first.headers()[header::VARY], "Cookie");
         assert!(first.headers().contains_key(header::SET_COOKIE));
         assert_eq!(first.text().await.unwrap(), "1");
         let second = server.get(&client, "/count").await;
