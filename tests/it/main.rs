@@ -3,6 +3,8 @@
 mod support;
 
 mod claiming;
+mod failure;
 mod merging;
 mod moving;
+mod reaping;
 mod smoke;
