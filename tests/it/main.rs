@@ -2,6 +2,7 @@
 
 mod support;
 
+mod cancellation;
 mod claiming;
 mod failure;
 mod merging;
