@@ -95,8 +95,8 @@ async fn reap(store: DynStore, clock: Arc<dyn Clock>, interval: Duration) {
             }
         }
         if failures > 0 {
-            let intervals = (1 << failures.min(MAX_DOUBLINGS)) - 1;
-            tokio::time::sleep(interval.saturating_mul(intervals)).await;
+            let intervals = 1 << failures.min(MAX_DOUBLINGS);
+            ticks.reset_after(interval.saturating_mul(intervals));
         }
     }
 }

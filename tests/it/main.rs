@@ -1,9 +1,11 @@
 //! Every rule of the library as a test that bears its name, a module for each subject.
 
 mod caching;
+mod cancellation;
 mod claiming;
 mod commit_table;
 mod cookies;
+mod failure;
 mod hostile;
 mod http;
 mod keys;
@@ -12,6 +14,7 @@ mod memory_store;
 mod merging;
 mod moving;
 mod plain_tower;
+mod reaping;
 mod scene;
 mod secrecy;
 mod smoke;
