@@ -144,12 +144,12 @@ impl Record {
             block(size_of::<Login>()) + block(login.user.len())
         });
         let rare = self.rare.as_ref().map_or(0, |rare| {
-            let unknown = rare.unknown.iter().map(|(name, value)| {
-                size_of::<(String, Box<RawValue>)>()
-                    + block(name.capacity())
-                    + block(value.get().len())
-            });
-            block(size_of::<Rare>()) + unknown.sum::<usize>()
+            let slots = rare.unknown.capacity() * size_of::<(String, Box<RawValue>)>();
+            let unknown = rare
+                .unknown
+                .iter()
+                .map(|(name, value)| block(name.capacity()) + block(value.get().len()));
+            block(size_of::<Rare>()) + block(slots) + unknown.sum::<usize>()
         });
         let recent = self
             .recent
