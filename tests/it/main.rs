@@ -2,5 +2,7 @@
 
 mod support;
 
+mod encoding;
 mod memory_store;
+mod model;
 mod smoke;
