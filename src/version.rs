@@ -109,3 +109,43 @@ impl Recent {
         &self.writers[..usize::from(self.len)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, thread};
+
+    use super::*;
+
+    #[test]
+    fn no_two_draws_are_the_same_over_all_threads() {
+        let threads: Vec<_> = (0..4)
+            .map(|_| thread::spawn(|| (0..25_000).map(|_| unique_writer()).collect::<Vec<_>>()))
+            .collect();
+        let mut drawn = HashSet::new();
+        for thread in threads {
+            drawn.extend(thread.join().unwrap());
+        }
+        assert_eq!(drawn.len(), 100_000);
+    }
+
+    #[test]
+    fn the_newest_writers_are_kept_and_the_oldest_forgotten() {
+        let mut recent = None;
+        for writer in 0..100 {
+            let next = Recent::after(recent.as_ref(), writer);
+            let kept = u64::try_from(KEPT).unwrap().min(writer + 1);
+            let expected: Vec<u64> = (0..kept).map(|age| writer - age).collect();
+            assert_eq!(next.as_slice(), expected);
+            recent = Some(next);
+        }
+    }
+
+    #[test]
+    fn the_counter_stops_at_its_end() {
+        let last = Version {
+            counter: u64::MAX,
+            writer: 1,
+        };
+        assert_eq!(last.next(2), Version { writer: 2, ..last });
+    }
+}

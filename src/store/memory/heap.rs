@@ -18,8 +18,20 @@ use std::{
 #[derive(Debug, Default)]
 pub(super) struct LazyHeap(BinaryHeap<Reverse<(u64, u64)>>);
 
+/// What there is room for beside the live and the leftovers, so that few do not rebuild at every step.
+const SPARE: usize = 8;
+
+/// The capacity for `live` entries, at most.
+fn most(live: usize) -> usize {
+    live + live * 5 / 8 + 4 * SPARE
+}
+
 impl LazyHeap {
     pub(super) fn push(&mut self, key: u64, tag: u64) {
+        if self.0.len() == self.0.capacity() {
+            // Doubling would reserve far more than the sessions are counted with.
+            self.0.reserve_exact(self.0.len() / 4 + SPARE);
+        }
         self.0.push(Reverse((key, tag)));
     }
 
@@ -54,8 +66,7 @@ impl LazyHeap {
     /// Rebuilds the heap from `entries`, the true ones, where leftovers are
     /// about to outnumber them; `live`: how many there are.
     pub(super) fn trim(&mut self, live: usize, entries: impl Iterator<Item = (u64, u64)>) {
-        const SPARE: usize = 64;
-        if self.0.len() > live + live / 2 + SPARE || self.0.capacity() > 4 * live + 4 * SPARE {
+        if self.0.len() > live + live / 4 + SPARE || self.0.capacity() > most(live) {
             let mut rebuilt = Vec::with_capacity(live + SPARE);
             rebuilt.extend(entries.map(Reverse));
             self.0 = rebuilt.into();
@@ -104,7 +115,8 @@ mod tests {
                     }
                 }
                 heap.trim(truth.len(), truth.iter().map(|(tag, key)| (*key, *tag)));
-                prop_assert!(heap.0.len() <= truth.len() + truth.len() / 2 + 64);
+                prop_assert!(heap.0.len() <= truth.len() + truth.len() / 4 + SPARE);
+                prop_assert!(heap.0.capacity() <= most(truth.len()));
             }
         }
     }

@@ -83,8 +83,8 @@ struct Shard {
 }
 
 /// What a session costs beside its record: its slot in a table that has just
-/// doubled, and its two heap entries in vectors that have.
-const PLACE_BYTES: usize = (size_of::<Slot>() + 1) * 16 / 7 + 2 * 2 * size_of::<(u64, u64)>();
+/// grown, and its two heap entries in vectors that have, with leftovers.
+const PLACE_BYTES: usize = (size_of::<Slot>() + 1) * 18 / 7 + 2 * size_of::<(u64, u64)>() * 13 / 8;
 
 /// About how many sessions share a lock: what one eviction may have to look through.
 const SHARD_SESSIONS: usize = 4096;
