@@ -2,4 +2,9 @@
 
 mod support;
 
+mod caching;
+mod commit_table;
+mod cookies;
+mod lifetime;
+mod scene;
 mod smoke;
