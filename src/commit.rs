@@ -322,6 +322,9 @@ async fn touch(config: &Config, work: Work, now: Timestamp) -> Committed {
     let Some(mut stored) = work.stored else {
         return Committed::Nothing;
     };
+    if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
+        return Committed::Ended;
+    }
     let activity = config.lifetimes.activity(&stored.record, now);
     let mut swap = Swap::new(config);
     let touching = swap.touch(stored.id(), stored.record.version(), activity);
