@@ -294,7 +294,8 @@ fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>) -> Outcom
         Some(stored) if state.is_cookie_due => {
             let now = now.unwrap_or_else(|| config.clock.now());
             let lifetimes = &config.lifetimes;
-            let max_age = lifetimes.max_age(&stored.record, stored.activity, now);
+            let last_seen_at = stored.activity.last_seen_at;
+            let max_age = lifetimes.max_age(&stored.record, last_seen_at, now);
             Cookie::Issue(stored.token, max_age)
         }
         Some(_) => Cookie::None,
