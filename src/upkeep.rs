@@ -33,6 +33,7 @@ pub(crate) async fn touch(shared: &Shared) -> Result<(), Error> {
                     if let Some(stored) = &mut shared.state().stored {
                         stored.activity = activity;
                     }
+                    refresh_cookie(shared);
                     return Ok(());
                 }
                 Touched::Stale => refresh(shared, &stored).await?,
@@ -95,6 +96,7 @@ pub(crate) async fn claim<T>(
             {
                 Swapped::Saved => {
                     shared.adopt(&(next, activity))?;
+                    refresh_cookie(shared);
                     return Ok(Some(claimed));
                 }
                 Swapped::Fresher((record, activity)) => {
@@ -143,6 +145,15 @@ async fn refresh(shared: &Shared, stored: &Stored) -> Result<(), Error> {
         }
         _ => Err(end(shared)),
     }
+}
+
+/// The deadline has moved: what a persistent cookie says of it is for the head to say.
+fn refresh_cookie(shared: &Shared) {
+    let mut state = shared.state();
+    let lifetimes = &shared.config.lifetimes;
+    let stored = state.stored.as_ref();
+    let is_persistent = stored.is_some_and(|stored| lifetimes.is_persistent(&stored.record));
+    state.is_cookie_due |= is_persistent;
 }
 
 fn end(shared: &Shared) -> Error {
