@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::{
-    scene::{HOUR, MINUTE, Scene, headers, logging, plain_cookie, redacted, routes},
+    scene::{HOUR, MINUTE, Scene, headers, logging, plain_cookie, redacted, routes, visitor_of},
     support::{Browser, Call, TestStore},
 };
 
@@ -52,7 +52,7 @@ async fn table_a_request_that_only_peeks_writes_nothing_however_long_ago_it_was_
 #[tokio::test]
 async fn table_a_new_session_that_stays_unchanged_is_not_stored() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer().persistent(true));
+    let visitor = visitor_of(scene.layer().persistent(true));
     let reply = visitor.get("/load").await;
     assert_eq!(reply.body, "nobody");
     assert_snapshot!(scene.account(&reply), @r"
@@ -64,7 +64,7 @@ async fn table_a_new_session_that_stays_unchanged_is_not_stored() {
 #[tokio::test]
 async fn table_a_new_session_with_nothing_but_settings_is_not_stored() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer());
+    let visitor = visitor_of(scene.layer());
     for path in ["/persistent/true", "/idle/never", "/cycle", "/destroy"] {
         let reply = visitor.get(path).await;
         allow_duplicates! {
@@ -124,7 +124,7 @@ async fn table_a_persistent_session_that_is_touched_gets_a_fresh_max_age() {
 #[tokio::test]
 async fn table_a_new_session_that_is_changed_is_created() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer());
+    let visitor = visitor_of(scene.layer());
     let reply = visitor.get("/set/n/1").await;
     assert_snapshot!(scene.account(&reply), @r"
     store: Create
@@ -137,7 +137,7 @@ async fn table_a_new_session_that_is_changed_is_created() {
 #[tokio::test]
 async fn table_a_new_persistent_session_that_is_changed_is_created_with_max_age() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer().persistent(true));
+    let visitor = visitor_of(scene.layer().persistent(true));
     let reply = visitor.get("/set/n/1").await;
     assert_snapshot!(scene.account(&reply), @r"
     store: Create
@@ -150,7 +150,7 @@ async fn table_a_new_persistent_session_that_is_changed_is_created_with_max_age(
 #[tokio::test]
 async fn table_a_new_session_changed_back_is_as_if_unchanged() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer());
+    let visitor = visitor_of(scene.layer());
     let reply = visitor.get("/back-and-forth").await;
     assert_snapshot!(scene.account(&reply), @r"
     store:
@@ -277,7 +277,7 @@ async fn table_a_log_in_creates_the_new_and_ends_the_old() {
 #[tokio::test]
 async fn table_a_log_in_without_a_session_creates_one() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer().persistent(true));
+    let visitor = visitor_of(scene.layer().persistent(true));
     let reply = visitor.get("/in/ann").await;
     assert_snapshot!(scene.account(&reply), @r"
     store: Create
@@ -414,7 +414,7 @@ async fn table_a_token_under_a_former_name_is_issued_again_under_the_new_one() {
     let scene = Scene::new();
     let old = scene.known(scene.layer()).await;
     let cookie = SessionCookie::new("sid").also_read("__Host-id").build();
-    let renamed = scene.browser(scene.layer().cookie(cookie.unwrap()));
+    let renamed = visitor_of(scene.layer().cookie(cookie.unwrap()));
     let token = old.cookie("__Host-id").unwrap();
     renamed.set_cookie("__Host-id", &token);
 
@@ -743,7 +743,7 @@ async fn c6_a_request_that_commits_nothing_is_not_reported() {
 #[tokio::test]
 async fn c7_save_writes_data_at_once_and_the_cookie_leaves_with_the_head() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer());
+    let visitor = visitor_of(scene.layer());
     let reply = visitor.get("/save").await;
     assert_snapshot!(scene.account(&reply), @r"
     store: Create
