@@ -184,7 +184,8 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         if state.is_head_gone && !state.is_displaced && state.is_modified() {
-            let id = state.stored.as_ref().map(|stored| stored.id().to_string());
+            let id = state.stored.as_ref().map(Stored::id).or(state.destroyed);
+            let id = id.map(|id| id.to_string());
             tracing::warn!(
                 session.id = id.as_deref().unwrap_or("new"),
                 "changes made after the response head were never saved: call `save`"

@@ -78,11 +78,11 @@ async fn without_cookies(visitor: &Browser, path: &str) -> String {
 async fn h1_a_response_that_sets_the_cookie_is_no_store() {
     assert_snapshot!(creating(&[]).await, @r"
     cache-control: no-store
-    vary: Cookie
+    vary: cookie
     ");
     assert_snapshot!(returning("/destroy", &[]).await, @r"
     cache-control: no-store
-    vary: Cookie
+    vary: cookie
     ");
 }
 
@@ -108,7 +108,7 @@ async fn h1_no_store_replaces_what_lets_caches_share() {
     for lines in sharing {
         assert_eq!(
             creating(lines).await,
-            "cache-control: no-store\nvary: Cookie",
+            "cache-control: no-store\nvary: cookie",
             "{lines:?}"
         );
     }
@@ -154,7 +154,7 @@ async fn h1_headers_for_cdns_are_removed_with_a_warning() {
     ];
     assert_snapshot!(creating(lines).await, @r"
     cache-control: private
-    vary: Cookie
+    vary: cookie
     ");
     assert_snapshot!(log.lines().join("\n"), @r"
     WARN removed: the response sets a session cookie header=cdn-cache-control
@@ -173,7 +173,7 @@ async fn h1_headers_for_cdns_stay_where_no_cookie_is_set() {
     assert_snapshot!(asking("/load", lines, layer).await, @r"
     cdn-cache-control: max-age=600
     surrogate-control: max-age=600
-    vary: Cookie
+    vary: cookie
     ");
     assert!(log.lines().is_empty());
 }
@@ -263,7 +263,7 @@ async fn h2_a_rejection_because_of_the_store_varies_too() {
     assert_eq!(reply.status, 503);
     assert_snapshot!(headers(&reply).join("\n"), @r"
     retry-after: 5
-    vary: Cookie
+    vary: cookie
     ");
 }
 
@@ -272,7 +272,7 @@ async fn h3_a_response_with_a_live_session_and_no_cache_control_gets_private() {
     for path in ["/load", "/peek", "/count"] {
         assert_eq!(
             returning(path, &[]).await,
-            "cache-control: private\nvary: Cookie"
+            "cache-control: private\nvary: cookie"
         );
     }
 }
@@ -284,7 +284,7 @@ async fn h3_any_cache_control_that_is_there_stays() {
         // What the first response of the visitor sets does not matter here.
         assert_eq!(
             returning(path, lines).await,
-            "cache-control: public, max-age=60\nvary: Cookie"
+            "cache-control: public, max-age=60\nvary: cookie"
         );
     }
 }

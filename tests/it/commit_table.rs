@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::{
-    scene::{HOUR, MINUTE, Scene, headers, logging, plain_cookie, redacted, routes},
+    scene::{HOUR, MINUTE, Scene, headers, logging, plain_cookie, redacted, routes, visitor_of},
     support::{Browser, Call, TestStore},
 };
 
@@ -52,7 +52,7 @@ async fn table_a_request_that_only_peeks_writes_nothing_however_long_ago_it_was_
 #[tokio::test]
 async fn table_a_new_session_that_stays_unchanged_is_not_stored() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer().persistent(true));
+    let visitor = visitor_of(scene.layer().persistent(true));
     let reply = visitor.get("/load").await;
     assert_eq!(reply.body, "nobody");
     assert_snapshot!(scene.account(&reply), @r"
@@ -64,7 +64,7 @@ async fn table_a_new_session_that_stays_unchanged_is_not_stored() {
 #[tokio::test]
 async fn table_a_new_session_with_nothing_but_settings_is_not_stored() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer());
+    let visitor = visitor_of(scene.layer());
     for path in ["/persistent/true", "/idle/never", "/cycle", "/destroy"] {
         let reply = visitor.get(path).await;
         allow_duplicates! {
@@ -124,7 +124,7 @@ async fn table_a_persistent_session_that_is_touched_gets_a_fresh_max_age() {
 #[tokio::test]
 async fn table_a_new_session_that_is_changed_is_created() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer());
+    let visitor = visitor_of(scene.layer());
     let reply = visitor.get("/set/n/1").await;
     assert_snapshot!(scene.account(&reply), @r"
     store: Create
@@ -137,7 +137,7 @@ async fn table_a_new_session_that_is_changed_is_created() {
 #[tokio::test]
 async fn table_a_new_persistent_session_that_is_changed_is_created_with_max_age() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer().persistent(true));
+    let visitor = visitor_of(scene.layer().persistent(true));
     let reply = visitor.get("/set/n/1").await;
     assert_snapshot!(scene.account(&reply), @r"
     store: Create
@@ -150,7 +150,7 @@ async fn table_a_new_persistent_session_that_is_changed_is_created_with_max_age(
 #[tokio::test]
 async fn table_a_new_session_changed_back_is_as_if_unchanged() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer());
+    let visitor = visitor_of(scene.layer());
     let reply = visitor.get("/back-and-forth").await;
     assert_snapshot!(scene.account(&reply), @r"
     store:
@@ -277,7 +277,7 @@ async fn table_a_log_in_creates_the_new_and_ends_the_old() {
 #[tokio::test]
 async fn table_a_log_in_without_a_session_creates_one() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer().persistent(true));
+    let visitor = visitor_of(scene.layer().persistent(true));
     let reply = visitor.get("/in/ann").await;
     assert_snapshot!(scene.account(&reply), @r"
     store: Create
@@ -414,7 +414,7 @@ async fn table_a_token_under_a_former_name_is_issued_again_under_the_new_one() {
     let scene = Scene::new();
     let old = scene.known(scene.layer()).await;
     let cookie = SessionCookie::new("sid").also_read("__Host-id").build();
-    let renamed = scene.browser(scene.layer().cookie(cookie.unwrap()));
+    let renamed = visitor_of(scene.layer().cookie(cookie.unwrap()));
     let token = old.cookie("__Host-id").unwrap();
     renamed.set_cookie("__Host-id", &token);
 
@@ -694,6 +694,42 @@ async fn c6_nothing_is_reported_of_changes_that_were_saved_or_made_no_difference
 }
 
 #[tokio::test]
+async fn c6_a_session_destroyed_after_the_commit_and_never_saved_is_reported_with_its_id() {
+    let scene = Scene::new();
+    let (log, _guard) = logging();
+    let (visitor, left) = leaving_behind(&scene);
+    visitor.get("/set/n/1").await;
+    visitor.get("/leave").await;
+    let session = left.lock().take().unwrap();
+    let id = session.id().unwrap().to_string();
+    session.destroy();
+    drop(session);
+    let lines = log.lines().join("\n").replace(&id, "[id]");
+    assert_snapshot!(lines, @r#"WARN changes made after the response head were never saved: call `save` session.id="[id]""#);
+    assert_eq!(visitor.get("/load").await.body, "n=1 user=-");
+
+    visitor.get("/leave").await;
+    let session = left.lock().take().unwrap();
+    session.destroy();
+    session.save().await.unwrap();
+    drop(session);
+    assert!(log.lines().is_empty());
+    assert_eq!(visitor.get("/load").await.body, "nobody");
+}
+
+#[tokio::test]
+async fn c6_changes_of_a_session_that_was_never_stored_are_reported_too() {
+    let scene = Scene::new();
+    let (log, _guard) = logging();
+    let (visitor, left) = leaving_behind(&scene);
+    visitor.get("/leave").await;
+    let session = left.lock().take().unwrap();
+    session.insert("n", 1).unwrap();
+    drop(session);
+    assert_snapshot!(log.lines().join("\n"), @r#"WARN changes made after the response head were never saved: call `save` session.id="new""#);
+}
+
+#[tokio::test]
 async fn c6_a_request_that_commits_nothing_is_not_reported() {
     let scene = Scene::new();
     let (log, _guard) = logging();
@@ -707,7 +743,7 @@ async fn c6_a_request_that_commits_nothing_is_not_reported() {
 #[tokio::test]
 async fn c7_save_writes_data_at_once_and_the_cookie_leaves_with_the_head() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer());
+    let visitor = visitor_of(scene.layer());
     let reply = visitor.get("/save").await;
     assert_snapshot!(scene.account(&reply), @r"
     store: Create
@@ -785,6 +821,122 @@ async fn c7_a_pending_log_in_or_cycle_waits_for_the_head() {
         assert_eq!(old.get("/load").await.body, "nobody");
         scene.store.calls();
     }
+}
+
+/// A visitor of an app whose `/go` does `act` with a session that holds one value.
+async fn doing<A, F>(scene: &Scene, act: A) -> Browser
+where
+    A: Fn(Session) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    let app = routes().route("/go", get(act)).layer(scene.layer());
+    let visitor = Browser::new(app);
+    visitor.get("/set/n/1").await;
+    scene.store.calls();
+    visitor
+}
+
+#[tokio::test]
+async fn c7_each_save_writes_what_is_new_and_the_head_the_rest() {
+    let scene = Scene::new();
+    let visitor = doing(&scene, async |session: Session| {
+        session.insert("a", 1)?;
+        session.save().await?;
+        session.save().await?;
+        session.insert("b", 1)?;
+        session.save().await?;
+        session.insert("n", 2)?;
+        Ok(())
+    });
+    let visitor = visitor.await;
+    visitor.get("/go").await;
+    let calls = [Call::Load, Call::Update, Call::Update, Call::Update];
+    assert_eq!(scene.store.calls(), calls);
+    assert_eq!(visitor.get("/load").await.body, "n=2 user=-");
+}
+
+#[tokio::test]
+async fn c7_a_save_of_nothing_asks_nothing() {
+    let scene = Scene::new();
+    let visitor = doing(&scene, async |session: Session| session.save().await).await;
+    visitor.get("/go").await;
+    assert_eq!(scene.store.calls(), [Call::Load]);
+    let stranger = doing(&scene, async |session: Session| session.save().await).await;
+    stranger.set_cookie("__Host-id", "");
+    let reply = stranger.get("/go").await;
+    assert_snapshot!(scene.account(&reply), @r"
+    store:
+    vary: Cookie
+    ");
+}
+
+#[tokio::test]
+async fn c7_a_session_destroyed_and_saved_is_gone_at_once_and_the_cookie_leaves_with_the_head() {
+    let scene = Scene::new();
+    let visitor = doing(&scene, async |session: Session| {
+        session.destroy();
+        session.save().await
+    });
+    let reply = visitor.await.get("/go").await;
+    assert_snapshot!(scene.account(&reply), @r"
+    store: Load, Delete
+    cache-control: no-store
+    set-cookie: __Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
+    vary: Cookie
+    ");
+}
+
+#[tokio::test]
+async fn c7_a_new_session_saved_and_destroyed_leaves_no_trace() {
+    let scene = Scene::new();
+    let visitor = doing(&scene, async |session: Session| {
+        session.insert("n", 2)?;
+        session.save().await?;
+        session.destroy();
+        Ok(())
+    });
+    let visitor = visitor.await;
+    visitor.get("/destroy").await;
+    scene.store.calls();
+    let reply = visitor.get("/go").await;
+    assert_snapshot!(scene.account(&reply), @r"
+    store: Create, Delete
+    vary: Cookie
+    ");
+    assert!(scene.store.inner.is_empty());
+}
+
+#[tokio::test]
+async fn c7_a_log_in_after_a_save_moves_what_was_saved() {
+    let scene = Scene::new();
+    let visitor = doing(&scene, async |session: Session| {
+        session.insert("n", 2)?;
+        session.save().await?;
+        session.log_in("ann")
+    });
+    let visitor = visitor.await;
+    let reply = visitor.get("/go").await;
+    assert_snapshot!(scene.account(&reply), @r"
+    store: Load, Update, Create, Update
+    cache-control: no-store
+    set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
+    vary: Cookie
+    ");
+    assert_eq!(visitor.get("/load").await.body, "n=2 user=ann");
+}
+
+#[tokio::test]
+async fn c7_what_was_saved_stays_where_the_request_is_dropped() {
+    let scene = Scene::new();
+    let visitor = doing(&scene, async |session: Session| {
+        session.insert("n", 2)?;
+        session.save().await?;
+        session.insert("n", 3)?;
+        std::future::pending().await
+    });
+    let visitor = visitor.await;
+    assert!(visitor.get("/go").now_or_never().is_none());
+    assert_eq!(visitor.get("/load").await.body, "n=2 user=-");
 }
 
 #[tokio::test]

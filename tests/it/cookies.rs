@@ -5,7 +5,7 @@ use cloakroom::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder};
 use insta::assert_snapshot;
 
 use crate::{
-    scene::{MILLISECOND, SECOND, Scene, redacted},
+    scene::{MILLISECOND, SECOND, Scene, redacted, visitor_of},
     support::{Browser, Reply},
 };
 
@@ -14,7 +14,7 @@ async fn issue_and_removal(cookie: SessionCookieBuilder) -> String {
     let scene = Scene::new();
     let cookie = cookie.build().unwrap();
     let name = cookie.name().to_owned();
-    let visitor = scene.browser(scene.layer().cookie(cookie));
+    let visitor = visitor_of(scene.layer().cookie(cookie));
     let issued = one_cookie(&visitor.get("/set/n/1").await);
     assert!(issued.starts_with(&format!("{name}=[token];")));
     let removed = one_cookie(&visitor.get("/destroy").await);
@@ -110,7 +110,7 @@ async fn c4_a_cookie_without_prefix_and_its_removal() {
 async fn c4_the_removal_of_a_persistent_cookie_has_one_max_age() {
     let scene = Scene::new();
     let layer = scene.layer().persistent(true).idle_timeout(90 * SECOND);
-    let visitor = scene.browser(layer);
+    let visitor = visitor_of(layer);
     assert_snapshot!(one_cookie(&visitor.get("/set/n/1").await), @"__Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=90");
     assert_snapshot!(one_cookie(&visitor.get("/destroy").await), @"__Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
 }
@@ -151,7 +151,7 @@ async fn a_token_under_a_name_that_is_no_longer_read_is_not_accepted() {
     let scene = Scene::new();
     let visitor = scene.known(scene.layer()).await;
     let insecure = SessionCookie::new("id").insecure().build().unwrap();
-    let other = scene.browser(scene.layer().cookie(insecure));
+    let other = visitor_of(scene.layer().cookie(insecure));
     for name in ["__Host-id", "__host-id", "ID", "__Secure-id"] {
         other.set_cookie(name, &visitor.cookie("__Host-id").unwrap());
     }
@@ -168,7 +168,7 @@ async fn several_former_names_are_read_and_the_own_name_comes_first() {
     let cookie = SessionCookie::new("c").also_read("a").also_read("b");
     let renamed = |name: &str, visitor: &Browser| {
         let cookie = cookie.clone().build().unwrap();
-        let browser = scene.browser(scene.layer().cookie(cookie));
+        let browser = visitor_of(scene.layer().cookie(cookie));
         browser.set_cookie(name, &visitor.cookie("__Host-id").unwrap());
         browser
     };

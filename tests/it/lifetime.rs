@@ -7,7 +7,7 @@ use cloakroom::{Clock, Error, Session, SessionCookie, SessionLayer, SessionStore
 use insta::assert_snapshot;
 
 use crate::{
-    scene::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Scene, headers, logging, routes},
+    scene::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, Scene, headers, logging, routes, visitor_of},
     support::{Browser, Call, Reply},
 };
 
@@ -338,7 +338,7 @@ async fn l2_a_claim_refreshes_a_persistent_cookie() {
 async fn l3_a_tightened_idle_timeout_bites_at_once() {
     let scene = Scene::new();
     let loose = scene.known(scene.layer()).await;
-    let tight = scene.browser(scene.layer().idle_timeout(10 * MINUTE));
+    let tight = visitor_of(scene.layer().idle_timeout(10 * MINUTE));
     tight.set_cookie("__Host-id", &loose.cookie("__Host-id").unwrap());
     ends_after(&scene, &tight, 10 * MINUTE).await;
     // The records of the two are the same: it is the layer that judges.
@@ -349,7 +349,7 @@ async fn l3_a_tightened_idle_timeout_bites_at_once() {
 async fn l3_a_tightened_absolute_timeout_bites_at_once() {
     let scene = Scene::new();
     let loose = scene.known(scene.layer()).await;
-    let tight = scene.browser(scene.layer().absolute_timeout(20 * MINUTE));
+    let tight = visitor_of(scene.layer().absolute_timeout(20 * MINUTE));
     tight.set_cookie("__Host-id", &loose.cookie("__Host-id").unwrap());
     scene.clock.advance(15 * MINUTE);
     loose.get("/load").await;
@@ -362,7 +362,7 @@ async fn l3_a_tightened_never_bites_at_once() {
     let scene = Scene::new();
     let never = scene.layer().idle_timeout(None).absolute_timeout(None);
     let loose = scene.known(never).await;
-    let tight = scene.browser(scene.layer());
+    let tight = visitor_of(scene.layer());
     tight.set_cookie("__Host-id", &loose.cookie("__Host-id").unwrap());
     scene.clock.advance(HOUR);
     assert_eq!(tight.get("/peek").await.body, GONE);
@@ -372,7 +372,7 @@ async fn l3_a_tightened_never_bites_at_once() {
 async fn l3_a_loosened_timeout_holds_at_once_too() {
     let scene = Scene::new();
     let tight = scene.known(scene.layer().idle_timeout(10 * MINUTE)).await;
-    let loose = scene.browser(scene.layer());
+    let loose = visitor_of(scene.layer());
     loose.set_cookie("__Host-id", &tight.cookie("__Host-id").unwrap());
     scene.clock.advance(12 * MINUTE);
     assert_eq!(tight.get("/peek").await.body, GONE);
@@ -557,11 +557,11 @@ async fn l6_max_age_is_what_remains_rounded_up_to_a_second_and_at_least_one() {
     for (millis, seconds) in cases {
         let layer = scene.layer().persistent(true);
         let layer = layer.idle_timeout(Duration::from_millis(millis));
-        let reply = scene.browser(layer).get("/set/n/1").await;
+        let reply = visitor_of(layer).get("/set/n/1").await;
         assert_eq!(max_age(&reply), Some(seconds), "{millis} ms");
     }
     let layer = scene.layer().persistent(true).idle_timeout(Duration::ZERO);
-    let reply = scene.browser(layer).get("/set/n/1").await;
+    let reply = visitor_of(layer).get("/set/n/1").await;
     assert_eq!(max_age(&reply), Some(1));
 }
 
@@ -588,11 +588,11 @@ async fn l6_max_age_of_long_lifetimes_is_exact_and_at_most_400_days() {
         let lifetime = days * DAY;
         let layer = scene.layer().persistent(true);
         let layer = layer.idle_timeout(lifetime).absolute_timeout(lifetime);
-        let visitor = scene.browser(layer);
+        let visitor = visitor_of(layer);
         assert_eq!(max_age(&visitor.get("/set/n/1").await), Some(seconds));
         ends_after(&scene, &visitor, lifetime).await;
 
-        let visitor = scene.browser(scene.layer());
+        let visitor = visitor_of(scene.layer());
         let path = format!("/remember/{}", lifetime.as_millis());
         assert_eq!(max_age(&visitor.get(&path).await), Some(seconds));
         ends_after(&scene, &visitor, lifetime).await;
@@ -604,7 +604,7 @@ async fn l6_max_age_of_never_is_400_days() {
     let scene = Scene::new();
     for never in [None, Some(Duration::MAX)] {
         let layer = scene.layer().idle_timeout(never).absolute_timeout(never);
-        let visitor = scene.browser(layer.persistent(true));
+        let visitor = visitor_of(layer.persistent(true));
         assert_eq!(max_age(&visitor.get("/set/n/1").await), Some(34_560_000));
         scene.clock.advance(1000 * DAY);
         assert_eq!(visitor.get("/load").await.body, ALIVE);
@@ -617,7 +617,7 @@ async fn l6_max_age_of_a_token_issued_again_is_what_remains_by_the_layer_of_toda
     let visitor = scene.known(scene.layer()).await;
     let renamed = |layer: SessionLayer| {
         let cookie = SessionCookie::new("sid").also_read("__Host-id").build();
-        let browser = scene.browser(layer.cookie(cookie.unwrap()).persistent(true));
+        let browser = visitor_of(layer.cookie(cookie.unwrap()).persistent(true));
         browser.set_cookie("__Host-id", &visitor.cookie("__Host-id").unwrap());
         browser
     };
@@ -679,7 +679,7 @@ async fn l7_a_clock_beyond_the_last_moment_overflows_nothing() {
     let visitor = scene.known(never.persistent(true)).await;
     assert_eq!(visitor.get("/load").await.body, ALIVE);
     assert_eq!(max_age(&visitor.get("/cycle").await), Some(34_560_000));
-    let mortal = scene.browser(scene.layer().persistent(true));
+    let mortal = visitor_of(scene.layer().persistent(true));
     assert_eq!(max_age(&mortal.get("/set/n/1").await), Some(1));
 }
 
@@ -705,7 +705,7 @@ async fn l7_a_session_last_seen_more_than_a_minute_ahead_is_warned_about() {
 #[tokio::test]
 async fn remember_for_keeps_a_session_that_long_whatever_the_layer_says() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer());
+    let visitor = visitor_of(scene.layer());
     let reply = visitor.get("/remember/2592000000").await;
     assert_eq!(max_age(&reply), Some(30 * 24 * 60 * 60));
     assert_eq!(visitor.get("/expires").await.body, "2592000000");
@@ -722,7 +722,7 @@ async fn remember_for_keeps_a_session_that_long_whatever_the_layer_says() {
 #[tokio::test]
 async fn remember_for_holds_over_a_log_in_which_starts_it_anew() {
     let scene = Scene::new();
-    let visitor = scene.browser(scene.layer());
+    let visitor = visitor_of(scene.layer());
     visitor.get("/remember/2592000000").await;
     scene.clock.advance(20 * DAY);
     let reply = visitor.get("/in/ann").await;

@@ -49,17 +49,12 @@ impl Scene {
             .reap_every(None)
     }
 
-    /// A visitor of the [`routes`] under this layer.
-    pub(crate) fn browser(&self, layer: SessionLayer) -> Browser {
-        Browser::new(routes().layer(layer))
-    }
-
     /// A visitor with a session that holds one value, and the store's notes wiped clean.
     pub(crate) async fn known(&self, layer: SessionLayer) -> Browser {
-        let browser = self.browser(layer);
-        assert_eq!(browser.get("/set/n/1").await.status, StatusCode::OK);
+        let visitor = visitor_of(layer);
+        assert_eq!(visitor.get("/set/n/1").await.status, StatusCode::OK);
         self.store.calls();
-        browser
+        visitor
     }
 
     /// What the store was asked since last time, and what `reply` says, headers sorted by name.
@@ -80,6 +75,11 @@ impl Scene {
         let start = UNIX_EPOCH + Duration::from_millis(TestClock::START);
         time.duration_since(start).unwrap()
     }
+}
+
+/// A visitor of the [`routes`] under this layer.
+pub(crate) fn visitor_of(layer: SessionLayer) -> Browser {
+    Browser::new(routes().layer(layer))
 }
 
 /// The headers, sorted by name, tokens left out, without those that describe the body.
