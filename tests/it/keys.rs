@@ -296,7 +296,8 @@ async fn a_try_update_may_remove_or_refuse() {
 async fn a_new_session_says_so_until_it_is_stored() {
     let store = TestStore::new();
     let clock = TestClock::new();
-    let ann = Visitor::new(SessionLayer::new(store.clone()).clock(clock.clone()));
+    let layer = SessionLayer::new(store.clone()).clock(clock.clone());
+    let ann = Visitor::new(layer.reap_every(None));
     ann.visit(async |session| {
         assert!(session.is_new());
         assert!(!session.is_modified());
