@@ -17,6 +17,11 @@ use crate::support::{
 
 const NAME: &str = "__Host-id";
 
+/// Its store is asked for nothing but requests.
+fn layer(store: &TestStore) -> SessionLayer {
+    SessionLayer::new(store.clone()).reap_every(None)
+}
+
 fn app(store: &TestStore) -> Router {
     let who = async |session: Session| {
         let name: Result<Option<String>, Error> = session.get("name");
@@ -28,7 +33,7 @@ fn app(store: &TestStore) -> Router {
             "/be",
             get(async |session: Session| session.insert("name", "ann")),
         )
-        .layer(SessionLayer::new(store.clone()))
+        .layer(layer(store))
 }
 
 async fn ask(app: &Router, path: &str, cookies: &[Vec<u8>]) -> Reply {
@@ -201,7 +206,7 @@ fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
 #[tokio::test]
 async fn a_value_that_does_not_serialize_is_refused_and_changes_nothing() {
     let store = TestStore::new();
-    let ann = Guest::new(SessionLayer::new(store.clone()));
+    let ann = Guest::new(layer(&store));
     let by_point = HashMap::from([((1, 2), "here")]);
     let refuse = |session: &Session| {
         let refused = Some(ErrorKind::Serialize);
@@ -255,7 +260,7 @@ impl Serialize for Fussy {
 async fn data_beyond_max_data_bytes_is_refused_and_changes_nothing() {
     const MAX: usize = 100;
     let store = TestStore::new();
-    let layer = SessionLayer::new(store.clone()).max_data_bytes(MAX);
+    let layer = layer(&store).max_data_bytes(MAX);
     let ann = Guest::new(layer);
     let text = |length: usize| "x".repeat(length);
     // A key of one byte, and two quotation marks.
@@ -307,14 +312,14 @@ async fn data_beyond_max_data_bytes_is_refused_and_changes_nothing() {
 #[tokio::test]
 async fn a_session_that_is_too_large_for_the_limit_of_today_can_still_shrink() {
     let store = TestStore::new();
-    let ann = Guest::new(SessionLayer::new(store.clone()));
+    let ann = Guest::new(layer(&store));
     ann.visit(async |session| {
         session.insert("a", "x".repeat(500)).unwrap();
         session.insert("b", "x".repeat(500)).unwrap();
     })
     .await;
     let cookie = ann.cookie().unwrap();
-    let tight = SessionLayer::new(store.clone()).max_data_bytes(100);
+    let tight = layer(&store).max_data_bytes(100);
     let again = Guest::with_cookie(tight, cookie);
     again
         .visit(async |session| {
@@ -335,7 +340,7 @@ async fn a_session_that_is_too_large_for_the_limit_of_today_can_still_shrink() {
 #[tokio::test]
 async fn data_that_merging_makes_too_large_is_not_kept_and_the_visitor_is_told() {
     let store = TestStore::new();
-    let layer = SessionLayer::new(store.clone()).max_data_bytes(100);
+    let layer = layer(&store).max_data_bytes(100);
     let ann = Guest::new(layer);
     ann.visit(async |session| session.insert("here", true))
         .await
@@ -367,7 +372,7 @@ async fn data_that_merging_makes_too_large_is_not_kept_and_the_visitor_is_told()
 async fn a_value_of_another_type_is_an_error_and_stays() {
     const TEXT: Key<String> = Key::new("n");
     let store = TestStore::new();
-    let ann = Guest::new(SessionLayer::new(store.clone()));
+    let ann = Guest::new(layer(&store));
     ann.visit(async |session| session.insert("n", 5))
         .await
         .unwrap();
@@ -424,7 +429,7 @@ async fn a_handler_that_passes_such_an_error_on_answers_500_and_gives_nothing_aw
                 number.map(|number| format!("{number:?}"))
             }),
         )
-        .layer(SessionLayer::new(store.clone()));
+        .layer(layer(&store));
     let ann = Browser::new(app);
     ann.get("/be").await;
     let reply = ann.get("/as-number").await;

@@ -106,7 +106,9 @@ async fn accept(listener: TcpListener, app: Router) {
 /// `Secure` cookies do not travel over plain http, so this one is not.
 fn layer(store: &TestStore) -> SessionLayer {
     let cookie = SessionCookie::new("id").insecure().build().unwrap();
-    SessionLayer::new(store.clone()).cookie(cookie)
+    SessionLayer::new(store.clone())
+        .cookie(cookie)
+        .reap_every(None)
 }
 
 async fn count(session: Session) -> Result<String, Error> {

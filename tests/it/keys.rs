@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     time::{Duration, SystemTime},
 };
 
@@ -10,7 +11,9 @@ use cloakroom::{
     Error, ErrorKind, Key, KeyName, ReadKey, Session, SessionData, SessionHandle, SessionLayer,
     SessionValue, Timeout, WriteKey,
 };
+use futures::executor::block_on;
 use http::StatusCode;
+use proptest::{collection::vec, prelude::*};
 use serde::{Deserialize, Serialize};
 
 use crate::support::{Browser, Call, Guest, TestClock, TestStore, session_cookie};
@@ -108,9 +111,7 @@ async fn a_typed_key_carries_the_type_of_its_value() {
         session.insert(CART, &cart)?;
         session.insert(CART, cart.clone())?;
         // The number is a u64 without being told.
-        let five = 5;
-        session.insert(NUMBER, &five)?;
-        session.insert(NUMBER, five)?;
+        session.insert(NUMBER, 5)?;
 
         let cart = session.get(CART)?.unwrap_or_default();
         assert_eq!(cart, Cart::of("tea"));
@@ -254,6 +255,137 @@ async fn what_is_done_is_seen_at_once_and_kept() {
     assert_eq!((keys, c), (vec!["c".to_owned()], Some(11)));
 }
 
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(String, u32),
+    Add(String, u32),
+    RemoveByUpdate(String),
+    Remove(String),
+    Take(String),
+    Claim(String),
+    Clear,
+    Save,
+    Reload,
+    NextRequest,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = || "[a-c]{1,2}";
+    let value = || prop_oneof![0..5_u32, any::<u32>()];
+    prop_oneof![
+        4 => (key(), value()).prop_map(|(key, value)| Step::Insert(key, value)),
+        4 => (key(), value()).prop_map(|(key, value)| Step::Add(key, value)),
+        1 => key().prop_map(Step::RemoveByUpdate),
+        2 => key().prop_map(Step::Remove),
+        1 => key().prop_map(Step::Take),
+        1 => key().prop_map(Step::Claim),
+        1 => Just(Step::Clear),
+        1 => Just(Step::Save),
+        1 => Just(Step::Reload),
+        3 => Just(Step::NextRequest),
+    ]
+}
+
+const MAX_BYTES: usize = 24;
+
+/// What a session should be: a map that refuses to grow beyond its limit.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Model(BTreeMap<String, u32>);
+
+impl Model {
+    fn bytes(&self) -> usize {
+        let sizes = self.0.iter().map(|(k, v)| k.len() + v.to_string().len());
+        sizes.sum()
+    }
+
+    fn put(&mut self, key: &str, value: u32) -> Result<(), ErrorKind> {
+        let mut next = self.clone();
+        next.0.insert(key.to_owned(), value);
+        if next.bytes() > MAX_BYTES && next.bytes() > self.bytes() {
+            return Err(ErrorKind::TooLarge);
+        }
+        *self = next;
+        Ok(())
+    }
+}
+
+async fn take_step(session: &Session, model: &mut Model, step: Step) {
+    let kind = |error: Error| error.kind();
+    match step {
+        Step::Insert(key, value) => {
+            let inserted = session.insert(&key, value).map_err(kind);
+            assert_eq!(inserted, model.put(&key, value));
+        }
+        Step::Add(key, value) => {
+            let add = move |n: Option<u32>| n.unwrap_or(0).wrapping_add(value);
+            let sum = add(model.0.get(&key).copied());
+            let updated = session.update(&key, add).map_err(kind);
+            assert_eq!(updated, model.put(&key, sum).map(|()| sum));
+        }
+        Step::RemoveByUpdate(key) => {
+            let remove = |n: Option<u32>| n.map(|_| None).ok_or("nothing");
+            let removed = session.try_update(&key, remove).unwrap();
+            assert_eq!(removed.is_ok(), model.0.remove(&key).is_some());
+        }
+        Step::Remove(key) => {
+            assert_eq!(session.remove(&key), model.0.remove(&key).is_some());
+        }
+        Step::Take(key) => {
+            assert_eq!(session.take(&key).unwrap(), model.0.remove(&key));
+        }
+        Step::Claim(key) => {
+            assert_eq!(session.claim(&key).await.unwrap(), model.0.remove(&key));
+        }
+        Step::Clear => {
+            session.clear();
+            model.0.clear();
+        }
+        Step::Save => {
+            session.save().await.unwrap();
+            assert!(!session.is_modified());
+        }
+        Step::Reload => session.reload().await.unwrap(),
+        Step::NextRequest => unreachable!("it separates the requests"),
+    }
+}
+
+fn assert_like(session: &Session, model: &Model) {
+    let keys: Vec<_> = model.0.keys().cloned().collect();
+    assert_eq!(session.keys(), keys);
+    assert_eq!(session.len(), keys.len());
+    assert_eq!(session.is_empty(), keys.is_empty());
+    for (key, value) in &model.0 {
+        assert_eq!(session.get(key).unwrap(), Some(*value));
+        assert!(session.contains_key(key));
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_session_is_a_map_with_a_limit(steps in vec(step(), 0..60)) {
+        let layer = SessionLayer::default().max_data_bytes(MAX_BYTES);
+        let ann = Guest::new(layer);
+        let mut model = Model::default();
+        block_on(async {
+            for request in steps.split(|step| matches!(step, Step::NextRequest)) {
+                ann.visit(async |session| {
+                    assert_like(&session, &model);
+                    let before = model.clone();
+                    for step in request {
+                        take_step(&session, &mut model, step.clone()).await;
+                        assert_like(&session, &model);
+                    }
+                    let saves = |step: &Step| matches!(step, Step::Save | Step::Claim(_));
+                    if !request.iter().any(saves) {
+                        assert_eq!(session.is_modified(), model != before);
+                    }
+                })
+                .await;
+            }
+        });
+    }
+}
+
 #[tokio::test]
 async fn every_clone_is_the_same_session() {
     visitor()
@@ -296,7 +428,8 @@ async fn a_try_update_may_remove_or_refuse() {
 async fn a_new_session_says_so_until_it_is_stored() {
     let store = TestStore::new();
     let clock = TestClock::new();
-    let ann = Guest::new(SessionLayer::new(store.clone()).clock(clock.clone()));
+    let layer = SessionLayer::new(store.clone()).clock(clock.clone());
+    let ann = Guest::new(layer.reap_every(None));
     ann.visit(async |session| {
         assert!(session.is_new());
         assert!(!session.is_modified());

@@ -38,7 +38,8 @@ impl House {
         let store = TestStore::new();
         let layer = SessionLayer::new(store.clone())
             .cookie(cookie.build().unwrap())
-            .clock(TestClock::new());
+            .clock(TestClock::new())
+            .reap_every(None);
         let be = async |session: Session, Path(name): Path<String>| session.insert("name", name);
         let app = Router::new()
             .route("/who", get(who))
