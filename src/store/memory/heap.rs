@@ -53,11 +53,14 @@ impl LazyHeap {
 
     /// Rebuilds the heap from `entries`, the true ones, where leftovers are
     /// about to outnumber them; `live`: how many there are.
-    pub(super) fn trim(&mut self, live: usize, entries: impl Iterator<Item = (u64, u64)>) {
+    pub(super) fn trim<I>(&mut self, live: usize, entries: impl FnOnce() -> I)
+    where
+        I: Iterator<Item = (u64, u64)>,
+    {
         const SPARE: usize = 64;
         if self.0.len() > live + live / 2 + SPARE || self.0.capacity() > 4 * live + 4 * SPARE {
             let mut rebuilt = Vec::with_capacity(live + SPARE);
-            rebuilt.extend(entries.map(Reverse));
+            rebuilt.extend(entries().map(Reverse));
             self.0 = rebuilt.into();
         }
     }
@@ -98,7 +101,7 @@ mod tests {
                         prop_assert_eq!(key, least);
                     }
                 }
-                heap.trim(truth.len(), truth.iter().map(|(tag, key)| (*key, *tag)));
+                heap.trim(truth.len(), || truth.iter().map(|(tag, key)| (*key, *tag)));
                 prop_assert!(heap.0.len() <= truth.len() + truth.len() / 2 + 64);
             }
         }
