@@ -178,7 +178,7 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
 async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     let config = &*shared.config;
     let _gate = shared.enter().await;
-    let (work, plan, destroyed, is_too_late) = {
+    let (mut work, plan, destroyed, is_too_late) = {
         let mut state = shared.state();
         let is_too_late = state.is_head_gone;
         state.is_head_gone |= occasion == Occasion::Head;
@@ -197,9 +197,9 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     let committed = match plan {
         Plan::Nothing => Committed::Nothing,
         Plan::Create if is_too_late => return Err(Error::too_late("a new session")),
-        Plan::Touch => touch(config, work, now).await,
-        Plan::Create => create(config, work, now).await?,
-        Plan::Update(data) => update(config, work, data, now).await?,
+        Plan::Touch => touch(config, &work, now).await,
+        Plan::Create => create(config, &work, now).await?,
+        Plan::Update(data) => update(config, &mut work, data, now).await?,
         // Boxed, because its future is larger than all others and rarely needed.
         Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
@@ -320,8 +320,8 @@ fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>) -> Outcom
     }
 }
 
-async fn touch(config: &Config, work: Work, now: Timestamp) -> Committed {
-    let Some(mut stored) = work.stored else {
+async fn touch(config: &Config, work: &Work, now: Timestamp) -> Committed {
+    let Some(stored) = &work.stored else {
         return Committed::Nothing;
     };
     if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
@@ -332,8 +332,8 @@ async fn touch(config: &Config, work: Work, now: Timestamp) -> Committed {
     let touching = swap.touch(stored.id(), stored.record.version(), activity);
     match within(config.store_timeout, touching).await {
         Ok(Touched::Yes) => {
-            stored.activity = activity;
-            Committed::Touched(stored)
+            let stored = stored.clone();
+            Committed::Touched(Stored { activity, ..stored })
         }
         // Somebody wrote since, and so was seen since.
         Ok(Touched::Stale) => Committed::Nothing,
@@ -345,14 +345,14 @@ async fn touch(config: &Config, work: Work, now: Timestamp) -> Committed {
     }
 }
 
-async fn create(config: &Config, work: Work, now: Timestamp) -> Result<Committed, Error> {
+async fn create(config: &Config, work: &Work, now: Timestamp) -> Result<Committed, Error> {
     let mut swap = Swap::new(config);
-    let mut changes = work.changes.as_deref().cloned().unwrap_or_default();
+    let mut changes = work.changes.clone().unwrap_or_default();
     if work.is_displaced {
         // They were made on a record that has ended.
-        changes.rebase(&Data::default(), config.max_data_bytes)?;
+        Arc::make_mut(&mut changes).rebase(&Data::default(), config.max_data_bytes)?;
     }
-    let login = match work.identity {
+    let login = match &work.identity {
         Identity::LogIn(log_in) => Some(log_in.login()),
         Identity::Same | Identity::Cycle => None,
     };
@@ -397,11 +397,11 @@ async fn begin(
 
 async fn update(
     config: &Config,
-    work: Work,
+    work: &mut Work,
     mut data: Data,
     now: Timestamp,
 ) -> Result<Committed, Error> {
-    let (Some(mut stored), Some(mut changes)) = (work.stored, work.changes) else {
+    let (Some(stored), Some(changes)) = (&mut work.stored, &mut work.changes) else {
         return Ok(Committed::Nothing);
     };
     let mut swap = Swap::new(config);
@@ -422,15 +422,15 @@ async fn update(
             Swapped::Saved => {
                 stored.record = next;
                 stored.activity = activity;
-                return Ok(Committed::Saved(stored));
+                return Ok(Committed::Saved(stored.clone()));
             }
             Swapped::Fresher((record, activity)) => {
-                Arc::make_mut(&mut changes).rebase(record.data(), config.max_data_bytes)?;
+                Arc::make_mut(changes).rebase(record.data(), config.max_data_bytes)?;
                 stored.record = record;
                 stored.activity = activity;
-                match amended(&stored.record, &changes) {
+                match amended(&stored.record, changes) {
                     Some(merged) => data = merged,
-                    None => return Ok(Committed::Saved(stored)),
+                    None => return Ok(Committed::Saved(stored.clone())),
                 }
             }
             Swapped::Moved | Swapped::Missing => return Ok(Committed::Ended),
@@ -458,7 +458,7 @@ async fn relocate(config: &Config, work: Work, now: Timestamp) -> Result<Committ
             is_displaced: true,
             ..work
         };
-        return create(config, work, now).await;
+        return create(config, &work, now).await;
     }
     // What of `base` goes on under `token`.
     let continued = |base: &Record, token: &Token, writer| {

@@ -88,12 +88,21 @@ fn vary_on_cookie(headers: &mut HeaderMap) {
 
 /// Rule H1.
 fn keep_from_caches(headers: &mut HeaderMap) {
-    let is_kept = headers
-        .get_all(header::CACHE_CONTROL)
-        .iter()
-        .any(|value| directives(value.as_bytes()).any(|name| forbids_sharing(&name)));
-    if !is_kept {
-        headers.insert(header::CACHE_CONTROL, NO_STORE);
+    match headers.entry(header::CACHE_CONTROL) {
+        header::Entry::Vacant(entry) => {
+            entry.insert(NO_STORE);
+        }
+        header::Entry::Occupied(mut entry) => {
+            let mut values = entry.iter();
+            if !values.any(|value| directives(value.as_bytes()).any(|name| forbids_sharing(&name)))
+            {
+                entry.insert(NO_STORE);
+            }
+        }
+    }
+    // A glance over the few names that there are costs less than hashing these.
+    if !headers.keys().any(|name| CDN_HEADERS.contains(name)) {
+        return;
     }
     for name in CDN_HEADERS {
         if headers.remove(&name).is_some() {

@@ -65,10 +65,13 @@ impl LazyHeap {
 
     /// Rebuilds the heap from `entries`, the true ones, where leftovers are
     /// about to outnumber them; `live`: how many there are.
-    pub(super) fn trim(&mut self, live: usize, entries: impl Iterator<Item = (u64, u64)>) {
+    pub(super) fn trim<I>(&mut self, live: usize, entries: impl FnOnce() -> I)
+    where
+        I: Iterator<Item = (u64, u64)>,
+    {
         if self.0.len() > live + live / 4 + SPARE || self.0.capacity() > most(live) {
             let mut rebuilt = Vec::with_capacity(live + SPARE);
-            rebuilt.extend(entries.map(Reverse));
+            rebuilt.extend(entries().map(Reverse));
             self.0 = rebuilt.into();
         }
     }
@@ -114,7 +117,7 @@ mod tests {
                         prop_assert_eq!(key, least);
                     }
                 }
-                heap.trim(truth.len(), truth.iter().map(|(tag, key)| (*key, *tag)));
+                heap.trim(truth.len(), || truth.iter().map(|(tag, key)| (*key, *tag)));
                 prop_assert!(heap.0.len() <= truth.len() + truth.len() / 4 + SPARE);
                 prop_assert!(heap.0.capacity() <= most(truth.len()));
             }

@@ -13,6 +13,7 @@ mod table;
 
 use std::{
     fmt,
+    future::ready,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -330,45 +331,50 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
+// Nothing here ever waits, so the answers are there before anybody polls.
 impl SessionStore for MemoryStore {
-    async fn create(
+    fn create(
         &self,
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-    ) -> Result<Created, StoreError> {
-        self.0.create(id, record, activity)
+    ) -> impl Future<Output = Result<Created, StoreError>> + Send {
+        ready(self.0.create(id, record, activity))
     }
 
-    async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
-        Ok(self.0.load(id))
+    fn load(&self, id: SessionId) -> impl Future<Output = Result<Option<Kept>, StoreError>> + Send {
+        ready(Ok(self.0.load(id)))
     }
 
-    async fn update(
+    fn update(
         &self,
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
         expected: Version,
-    ) -> Result<Updated, StoreError> {
-        self.0.update(id, record, activity, expected)
+    ) -> impl Future<Output = Result<Updated, StoreError>> + Send {
+        ready(self.0.update(id, record, activity, expected))
     }
 
-    async fn touch(
+    fn touch(
         &self,
         id: SessionId,
         expected: Version,
         activity: Activity,
-    ) -> Result<Touched, StoreError> {
-        Ok(self.0.touch(id, expected, activity))
+    ) -> impl Future<Output = Result<Touched, StoreError>> + Send {
+        ready(Ok(self.0.touch(id, expected, activity)))
     }
 
-    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        Ok(self.0.delete(id))
+    fn delete(&self, id: SessionId) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        ready(Ok(self.0.delete(id)))
     }
 
-    async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
-        Ok(self.0.delete_expired(before, limit))
+    fn delete_expired(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<Reaped, StoreError>> + Send {
+        ready(Ok(self.0.delete_expired(before, limit)))
     }
 
     fn report_endings(&self, sink: EndedSink) {

@@ -206,17 +206,14 @@ impl Table {
         if self.slots.num_buckets() > live * 18 / 7 + SPARE {
             self.rebuild();
         }
-        let entries = self.slots.iter();
-        self.by_use.trim(
-            live,
-            entries.clone().map(|slot| (slot.stamp.key(), slot.tag())),
-        );
-        self.by_expiry.trim(
-            live,
-            entries
-                .filter(|slot| slot.expires_at != NEVER)
-                .map(|slot| (slot.expires_at, slot.tag())),
-        );
+        let slots = &self.slots;
+        self.by_use.trim(live, || {
+            slots.iter().map(|slot| (slot.stamp.key(), slot.tag()))
+        });
+        self.by_expiry.trim(live, || {
+            let mortal = slots.iter().filter(|slot| slot.expires_at != NEVER);
+            mortal.map(|slot| (slot.expires_at, slot.tag()))
+        });
     }
 
     /// That each session is in both heaps, by a lower bound of its key.
