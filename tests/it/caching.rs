@@ -78,11 +78,11 @@ async fn without_cookies(visitor: &Browser, path: &str) -> String {
 async fn h1_a_response_that_sets_the_cookie_is_no_store() {
     assert_snapshot!(creating(&[]).await, @r"
     cache-control: no-store
-    vary: cookie
+    vary: Cookie
     ");
     assert_snapshot!(returning("/destroy", &[]).await, @r"
     cache-control: no-store
-    vary: cookie
+    vary: Cookie
     ");
 }
 
@@ -154,7 +154,7 @@ async fn h1_headers_for_cdns_are_removed_with_a_warning() {
     ];
     assert_snapshot!(creating(lines).await, @r"
     cache-control: private
-    vary: cookie
+    vary: Cookie
     ");
     assert_snapshot!(log.lines().join("\n"), @r"
     WARN removed: the response sets a session cookie header=cdn-cache-control
@@ -173,7 +173,7 @@ async fn h1_headers_for_cdns_stay_where_no_cookie_is_set() {
     assert_snapshot!(asking("/load", lines, layer).await, @r"
     cdn-cache-control: max-age=600
     surrogate-control: max-age=600
-    vary: cookie
+    vary: Cookie
     ");
     assert!(log.lines().is_empty());
 }
@@ -216,10 +216,10 @@ async fn h2_cookie_is_merged_with_what_is_there() {
 async fn h2_cookie_is_there_once_in_any_case_and_a_star_is_left_alone() {
     let cases: [Lines; 8] = [
         &[("vary", "cookie")],
-        &[("vary", "Cookie")],
+        &[("vary", "cookie")],
         &[("vary", "COOKIE, Accept")],
         &[("vary", "Accept,cOOkie ,Origin")],
-        &[("vary", "Accept"), ("vary", "Cookie")],
+        &[("vary", "Accept"), ("vary", "cookie")],
         &[("vary", "*")],
         &[("vary", "Accept, *")],
         &[("vary", "*"), ("vary", "Accept")],
@@ -263,7 +263,7 @@ async fn h2_a_rejection_because_of_the_store_varies_too() {
     assert_eq!(reply.status, 503);
     assert_snapshot!(headers(&reply).join("\n"), @r"
     retry-after: 5
-    vary: cookie
+    vary: Cookie
     ");
 }
 

@@ -536,9 +536,11 @@ async fn l5_a_cycle_does_not_extend_the_absolute_lifetime() {
 async fn l5_a_log_in_restarts_the_absolute_lifetime() {
     let scene = Scene::new();
     let visitor = scene.known(scene.layer().idle_timeout(None)).await;
-    for user in ["ann", "ann", "bob"] {
+    for (user, then) in [("ann", ANN), ("ann", ANN), ("bob", "n=- user=bob")] {
         scene.clock.advance(23 * HOUR);
         visitor.get(&format!("/in/{user}")).await;
+        // A session that had ended would have begun anew, without its value.
+        assert_eq!(visitor.get("/load").await.body, then);
     }
     ends_after(&scene, &visitor, 24 * HOUR).await;
 }
