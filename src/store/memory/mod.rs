@@ -422,3 +422,81 @@ impl MemoryStoreBuilder {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::token::Verifier;
+
+    fn id(number: u64) -> SessionId {
+        let spread = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (spread ^ (spread >> 32)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        Uuid::from_u128(u128::from(mixed ^ (mixed >> 29))).into()
+    }
+
+    const ACTIVITY: Activity = Activity {
+        last_seen_at: Timestamp::EPOCH,
+        expires_at: Some(Timestamp::MAX),
+    };
+
+    fn create(room: &Room, record: &Arc<Record>, numbers: impl Iterator<Item = u64>) {
+        for number in numbers {
+            room.create(id(number), record, ACTIVITY).unwrap();
+        }
+    }
+
+    /// What is allocated is no more than what is counted, and at least half of it.
+    #[track_caller]
+    fn check_counted(room: &Room, record: &Record) {
+        let tables = room
+            .shards
+            .iter()
+            .map(|shard| shard.table.read().allocated());
+        let records = room.budget.sessions() * record.memory_bytes();
+        let allocated = tables.sum::<usize>() + records;
+        let counted = room.budget.bytes();
+        assert!(
+            allocated <= counted && counted <= 2 * allocated,
+            "{allocated} bytes are allocated and {counted} counted for {} sessions",
+            room.budget.sessions()
+        );
+    }
+
+    #[test]
+    fn what_is_allocated_is_what_is_counted_or_a_little_less() {
+        let verifier = Verifier::decode(&"A".repeat(43)).unwrap();
+        let record = Arc::new(Record::new(verifier, Version::first(7), Timestamp::EPOCH));
+        // Just before and after a table grows, and over several shards.
+        for count in [2_000, 3_584, 3_585, 5_000, 7_168, 7_169, 20_000] {
+            let bounded = |max: u64| {
+                let max = usize::try_from(max).unwrap();
+                MemoryStore::builder().max_sessions(max).build().0
+            };
+            let filled = bounded(count);
+            create(&filled, &record, 0..count);
+            check_counted(&filled, &record);
+
+            // Evicting.
+            create(&filled, &record, count..3 * count);
+            check_counted(&filled, &record);
+
+            // Deleting.
+            for number in 2 * count..4 * count {
+                filled.delete(id(number));
+                create(&filled, &record, [number + count].into_iter());
+            }
+            check_counted(&filled, &record);
+
+            for spike in [3, 4] {
+                let spiked = bounded(spike * count);
+                create(&spiked, &record, 0..spike * count);
+                for number in count..spike * count {
+                    spiked.delete(id(number));
+                }
+                check_counted(&spiked, &record);
+            }
+        }
+    }
+}

@@ -219,6 +219,13 @@ impl Table {
         );
     }
 
+    /// Bytes of its allocations, without the records.
+    #[cfg(test)]
+    pub(super) fn allocated(&self) -> usize {
+        let entries = self.by_use.capacity() + self.by_expiry.capacity();
+        self.slots.allocation_size() + entries * size_of::<(u64, u64)>()
+    }
+
     /// That each session is in both heaps, by a lower bound of its key.
     #[cfg(test)]
     fn validate(&self) {
