@@ -25,7 +25,7 @@ use parking_lot::RwLock;
 
 use self::{
     budget::Budget,
-    stamp::Ticks,
+    stamp::{Ticks, Tier},
     table::{Slot, Table, tag},
 };
 use super::{
@@ -153,7 +153,7 @@ impl Room {
                     table.insert(id, Arc::clone(record), activity, &shard.ticks);
                     return Ok(Created::Yes);
                 }
-                table.remove_least(None)
+                table.remove_least(Tier::User, None)
             };
             self.evict(least, None);
         }
@@ -191,7 +191,7 @@ impl Room {
                     self.budget.release(0, former.saturating_sub(bytes));
                     return Ok(Updated::Saved);
                 }
-                table.remove_least(Some(id))
+                table.remove_least(Tier::User, Some(id))
             };
             self.evict(least, Some(id));
         }
@@ -258,12 +258,15 @@ impl Room {
         swept
     }
 
-    /// Ends `least`, or where its shard had nothing to give, the least of another, but not `spared`.
+    /// Ends `least`, or where its shard had nothing to give, one of the lowest
+    /// tier that any other has, but not `spared`.
     fn evict(&self, least: Option<Slot>, spared: Option<SessionId>) {
         let least = least.or_else(|| {
-            self.shards
-                .iter()
-                .find_map(|shard| shard.table.write().remove_least(spared))
+            Tier::ALL.into_iter().find_map(|tier| {
+                self.shards
+                    .iter()
+                    .find_map(|shard| shard.table.write().remove_least(tier, spared))
+            })
         });
         match least {
             Some(slot) => self.end([slot], EndingReason::Evicted),
@@ -428,7 +431,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::token::Verifier;
+    use crate::{data::Data, token::Verifier};
 
     fn id(number: u64) -> SessionId {
         let spread = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -497,6 +500,30 @@ mod tests {
                 }
                 check_counted(&spiked, &record);
             }
+        }
+    }
+
+    #[test]
+    fn where_a_shard_has_nothing_to_give_the_lowest_tier_of_all_leaves() {
+        let verifier = Verifier::decode(&"A".repeat(43)).unwrap();
+        let record = Record::new(verifier, Version::first(7), Timestamp::EPOCH);
+        let max_bytes = 8 * SHARD_SESSIONS * PLACE_BYTES;
+        let value = vec![b'1'; max_bytes * 6 / 10];
+        let large = Data::from_sorted([("k", value.as_slice())].into_iter());
+        let large = Arc::new(record.clone().with_data(large));
+        for number in (0..90).step_by(3) {
+            let [seen, new, newcomer] = [number, number + 1, number + 2].map(id);
+            let room = MemoryStore::builder().max_bytes(max_bytes).build().0;
+            if std::ptr::eq(room.shard(newcomer), room.shard(seen)) {
+                continue;
+            }
+            room.create(seen, &Arc::new(record.clone()), ACTIVITY)
+                .unwrap();
+            room.load(seen);
+            room.create(new, &large, ACTIVITY).unwrap();
+            room.create(newcomer, &large, ACTIVITY).unwrap();
+            assert!(room.load(new).is_none());
+            assert!(room.load(seen).is_some());
         }
     }
 }
