@@ -26,7 +26,7 @@ use parking_lot::RwLock;
 
 use self::{
     budget::Budget,
-    stamp::Ticks,
+    stamp::{Ticks, Tier},
     table::{Slot, Table, tag},
 };
 use super::{
@@ -154,7 +154,7 @@ impl Room {
                     table.insert(id, Arc::clone(record), activity, &shard.ticks);
                     return Ok(Created::Yes);
                 }
-                table.remove_least(None)
+                table.remove_least(Tier::User, None)
             };
             self.evict(least, None);
         }
@@ -192,7 +192,7 @@ impl Room {
                     self.budget.release(0, former.saturating_sub(bytes));
                     return Ok(Updated::Saved);
                 }
-                table.remove_least(Some(id))
+                table.remove_least(Tier::User, Some(id))
             };
             self.evict(least, Some(id));
         }
@@ -259,12 +259,15 @@ impl Room {
         swept
     }
 
-    /// Ends `least`, or where its shard had nothing to give, the least of another, but not `spared`.
+    /// Ends `least`, or where its shard had nothing to give, one of the lowest
+    /// tier that any other has, but not `spared`.
     fn evict(&self, least: Option<Slot>, spared: Option<SessionId>) {
         let least = least.or_else(|| {
-            self.shards
-                .iter()
-                .find_map(|shard| shard.table.write().remove_least(spared))
+            Tier::ALL.into_iter().find_map(|tier| {
+                self.shards
+                    .iter()
+                    .find_map(|shard| shard.table.write().remove_least(tier, spared))
+            })
         });
         match least {
             Some(slot) => self.end([slot], EndingReason::Evicted),
@@ -426,5 +429,107 @@ impl MemoryStoreBuilder {
             swept: AtomicUsize::new(0),
             sinks: RwLock::default(),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{data::Data, token::Verifier};
+
+    fn id(number: u64) -> SessionId {
+        let spread = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (spread ^ (spread >> 32)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        Uuid::from_u128(u128::from(mixed ^ (mixed >> 29))).into()
+    }
+
+    const ACTIVITY: Activity = Activity {
+        last_seen_at: Timestamp::EPOCH,
+        expires_at: Some(Timestamp::MAX),
+    };
+
+    fn create(room: &Room, record: &Arc<Record>, numbers: impl Iterator<Item = u64>) {
+        for number in numbers {
+            room.create(id(number), record, ACTIVITY).unwrap();
+        }
+    }
+
+    /// What is allocated is no more than what is counted, and at least half of it.
+    #[track_caller]
+    fn check_counted(room: &Room, record: &Record) {
+        let tables = room
+            .shards
+            .iter()
+            .map(|shard| shard.table.read().allocated());
+        let records = room.budget.sessions() * record.memory_bytes();
+        let allocated = tables.sum::<usize>() + records;
+        let counted = room.budget.bytes();
+        assert!(
+            allocated <= counted && counted <= 2 * allocated,
+            "{allocated} bytes are allocated and {counted} counted for {} sessions",
+            room.budget.sessions()
+        );
+    }
+
+    #[test]
+    fn what_is_allocated_is_what_is_counted_or_a_little_less() {
+        let verifier = Verifier::decode(&"A".repeat(43)).unwrap();
+        let record = Arc::new(Record::new(verifier, Version::first(7), Timestamp::EPOCH));
+        // Just before and after a table grows, and over several shards.
+        for count in [2_000, 3_584, 3_585, 5_000, 7_168, 7_169, 20_000] {
+            let bounded = |max: u64| {
+                let max = usize::try_from(max).unwrap();
+                MemoryStore::builder().max_sessions(max).build().0
+            };
+            let filled = bounded(count);
+            create(&filled, &record, 0..count);
+            check_counted(&filled, &record);
+
+            // Evicting.
+            create(&filled, &record, count..3 * count);
+            check_counted(&filled, &record);
+
+            // Deleting.
+            for number in 2 * count..4 * count {
+                filled.delete(id(number));
+                create(&filled, &record, [number + count].into_iter());
+            }
+            check_counted(&filled, &record);
+
+            for spike in [3, 4] {
+                let spiked = bounded(spike * count);
+                create(&spiked, &record, 0..spike * count);
+                for number in count..spike * count {
+                    spiked.delete(id(number));
+                }
+                check_counted(&spiked, &record);
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_shard_has_nothing_to_give_the_lowest_tier_of_all_leaves() {
+        let verifier = Verifier::decode(&"A".repeat(43)).unwrap();
+        let record = Record::new(verifier, Version::first(7), Timestamp::EPOCH);
+        let max_bytes = 8 * SHARD_SESSIONS * PLACE_BYTES;
+        let value = vec![b'1'; max_bytes * 6 / 10];
+        let large = Data::from_sorted([("k", value.as_slice())].into_iter());
+        let large = Arc::new(record.clone().with_data(large));
+        for number in (0..90).step_by(3) {
+            let [seen, new, newcomer] = [number, number + 1, number + 2].map(id);
+            let room = MemoryStore::builder().max_bytes(max_bytes).build().0;
+            if std::ptr::eq(room.shard(newcomer), room.shard(seen)) {
+                continue;
+            }
+            room.create(seen, &Arc::new(record.clone()), ACTIVITY)
+                .unwrap();
+            room.load(seen);
+            room.create(new, &large, ACTIVITY).unwrap();
+            room.create(newcomer, &large, ACTIVITY).unwrap();
+            assert!(room.load(new).is_none());
+            assert!(room.load(seen).is_some());
+        }
     }
 }

@@ -151,11 +151,11 @@ impl Table {
         self.take(tag(id), |slot| slot.id == id)
     }
 
-    /// Takes out what has the lowest tier, and of that the least recently used, but not `spared`.
-    pub(super) fn remove_least(&mut self, spared: Option<SessionId>) -> Option<Slot> {
+    /// Takes out what has the lowest tier, `up_to` this, and of that the least recently used, but not `spared`.
+    pub(super) fn remove_least(&mut self, up_to: Tier, spared: Option<SessionId>) -> Option<Slot> {
         let slots = &self.slots;
         let spared = spared.map(tag);
-        let least = self.by_use.pop_least(u64::MAX, |tag| {
+        let least = self.by_use.pop_least(up_to.last_key(), |tag| {
             let slot = slots.find(tag, |slot| slot.tag() == tag)?;
             (spared != Some(tag)).then(|| slot.stamp.key())
         });
@@ -216,6 +216,13 @@ impl Table {
         });
     }
 
+    /// Bytes of its allocations, without the records.
+    #[cfg(test)]
+    pub(super) fn allocated(&self) -> usize {
+        let entries = self.by_use.capacity() + self.by_expiry.capacity();
+        self.slots.allocation_size() + entries * size_of::<(u64, u64)>()
+    }
+
     /// That each session is in both heaps, by a lower bound of its key.
     #[cfg(test)]
     fn validate(&self) {
@@ -271,7 +278,7 @@ mod tests {
         Replace(u8, bool, bool, Option<u64>),
         Advance(u8, Option<u64>),
         Remove(u8),
-        RemoveLeast(Option<u8>),
+        RemoveLeast(Tier, Option<u8>),
         RemoveExpired(u64),
     }
 
@@ -286,7 +293,8 @@ mod tests {
                 .prop_map(|(who, user, moved, expiry)| Step::Replace(who, user, moved, expiry)),
             2 => (who.clone(), expiry).prop_map(|(who, expiry)| Step::Advance(who, expiry)),
             1 => who.clone().prop_map(Step::Remove),
-            1 => prop::option::of(who).prop_map(Step::RemoveLeast),
+            1 => (prop::sample::select(&Tier::ALL[..]), prop::option::of(who))
+                .prop_map(|(up_to, spared)| Step::RemoveLeast(up_to, spared)),
             1 => (0_u64..200).prop_map(Step::RemoveExpired),
         ];
         prop::collection::vec(step, 0..500)
@@ -318,11 +326,14 @@ mod tests {
                         prop_assert!(removed.is_none_or(|slot| slot.id == id(who)));
                         prop_assert!(table.get(id(who)).is_none());
                     }
-                    Step::RemoveLeast(spared) => {
+                    Step::RemoveLeast(up_to, spared) => {
                         let spared = spared.map(id);
-                        let others = table.slots.iter().filter(|slot| Some(slot.id) != spared);
+                        let others = table.slots.iter().filter(|slot| {
+                            Some(slot.id) != spared && slot.stamp.key() <= up_to.last_key()
+                        });
                         let least = others.min_by_key(|slot| slot.stamp.key()).map(|slot| slot.id);
-                        prop_assert_eq!(table.remove_least(spared).map(|slot| slot.id), least);
+                        let removed = table.remove_least(up_to, spared);
+                        prop_assert_eq!(removed.map(|slot| slot.id), least);
                     }
                     Step::RemoveExpired(before) => {
                         let deadlines = table.slots.iter().map(|slot| slot.expires_at);
