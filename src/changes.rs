@@ -259,6 +259,23 @@ impl Changes {
         Ok(())
     }
 
+    /// Takes over what these, as they were earlier, came to on `fresher`;
+    /// `false` where something has been computed since, and must be again.
+    pub(crate) fn take_over(&mut self, earlier: &Self, fresher: &Data) -> bool {
+        let rebased = |step: &Step| earlier.steps.iter().find(|other| other.made == step.made);
+        let mut computed = self.steps.iter().filter(|step| step.again.is_some());
+        if !computed.all(|step| rebased(step).is_some()) {
+            return false;
+        }
+        for step in &mut self.steps {
+            if let Some(rebased) = rebased(step) {
+                step.result.clone_from(&rebased.result);
+            }
+        }
+        self.bytes = self.apply(fresher).bytes();
+        true
+    }
+
     /// Only what was done at `until` or before.
     pub(crate) fn until(&self, until: Moment) -> Self {
         let mut earlier = self.clone();

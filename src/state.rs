@@ -154,22 +154,19 @@ impl Shared {
 
     /// Puts `latest` under the pending changes, after computing them again on it.
     pub(crate) fn adopt(&self, latest: &Kept) -> Result<(), Error> {
+        let data = latest.0.data();
         loop {
-            let (changes, moment) = {
-                let state = self.state();
-                (state.changes.clone(), state.moment())
-            };
-            let rebased = match &changes {
-                None => None,
-                Some(changes) => {
-                    let mut rebased = Changes::clone(changes);
-                    rebased.rebase(latest.0.data(), self.config.max_data_bytes)?;
-                    Some(Arc::new(rebased))
-                }
-            };
+            let changes = self.state().changes.clone();
+            let mut rebased = changes.as_deref().cloned().unwrap_or_default();
+            drop(changes);
+            rebased.rebase(data, self.config.max_data_bytes)?;
             let mut state = self.state();
-            if state.moment() == moment {
-                state.changes = rebased;
+            // Meanwhile there may be more: a closure itself may have inserted something.
+            let is_complete = match &mut state.changes {
+                Some(changes) => Arc::make_mut(changes).take_over(&rebased, data),
+                None => true,
+            };
+            if is_complete {
                 if let Some(stored) = &mut state.stored {
                     (stored.record, stored.activity) = latest.clone();
                 }

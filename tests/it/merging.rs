@@ -379,6 +379,28 @@ async fn m3_a_closure_may_use_the_session() {
     );
 }
 
+#[tokio::test]
+async fn m3_a_closure_may_use_the_session_when_it_is_run_again_by_reload() {
+    let visitor = visitor(&TestStore::new(), &[("n", 1)]).await;
+    let other = visitor.twin();
+    let reply = visitor.visit(async |session: Session| {
+        let clone = session.clone();
+        session.update("n", move |n: Option<u64>| {
+            clone.insert("seen", n).unwrap();
+            n.unwrap_or(0) + 1
+        })?;
+        other
+            .visit(async |session: Session| session.insert("n", 10))
+            .await;
+        session.reload().await?;
+        assert_eq!(session.get("seen")?, Some(10));
+        assert_eq!(session.get("n")?, Some(11));
+        Ok::<_, Error>(())
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    assert_eq!(values(&visitor).await, map(&[("n", 11), ("seen", 10)]));
+}
+
 /// A number that asks the session, and writes to it, while it is serialized.
 struct Nosy {
     session: Session,
