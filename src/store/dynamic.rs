@@ -136,21 +136,21 @@ impl SessionStore for DynStore {
         activity: Activity,
     ) -> Result<Created, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => SessionStore::create(store, id, record, activity).await,
+            Inner::Memory(store) => store.room().create(id, record, activity),
             Inner::Other(store) => store.create(id, record, activity).await,
         }
     }
 
     async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => SessionStore::load(store, id).await,
+            Inner::Memory(store) => Ok(store.room().load(id)),
             Inner::Other(store) => store.load(id).await,
         }
     }
 
     async fn load_latest(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => SessionStore::load_latest(store, id).await,
+            Inner::Memory(store) => Ok(store.room().load(id)),
             Inner::Other(store) => store.load_latest(id).await,
         }
     }
@@ -163,9 +163,7 @@ impl SessionStore for DynStore {
         expected: Version,
     ) -> Result<Updated, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => {
-                SessionStore::update(store, id, record, activity, expected).await
-            }
+            Inner::Memory(store) => store.room().update(id, record, activity, expected),
             Inner::Other(store) => store.update(id, record, activity, expected).await,
         }
     }
@@ -177,21 +175,21 @@ impl SessionStore for DynStore {
         activity: Activity,
     ) -> Result<Touched, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => SessionStore::touch(store, id, expected, activity).await,
+            Inner::Memory(store) => Ok(store.room().touch(id, expected, activity)),
             Inner::Other(store) => store.touch(id, expected, activity).await,
         }
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => SessionStore::delete(store, id).await,
+            Inner::Memory(store) => Ok(store.room().delete(id)),
             Inner::Other(store) => store.delete(id).await,
         }
     }
 
     async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => SessionStore::delete_expired(store, before, limit).await,
+            Inner::Memory(store) => Ok(store.room().delete_expired(before, limit)),
             Inner::Other(store) => store.delete_expired(before, limit).await,
         }
     }

@@ -13,7 +13,6 @@ mod table;
 
 use std::{
     fmt,
-    future::ready,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -68,7 +67,7 @@ use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 #[derive(Clone)]
 pub struct MemoryStore(Arc<Room>);
 
-struct Room {
+pub(super) struct Room {
     shards: Box<[Shard]>,
     budget: Budget,
     /// Where the next sweep begins.
@@ -107,6 +106,11 @@ impl MemoryStore {
         MemoryStoreBuilder::default()
     }
 
+    /// The store beneath the trait, for calls that need no future.
+    pub(super) fn room(&self) -> &Room {
+        &self.0
+    }
+
     /// How many sessions are held, expired ones that are not reaped yet included.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -126,6 +130,7 @@ impl MemoryStore {
     }
 }
 
+/// What the store does, at once.
 impl Room {
     fn shard(&self, id: SessionId) -> &Shard {
         // The table uses the lowest and the highest bits of the tag, this its middle.
@@ -133,7 +138,7 @@ impl Room {
         &self.shards[index]
     }
 
-    fn create(
+    pub(super) fn create(
         &self,
         id: SessionId,
         record: &Arc<Record>,
@@ -160,12 +165,12 @@ impl Room {
         }
     }
 
-    fn load(&self, id: SessionId) -> Option<Kept> {
+    pub(super) fn load(&self, id: SessionId) -> Option<Kept> {
         let shard = self.shard(id);
         shard.table.read().read(id, &shard.ticks)
     }
 
-    fn update(
+    pub(super) fn update(
         &self,
         id: SessionId,
         record: &Arc<Record>,
@@ -198,7 +203,7 @@ impl Room {
         }
     }
 
-    fn touch(&self, id: SessionId, expected: Version, activity: Activity) -> Touched {
+    pub(super) fn touch(&self, id: SessionId, expected: Version, activity: Activity) -> Touched {
         let shard = self.shard(id);
         let mut table = shard.table.write();
         match table.get(id) {
@@ -211,12 +216,12 @@ impl Room {
         }
     }
 
-    fn delete(&self, id: SessionId) -> bool {
+    pub(super) fn delete(&self, id: SessionId) -> bool {
         let removed = self.shard(id).table.write().remove(id);
         removed.map(|slot| self.release(slot)).is_some()
     }
 
-    fn delete_expired(&self, before: Timestamp, limit: usize) -> Reaped {
+    pub(super) fn delete_expired(&self, before: Timestamp, limit: usize) -> Reaped {
         let mut removed = 0;
         let first = self.swept.load(Ordering::Relaxed);
         for turn in 0..self.shards.len() {
@@ -336,48 +341,44 @@ impl fmt::Debug for MemoryStore {
 
 // Nothing here ever waits, so the answers are there before anybody polls.
 impl SessionStore for MemoryStore {
-    fn create(
+    async fn create(
         &self,
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-    ) -> impl Future<Output = Result<Created, StoreError>> + Send {
-        ready(self.0.create(id, record, activity))
+    ) -> Result<Created, StoreError> {
+        self.0.create(id, record, activity)
     }
 
-    fn load(&self, id: SessionId) -> impl Future<Output = Result<Option<Kept>, StoreError>> + Send {
-        ready(Ok(self.0.load(id)))
+    async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
+        Ok(self.0.load(id))
     }
 
-    fn update(
+    async fn update(
         &self,
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
         expected: Version,
-    ) -> impl Future<Output = Result<Updated, StoreError>> + Send {
-        ready(self.0.update(id, record, activity, expected))
+    ) -> Result<Updated, StoreError> {
+        self.0.update(id, record, activity, expected)
     }
 
-    fn touch(
+    async fn touch(
         &self,
         id: SessionId,
         expected: Version,
         activity: Activity,
-    ) -> impl Future<Output = Result<Touched, StoreError>> + Send {
-        ready(Ok(self.0.touch(id, expected, activity)))
+    ) -> Result<Touched, StoreError> {
+        Ok(self.0.touch(id, expected, activity))
     }
 
-    fn delete(&self, id: SessionId) -> impl Future<Output = Result<bool, StoreError>> + Send {
-        ready(Ok(self.0.delete(id)))
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        Ok(self.0.delete(id))
     }
 
-    fn delete_expired(
-        &self,
-        before: Timestamp,
-        limit: usize,
-    ) -> impl Future<Output = Result<Reaped, StoreError>> + Send {
-        ready(Ok(self.0.delete_expired(before, limit)))
+    async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
+        Ok(self.0.delete_expired(before, limit))
     }
 
     fn report_endings(&self, sink: EndedSink) {
