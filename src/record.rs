@@ -38,7 +38,7 @@ pub struct Record {
     created_at: Timestamp,
     login: Option<Box<Login>>,
     rare: Option<Box<Rare>>,
-    recent: Option<Box<Recent>>,
+    recent: Recent,
 }
 
 #[derive(Clone)]
@@ -98,7 +98,7 @@ impl Record {
             created_at,
             login: None,
             rare: None,
-            recent: None,
+            recent: Recent::default(),
         }
     }
 
@@ -151,10 +151,7 @@ impl Record {
                 .map(|(name, value)| block(name.capacity()) + block(value.get().len()));
             block(size_of::<Rare>()) + block(slots) + unknown.sum::<usize>()
         });
-        let recent = self
-            .recent
-            .as_ref()
-            .map_or(0, |_| block(size_of::<Recent>()));
+        let recent = block(size_of_val(self.recent()));
         block(COUNTS + size_of::<Self>()) + block(self.data.allocated()) + login + rare + recent
     }
 
@@ -192,7 +189,7 @@ impl Record {
     }
 
     pub(crate) fn recent(&self) -> &[u64] {
-        self.recent.as_ref().map_or(&[], |recent| recent.as_slice())
+        self.recent.as_slice()
     }
 
     pub(crate) fn idle_timeout(&self) -> Timeout {
@@ -231,7 +228,11 @@ impl Record {
 
     /// This record as its next version, by `writer`; `rested`: how long since it was last seen.
     pub(crate) fn successor(&self, data: Data, writer: u64, rested: Duration) -> Self {
-        let earlier = self.recent.as_deref().filter(|_| rested < RECENT_FOR);
+        let earlier = if rested < RECENT_FOR {
+            self.recent()
+        } else {
+            &[]
+        };
         Self {
             verifier: self.verifier,
             version: self.version.next(writer),
@@ -239,7 +240,7 @@ impl Record {
             created_at: self.created_at,
             login: self.login.clone(),
             rare: self.rare.clone(),
-            recent: Some(Box::new(Recent::after(earlier, self.version.writer))),
+            recent: Recent::after(earlier, self.version.writer),
         }
     }
 
@@ -264,7 +265,7 @@ impl Record {
     pub(crate) fn with_token(mut self, verifier: Verifier, version: Version) -> Self {
         self.verifier = verifier;
         self.version = version;
-        self.recent = None;
+        self.recent = Recent::default();
         self
     }
 
@@ -274,8 +275,7 @@ impl Record {
     }
 
     pub(crate) fn with_recent(mut self, writers: impl Iterator<Item = u64>) -> Self {
-        let recent = Recent::from_newest(writers);
-        self.recent = (!recent.as_slice().is_empty()).then(|| Box::new(recent));
+        self.recent = Recent::from_newest(writers);
         self
     }
 

@@ -78,35 +78,25 @@ const KEPT: usize = 16;
 /// They answer the question that a compare-and-swap leaves open when its reply
 /// is lost and others have written since: was mine among them?
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Recent {
-    len: u8,
-    writers: [u64; KEPT],
-}
+pub(crate) struct Recent(Box<[u64]>);
 
 impl Recent {
     /// These with `writer` as the newest.
-    pub(crate) fn after(earlier: Option<&Self>, writer: u64) -> Self {
-        Self::from_newest(
-            std::iter::once(writer).chain(
-                earlier
-                    .into_iter()
-                    .flat_map(|recent| recent.as_slice().iter().copied()),
-            ),
-        )
+    pub(crate) fn after(earlier: &[u64], writer: u64) -> Self {
+        let earlier = &earlier[..earlier.len().min(KEPT - 1)];
+        let mut writers = Vec::with_capacity(1 + earlier.len());
+        writers.push(writer);
+        writers.extend_from_slice(earlier);
+        Self(writers.into())
     }
 
     /// The first of `writers`, as many as are kept.
     pub(crate) fn from_newest(writers: impl Iterator<Item = u64>) -> Self {
-        let mut recent = Self::default();
-        for (slot, writer) in recent.writers.iter_mut().zip(writers) {
-            *slot = writer;
-            recent.len += 1;
-        }
-        recent
+        Self(writers.take(KEPT).collect())
     }
 
     pub(crate) fn as_slice(&self) -> &[u64] {
-        &self.writers[..usize::from(self.len)]
+        &self.0
     }
 }
 
