@@ -108,7 +108,7 @@ async fn h1_no_store_replaces_what_lets_caches_share() {
     for lines in sharing {
         assert_eq!(
             creating(lines).await,
-            "cache-control: no-store\nvary: cookie",
+            "cache-control: no-store\nvary: Cookie",
             "{lines:?}"
         );
     }
@@ -272,7 +272,7 @@ async fn h3_a_response_with_a_live_session_and_no_cache_control_gets_private() {
     for path in ["/load", "/peek", "/count"] {
         assert_eq!(
             returning(path, &[]).await,
-            "cache-control: private\nvary: cookie"
+            "cache-control: private\nvary: Cookie"
         );
     }
 }
@@ -284,7 +284,7 @@ async fn h3_any_cache_control_that_is_there_stays() {
         // What the first response of the visitor sets does not matter here.
         assert_eq!(
             returning(path, lines).await,
-            "cache-control: public, max-age=60\nvary: cookie"
+            "cache-control: public, max-age=60\nvary: Cookie"
         );
     }
 }
