@@ -12,8 +12,9 @@ use crate::{
     deadline::within,
     layer::Config,
     lifetime::is_past,
-    state::{Identity, Shared, State, Stored, Turns, Usage, amended},
-    store::Touched,
+    record::Wrote,
+    state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
+    store::{SessionStore as _, Touched},
     swap::{Swap, Swapped},
     token::{Token, Verifier},
     version::Version,
@@ -178,6 +179,7 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
 async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     let config = &*shared.config;
     let _gate = shared.enter().await;
+    settle_open_save(shared).await?;
     let (mut work, plan, destroyed, is_too_late) = {
         let mut state = shared.state();
         let is_too_late = state.is_head_gone;
@@ -199,15 +201,62 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         Plan::Create if is_too_late => return Err(Error::too_late("a new session")),
         Plan::Touch => touch(config, &work, now).await,
         Plan::Create => create(config, &work, now).await?,
-        Plan::Update(data) => update(config, &mut work, data, now).await?,
+        Plan::Update(data) => {
+            let attempting = |version| {
+                if occasion == Occasion::Save {
+                    shared.state().open_save = Some(Attempt { version, until });
+                }
+            };
+            update(config, &mut work, data, now, attempting).await?
+        }
         // Boxed, because its future is larger than all others and rarely needed.
         Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
     let mut state = shared.state();
+    state.open_save = None;
     let refreshed = state.take_in(committed, turns, until, config, now);
     // At a save, what was refreshed is for the head to say.
     state.is_cookie_due |= refreshed;
     Ok(outcome(&mut state, shared, Some(now)))
+}
+
+/// Finds out whether an earlier save that never heard from the store was kept,
+/// so that the changes in it are not made twice (rule M5).
+pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
+    let (open_save, is_stale, stored) = {
+        let state = shared.state();
+        (state.open_save, state.is_stale, state.stored.clone())
+    };
+    let Some(mut stored) = stored else {
+        return Ok(());
+    };
+    if let Some(attempt) = open_save {
+        // Boxed, because it is rarely needed.
+        let latest = Box::pin(shared.config.store.load_latest(stored.id())).await?;
+        let mut state = shared.state();
+        if let Some((record, activity)) = latest {
+            let computes = state.changes.as_ref().is_some_and(|c| c.computes());
+            match record.wrote(attempt.version) {
+                Wrote::Yes if record.is_moved() => state.end(),
+                Wrote::Yes => {
+                    (stored.record, stored.activity) = (record, activity);
+                    state.settle(stored.clone(), attempt.until);
+                }
+                Wrote::Unknown if computes => {
+                    return Err(Error::new(
+                        ErrorKind::Timeout,
+                        "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
+                    ));
+                }
+                Wrote::Unknown | Wrote::No => {}
+            }
+        }
+        state.open_save = None;
+    }
+    if is_stale || shared.state().is_stale {
+        shared.adopt(&stored.kept())?;
+    }
+    Ok(())
 }
 
 /// What a plan came to.
@@ -400,6 +449,7 @@ async fn update(
     work: &mut Work,
     mut data: Data,
     now: Timestamp,
+    attempting: impl Fn(Version),
 ) -> Result<Committed, Error> {
     let (Some(stored), Some(changes)) = (&mut work.stored, &mut work.changes) else {
         return Ok(Committed::Nothing);
@@ -415,6 +465,7 @@ async fn update(
         let activity = config.lifetimes.activity(&next, now);
         let expected = stored.record.version();
         let counts = changes.computes();
+        attempting(next.version());
         match swap
             .attempt(stored.id(), expected, &next, activity, counts)
             .await?

@@ -15,6 +15,7 @@ use crate::{
     layer::Config,
     record::{Kept, Login},
     token::Token,
+    version::Version,
 };
 
 /// What the handle, every clone of the session and the response future share.
@@ -54,6 +55,17 @@ pub(crate) struct State {
     pub(crate) is_under_former_name: bool,
     pub(crate) is_head_gone: bool,
     pub(crate) turns: Turns,
+    /// A save that was given up or cancelled before the store had answered.
+    pub(crate) open_save: Option<Attempt>,
+    /// The pending changes were computed on another record than the stored one.
+    pub(crate) is_stale: bool,
+}
+
+/// A write on its way to the store, of what was done until then.
+#[derive(Clone, Copy)]
+pub(crate) struct Attempt {
+    pub(crate) version: Version,
+    pub(crate) until: Moment,
 }
 
 /// How often the session took a turn that a commit under way must not undo.
@@ -167,6 +179,7 @@ impl Shared {
                 None => true,
             };
             if is_complete {
+                state.is_stale = false;
                 if let Some(stored) = &mut state.stored {
                     (stored.record, stored.activity) = latest.clone();
                 }
@@ -327,6 +340,7 @@ impl State {
             self.drop_changes();
         } else if let Some(changes) = &mut self.changes {
             Arc::make_mut(changes).settle(until, stored.record.data());
+            self.is_stale = true;
         }
         self.stored = Some(stored);
     }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     Error,
+    commit::settle_open_save,
     deadline::{pause, within},
     lifetime::is_past,
     record::Kept,
@@ -123,6 +124,7 @@ async fn in_turn<T>(
 ) -> Result<T, Error> {
     within(shared.config.store_timeout, async {
         let _gate = shared.enter().await;
+        settle_open_save(shared).await?;
         talk.await
     })
     .await

@@ -717,3 +717,74 @@ async fn m1_conflicts_are_tried_again_until_the_deadline() {
     );
     assert_eq!(values(&visitor).await, map(&[("n", 1)]));
 }
+
+/// The store applies the update of a save, and the request does not hear of it.
+async fn save_in_vain(store: &TestStore, act: impl AsyncFnOnce(&Session)) -> BTreeMap<String, u64> {
+    let visitor = visitor(store, &[("n", 1)]).await;
+    let faulty = store.clone();
+    let reply = visitor.visit(async |session: Session| {
+        increment(&session, "n")?;
+        faulty.plan_for(Call::Update, Fault::DelayReply(Duration::from_secs(60)));
+        act(&session).await;
+        faulty.heal();
+        increment(&session, "m").map(drop)
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    values(&visitor).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn m5_a_save_that_was_late_is_not_made_again_by_the_commit() {
+    let store = TestStore::new();
+    let after = save_in_vain(&store, async |session| {
+        let error = session.save().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+    });
+    assert_eq!(after.await, map(&[("n", 2), ("m", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn m5_a_save_that_was_cancelled_is_not_made_again_by_the_commit() {
+    let store = TestStore::new();
+    let after = save_in_vain(&store, async |session| {
+        let saving = tokio::time::timeout(Duration::from_secs(1), session.save());
+        assert!(saving.await.is_err());
+    });
+    assert_eq!(after.await, map(&[("n", 2), ("m", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn m5_a_reload_after_a_save_that_was_late_counts_it_once() {
+    let store = TestStore::new();
+    let faulty = store.clone();
+    let after = save_in_vain(&store, async |session| {
+        assert!(session.save().await.is_err());
+        faulty.heal();
+        session.reload().await.unwrap();
+        assert_eq!(session.get::<u64>("n").unwrap(), Some(2));
+    });
+    assert_eq!(after.await, map(&[("n", 2), ("m", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn m3_an_update_made_while_a_save_merges_is_computed_on_what_was_merged() {
+    let store = TestStore::new();
+    let visitor = visitor(&store, &[("n", 1)]).await;
+    let other = visitor.twin();
+    let slow = store.clone();
+    let reply = visitor.visit(async |session: Session| {
+        increment(&session, "n")?;
+        let meanwhile = other.visit(async |session: Session| session.insert("n", 100));
+        assert_eq!(meanwhile.await.status, StatusCode::OK);
+        slow.plan_for(Call::LoadLatest, Fault::Delay(Duration::from_secs(1)));
+        let saving = session.save();
+        let updating = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            increment(&session, "n")
+        };
+        let (saved, updated) = tokio::join!(saving, updating);
+        saved.and(updated.map(drop))
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    assert_eq!(values(&visitor).await, map(&[("n", 102)]));
+}
