@@ -6,8 +6,8 @@ use tokio::{net::TcpListener, runtime::Builder, sync::oneshot};
 
 use crate::{subject::Subject, table::create};
 
-const ROUNDS: usize = 5;
-const SECONDS: usize = 2;
+const ROUNDS: usize = 8;
+const SECONDS: usize = 1;
 
 /// What is asked of whom.
 const RUNS: [(Subject, &str); 5] = [
@@ -29,14 +29,12 @@ pub fn print() {
             rates[index].push(drive(*address, RUNS[index].1, cookie));
         }
     }
-    let medians = rates.map(|mut rates| {
-        rates.sort_by(f64::total_cmp);
-        rates[rates.len() / 2]
-    });
+    // The best round is the one in which the machine had least else to do.
+    let best = rates.map(|rates| rates.into_iter().fold(0.0, f64::max));
     println!("| over HTTP | requests a second | share of bare |");
     println!("| --- | --- | --- |");
-    for ((subject, path), rate) in RUNS.into_iter().zip(medians) {
-        let share = rate / medians[0];
+    for ((subject, path), rate) in RUNS.into_iter().zip(best) {
+        let share = rate / best[0];
         println!("| {} {path} | {rate:.0} | {share:.2} |", subject.name());
     }
 }
