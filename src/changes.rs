@@ -19,7 +19,7 @@ pub(crate) type Json = Vec<u8>;
 
 /// Computes a value from the one that is there, as often as it takes.
 pub(crate) trait Replay: Send + Sync {
-    fn run(&self, current: Option<&[u8]>) -> Result<Option<Json>, Error>;
+    fn run(&self, key: &str, current: Option<&[u8]>) -> Result<Option<Json>, Error>;
 }
 
 #[derive(Clone, Default)]
@@ -244,7 +244,7 @@ impl Changes {
                     _ if self.cleared.is_some() => None,
                     _ => fresher.get(&step.key),
                 };
-                step.result = again.run(beneath)?;
+                step.result = again.run(&step.key, beneath)?;
             }
         }
         let before = if self.cleared.is_some() {
@@ -257,6 +257,23 @@ impl Changes {
             check_size(self.bytes, max_bytes)?;
         }
         Ok(())
+    }
+
+    /// Takes over what these, as they were earlier, came to on `fresher`;
+    /// `false` where something has been computed since, and must be again.
+    pub(crate) fn take_over(&mut self, earlier: &Self, fresher: &Data) -> bool {
+        let rebased = |step: &Step| earlier.steps.iter().find(|other| other.made == step.made);
+        let mut computed = self.steps.iter().filter(|step| step.again.is_some());
+        if !computed.all(|step| rebased(step).is_some()) {
+            return false;
+        }
+        for step in &mut self.steps {
+            if let Some(rebased) = rebased(step) {
+                step.result.clone_from(&rebased.result);
+            }
+        }
+        self.bytes = self.apply(fresher).bytes();
+        true
     }
 
     /// Only what was done at `until` or before.

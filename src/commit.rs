@@ -6,14 +6,15 @@ use std::{error::Error as _, sync::Arc};
 use tracing::{debug, warn};
 
 use crate::{
-    Error, Record, Timestamp,
+    Error, ErrorKind, Record, Timestamp,
     changes::{Changes, Moment},
     data::Data,
     deadline::within,
     layer::Config,
     lifetime::is_past,
-    state::{Identity, Shared, State, Stored, Turns, Usage, amended},
-    store::Touched,
+    record::Wrote,
+    state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
+    store::{SessionStore as _, Touched},
     swap::{Swap, Swapped},
     token::{Token, Verifier},
     version::Version,
@@ -177,8 +178,9 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
 
 async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     let config = &*shared.config;
-    let _gate = shared.gate.lock().await;
-    let (work, plan, destroyed, is_too_late) = {
+    let _gate = shared.enter().await;
+    settle_open_save(shared).await?;
+    let (mut work, plan, destroyed, is_too_late) = {
         let mut state = shared.state();
         let is_too_late = state.is_head_gone;
         state.is_head_gone |= occasion == Occasion::Head;
@@ -197,16 +199,64 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     let committed = match plan {
         Plan::Nothing => Committed::Nothing,
         Plan::Create if is_too_late => return Err(Error::too_late("a new session")),
-        Plan::Touch => touch(config, work, now).await,
-        Plan::Create => create(config, work, now).await?,
-        Plan::Update(data) => update(config, work, data, now).await?,
-        Plan::Move => relocate(config, work, now).await?,
+        Plan::Touch => touch(config, &work, now).await,
+        Plan::Create => create(config, &work, now).await?,
+        Plan::Update(data) => {
+            let attempting = |version| {
+                if occasion == Occasion::Save {
+                    shared.state().open_save = Some(Attempt { version, until });
+                }
+            };
+            update(config, &mut work, data, now, attempting).await?
+        }
+        // Boxed, because its future is larger than all others and rarely needed.
+        Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
     let mut state = shared.state();
+    state.open_save = None;
     let refreshed = state.take_in(committed, turns, until, config, now);
     // At a save, what was refreshed is for the head to say.
     state.is_cookie_due |= refreshed;
     Ok(outcome(&mut state, shared, Some(now)))
+}
+
+/// Finds out whether an earlier save that never heard from the store was kept,
+/// so that the changes in it are not made twice (rule M5).
+pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
+    let (open_save, is_stale, stored) = {
+        let state = shared.state();
+        (state.open_save, state.is_stale, state.stored.clone())
+    };
+    let Some(mut stored) = stored else {
+        return Ok(());
+    };
+    if let Some(attempt) = open_save {
+        // Boxed, because it is rarely needed.
+        let latest = Box::pin(shared.config.store.load_latest(stored.id())).await?;
+        let mut state = shared.state();
+        if let Some((record, activity)) = latest {
+            let computes = state.changes.as_ref().is_some_and(|c| c.computes());
+            match record.wrote(attempt.version) {
+                Wrote::Yes if record.is_moved() => state.end(),
+                Wrote::Yes => {
+                    (stored.record, stored.activity) = (record, activity);
+                    state.settle(stored.clone(), attempt.until);
+                }
+                Wrote::Unknown if computes => {
+                    return Err(Error::new(
+                        ErrorKind::Timeout,
+                        "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
+                    ));
+                }
+                Wrote::Unknown | Wrote::No => {}
+            }
+        }
+        state.open_save = None;
+    }
+    if is_stale || shared.state().is_stale {
+        shared.adopt(&stored.kept())?;
+    }
+    Ok(())
 }
 
 /// What a plan came to.
@@ -294,7 +344,8 @@ fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>) -> Outcom
         Some(stored) if state.is_cookie_due => {
             let now = now.unwrap_or_else(|| config.clock.now());
             let lifetimes = &config.lifetimes;
-            let max_age = lifetimes.max_age(&stored.record, stored.activity, now);
+            let last_seen_at = stored.activity.last_seen_at;
+            let max_age = lifetimes.max_age(&stored.record, last_seen_at, now);
             Cookie::Issue(stored.token, max_age)
         }
         Some(_) => Cookie::None,
@@ -318,17 +369,20 @@ fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>) -> Outcom
     }
 }
 
-async fn touch(config: &Config, work: Work, now: Timestamp) -> Committed {
-    let Some(mut stored) = work.stored else {
+async fn touch(config: &Config, work: &Work, now: Timestamp) -> Committed {
+    let Some(stored) = &work.stored else {
         return Committed::Nothing;
     };
+    if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
+        return Committed::Ended;
+    }
     let activity = config.lifetimes.activity(&stored.record, now);
     let mut swap = Swap::new(config);
     let touching = swap.touch(stored.id(), stored.record.version(), activity);
     match within(config.store_timeout, touching).await {
         Ok(Touched::Yes) => {
-            stored.activity = activity;
-            Committed::Touched(stored)
+            let stored = stored.clone();
+            Committed::Touched(Stored { activity, ..stored })
         }
         // Somebody wrote since, and so was seen since.
         Ok(Touched::Stale) => Committed::Nothing,
@@ -340,14 +394,14 @@ async fn touch(config: &Config, work: Work, now: Timestamp) -> Committed {
     }
 }
 
-async fn create(config: &Config, work: Work, now: Timestamp) -> Result<Committed, Error> {
+async fn create(config: &Config, work: &Work, now: Timestamp) -> Result<Committed, Error> {
     let mut swap = Swap::new(config);
-    let mut changes = work.changes.as_deref().cloned().unwrap_or_default();
+    let mut changes = work.changes.clone().unwrap_or_default();
     if work.is_displaced {
         // They were made on a record that has ended.
-        changes.rebase(&Data::default(), config.max_data_bytes)?;
+        Arc::make_mut(&mut changes).rebase(&Data::default(), config.max_data_bytes)?;
     }
-    let login = match work.identity {
+    let login = match &work.identity {
         Identity::LogIn(log_in) => Some(log_in.login()),
         Identity::Same | Identity::Cycle => None,
     };
@@ -359,6 +413,9 @@ async fn create(config: &Config, work: Work, now: Timestamp) -> Result<Committed
     Ok(Committed::Begun(stored))
 }
 
+/// Two equal ids are not to be expected; a store that claims so again and again is broken.
+const MAX_DRAWS: u32 = 3;
+
 /// Stores a new record: what `blank` gives for a new token, with `changes` on top.
 async fn begin(
     config: &Config,
@@ -367,13 +424,12 @@ async fn begin(
     now: Timestamp,
     blank: impl Fn(&Token, u64) -> Record,
 ) -> Result<Stored, Error> {
-    loop {
+    for _ in 0..MAX_DRAWS {
         let token = Token::generate()?;
         let record = blank(&token, swap.writer);
         let data = changes.apply(record.data());
         let record = Arc::new(changes.overriding(record.with_data(data)));
         let activity = config.lifetimes.activity(&record, now);
-        // Two equal ids are not to be expected, but cost only another draw.
         if swap.create(token.id, &record, activity).await? {
             return Ok(Stored {
                 token,
@@ -382,15 +438,20 @@ async fn begin(
             });
         }
     }
+    Err(Error::new(
+        ErrorKind::Other,
+        "the store says of every new id that it exists",
+    ))
 }
 
 async fn update(
     config: &Config,
-    work: Work,
+    work: &mut Work,
     mut data: Data,
     now: Timestamp,
+    attempting: impl Fn(Version),
 ) -> Result<Committed, Error> {
-    let (Some(mut stored), Some(mut changes)) = (work.stored, work.changes) else {
+    let (Some(stored), Some(changes)) = (&mut work.stored, &mut work.changes) else {
         return Ok(Committed::Nothing);
     };
     let mut swap = Swap::new(config);
@@ -404,6 +465,7 @@ async fn update(
         let activity = config.lifetimes.activity(&next, now);
         let expected = stored.record.version();
         let counts = changes.computes();
+        attempting(next.version());
         match swap
             .attempt(stored.id(), expected, &next, activity, counts)
             .await?
@@ -411,15 +473,15 @@ async fn update(
             Swapped::Saved => {
                 stored.record = next;
                 stored.activity = activity;
-                return Ok(Committed::Saved(stored));
+                return Ok(Committed::Saved(stored.clone()));
             }
             Swapped::Fresher((record, activity)) => {
-                Arc::make_mut(&mut changes).rebase(record.data(), config.max_data_bytes)?;
+                Arc::make_mut(changes).rebase(record.data(), config.max_data_bytes)?;
                 stored.record = record;
                 stored.activity = activity;
-                match amended(&stored.record, &changes) {
+                match amended(&stored.record, changes) {
                     Some(merged) => data = merged,
-                    None => return Ok(Committed::Saved(stored)),
+                    None => return Ok(Committed::Saved(stored.clone())),
                 }
             }
             Swapped::Moved | Swapped::Missing => return Ok(Committed::Ended),
@@ -447,7 +509,7 @@ async fn relocate(config: &Config, work: Work, now: Timestamp) -> Result<Committ
             is_displaced: true,
             ..work
         };
-        return create(config, work, now).await;
+        return create(config, &work, now).await;
     }
     // What of `base` goes on under `token`.
     let continued = |base: &Record, token: &Token, writer| {

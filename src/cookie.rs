@@ -150,12 +150,18 @@ impl SessionCookie {
         let is_ours = |header: &HeaderValue| {
             header
                 .as_bytes()
+                .trim_ascii_start()
                 .strip_prefix(self.name.as_bytes())
                 .is_some_and(|rest| rest.trim_ascii_start().first() == Some(&b'='))
         };
-        if headers.get_all(header::SET_COOKIE).iter().any(is_ours)
-            && let header::Entry::Occupied(entry) = headers.entry(header::SET_COOKIE)
-        {
+        let entry = match headers.entry(header::SET_COOKIE) {
+            header::Entry::Vacant(entry) => {
+                entry.insert(cookie);
+                return;
+            }
+            header::Entry::Occupied(entry) => entry,
+        };
+        if entry.iter().any(is_ours) {
             let (_, all) = entry.remove_entry_mult();
             let others: Vec<_> = all.filter(|header| !is_ours(header)).collect();
             for other in others {

@@ -147,3 +147,89 @@ fn merge<'a>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Model = BTreeMap<String, Vec<u8>>;
+
+    fn from_model(model: &Model) -> Data {
+        Data::from_sorted(
+            model
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_slice())),
+        )
+    }
+
+    /// Few keys that meet often, prefixes of each other among them, and any others.
+    fn key() -> impl Strategy<Value = String> {
+        prop_oneof![3 => "[ab]{0,3}", 1 => any::<String>()]
+    }
+
+    fn value() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(any::<u8>(), 0..20)
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_sorted_map_after_any_history(
+            first in prop::collection::btree_map(key(), value(), 0..20),
+            batches in prop::collection::vec(
+                prop::collection::btree_map(key(), prop::option::of(value()), 0..8),
+                0..6,
+            ),
+            asked in prop::collection::vec(key(), 8),
+        ) {
+            let mut model: Model = first;
+            let mut data = from_model(&model);
+            for changes in batches {
+                let before = data.clone();
+                data = before.with(
+                    changes
+                        .iter()
+                        .map(|(key, value)| (key.as_str(), value.as_deref())),
+                );
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => drop(model.insert(key, value)),
+                        None => drop(model.remove(&key)),
+                    }
+                }
+                // One content has one representation.
+                prop_assert_eq!(&data, &from_model(&model));
+                prop_assert_eq!(before == data, before.iter().eq(data.iter()));
+            }
+            let entries = model
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_slice()));
+            prop_assert!(data.iter().eq(entries));
+            prop_assert_eq!(data.len(), model.len());
+            let bytes = model.iter().map(|(key, value)| key.len() + value.len());
+            prop_assert_eq!(data.bytes(), bytes.sum::<usize>());
+            for key in model.keys().chain(&asked) {
+                prop_assert_eq!(data.get(key), model.get(key).map(Vec::as_slice));
+            }
+        }
+    }
+
+    #[test]
+    fn empty_data_allocates_nothing() {
+        let empty = Data::default();
+        assert_eq!((empty.len(), empty.bytes(), empty.allocated()), (0, 0, 0));
+        assert_eq!(empty.get(""), None);
+        let one = empty.with([("k", Some(&b"1"[..]))].into_iter());
+        assert_eq!(one.allocated(), 10);
+        assert_eq!(one.with([("k", None)].into_iter()).allocated(), 0);
+    }
+
+    #[test]
+    fn debug_shows_no_content() {
+        let data = Data::default().with([("swordfish", Some(&b"\"trout\""[..]))].into_iter());
+        assert_eq!(format!("{data:?}"), "1 values in 16 bytes");
+    }
+}

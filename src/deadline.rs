@@ -2,11 +2,12 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
-    task::Poll,
+    pin::Pin,
+    task::{Context, Poll},
     time::Duration,
 };
 
+use pin_project_lite::pin_project;
 use tokio::{runtime::Handle, time::Sleep};
 
 use crate::{Error, ErrorKind};
@@ -17,21 +18,48 @@ use crate::{Error, ErrorKind};
 /// that does wait needs a tokio runtime with time enabled; outside of any
 /// runtime there is no limit. A store that panics is one that fails: the
 /// request must not die of it.
-pub(crate) async fn within<T>(
-    limit: Duration,
-    future: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let mut future = pin!(surviving(future));
-    let mut sleep: Option<Pin<Box<Sleep>>> = None;
-    std::future::poll_fn(|context| {
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
+pub(crate) fn within<T, F>(limit: Duration, future: F) -> Within<F>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    Within {
+        future: surviving(future),
+        limit,
+        sleep: None,
+    }
+}
+
+/// Runs `future`; `None` where it panicked. The panic hook has reported it then.
+pub(crate) fn surviving<F: Future>(future: F) -> Surviving<F> {
+    Surviving { future }
+}
+
+// Both by hand: an `async fn` keeps its argument twice, once as it came and
+// once pinned, and these are around everything a request asks of a store.
+
+pin_project! {
+    pub(crate) struct Within<F> {
+        #[pin]
+        future: Surviving<F>,
+        limit: Duration,
+        sleep: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<T, F: Future<Output = Result<T, Error>>> Future for Within<F> {
+    type Output = Result<T, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(context) {
             let panicked = || Err(Error::new(ErrorKind::Other, "the session store panicked"));
             return Poll::Ready(output.unwrap_or_else(panicked));
         }
-        if sleep.is_none() && Handle::try_current().is_ok() {
-            sleep = Some(Box::pin(tokio::time::sleep(limit)));
+        let limit = *this.limit;
+        if this.sleep.is_none() && Handle::try_current().is_ok() {
+            *this.sleep = Some(Box::pin(tokio::time::sleep(limit)));
         }
-        match &mut sleep {
+        match this.sleep {
             Some(sleep) => sleep.as_mut().poll(context).map(|()| {
                 Err(Error::new(
                     ErrorKind::Timeout,
@@ -40,19 +68,25 @@ pub(crate) async fn within<T>(
             }),
             None => Poll::Pending,
         }
-    })
-    .await
+    }
 }
 
-/// Runs `future`; `None` where it panicked. The panic hook has reported it then.
-pub(crate) async fn surviving<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|context| {
+pin_project! {
+    pub(crate) struct Surviving<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Surviving<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let future = self.project().future;
         // Nothing is used again after a panic.
-        catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)))
+        catch_unwind(AssertUnwindSafe(|| future.poll(context)))
             .map_or(Poll::Ready(None), |poll| poll.map(Some))
-    })
-    .await
+    }
 }
 
 /// Waits, by the clock where there is a runtime, else for one turn.

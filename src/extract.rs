@@ -16,23 +16,26 @@ impl<S: Sync> FromRequestParts<S> for SessionHandle {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        parts.extensions.get().cloned().ok_or_else(|| {
-            Error::new(
-                ErrorKind::MissingLayer,
-                "no session layer: add `.layer(cloakroom::SessionLayer::default())` to the router, \
-                 after the routes that use sessions",
-            )
-        })
+        handle(parts).cloned()
     }
+}
+
+fn handle(parts: &Parts) -> Result<&SessionHandle, Error> {
+    parts.extensions.get().ok_or_else(|| {
+        Error::new(
+            ErrorKind::MissingLayer,
+            "no session layer: add `.layer(cloakroom::SessionLayer::default())` to the router, \
+             after the routes that use sessions",
+        )
+    })
 }
 
 /// Loads the visitor's session, or a new one: [`SessionHandle::load`].
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let handle = SessionHandle::from_request_parts(parts, state).await?;
-        handle.load().await
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        handle(parts)?.load().await
     }
 }
 
@@ -40,9 +43,8 @@ impl<S: Sync> FromRequestParts<S> for Session {
 impl<S: Sync> OptionalFromRequestParts<S> for Session {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Error> {
-        let handle = SessionHandle::from_request_parts(parts, state).await?;
-        let session = handle.load().await?;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
+        let session = handle(parts)?.load().await?;
         Ok((!session.is_new()).then_some(session))
     }
 }

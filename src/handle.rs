@@ -91,10 +91,14 @@ enum Proof {
 
 impl Shared {
     async fn load(&self, usage: Usage) -> Result<(), Error> {
-        if let Some(loaded) = self.loaded(usage) {
-            return loaded;
-        }
-        let _gate = self.gate.lock().await;
+        let _gate = match self.try_enter() {
+            Some(gate) => gate,
+            // What is loaded already is not worth waiting for.
+            None => match self.loaded(usage) {
+                Some(loaded) => return loaded,
+                None => self.enter().await,
+            },
+        };
         if let Some(loaded) = self.loaded(usage) {
             return loaded;
         }

@@ -124,11 +124,11 @@ impl Lifetimes {
     pub(crate) fn max_age(
         &self,
         record: &Record,
-        activity: Activity,
+        last_seen_at: Timestamp,
         now: Timestamp,
     ) -> Option<u64> {
         self.is_persistent(record).then(|| {
-            let remaining = match activity.expires_at {
+            let remaining = match self.deadline(record, last_seen_at) {
                 Some(deadline) => deadline.since(now).min(MAX_AGE_LIMIT),
                 None => MAX_AGE_LIMIT,
             };

@@ -95,7 +95,8 @@ async fn reap(store: DynStore, clock: Arc<dyn Clock>, interval: Duration) {
             }
         }
         if failures > 0 {
-            tokio::time::sleep(interval * ((1 << failures.min(MAX_DOUBLINGS)) - 1)).await;
+            let intervals = 1 << failures.min(MAX_DOUBLINGS);
+            ticks.reset_after(interval.saturating_mul(intervals));
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct Record {
     created_at: Timestamp,
     login: Option<Box<Login>>,
     rare: Option<Box<Rare>>,
-    recent: Option<Box<Recent>>,
+    recent: Recent,
 }
 
 #[derive(Clone)]
@@ -98,7 +98,7 @@ impl Record {
             created_at,
             login: None,
             rare: None,
-            recent: None,
+            recent: Recent::default(),
         }
     }
 
@@ -144,17 +144,14 @@ impl Record {
             block(size_of::<Login>()) + block(login.user.len())
         });
         let rare = self.rare.as_ref().map_or(0, |rare| {
-            let unknown = rare.unknown.iter().map(|(name, value)| {
-                size_of::<(String, Box<RawValue>)>()
-                    + block(name.capacity())
-                    + block(value.get().len())
-            });
-            block(size_of::<Rare>()) + unknown.sum::<usize>()
+            let slots = rare.unknown.capacity() * size_of::<(String, Box<RawValue>)>();
+            let unknown = rare
+                .unknown
+                .iter()
+                .map(|(name, value)| block(name.capacity()) + block(value.get().len()));
+            block(size_of::<Rare>()) + block(slots) + unknown.sum::<usize>()
         });
-        let recent = self
-            .recent
-            .as_ref()
-            .map_or(0, |_| block(size_of::<Recent>()));
+        let recent = block(size_of_val(self.recent()));
         block(COUNTS + size_of::<Self>()) + block(self.data.allocated()) + login + rare + recent
     }
 
@@ -192,7 +189,7 @@ impl Record {
     }
 
     pub(crate) fn recent(&self) -> &[u64] {
-        self.recent.as_ref().map_or(&[], |recent| recent.as_slice())
+        self.recent.as_slice()
     }
 
     pub(crate) fn idle_timeout(&self) -> Timeout {
@@ -231,7 +228,11 @@ impl Record {
 
     /// This record as its next version, by `writer`; `rested`: how long since it was last seen.
     pub(crate) fn successor(&self, data: Data, writer: u64, rested: Duration) -> Self {
-        let earlier = self.recent.as_deref().filter(|_| rested < RECENT_FOR);
+        let earlier = if rested < RECENT_FOR {
+            self.recent()
+        } else {
+            &[]
+        };
         Self {
             verifier: self.verifier,
             version: self.version.next(writer),
@@ -239,7 +240,7 @@ impl Record {
             created_at: self.created_at,
             login: self.login.clone(),
             rare: self.rare.clone(),
-            recent: Some(Box::new(Recent::after(earlier, self.version.writer))),
+            recent: Recent::after(earlier, self.version.writer),
         }
     }
 
@@ -264,7 +265,7 @@ impl Record {
     pub(crate) fn with_token(mut self, verifier: Verifier, version: Version) -> Self {
         self.verifier = verifier;
         self.version = version;
-        self.recent = None;
+        self.recent = Recent::default();
         self
     }
 
@@ -274,8 +275,7 @@ impl Record {
     }
 
     pub(crate) fn with_recent(mut self, writers: impl Iterator<Item = u64>) -> Self {
-        let recent = Recent::from_newest(writers);
-        self.recent = (!recent.as_slice().is_empty()).then(|| Box::new(recent));
+        self.recent = Recent::from_newest(writers);
         self
     }
 
@@ -300,3 +300,118 @@ impl fmt::Debug for Record {
 
 /// A record and its activity, as a store returns them.
 pub(crate) type Kept = (Arc<Record>, Activity);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first() -> Record {
+        let verifier = Verifier::decode(&"A".repeat(43)).unwrap();
+        Record::new(verifier, Version::first(100), Timestamp::EPOCH)
+    }
+
+    fn version(counter: u64, writer: u64) -> Version {
+        Version { counter, writer }
+    }
+
+    /// After the writes 100, 101, 102 and so on.
+    fn after(writes: u64, rested: Duration) -> Record {
+        (1..writes).fold(first(), |record, write| {
+            record.successor(Data::default(), 100 + write, rested)
+        })
+    }
+
+    #[test]
+    fn a_record_knows_the_writes_it_stems_from() {
+        let record = after(17, Duration::ZERO);
+        assert_eq!(record.version(), version(17, 116));
+        for write in 0..17 {
+            assert_eq!(record.wrote(version(1 + write, 100 + write)), Wrote::Yes);
+            assert_eq!(record.wrote(version(1 + write, 99)), Wrote::No);
+        }
+        assert_eq!(record.wrote(version(18, 117)), Wrote::No);
+        assert_eq!(record.wrote(version(u64::MAX, 116)), Wrote::No);
+    }
+
+    #[test]
+    fn what_is_too_long_ago_is_unknown() {
+        let record = after(18, Duration::ZERO);
+        assert_eq!(record.wrote(version(2, 101)), Wrote::Yes);
+        assert_eq!(record.wrote(version(1, 100)), Wrote::Unknown);
+        assert_eq!(record.wrote(version(0, 99)), Wrote::Unknown);
+    }
+
+    #[test]
+    fn a_rest_cuts_the_chain_behind_the_write_before() {
+        let record = after(5, RECENT_FOR);
+        assert_eq!(record.wrote(version(5, 104)), Wrote::Yes);
+        assert_eq!(record.wrote(version(4, 103)), Wrote::Yes);
+        assert_eq!(record.wrote(version(4, 99)), Wrote::No);
+        assert_eq!(record.wrote(version(3, 102)), Wrote::Unknown);
+        let short = after(5, RECENT_FOR - Duration::from_millis(1));
+        assert_eq!(short.wrote(version(1, 100)), Wrote::Yes);
+    }
+
+    #[test]
+    fn what_a_record_remembers_survives_its_encoding() {
+        let record = Record::from_bytes(&after(9, Duration::ZERO).to_bytes()).unwrap();
+        for write in 0..9 {
+            assert_eq!(record.wrote(version(1 + write, 100 + write)), Wrote::Yes);
+        }
+    }
+
+    #[test]
+    fn another_token_forgets_the_writers() {
+        let record = after(3, Duration::ZERO);
+        let verifier = *record.verifier();
+        let moved = record.with_token(verifier, Version::first(7));
+        assert_eq!(moved.wrote(version(1, 7)), Wrote::Yes);
+        assert!(moved.recent().is_empty());
+    }
+
+    #[test]
+    fn a_marker_keeps_the_chain_and_nothing_else() {
+        let mut record = after(3, Duration::ZERO).with_login(Some(Login {
+            user: "ann".into(),
+            at: Timestamp::EPOCH,
+        }));
+        record.set_rare(|rare| rare.persistent = Some(true));
+        let record = record.with_data(Data::from_sorted([("k", &b"1"[..])].into_iter()));
+        let marker = record.marker(Timestamp::MAX, 200);
+        assert!(marker.is_moved());
+        assert_eq!(marker.moved_at(), Some(Timestamp::MAX));
+        assert_eq!(marker.version(), version(4, 200));
+        assert_eq!(marker.wrote(record.version()), Wrote::Yes);
+        assert_eq!((marker.user(), marker.persistent()), (None, None));
+        assert_eq!(marker.data().len(), 0);
+    }
+
+    #[test]
+    fn memory_bytes_grow_with_all_that_is_kept() {
+        let record = first();
+        let bare = record.memory_bytes();
+        let data = Data::from_sorted([("k", &b"1"[..])].into_iter());
+        let block = 2 * size_of::<usize>();
+        assert_eq!(
+            record.clone().with_data(data).memory_bytes(),
+            bare + 10 + block
+        );
+        let login = Login {
+            user: "ann".into(),
+            at: Timestamp::EPOCH,
+        };
+        let with_login = record.clone().with_login(Some(login)).memory_bytes();
+        assert_eq!(with_login, bare + size_of::<Login>() + 3 + 2 * block);
+        let mut unknown = record;
+        unknown.set_rare(|rare| {
+            rare.unknown.reserve_exact(4);
+            let value = RawValue::from_string("[1]".to_owned()).unwrap();
+            rare.unknown.push(("later".to_owned(), value));
+        });
+        let field = size_of::<(String, Box<RawValue>)>();
+        assert_eq!(
+            unknown.memory_bytes(),
+            bare + size_of::<Rare>() + 4 * field + "later".len() + "[1]".len() + 4 * block
+        );
+    }
+}

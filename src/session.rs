@@ -16,6 +16,7 @@ use crate::{
     Error, ErrorKind, KeyName, ReadKey, Record, SessionId, Timeout, WriteKey,
     changes::{Json, Replay},
     commit::{self, Occasion},
+    data::Data,
     state::{Identity, LogIn, Shared, Stored},
     upkeep,
 };
@@ -226,12 +227,15 @@ impl Session {
         if state.is_head_gone {
             return Err(Error::too_late("log_in"));
         }
-        let was_afresh = matches!(&state.identity, Identity::LogIn(former) if former.is_afresh);
+        // Forgetting another user's values is for the new session: a save must not do it to his.
+        let (since, was_afresh) = match &state.identity {
+            Identity::LogIn(former) => (former.since, former.is_afresh),
+            Identity::Same | Identity::Cycle => (state.moment(), false),
+        };
         let is_other = state.user().is_some_and(|current| *current != *user);
         if is_other {
             state.edit().0.forget();
         }
-        let since = state.moment();
         state.turns.identified += 1;
         state.identity = Identity::LogIn(LogIn {
             user,
@@ -308,13 +312,21 @@ impl Session {
     pub fn expires_at(&self) -> Option<SystemTime> {
         let state = self.0.state();
         let stored = state.stored.as_ref()?;
-        let record = match &state.changes {
-            Some(changes) => &changes.overriding(Record::clone(&stored.record)),
-            None => &*stored.record,
-        };
+        let mut record = Cow::Borrowed(&*stored.record);
+        if let Identity::LogIn(log_in) = &state.identity {
+            let start = if log_in.is_afresh {
+                Record::new(*record.verifier(), record.version(), log_in.at)
+            } else {
+                record.into_owned()
+            };
+            record = Cow::Owned(start.with_login(Some(log_in.login())));
+        }
+        if let Some(changes) = &state.changes {
+            record = Cow::Owned(changes.overriding(record.into_owned()));
+        }
         let seen_at = state.loaded_at?.max(stored.activity.last_seen_at);
         let lifetimes = &self.0.config.lifetimes;
-        lifetimes.deadline(record, seen_at).map(SystemTime::from)
+        lifetimes.deadline(&record, seen_at).map(SystemTime::from)
     }
 
     /// Its own idle timeout, kept in the record (rule L4).
@@ -357,10 +369,12 @@ impl Session {
     #[must_use]
     pub fn is_destroyed(&self) -> bool {
         let state = self.0.state();
-        state.was_destroyed
-            && state.stored.is_none()
-            && state.changes.is_none()
-            && matches!(state.identity, Identity::Same)
+        let begins_another = match (&state.changes, &state.identity) {
+            (_, Identity::LogIn(_)) => true,
+            (Some(changes), _) => changes.apply(&Data::default()).len() > 0,
+            (None, _) => false,
+        };
+        state.was_destroyed && state.stored.is_none() && !begins_another
     }
 
     /// Commits now: for WebSockets, event streams, and long work.
@@ -419,19 +433,19 @@ impl Session {
     {
         let name = key.into_name();
         let computation = Arc::new(Computation {
-            name: name.clone(),
             compute,
             types: PhantomData,
         });
         loop {
             let view = self.0.view();
-            let computed = computation.on(view.get(&name))?;
+            let computed = computation.on(&name, view.get(&name))?;
             let (value, json) = match computed {
                 Ok(computed) => computed,
                 Err(refusal) => return Ok(Err(refusal)),
             };
             let mut state = self.0.state();
-            let is_current = view.is_current(&state);
+            // Other keys may have changed: the closure itself may have done that.
+            let is_current = state.get(&name) == view.get(&name);
             drop(view);
             // Another clone of this session was faster: once more.
             if is_current {
@@ -452,7 +466,6 @@ impl fmt::Debug for Session {
 
 /// An `update` or `try_update`, to be run again.
 struct Computation<F, T, E> {
-    name: Cow<'static, str>,
     compute: F,
     types: PhantomData<fn(T) -> E>,
 }
@@ -463,12 +476,16 @@ where
     F: Fn(Option<T>) -> Result<Option<T>, E>,
 {
     #[allow(clippy::type_complexity)]
-    fn on(&self, current: Option<&[u8]>) -> Result<Result<(Option<T>, Option<Json>), E>, Error> {
-        match (self.compute)(read(&self.name, current)?) {
+    fn on(
+        &self,
+        key: &str,
+        current: Option<&[u8]>,
+    ) -> Result<Result<(Option<T>, Option<Json>), E>, Error> {
+        match (self.compute)(read(key, current)?) {
             Err(refusal) => Ok(Err(refusal)),
             Ok(None) => Ok(Ok((None, None))),
             Ok(Some(value)) => {
-                let json = write(&self.name, &value)?;
+                let json = write(key, &value)?;
                 Ok(Ok((Some(value), Some(json))))
             }
         }
@@ -480,14 +497,13 @@ where
     T: Serialize + DeserializeOwned,
     F: Fn(Option<T>) -> Result<Option<T>, E> + Send + Sync,
 {
-    fn run(&self, current: Option<&[u8]>) -> Result<Option<Json>, Error> {
-        match self.on(current)? {
+    fn run(&self, key: &str, current: Option<&[u8]>) -> Result<Option<Json>, Error> {
+        match self.on(key, current)? {
             Ok((_, json)) => Ok(json),
             Err(_) => Err(Error::new(
                 ErrorKind::Refused,
                 format!(
-                    "another request has changed `{}`, and the update refused the fresher value",
-                    self.name
+                    "another request has changed `{key}`, and the update refused the fresher value"
                 ),
             )),
         }

@@ -15,6 +15,7 @@ use crate::{
     layer::Config,
     record::{Kept, Login},
     token::Token,
+    version::Version,
 };
 
 /// What the handle, every clone of the session and the response future share.
@@ -23,10 +24,12 @@ pub(crate) struct Shared {
     pub(crate) presented: Presented,
     /// Held by whoever talks to the store for this request, so that loads,
     /// saves and the commit follow one another. It guards no data.
-    pub(crate) gate: tokio::sync::Mutex<()>,
+    gate: tokio::sync::Mutex<()>,
     // Never held across an await, nor while a closure or a `Serialize` runs.
     state: Mutex<State>,
 }
+
+pub(crate) type Gate<'a> = tokio::sync::MutexGuard<'a, ()>;
 
 #[derive(Default)]
 pub(crate) struct State {
@@ -52,6 +55,17 @@ pub(crate) struct State {
     pub(crate) is_under_former_name: bool,
     pub(crate) is_head_gone: bool,
     pub(crate) turns: Turns,
+    /// A save that was given up or cancelled before the store had answered.
+    pub(crate) open_save: Option<Attempt>,
+    /// The pending changes were computed on another record than the stored one.
+    pub(crate) is_stale: bool,
+}
+
+/// A write on its way to the store, of what was done until then.
+#[derive(Clone, Copy)]
+pub(crate) struct Attempt {
+    pub(crate) version: Version,
+    pub(crate) until: Moment,
 }
 
 /// How often the session took a turn that a commit under way must not undo.
@@ -128,6 +142,19 @@ impl Shared {
         }
     }
 
+    /// Waits until nobody else talks to the store for this request.
+    pub(crate) async fn enter(&self) -> Gate<'_> {
+        match self.try_enter() {
+            Some(gate) => gate,
+            // Boxed, because the future that waits is large and rarely needed.
+            None => Box::pin(self.gate.lock()).await,
+        }
+    }
+
+    pub(crate) fn try_enter(&self) -> Option<Gate<'_>> {
+        self.gate.try_lock().ok()
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
@@ -139,22 +166,20 @@ impl Shared {
 
     /// Puts `latest` under the pending changes, after computing them again on it.
     pub(crate) fn adopt(&self, latest: &Kept) -> Result<(), Error> {
+        let data = latest.0.data();
         loop {
-            let (changes, moment) = {
-                let state = self.state();
-                (state.changes.clone(), state.moment())
-            };
-            let rebased = match &changes {
-                None => None,
-                Some(changes) => {
-                    let mut rebased = Changes::clone(changes);
-                    rebased.rebase(latest.0.data(), self.config.max_data_bytes)?;
-                    Some(Arc::new(rebased))
-                }
-            };
+            let changes = self.state().changes.clone();
+            let mut rebased = changes.as_deref().cloned().unwrap_or_default();
+            drop(changes);
+            rebased.rebase(data, self.config.max_data_bytes)?;
             let mut state = self.state();
-            if state.moment() == moment {
-                state.changes = rebased;
+            // Meanwhile there may be more: a closure itself may have inserted something.
+            let is_complete = match &mut state.changes {
+                Some(changes) => Arc::make_mut(changes).take_over(&rebased, data),
+                None => true,
+            };
+            if is_complete {
+                state.is_stale = false;
                 if let Some(stored) = &mut state.stored {
                     (stored.record, stored.activity) = latest.clone();
                 }
@@ -169,7 +194,8 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         if state.is_head_gone && !state.is_displaced && state.is_modified() {
-            let id = state.stored.as_ref().map(|stored| stored.id().to_string());
+            let id = state.stored.as_ref().map(Stored::id).or(state.destroyed);
+            let id = id.map(|id| id.to_string());
             tracing::warn!(
                 session.id = id.as_deref().unwrap_or("new"),
                 "changes made after the response head were never saved: call `save`"
@@ -208,7 +234,17 @@ impl State {
                 .as_ref()
                 .map(|stored| Arc::clone(&stored.record)),
             changes: self.changes.clone(),
-            moment: self.moment(),
+        }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
+        let base = match &self.stored {
+            Some(stored) => stored.record.data(),
+            None => &EMPTY,
+        };
+        match &self.changes {
+            Some(changes) => changes.get(base, key),
+            None => base.get(key),
         }
     }
 
@@ -304,6 +340,7 @@ impl State {
             self.drop_changes();
         } else if let Some(changes) = &mut self.changes {
             Arc::make_mut(changes).settle(until, stored.record.data());
+            self.is_stale = true;
         }
         self.stored = Some(stored);
     }
@@ -320,7 +357,6 @@ pub(crate) fn amended(record: &Record, changes: &Changes) -> Option<Data> {
 pub(crate) struct View {
     record: Option<Arc<Record>>,
     changes: Option<Arc<Changes>>,
-    moment: Moment,
 }
 
 impl View {
@@ -336,16 +372,6 @@ impl View {
             Some(changes) => changes.apply(self.base()),
             None => self.base().clone(),
         }
-    }
-
-    /// Whether `state` still is as it was.
-    pub(crate) fn is_current(&self, state: &State) -> bool {
-        let same_record = match (&self.record, &state.stored) {
-            (None, None) => true,
-            (Some(record), Some(stored)) => Arc::ptr_eq(record, &stored.record),
-            _ => false,
-        };
-        same_record && self.moment == state.moment()
     }
 
     fn base(&self) -> &Data {

@@ -70,12 +70,20 @@ impl<'a> Swap<'a> {
                 Ok(Updated::Conflict) => None,
                 Err(error) => Some(self.forgive(error)?),
             };
-            self.wait(id).await;
+            // What a lost reply left open is asked at once, while few can have written on top.
+            if lost.is_none() {
+                // Boxed, because it is large and rarely needed.
+                Box::pin(self.wait(id)).await;
+            }
             let latest = match (self.config.store.load_latest(id).await, lost) {
                 (Ok(latest), None) => latest,
                 (Ok(Some(latest)), Some(error)) => match latest.0.wrote(next.version()) {
                     Wrote::Unknown if counts => return Err(error.into()),
-                    _ if latest.0.version() == current => continue,
+                    _ if latest.0.version() == current => {
+                        // Boxed, because it is large and rarely needed.
+                        Box::pin(self.wait(id)).await;
+                        continue;
+                    }
                     _ => Some(latest),
                 },
                 (Ok(None), Some(_)) => None,
@@ -111,7 +119,7 @@ impl<'a> Swap<'a> {
                 }
                 Err(error) => {
                     self.forgive(error)?;
-                    self.wait(id).await;
+                    Box::pin(self.wait(id)).await;
                 }
             }
         }

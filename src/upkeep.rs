@@ -1,11 +1,12 @@
 //! What a handler asks of the store before or after the response leaves:
 //! touch, reload, claim.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     Error,
-    deadline::within,
+    commit::settle_open_save,
+    deadline::{pause, within},
     lifetime::is_past,
     record::Kept,
     state::{Shared, Stored},
@@ -33,9 +34,13 @@ pub(crate) async fn touch(shared: &Shared) -> Result<(), Error> {
                     if let Some(stored) = &mut shared.state().stored {
                         stored.activity = activity;
                     }
+                    refresh_cookie(shared);
                     return Ok(());
                 }
-                Touched::Stale => refresh(shared, &stored).await?,
+                Touched::Stale => {
+                    pause(Duration::ZERO).await;
+                    refresh(shared, &stored).await?;
+                }
                 Touched::Missing => return Err(end(shared)),
             }
         }
@@ -95,6 +100,7 @@ pub(crate) async fn claim<T>(
             {
                 Swapped::Saved => {
                     shared.adopt(&(next, activity))?;
+                    refresh_cookie(shared);
                     return Ok(Some(claimed));
                 }
                 Swapped::Fresher((record, activity)) => {
@@ -117,7 +123,8 @@ async fn in_turn<T>(
     talk: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     within(shared.config.store_timeout, async {
-        let _gate = shared.gate.lock().await;
+        let _gate = shared.enter().await;
+        settle_open_save(shared).await?;
         talk.await
     })
     .await
@@ -143,6 +150,15 @@ async fn refresh(shared: &Shared, stored: &Stored) -> Result<(), Error> {
         }
         _ => Err(end(shared)),
     }
+}
+
+/// The deadline has moved: what a persistent cookie says of it is for the head to say.
+fn refresh_cookie(shared: &Shared) {
+    let mut state = shared.state();
+    let lifetimes = &shared.config.lifetimes;
+    let stored = state.stored.as_ref();
+    let is_persistent = stored.is_some_and(|stored| lifetimes.is_persistent(&stored.record));
+    state.is_cookie_due |= is_persistent;
 }
 
 fn end(shared: &Shared) -> Error {

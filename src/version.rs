@@ -78,34 +78,64 @@ const KEPT: usize = 16;
 /// They answer the question that a compare-and-swap leaves open when its reply
 /// is lost and others have written since: was mine among them?
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Recent {
-    len: u8,
-    writers: [u64; KEPT],
-}
+pub(crate) struct Recent(Box<[u64]>);
 
 impl Recent {
     /// These with `writer` as the newest.
-    pub(crate) fn after(earlier: Option<&Self>, writer: u64) -> Self {
-        Self::from_newest(
-            std::iter::once(writer).chain(
-                earlier
-                    .into_iter()
-                    .flat_map(|recent| recent.as_slice().iter().copied()),
-            ),
-        )
+    pub(crate) fn after(earlier: &[u64], writer: u64) -> Self {
+        let earlier = &earlier[..earlier.len().min(KEPT - 1)];
+        let mut writers = Vec::with_capacity(1 + earlier.len());
+        writers.push(writer);
+        writers.extend_from_slice(earlier);
+        Self(writers.into())
     }
 
     /// The first of `writers`, as many as are kept.
     pub(crate) fn from_newest(writers: impl Iterator<Item = u64>) -> Self {
-        let mut recent = Self::default();
-        for (slot, writer) in recent.writers.iter_mut().zip(writers) {
-            *slot = writer;
-            recent.len += 1;
-        }
-        recent
+        Self(writers.take(KEPT).collect())
     }
 
     pub(crate) fn as_slice(&self) -> &[u64] {
-        &self.writers[..usize::from(self.len)]
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, thread};
+
+    use super::*;
+
+    #[test]
+    fn no_two_draws_are_the_same_over_all_threads() {
+        let threads: Vec<_> = (0..4)
+            .map(|_| thread::spawn(|| (0..25_000).map(|_| unique_writer()).collect::<Vec<_>>()))
+            .collect();
+        let mut drawn = HashSet::new();
+        for thread in threads {
+            drawn.extend(thread.join().unwrap());
+        }
+        assert_eq!(drawn.len(), 100_000);
+    }
+
+    #[test]
+    fn the_newest_writers_are_kept_and_the_oldest_forgotten() {
+        let mut recent = None;
+        for writer in 0..100 {
+            let next = Recent::after(recent.as_ref(), writer);
+            let kept = u64::try_from(KEPT).unwrap().min(writer + 1);
+            let expected: Vec<u64> = (0..kept).map(|age| writer - age).collect();
+            assert_eq!(next.as_slice(), expected);
+            recent = Some(next);
+        }
+    }
+
+    #[test]
+    fn the_counter_stops_at_its_end() {
+        let last = Version {
+            counter: u64::MAX,
+            writer: 1,
+        };
+        assert_eq!(last.next(2), Version { writer: 2, ..last });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{any::Any, fmt, pin::Pin, sync::Arc};
 
-use super::{Created, EndedSink, Reaped, SessionStore, StoreError, Touched, Updated};
+use super::{Created, EndedSink, MemoryStore, Reaped, SessionStore, StoreError, Touched, Updated};
 use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 
 /// A store chosen at run time. Cheap to clone; every clone is the same store.
@@ -19,14 +19,25 @@ use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 /// let layer = SessionLayer::new(choose("small"));
 /// ```
 #[derive(Clone)]
-pub struct DynStore(Arc<dyn Erased>);
+pub struct DynStore(Inner);
+
+#[derive(Clone)]
+enum Inner {
+    /// The default needs neither a box for each call nor a look into a table of functions.
+    Memory(MemoryStore),
+    Other(Arc<dyn Erased>),
+}
 
 impl DynStore {
     /// Erases the type of `store`; a `DynStore` stays as it is.
     pub fn new<S: SessionStore>(store: S) -> Self {
-        match (&store as &dyn Any).downcast_ref::<Self>() {
-            Some(erased) => erased.clone(),
-            None => Self(Arc::new(store)),
+        let any = &store as &dyn Any;
+        if let Some(erased) = any.downcast_ref::<Self>() {
+            erased.clone()
+        } else if let Some(memory) = any.downcast_ref::<MemoryStore>() {
+            Self(Inner::Memory(memory.clone()))
+        } else {
+            Self(Inner::Other(Arc::new(store)))
         }
     }
 }
@@ -124,15 +135,24 @@ impl SessionStore for DynStore {
         record: &Arc<Record>,
         activity: Activity,
     ) -> Result<Created, StoreError> {
-        self.0.create(id, record, activity).await
+        match &self.0 {
+            Inner::Memory(store) => store.room().create(id, record, activity),
+            Inner::Other(store) => store.create(id, record, activity).await,
+        }
     }
 
     async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
-        self.0.load(id).await
+        match &self.0 {
+            Inner::Memory(store) => Ok(store.room().load(id)),
+            Inner::Other(store) => store.load(id).await,
+        }
     }
 
     async fn load_latest(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
-        self.0.load_latest(id).await
+        match &self.0 {
+            Inner::Memory(store) => Ok(store.room().load(id)),
+            Inner::Other(store) => store.load_latest(id).await,
+        }
     }
 
     async fn update(
@@ -142,7 +162,10 @@ impl SessionStore for DynStore {
         activity: Activity,
         expected: Version,
     ) -> Result<Updated, StoreError> {
-        self.0.update(id, record, activity, expected).await
+        match &self.0 {
+            Inner::Memory(store) => store.room().update(id, record, activity, expected),
+            Inner::Other(store) => store.update(id, record, activity, expected).await,
+        }
     }
 
     async fn touch(
@@ -151,18 +174,30 @@ impl SessionStore for DynStore {
         expected: Version,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        self.0.touch(id, expected, activity).await
+        match &self.0 {
+            Inner::Memory(store) => Ok(store.room().touch(id, expected, activity)),
+            Inner::Other(store) => store.touch(id, expected, activity).await,
+        }
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.0.delete(id).await
+        match &self.0 {
+            Inner::Memory(store) => Ok(store.room().delete(id)),
+            Inner::Other(store) => store.delete(id).await,
+        }
     }
 
     async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
-        self.0.delete_expired(before, limit).await
+        match &self.0 {
+            Inner::Memory(store) => Ok(store.room().delete_expired(before, limit)),
+            Inner::Other(store) => store.delete_expired(before, limit).await,
+        }
     }
 
     fn report_endings(&self, sink: EndedSink) {
-        self.0.report_endings(sink);
+        match &self.0 {
+            Inner::Memory(store) => SessionStore::report_endings(store, sink),
+            Inner::Other(store) => store.report_endings(sink),
+        }
     }
 }

@@ -18,8 +18,20 @@ use std::{
 #[derive(Debug, Default)]
 pub(super) struct LazyHeap(BinaryHeap<Reverse<(u64, u64)>>);
 
+/// What there is room for beside the live and the leftovers, so that few do not rebuild at every step.
+const SPARE: usize = 8;
+
+/// The capacity for `live` entries, at most.
+fn most(live: usize) -> usize {
+    live + live * 5 / 8 + 4 * SPARE
+}
+
 impl LazyHeap {
     pub(super) fn push(&mut self, key: u64, tag: u64) {
+        if self.0.len() == self.0.capacity() {
+            // Doubling would reserve far more than the sessions are counted with.
+            self.0.reserve_exact(self.0.len() / 4 + SPARE);
+        }
         self.0.push(Reverse((key, tag)));
     }
 
@@ -53,11 +65,13 @@ impl LazyHeap {
 
     /// Rebuilds the heap from `entries`, the true ones, where leftovers are
     /// about to outnumber them; `live`: how many there are.
-    pub(super) fn trim(&mut self, live: usize, entries: impl Iterator<Item = (u64, u64)>) {
-        const SPARE: usize = 64;
-        if self.0.len() > live + live / 2 + SPARE || self.0.capacity() > 4 * live + 4 * SPARE {
+    pub(super) fn trim<I>(&mut self, live: usize, entries: impl FnOnce() -> I)
+    where
+        I: Iterator<Item = (u64, u64)>,
+    {
+        if self.0.len() > live + live / 4 + SPARE || self.0.capacity() > most(live) {
             let mut rebuilt = Vec::with_capacity(live + SPARE);
-            rebuilt.extend(entries.map(Reverse));
+            rebuilt.extend(entries().map(Reverse));
             self.0 = rebuilt.into();
         }
     }
@@ -65,6 +79,11 @@ impl LazyHeap {
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
         self.0.iter().map(|entry| entry.0)
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.0.capacity()
     }
 }
 
@@ -98,8 +117,9 @@ mod tests {
                         prop_assert_eq!(key, least);
                     }
                 }
-                heap.trim(truth.len(), truth.iter().map(|(tag, key)| (*key, *tag)));
-                prop_assert!(heap.0.len() <= truth.len() + truth.len() / 2 + 64);
+                heap.trim(truth.len(), || truth.iter().map(|(tag, key)| (*key, *tag)));
+                prop_assert!(heap.0.len() <= truth.len() + truth.len() / 4 + SPARE);
+                prop_assert!(heap.0.capacity() <= most(truth.len()));
             }
         }
     }

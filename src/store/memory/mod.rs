@@ -25,7 +25,7 @@ use parking_lot::RwLock;
 
 use self::{
     budget::Budget,
-    stamp::Ticks,
+    stamp::{Ticks, Tier},
     table::{Slot, Table, tag},
 };
 use super::{
@@ -67,7 +67,7 @@ use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 #[derive(Clone)]
 pub struct MemoryStore(Arc<Room>);
 
-struct Room {
+pub(super) struct Room {
     shards: Box<[Shard]>,
     budget: Budget,
     /// Where the next sweep begins.
@@ -83,8 +83,8 @@ struct Shard {
 }
 
 /// What a session costs beside its record: its slot in a table that has just
-/// doubled, and its two heap entries in vectors that have.
-const PLACE_BYTES: usize = (size_of::<Slot>() + 1) * 16 / 7 + 2 * 2 * size_of::<(u64, u64)>();
+/// grown, and its two heap entries in vectors that have, with leftovers.
+const PLACE_BYTES: usize = (size_of::<Slot>() + 1) * 18 / 7 + 2 * size_of::<(u64, u64)>() * 13 / 8;
 
 /// About how many sessions share a lock: what one eviction may have to look through.
 const SHARD_SESSIONS: usize = 4096;
@@ -106,6 +106,11 @@ impl MemoryStore {
         MemoryStoreBuilder::default()
     }
 
+    /// The store beneath the trait, for calls that need no future.
+    pub(super) fn room(&self) -> &Room {
+        &self.0
+    }
+
     /// How many sessions are held, expired ones that are not reaped yet included.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -125,6 +130,7 @@ impl MemoryStore {
     }
 }
 
+/// What the store does, at once.
 impl Room {
     fn shard(&self, id: SessionId) -> &Shard {
         // The table uses the lowest and the highest bits of the tag, this its middle.
@@ -132,7 +138,7 @@ impl Room {
         &self.shards[index]
     }
 
-    fn create(
+    pub(super) fn create(
         &self,
         id: SessionId,
         record: &Arc<Record>,
@@ -153,18 +159,18 @@ impl Room {
                     table.insert(id, Arc::clone(record), activity, &shard.ticks);
                     return Ok(Created::Yes);
                 }
-                table.remove_least(None)
+                table.remove_least(Tier::User, None)
             };
-            self.evict(least);
+            self.evict(least, None);
         }
     }
 
-    fn load(&self, id: SessionId) -> Option<Kept> {
+    pub(super) fn load(&self, id: SessionId) -> Option<Kept> {
         let shard = self.shard(id);
         shard.table.read().read(id, &shard.ticks)
     }
 
-    fn update(
+    pub(super) fn update(
         &self,
         id: SessionId,
         record: &Arc<Record>,
@@ -191,13 +197,13 @@ impl Room {
                     self.budget.release(0, former.saturating_sub(bytes));
                     return Ok(Updated::Saved);
                 }
-                table.remove_least(Some(id))
+                table.remove_least(Tier::User, Some(id))
             };
-            self.evict(least);
+            self.evict(least, Some(id));
         }
     }
 
-    fn touch(&self, id: SessionId, expected: Version, activity: Activity) -> Touched {
+    pub(super) fn touch(&self, id: SessionId, expected: Version, activity: Activity) -> Touched {
         let shard = self.shard(id);
         let mut table = shard.table.write();
         match table.get(id) {
@@ -210,12 +216,12 @@ impl Room {
         }
     }
 
-    fn delete(&self, id: SessionId) -> bool {
+    pub(super) fn delete(&self, id: SessionId) -> bool {
         let removed = self.shard(id).table.write().remove(id);
         removed.map(|slot| self.release(slot)).is_some()
     }
 
-    fn delete_expired(&self, before: Timestamp, limit: usize) -> Reaped {
+    pub(super) fn delete_expired(&self, before: Timestamp, limit: usize) -> Reaped {
         let mut removed = 0;
         let first = self.swept.load(Ordering::Relaxed);
         for turn in 0..self.shards.len() {
@@ -254,37 +260,48 @@ impl Room {
             }
         }
         let swept = expired.len();
-        for slot in expired {
-            self.end(slot, EndingReason::Expired);
-        }
+        self.end(expired, EndingReason::Expired);
         swept
     }
 
-    /// Ends `least`, or where its shard had nothing to give, the least of another.
-    fn evict(&self, least: Option<Slot>) {
+    /// Ends `least`, or where its shard had nothing to give, one of the lowest
+    /// tier that any other has, but not `spared`.
+    fn evict(&self, least: Option<Slot>, spared: Option<SessionId>) {
         let least = least.or_else(|| {
-            self.shards
-                .iter()
-                .find_map(|shard| shard.table.write().remove_least(None))
+            Tier::ALL.into_iter().find_map(|tier| {
+                self.shards
+                    .iter()
+                    .find_map(|shard| shard.table.write().remove_least(tier, spared))
+            })
         });
         match least {
-            Some(slot) => self.end(slot, EndingReason::Evicted),
+            Some(slot) => self.end([slot], EndingReason::Evicted),
             // All there was is on its way out in other threads.
             None => thread::yield_now(),
         }
     }
 
-    /// Lets go of a session that leaves by itself. Called with no lock held.
-    fn end(&self, slot: Slot, reason: EndingReason) {
+    /// Lets go of sessions that leave by themselves. Called with no lock held.
+    fn end(&self, slots: impl IntoIterator<Item = Slot>, reason: EndingReason) {
         let sinks = self.sinks.read().clone();
-        for sink in sinks {
-            sink.report(Ending {
-                id: slot.id,
-                reason,
-                record: Some((Arc::clone(&slot.record), slot.activity())),
-            });
+        // All their room is free before a sink is told: it may need some itself, and it may panic.
+        let endings: Vec<Ending> = slots
+            .into_iter()
+            .filter_map(|slot| {
+                let ending = (!sinks.is_empty()).then(|| Ending {
+                    id: slot.id,
+                    reason,
+                    record: Some((Arc::clone(&slot.record), slot.activity())),
+                });
+                self.release(slot);
+                ending
+            })
+            .collect();
+        for ending in endings {
+            for sink in &sinks {
+                sink.report(ending.clone());
+            }
         }
-        self.release(slot);
     }
 
     fn release(&self, slot: Slot) {
@@ -322,6 +339,7 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
+// Nothing here ever waits, so the answers are there before anybody polls.
 impl SessionStore for MemoryStore {
     async fn create(
         &self,
@@ -412,5 +430,107 @@ impl MemoryStoreBuilder {
             swept: AtomicUsize::new(0),
             sinks: RwLock::default(),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{data::Data, token::Verifier};
+
+    fn id(number: u64) -> SessionId {
+        let spread = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (spread ^ (spread >> 32)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        Uuid::from_u128(u128::from(mixed ^ (mixed >> 29))).into()
+    }
+
+    const ACTIVITY: Activity = Activity {
+        last_seen_at: Timestamp::EPOCH,
+        expires_at: Some(Timestamp::MAX),
+    };
+
+    fn create(room: &Room, record: &Arc<Record>, numbers: impl Iterator<Item = u64>) {
+        for number in numbers {
+            room.create(id(number), record, ACTIVITY).unwrap();
+        }
+    }
+
+    /// What is allocated is no more than what is counted, and at least half of it.
+    #[track_caller]
+    fn check_counted(room: &Room, record: &Record) {
+        let tables = room
+            .shards
+            .iter()
+            .map(|shard| shard.table.read().allocated());
+        let records = room.budget.sessions() * record.memory_bytes();
+        let allocated = tables.sum::<usize>() + records;
+        let counted = room.budget.bytes();
+        assert!(
+            allocated <= counted && counted <= 2 * allocated,
+            "{allocated} bytes are allocated and {counted} counted for {} sessions",
+            room.budget.sessions()
+        );
+    }
+
+    #[test]
+    fn what_is_allocated_is_what_is_counted_or_a_little_less() {
+        let verifier = Verifier::decode(&"A".repeat(43)).unwrap();
+        let record = Arc::new(Record::new(verifier, Version::first(7), Timestamp::EPOCH));
+        // Just before and after a table grows, and over several shards.
+        for count in [2_000, 3_584, 3_585, 5_000, 7_168, 7_169, 20_000] {
+            let bounded = |max: u64| {
+                let max = usize::try_from(max).unwrap();
+                MemoryStore::builder().max_sessions(max).build().0
+            };
+            let filled = bounded(count);
+            create(&filled, &record, 0..count);
+            check_counted(&filled, &record);
+
+            // Evicting.
+            create(&filled, &record, count..3 * count);
+            check_counted(&filled, &record);
+
+            // Deleting.
+            for number in 2 * count..4 * count {
+                filled.delete(id(number));
+                create(&filled, &record, [number + count].into_iter());
+            }
+            check_counted(&filled, &record);
+
+            for spike in [3, 4] {
+                let spiked = bounded(spike * count);
+                create(&spiked, &record, 0..spike * count);
+                for number in count..spike * count {
+                    spiked.delete(id(number));
+                }
+                check_counted(&spiked, &record);
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_shard_has_nothing_to_give_the_lowest_tier_of_all_leaves() {
+        let verifier = Verifier::decode(&"A".repeat(43)).unwrap();
+        let record = Record::new(verifier, Version::first(7), Timestamp::EPOCH);
+        let max_bytes = 8 * SHARD_SESSIONS * PLACE_BYTES;
+        let value = vec![b'1'; max_bytes * 6 / 10];
+        let large = Data::from_sorted([("k", value.as_slice())].into_iter());
+        let large = Arc::new(record.clone().with_data(large));
+        for number in (0..90).step_by(3) {
+            let [seen, new, newcomer] = [number, number + 1, number + 2].map(id);
+            let room = MemoryStore::builder().max_bytes(max_bytes).build().0;
+            if std::ptr::eq(room.shard(newcomer), room.shard(seen)) {
+                continue;
+            }
+            room.create(seen, &Arc::new(record.clone()), ACTIVITY)
+                .unwrap();
+            room.load(seen);
+            room.create(new, &large, ACTIVITY).unwrap();
+            room.create(newcomer, &large, ACTIVITY).unwrap();
+            assert!(room.load(new).is_none());
+            assert!(room.load(seen).is_some());
+        }
     }
 }

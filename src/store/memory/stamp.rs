@@ -13,6 +13,15 @@ pub(super) enum Tier {
     User,
 }
 
+impl Tier {
+    pub(super) const ALL: [Self; 3] = [Self::New, Self::Seen, Self::User];
+
+    /// The greatest key of this tier.
+    pub(super) fn last_key(self) -> u64 {
+        pack(self, (1 << TIER_SHIFT) - 1)
+    }
+}
+
 const TIER_SHIFT: u32 = 62;
 
 /// Tier above, the shard's tick of the last use below: the key of eviction.

@@ -106,6 +106,9 @@ impl Table {
         if slot.expires_at != NEVER {
             self.by_expiry.push(slot.expires_at, slot.tag());
         }
+        if self.slots.len() == self.slots.capacity() {
+            self.rebuild();
+        }
         self.slots.insert_unique(slot.tag(), slot, Slot::tag);
         self.tidy();
     }
@@ -148,11 +151,11 @@ impl Table {
         self.take(tag(id), |slot| slot.id == id)
     }
 
-    /// Takes out what has the lowest tier, and of that the least recently used, but not `spared`.
-    pub(super) fn remove_least(&mut self, spared: Option<SessionId>) -> Option<Slot> {
+    /// Takes out what has the lowest tier, `up_to` this, and of that the least recently used, but not `spared`.
+    pub(super) fn remove_least(&mut self, up_to: Tier, spared: Option<SessionId>) -> Option<Slot> {
         let slots = &self.slots;
         let spared = spared.map(tag);
-        let least = self.by_use.pop_least(u64::MAX, |tag| {
+        let least = self.by_use.pop_least(up_to.last_key(), |tag| {
             let slot = slots.find(tag, |slot| slot.tag() == tag)?;
             (spared != Some(tag)).then(|| slot.stamp.key())
         });
@@ -184,24 +187,40 @@ impl Table {
         Some(slot)
     }
 
+    /// Moves into a table with room for an eighth more, which has 18/7 buckets
+    /// a session at most. Left to itself it would double whenever the removed
+    /// have worn it out, and take up to twice that.
+    fn rebuild(&mut self) {
+        let live = self.slots.len();
+        let mut rebuilt = HashTable::with_capacity(live + live / 8 + 1);
+        for slot in self.slots.drain() {
+            rebuilt.insert_unique(slot.tag(), slot, Slot::tag);
+        }
+        self.slots = rebuilt;
+    }
+
     /// Gives back room after a spike, and clears the heaps of leftovers.
     fn tidy(&mut self) {
-        const SPARE: usize = 64;
+        const SPARE: usize = 16;
         let live = self.slots.len();
-        if self.slots.capacity() > 4 * live + SPARE {
-            self.slots.shrink_to(2 * live, Slot::tag);
+        if self.slots.num_buckets() > live * 18 / 7 + SPARE {
+            self.rebuild();
         }
-        let entries = self.slots.iter();
-        self.by_use.trim(
-            live,
-            entries.clone().map(|slot| (slot.stamp.key(), slot.tag())),
-        );
-        self.by_expiry.trim(
-            live,
-            entries
-                .filter(|slot| slot.expires_at != NEVER)
-                .map(|slot| (slot.expires_at, slot.tag())),
-        );
+        let slots = &self.slots;
+        self.by_use.trim(live, || {
+            slots.iter().map(|slot| (slot.stamp.key(), slot.tag()))
+        });
+        self.by_expiry.trim(live, || {
+            let mortal = slots.iter().filter(|slot| slot.expires_at != NEVER);
+            mortal.map(|slot| (slot.expires_at, slot.tag()))
+        });
+    }
+
+    /// Bytes of its allocations, without the records.
+    #[cfg(test)]
+    pub(super) fn allocated(&self) -> usize {
+        let entries = self.by_use.capacity() + self.by_expiry.capacity();
+        self.slots.allocation_size() + entries * size_of::<(u64, u64)>()
     }
 
     /// That each session is in both heaps, by a lower bound of its key.
@@ -219,5 +238,138 @@ impl Table {
                 assert!(bound(&self.by_expiry).unwrap() <= slot.expires_at);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{record::Login, token::Verifier, version::Version};
+
+    fn id(number: u8) -> SessionId {
+        Uuid::from_u128(u128::from(number)).into()
+    }
+
+    fn record(has_user: bool, is_moved: bool) -> Arc<Record> {
+        let verifier = Verifier::decode(&"A".repeat(43)).unwrap();
+        let mut record = Record::new(verifier, Version::first(7), Timestamp::EPOCH);
+        record = record.with_login(has_user.then(|| Login {
+            user: "ann".into(),
+            at: Timestamp::EPOCH,
+        }));
+        record.set_rare(|rare| rare.moved_at = is_moved.then_some(Timestamp::EPOCH));
+        Arc::new(record)
+    }
+
+    fn until(expires_at: Option<u64>) -> Activity {
+        Activity {
+            last_seen_at: Timestamp::EPOCH,
+            expires_at: expires_at.map(Timestamp::from_millis),
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u8, bool, Option<u64>),
+        Read(u8),
+        Replace(u8, bool, bool, Option<u64>),
+        Advance(u8, Option<u64>),
+        Remove(u8),
+        RemoveLeast(Tier, Option<u8>),
+        RemoveExpired(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let who = 0_u8..40;
+        let expiry = prop::option::weighted(0.8, 0_u64..200);
+        let step = prop_oneof![
+            4 => (who.clone(), any::<bool>(), expiry.clone())
+                .prop_map(|(who, user, expiry)| Step::Insert(who, user, expiry)),
+            3 => who.clone().prop_map(Step::Read),
+            3 => (who.clone(), any::<bool>(), any::<bool>(), expiry.clone())
+                .prop_map(|(who, user, moved, expiry)| Step::Replace(who, user, moved, expiry)),
+            2 => (who.clone(), expiry).prop_map(|(who, expiry)| Step::Advance(who, expiry)),
+            1 => who.clone().prop_map(Step::Remove),
+            1 => (prop::sample::select(&Tier::ALL[..]), prop::option::of(who))
+                .prop_map(|(up_to, spared)| Step::RemoveLeast(up_to, spared)),
+            1 => (0_u64..200).prop_map(Step::RemoveExpired),
+        ];
+        prop::collection::vec(step, 0..500)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn both_heaps_know_every_session_after_any_history(steps in steps()) {
+            let (mut table, ticks) = (Table::default(), Ticks::default());
+            for step in steps {
+                match step {
+                    Step::Insert(who, user, expiry) => {
+                        if table.get(id(who)).is_none() {
+                            table.insert(id(who), record(user, false), until(expiry), &ticks);
+                        }
+                    }
+                    Step::Read(who) => {
+                        let is_there = table.get(id(who)).is_some();
+                        prop_assert_eq!(table.read(id(who), &ticks).is_some(), is_there);
+                    }
+                    Step::Replace(who, user, moved, expiry) => {
+                        table.replace(id(who), record(user, moved), until(expiry), &ticks);
+                    }
+                    Step::Advance(who, expiry) => table.advance(id(who), until(expiry), &ticks),
+                    Step::Remove(who) => {
+                        let removed = table.remove(id(who));
+                        prop_assert!(removed.is_none_or(|slot| slot.id == id(who)));
+                        prop_assert!(table.get(id(who)).is_none());
+                    }
+                    Step::RemoveLeast(up_to, spared) => {
+                        let spared = spared.map(id);
+                        let others = table.slots.iter().filter(|slot| {
+                            Some(slot.id) != spared && slot.stamp.key() <= up_to.last_key()
+                        });
+                        let least = others.min_by_key(|slot| slot.stamp.key()).map(|slot| slot.id);
+                        let removed = table.remove_least(up_to, spared);
+                        prop_assert_eq!(removed.map(|slot| slot.id), least);
+                    }
+                    Step::RemoveExpired(before) => {
+                        let deadlines = table.slots.iter().map(|slot| slot.expires_at);
+                        let first = deadlines.min().filter(|first| *first <= before);
+                        let removed = table.remove_expired(Timestamp::from_millis(before));
+                        prop_assert_eq!(removed.map(|slot| slot.expires_at), first);
+                    }
+                }
+                table.validate();
+            }
+        }
+    }
+
+    #[test]
+    fn capacity_shrinks_after_a_spike() {
+        let (mut table, ticks) = (Table::default(), Ticks::default());
+        let id = |number: u32| {
+            let spread = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            Uuid::from_u128(u128::from(spread)).into()
+        };
+        let record = record(false, false);
+        for number in 0..20_000 {
+            table.insert(id(number), Arc::clone(&record), until(Some(9)), &ticks);
+        }
+        assert!(table.slots.capacity() >= 20_000);
+        for number in 100..20_000 {
+            table.remove(id(number));
+        }
+        assert!(table.slots.capacity() < 300);
+        assert!(table.by_use.capacity() < 300);
+        assert!(table.by_expiry.capacity() < 300);
+        table.validate();
+        for number in 0..100 {
+            table.remove(id(number));
+        }
+        assert_eq!(table.slots.len(), 0);
+        assert!(table.slots.capacity() < 100);
     }
 }

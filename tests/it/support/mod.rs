@@ -2,10 +2,17 @@
 
 mod browser;
 mod clock;
+mod guest;
+mod log;
 mod store;
+pub(crate) mod token;
+mod visitor;
 
 pub(crate) use self::{
     browser::{Browser, Reply, session_cookie},
     clock::TestClock,
+    guest::Guest,
+    log::Log,
     store::{Call, Fault, TestStore},
+    visitor::Visitor,
 };

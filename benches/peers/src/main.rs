@@ -1,0 +1,38 @@
+//! Measures cloakroom beside its peers, in one process and one run.
+//!
+//! ```text
+//! cargo run --release                  the table of overheads, allocations and bytes
+//! cargo run --release -- http          behind a real server, with `wrk`
+//! cargo run --release -- profile cloakroom 2 20000
+//!                                      one subject, one row (from 0), so many requests: for a profiler
+//! ```
+
+mod alloc;
+mod http;
+mod subject;
+mod table;
+
+use tokio::runtime::Builder;
+
+use crate::subject::Subject;
+
+#[global_allocator]
+static ALLOCATOR: alloc::Counting = alloc::Counting;
+
+fn main() {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    match args[..] {
+        [] => runtime.block_on(table::print()),
+        ["http"] => http::print(),
+        ["profile", subject, row, requests] => {
+            let subject = Subject::named(subject).expect("a subject");
+            let row = &table::ROWS[row.parse::<usize>().expect("the number of a row")];
+            let requests = requests.parse().expect("a number of requests");
+            runtime.block_on(table::profile(subject, row, requests));
+        }
+        _ => eprintln!("see the top of src/main.rs"),
+    }
+}

@@ -1,0 +1,183 @@
+//! A claimed value goes to exactly one request.
+
+use std::time::Duration;
+
+use cloakroom::{Error, ErrorKind, Session, SessionLayer, store::StoreErrorKind};
+use futures::{future::join_all, poll};
+use http::StatusCode;
+
+use crate::support::{Call, Fault, Reply, TestClock, TestStore, Visitor};
+
+/// A visitor whose session has a `ticket`.
+async fn holder(store: &TestStore) -> Visitor {
+    let layer = SessionLayer::new(store.clone()).clock(TestClock::new());
+    let visitor = Visitor::new(&layer);
+    let reply = visitor.visit(async |session: Session| {
+        session.insert("kept", 1)?;
+        session.insert("ticket", "concert")
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    store.calls();
+    visitor
+}
+
+/// What was claimed, as the body; empty for nothing.
+async fn claim(visitor: &Visitor) -> Reply {
+    visitor
+        .visit(async |session: Session| {
+            let ticket: Option<String> = session.claim("ticket").await?;
+            assert!(!session.contains_key("ticket"));
+            Ok::<_, Error>(ticket.unwrap_or_default())
+        })
+        .await
+}
+
+/// Fifty tasks claim one value: how many get it.
+async fn claim_together(store: TestStore) -> usize {
+    let visitor = holder(&store).await;
+    let claims = (0..50).map(|_| {
+        let visitor = visitor.clone();
+        tokio::spawn(async move {
+            let reply = claim(&visitor).await;
+            assert_eq!(reply.status, StatusCode::OK);
+            reply.body
+        })
+    });
+    let claims = claims.collect::<Vec<_>>();
+    let claimed = join_all(claims).await.into_iter().map(Result::unwrap);
+    let winners = claimed.filter(|body| body == "concert").count();
+    store.heal();
+    visitor
+        .visit(async |session: Session| assert_eq!(session.keys(), ["kept"]))
+        .await;
+    winners
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn claim_gives_the_value_to_exactly_one() {
+    for _ in 0..20 {
+        assert_eq!(claim_together(TestStore::new()).await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn claim_gives_the_value_to_exactly_one_where_every_call_lets_others_pass() {
+    for _ in 0..20 {
+        let store = TestStore::new();
+        store.plan(|_| Fault::Yield);
+        assert_eq!(claim_together(store).await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn claim_gives_the_value_to_exactly_one_where_replies_are_lost() {
+    for every in [1, 2, 3] {
+        let store = TestStore::new();
+        let mut updates = 0;
+        store.plan(move |call| {
+            updates += u32::from(call == Call::Update);
+            if call == Call::Update && updates % every == 0 {
+                Fault::LoseReply(StoreErrorKind::Timeout)
+            } else {
+                Fault::None
+            }
+        });
+        assert_eq!(claim_together(store).await, 1, "{every}");
+    }
+}
+
+#[tokio::test]
+async fn claim_is_committed_before_the_handler_goes_on() {
+    let store = TestStore::new();
+    let visitor = holder(&store).await;
+    let other = visitor.twin();
+    let reply = visitor.visit(async |session: Session| {
+        assert_eq!(session.claim::<String>("ticket").await?.unwrap(), "concert");
+        assert_eq!(claim(&other).await.body, "");
+        assert!(!session.is_modified());
+        Ok::<_, Error>(())
+    });
+    assert!(reply.await.set_cookies().is_empty());
+    assert_eq!(
+        store.calls(),
+        [Call::Load, Call::Update, Call::Load],
+        "one round trip, and none where there is nothing to claim"
+    );
+}
+
+#[tokio::test]
+async fn claim_leaves_other_changes_pending() {
+    let visitor = holder(&TestStore::new()).await;
+    let other = visitor.twin();
+    let reply = visitor.visit(async |session: Session| {
+        session.update("kept", |n: Option<u64>| n.unwrap_or(0) + 1)?;
+        other
+            .visit(async |session: Session| session.insert("kept", 10))
+            .await;
+        assert!(session.claim::<String>("ticket").await?.is_some());
+        assert_eq!(session.get("kept")?, Some(11));
+        assert!(session.is_modified());
+        Ok::<_, Error>(())
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    visitor
+        .visit(async |session: Session| assert_eq!(session.get("kept").unwrap(), Some(11)))
+        .await;
+}
+
+#[tokio::test]
+async fn claim_saves_a_pending_change_of_its_key_first() {
+    let visitor = holder(&TestStore::new()).await;
+    let reply = visitor.visit(async |session: Session| {
+        session.insert("ticket", "opera")?;
+        let claimed: Option<String> = session.claim("ticket").await?;
+        Ok::<_, Error>(claimed.unwrap())
+    });
+    assert_eq!(reply.await.body, "opera");
+    assert_eq!(claim(&visitor).await.body, "");
+}
+
+#[tokio::test]
+async fn claim_of_another_type_leaves_the_value() {
+    let visitor = holder(&TestStore::new()).await;
+    let reply = visitor.visit(async |session: Session| {
+        let error = session.claim::<u64>("ticket").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Deserialize);
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    assert_eq!(claim(&visitor).await.body, "concert");
+}
+
+#[tokio::test]
+async fn claim_in_a_session_that_is_new_or_has_ended_gives_nothing_stored() {
+    let store = TestStore::new();
+    let visitor = holder(&store).await;
+    let other = visitor.twin();
+    let reply = visitor.visit(async |session: Session| {
+        other
+            .visit(async |session: Session| session.destroy())
+            .await;
+        assert_eq!(session.claim::<String>("ticket").await?, None);
+        Ok::<_, Error>(())
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    assert_eq!(claim(&other).await.body, "");
+    assert!(store.inner.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn claim_during_a_move_gives_the_value_to_one_session() {
+    let store = TestStore::new();
+    let visitor = holder(&store).await;
+    let claimer = visitor.twin();
+    let mut is_first = true;
+    store.plan(move |call| match call {
+        Call::Update if std::mem::take(&mut is_first) => Fault::Delay(Duration::from_secs(1)),
+        _ => Fault::None,
+    });
+    let mut moving = Box::pin(visitor.visit(async |session: Session| session.cycle_id()));
+    assert!(poll!(&mut moving).is_pending());
+    assert_eq!(claim(&claimer).await.body, "concert");
+    assert_eq!(moving.await.status, StatusCode::OK);
+    assert_eq!(claim(&visitor).await.body, "");
+}
