@@ -90,7 +90,7 @@ async fn log_in(session: Session, Form(given): Form<Credentials>) -> Result<Redi
     Ok(Redirect::to("/members"))
 }
 
-async fn members(user: User) -> Result<Response, Error> {
+async fn members(user: User) -> Result<Page, Error> {
     // Of two tabs that load at once, one shows it.
     let flash = user.session.claim(FLASH).await?;
     let body = format!(
@@ -102,9 +102,7 @@ async fn members(user: User) -> Result<Response, Error> {
         flash = banner(flash.as_deref()),
         name = escape(&user.name),
     );
-    // The browser must not keep what the next person at the keyboard could go back to.
-    let headers = [(header::CACHE_CONTROL, "no-store")];
-    Ok((headers, page("Members", &body)).into_response())
+    Ok(page("Members", &body))
 }
 
 async fn log_out(session: Session) -> Result<Redirect, Error> {
@@ -116,7 +114,7 @@ async fn log_out(session: Session) -> Result<Redirect, Error> {
     Ok(Redirect::to("/"))
 }
 
-fn form(message: Option<&str>) -> Html<String> {
+fn form(message: Option<&str>) -> Page {
     let body = format!(
         r#"{message}<h1>Log in</h1>
 <form method="post" action="/login">
@@ -140,8 +138,12 @@ fn banner(message: Option<&str>) -> String {
     })
 }
 
-fn page(title: &str, body: &str) -> Html<String> {
-    Html(format!(
+/// The browser must not keep a page that the next person at the keyboard could go back to.
+type Page = ([(header::HeaderName, &'static str); 1], Html<String>);
+
+fn page(title: &str, body: &str) -> Page {
+    let headers = [(header::CACHE_CONTROL, "no-store")];
+    let html = format!(
         r#"<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -167,7 +169,8 @@ button {{ padding: 0.5rem 1.25rem; font: inherit; color: #fff; background: #8a3b
 </body>
 </html>
 "#
-    ))
+    );
+    (headers, Html(html))
 }
 
 /// What somebody entered, as text in HTML.

@@ -1,5 +1,45 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![doc = include_str!("../README.md")]
+//! Server-side HTTP sessions for tower and axum. You hand in your coat, you
+//! get a ticket: the data stays on the server, the visitor gets a cookie, and
+//! the room is kept safe, bounded and clean.
+//!
+//! A [`SessionLayer`] around a service gives every request a session. With
+//! axum, handlers take it as an argument:
+//!
+//! ```
+//! use cloakroom::{Error, Session, SessionLayer};
+//!
+//! async fn counter(session: Session) -> Result<String, Error> {
+//!     let visits = session.update("visits", |n: Option<u64>| n.unwrap_or(0) + 1)?;
+//!     Ok(format!("visit {visits}"))
+//! }
+//!
+//! // Router::new().route("/", get(counter)).layer(layer)
+//! let layer = SessionLayer::default();
+//! ```
+//!
+//! Elsewhere they find a [`SessionHandle`] in the request's extensions.
+//!
+//! | to | look at |
+//! | --- | --- |
+//! | read and change a session | [`Session`], [`Key`] |
+//! | set timeouts and limits | [`SessionLayer`], [`Timeout`] |
+//! | name the cookie and set its attributes | [`SessionCookie`] |
+//! | choose where sessions are kept | [`MemoryStore`], [`SessionStore`] |
+//! | tell failures apart | [`Error`], [`ErrorKind`] |
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `axum` | yes | the extractors `Session`, `Option<Session>`, `SessionData`, `SessionHandle`; [`Error`] as a response |
+//!
+//! # Rules
+//!
+//! What the crate promises is written down as rules, and each is a test. The
+//! documentation names them by letter and number: T for tokens, C for the
+//! commit, M for merging, L for lifetime, H for headers, F for failure. They
+//! are all in `RULES.md`.
 
 mod changes;
 mod clock;
@@ -47,3 +87,8 @@ pub use self::{
     token::SessionId,
     version::Version,
 };
+
+/// Compiles the example in the README.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
