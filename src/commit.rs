@@ -1,23 +1,23 @@
 //! What happens to the session when the response head is ready, or at `save`:
-//! the decision table, and its execution.
+//! the decision table, and what follows from what the store said.
 
-use std::{error::Error as _, sync::Arc};
+use std::sync::Arc;
 
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::{
-    Error, ErrorKind, Record, Timestamp,
+    Error, ErrorKind, Timestamp,
     changes::{Changes, Moment},
     data::Data,
     deadline::within,
     layer::Config,
-    lifetime::is_past,
     record::Wrote,
+    relocate::relocate,
     state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
-    store::{SessionStore as _, Touched},
-    swap::{Swap, Swapped},
-    token::{Token, Verifier},
-    version::Version,
+    store::SessionStore as _,
+    swap::Swap,
+    token::Token,
+    write::{Committed, create, touch, update},
 };
 
 /// What the response head tells the visitor.
@@ -68,12 +68,12 @@ enum Plan {
 }
 
 /// What a commit works on: a copy of the state, so that handlers may go on.
-struct Work {
-    stored: Option<Stored>,
-    identity: Identity,
-    changes: Option<Arc<Changes>>,
+pub(crate) struct Work {
+    pub(crate) stored: Option<Stored>,
+    pub(crate) identity: Identity,
+    pub(crate) changes: Option<Arc<Changes>>,
+    pub(crate) is_displaced: bool,
     until: Moment,
-    is_displaced: bool,
     turns: Turns,
 }
 
@@ -259,16 +259,6 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
     Ok(())
 }
 
-/// What a plan came to.
-enum Committed {
-    Nothing,
-    Touched(Stored),
-    Saved(Stored),
-    /// Under a new id.
-    Begun(Stored),
-    Ended,
-}
-
 impl State {
     /// Loading counts as activity (rule L2), but is worth a store call only now and then.
     fn is_touch_due(&self, config: &Config) -> bool {
@@ -366,242 +356,5 @@ fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>) -> Outcom
         cookie,
         is_used: state.usage != Usage::Untouched,
         is_live: state.stored.is_some(),
-    }
-}
-
-async fn touch(config: &Config, work: &Work, now: Timestamp) -> Committed {
-    let Some(stored) = &work.stored else {
-        return Committed::Nothing;
-    };
-    if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
-        return Committed::Ended;
-    }
-    let activity = config.lifetimes.activity(&stored.record, now);
-    let mut swap = Swap::new(config);
-    let touching = swap.touch(stored.id(), stored.record.version(), activity);
-    match within(config.store_timeout, touching).await {
-        Ok(Touched::Yes) => {
-            let stored = stored.clone();
-            Committed::Touched(Stored { activity, ..stored })
-        }
-        // Somebody wrote since, and so was seen since.
-        Ok(Touched::Stale) => Committed::Nothing,
-        Ok(Touched::Missing) => Committed::Ended,
-        Err(error) => {
-            warn!(session.id = %stored.id(), %error, cause = ?error.source(), "touch failed");
-            Committed::Nothing
-        }
-    }
-}
-
-async fn create(config: &Config, work: &Work, now: Timestamp) -> Result<Committed, Error> {
-    let mut swap = Swap::new(config);
-    let mut changes = work.changes.clone().unwrap_or_default();
-    if work.is_displaced {
-        // They were made on a record that has ended.
-        Arc::make_mut(&mut changes).rebase(&Data::default(), config.max_data_bytes)?;
-    }
-    let login = match &work.identity {
-        Identity::LogIn(log_in) => Some(log_in.login()),
-        Identity::Same | Identity::Cycle => None,
-    };
-    let blank = |token: &Token, writer| {
-        let verifier = Verifier::of(&token.secret);
-        Record::new(verifier, Version::first(writer), now).with_login(login.clone())
-    };
-    let stored = begin(config, &mut swap, &changes, now, blank).await?;
-    Ok(Committed::Begun(stored))
-}
-
-/// Two equal ids are not to be expected; a store that claims so again and again is broken.
-const MAX_DRAWS: u32 = 3;
-
-/// Stores a new record: what `blank` gives for a new token, with `changes` on top.
-async fn begin(
-    config: &Config,
-    swap: &mut Swap<'_>,
-    changes: &Changes,
-    now: Timestamp,
-    blank: impl Fn(&Token, u64) -> Record,
-) -> Result<Stored, Error> {
-    for _ in 0..MAX_DRAWS {
-        let token = Token::generate()?;
-        let record = blank(&token, swap.writer);
-        let data = changes.apply(record.data());
-        let record = Arc::new(changes.overriding(record.with_data(data)));
-        let activity = config.lifetimes.activity(&record, now);
-        if swap.create(token.id, &record, activity).await? {
-            return Ok(Stored {
-                token,
-                record,
-                activity,
-            });
-        }
-    }
-    Err(Error::new(
-        ErrorKind::Other,
-        "the store says of every new id that it exists",
-    ))
-}
-
-async fn update(
-    config: &Config,
-    work: &mut Work,
-    mut data: Data,
-    now: Timestamp,
-    attempting: impl Fn(Version),
-) -> Result<Committed, Error> {
-    let (Some(stored), Some(changes)) = (&mut work.stored, &mut work.changes) else {
-        return Ok(Committed::Nothing);
-    };
-    let mut swap = Swap::new(config);
-    loop {
-        if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
-            return Ok(Committed::Ended);
-        }
-        let rested = now.since(stored.activity.last_seen_at);
-        let next = stored.record.successor(data, swap.writer, rested);
-        let next = Arc::new(changes.overriding(next));
-        let activity = config.lifetimes.activity(&next, now);
-        let expected = stored.record.version();
-        let counts = changes.computes();
-        attempting(next.version());
-        match swap
-            .attempt(stored.id(), expected, &next, activity, counts)
-            .await?
-        {
-            Swapped::Saved => {
-                stored.record = next;
-                stored.activity = activity;
-                return Ok(Committed::Saved(stored.clone()));
-            }
-            Swapped::Fresher((record, activity)) => {
-                Arc::make_mut(changes).rebase(record.data(), config.max_data_bytes)?;
-                stored.record = record;
-                stored.activity = activity;
-                match amended(&stored.record, changes) {
-                    Some(merged) => data = merged,
-                    None => return Ok(Committed::Saved(stored.clone())),
-                }
-            }
-            Swapped::Moved | Swapped::Missing => return Ok(Committed::Ended),
-        }
-    }
-}
-
-/// Log-in and cycle of a stored session (rules M6, M7, M8).
-async fn relocate(config: &Config, work: Work, now: Timestamp) -> Result<Committed, Error> {
-    let Some(old) = work.stored.clone() else {
-        return Ok(Committed::Nothing);
-    };
-    let log_in = match &work.identity {
-        Identity::LogIn(log_in) => Some(log_in.clone()),
-        Identity::Same | Identity::Cycle => None,
-    };
-    let mut swap = Swap::new(config);
-    let mut changes = work.changes.as_deref().cloned().unwrap_or_default();
-    let mut base = old.kept();
-    if is_past(config.lifetimes.absolute_deadline(&base.0), now) {
-        if log_in.is_none() {
-            return Ok(Committed::Ended);
-        }
-        let work = Work {
-            is_displaced: true,
-            ..work
-        };
-        return create(config, &work, now).await;
-    }
-    // What of `base` goes on under `token`.
-    let continued = |base: &Record, token: &Token, writer| {
-        let (verifier, version) = (Verifier::of(&token.secret), Version::first(writer));
-        match &log_in {
-            None => base.clone().with_token(verifier, version),
-            Some(log_in) => {
-                let start = if log_in.is_afresh {
-                    Record::new(verifier, version, now)
-                } else {
-                    base.clone().with_token(verifier, version)
-                };
-                start.with_login(Some(log_in.login()))
-            }
-        }
-    };
-    let mut new = begin(config, &mut swap, &changes, now, |token, writer| {
-        continued(&base.0, token, writer)
-    })
-    .await?;
-    let is_afresh = log_in.as_ref().is_some_and(|log_in| log_in.is_afresh);
-    let result = loop {
-        let marker = Arc::new(base.0.marker(now, swap.writer));
-        let activity = config.lifetimes.activity(&marker, now);
-        let expected = base.0.version();
-        let left = swap
-            .attempt(old.id(), expected, &marker, activity, false)
-            .await;
-        // What the new session must take in before the old one can be left.
-        let latest = match left {
-            Ok(Swapped::Saved) => break Ok(true),
-            Ok(Swapped::Moved) => break Ok(log_in.is_some()),
-            Ok(Swapped::Missing) if log_in.is_none() => break Ok(false),
-            Ok(Swapped::Missing) => None,
-            Ok(Swapped::Fresher(latest)) => Some(latest),
-            Err(error) => break Err(error),
-        };
-        if !is_afresh {
-            // What has been destroyed does not live on in the new session.
-            let gone = Record::new(*base.0.verifier(), expected, now);
-            let basis = latest.as_ref().map_or(&gone, |(record, _)| record);
-            let rest = continued(basis, &new.token, swap.writer);
-            if let Err(error) = renew(config, &mut swap, &mut new, &mut changes, rest, now).await {
-                break Err(error);
-            }
-        }
-        match latest {
-            Some(latest) => base = latest,
-            None => break Ok(true),
-        }
-    };
-    match result {
-        Ok(true) => Ok(Committed::Begun(new)),
-        Ok(false) => {
-            swap.delete(new.id()).await?;
-            Ok(Committed::Ended)
-        }
-        Err(error) => {
-            // Nobody has its token; if this fails too, it expires.
-            let _ = swap.delete(new.id()).await;
-            Err(error)
-        }
-    }
-}
-
-/// Replaces the new session's record, which nobody else knows yet, by `rest` with `changes` on top.
-async fn renew(
-    config: &Config,
-    swap: &mut Swap<'_>,
-    new: &mut Stored,
-    changes: &mut Changes,
-    rest: Record,
-    now: Timestamp,
-) -> Result<(), Error> {
-    changes.rebase(rest.data(), config.max_data_bytes)?;
-    let expected = new.record.version();
-    let data = changes.apply(rest.data());
-    let verifier = *new.record.verifier();
-    let rest = rest
-        .with_data(data)
-        .with_token(verifier, expected.next(swap.writer));
-    let record = Arc::new(changes.overriding(rest));
-    let activity = config.lifetimes.activity(&record, now);
-    match swap
-        .attempt(new.id(), expected, &record, activity, false)
-        .await?
-    {
-        Swapped::Saved => {
-            new.record = record;
-            new.activity = activity;
-            Ok(())
-        }
-        Swapped::Fresher(_) | Swapped::Moved | Swapped::Missing => Err(Error::ended()),
     }
 }

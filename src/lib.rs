@@ -60,6 +60,7 @@ mod lifetime;
 mod queue;
 mod reaper;
 mod record;
+mod relocate;
 mod service;
 mod session;
 mod state;
@@ -68,6 +69,7 @@ mod swap;
 mod token;
 mod upkeep;
 mod version;
+mod write;
 
 #[cfg(feature = "axum")]
 pub use self::extract::{SessionData, SessionValue};

@@ -1,0 +1,133 @@
+//! Log-in and cycle of a stored session: it goes on under another id.
+
+use std::sync::Arc;
+
+use crate::{
+    Error, Record, Timestamp, Version,
+    changes::Changes,
+    commit::Work,
+    layer::Config,
+    lifetime::is_past,
+    state::{Identity, Stored},
+    swap::{Swap, Swapped},
+    token::{Token, Verifier},
+    write::{Committed, begin, create},
+};
+
+/// Log-in and cycle of a stored session (rules M6, M7, M8).
+pub(crate) async fn relocate(
+    config: &Config,
+    mut work: Work,
+    now: Timestamp,
+) -> Result<Committed, Error> {
+    let Some(old) = work.stored.clone() else {
+        return Ok(Committed::Nothing);
+    };
+    let log_in = match &work.identity {
+        Identity::LogIn(log_in) => Some(log_in.clone()),
+        Identity::Same | Identity::Cycle => None,
+    };
+    let mut swap = Swap::new(config);
+    let mut changes = work.changes.as_deref().cloned().unwrap_or_default();
+    let mut base = old.kept();
+    if is_past(config.lifetimes.absolute_deadline(&base.0), now) {
+        if log_in.is_none() {
+            return Ok(Committed::Ended);
+        }
+        work.is_displaced = true;
+        return create(config, &work, now).await;
+    }
+    // What of `base` goes on under `token`.
+    let continued = |base: &Record, token: &Token, writer| {
+        let (verifier, version) = (Verifier::of(&token.secret), Version::first(writer));
+        match &log_in {
+            None => base.clone().with_token(verifier, version),
+            Some(log_in) => {
+                let start = if log_in.is_afresh {
+                    Record::new(verifier, version, now)
+                } else {
+                    base.clone().with_token(verifier, version)
+                };
+                start.with_login(Some(log_in.login()))
+            }
+        }
+    };
+    let mut new = begin(config, &mut swap, &changes, now, |token, writer| {
+        continued(&base.0, token, writer)
+    })
+    .await?;
+    let is_afresh = log_in.as_ref().is_some_and(|log_in| log_in.is_afresh);
+    let result = loop {
+        let marker = Arc::new(base.0.marker(now, swap.writer));
+        let activity = config.lifetimes.activity(&marker, now);
+        let expected = base.0.version();
+        let left = swap
+            .attempt(old.id(), expected, &marker, activity, false)
+            .await;
+        // What the new session must take in before the old one can be left.
+        let latest = match left {
+            Ok(Swapped::Saved) => break Ok(true),
+            Ok(Swapped::Moved) => break Ok(log_in.is_some()),
+            Ok(Swapped::Missing) if log_in.is_none() => break Ok(false),
+            Ok(Swapped::Missing) => None,
+            Ok(Swapped::Fresher(latest)) => Some(latest),
+            Err(error) => break Err(error),
+        };
+        if !is_afresh {
+            // What has been destroyed does not live on in the new session.
+            let gone = Record::new(*base.0.verifier(), expected, now);
+            let basis = latest.as_ref().map_or(&gone, |(record, _)| record);
+            let rest = continued(basis, &new.token, swap.writer);
+            if let Err(error) = renew(config, &mut swap, &mut new, &mut changes, rest, now).await {
+                break Err(error);
+            }
+        }
+        match latest {
+            Some(latest) => base = latest,
+            None => break Ok(true),
+        }
+    };
+    match result {
+        Ok(true) => Ok(Committed::Begun(new)),
+        Ok(false) => {
+            swap.delete(new.id()).await?;
+            Ok(Committed::Ended)
+        }
+        Err(error) => {
+            // Nobody has its token; if this fails too, it expires.
+            let _ = swap.delete(new.id()).await;
+            Err(error)
+        }
+    }
+}
+
+/// Replaces the new session's record, which nobody else knows yet, by `rest` with `changes` on top.
+async fn renew(
+    config: &Config,
+    swap: &mut Swap<'_>,
+    new: &mut Stored,
+    changes: &mut Changes,
+    rest: Record,
+    now: Timestamp,
+) -> Result<(), Error> {
+    changes.rebase(rest.data(), config.max_data_bytes)?;
+    let expected = new.record.version();
+    let data = changes.apply(rest.data());
+    let verifier = *new.record.verifier();
+    let rest = rest
+        .with_data(data)
+        .with_token(verifier, expected.next(swap.writer));
+    let record = Arc::new(changes.overriding(rest));
+    let activity = config.lifetimes.activity(&record, now);
+    match swap
+        .attempt(new.id(), expected, &record, activity, false)
+        .await?
+    {
+        Swapped::Saved => {
+            new.record = record;
+            new.activity = activity;
+            Ok(())
+        }
+        Swapped::Fresher(_) | Swapped::Moved | Swapped::Missing => Err(Error::ended()),
+    }
+}
