@@ -52,7 +52,12 @@ impl<T, F: Future<Output = Result<T, Error>>> Future for Within<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if let Poll::Ready(output) = this.future.poll(context) {
-            let panicked = || Err(Error::new(ErrorKind::Other, "the session store panicked"));
+            let panicked = || {
+                Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "the session store panicked",
+                ))
+            };
             return Poll::Ready(output.unwrap_or_else(panicked));
         }
         let limit = *this.limit;

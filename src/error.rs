@@ -42,7 +42,8 @@ pub enum ErrorKind {
     Serialize,
     /// A value is not of the type asked for; it is still there. 500.
     Deserialize,
-    /// The session's data would exceed `max_data_bytes`. 500.
+    /// The session's data would exceed `max_data_bytes`. 500; where the commit
+    /// finds so after merging, 503 as for every commit that fails.
     TooLarge,
     /// The response head is gone, and with it the way to hand out a token. 500.
     TooLate,

@@ -38,16 +38,19 @@ pub struct SessionHandle(Arc<Shared>);
 const SUSPICIOUS: Duration = Duration::from_secs(60);
 
 impl SessionHandle {
-    pub(crate) fn new(config: Arc<Config>, presented: Presented) -> Self {
-        Self(Arc::new(Shared::new(config, presented)))
+    pub(crate) fn new(config: Arc<Config>, presented: Presented, outer: Option<Self>) -> Self {
+        Self(Arc::new(Shared::new(config, presented, outer)))
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0
     }
 
-    pub(crate) fn cookie_name(&self) -> &str {
-        self.0.config.cookie.name()
+    /// Whether a layer with a cookie of this name is around the request already.
+    pub(crate) fn is_within(&self, cookie_name: &str) -> bool {
+        let outer = self.0.outer.as_ref();
+        self.0.config.cookie.name() == cookie_name
+            || outer.is_some_and(|outer| outer.is_within(cookie_name))
     }
 
     /// The visitor's session, or a new one. Counts as activity (rule L2).

@@ -14,8 +14,8 @@ use tokio::{runtime::Handle, task::AbortHandle, time::MissedTickBehavior};
 use tracing::{debug, error, warn};
 
 use crate::{
-    Clock,
-    deadline::surviving,
+    Clock, Error,
+    deadline::{surviving, within},
     layer::Config,
     store::{DynStore, SessionStore},
 };
@@ -53,10 +53,18 @@ impl Reaper {
             return;
         }
         let running = Running(Arc::clone(&self.is_running));
-        let (store, clock) = (config.store.clone(), Arc::clone(&config.clock));
+        let sweep = Sweep {
+            store: config.store.clone(),
+            clock: Arc::clone(&config.clock),
+            timeout: config.store_timeout,
+        };
         let task = runtime.spawn(async move {
             let _running = running;
-            reap(store, clock, interval).await;
+            if surviving(sweep.repeat(interval)).await.is_none() {
+                error!("expired sessions are not deleted: the tokio runtime has no timer, see `enable_time`");
+                // Not to be tried again with every request.
+                std::future::pending::<()>().await;
+            }
         });
         *self.task.lock() = Some(task.abort_handle());
     }
@@ -79,48 +87,49 @@ impl Drop for Running {
     }
 }
 
-async fn reap(store: DynStore, clock: Arc<dyn Clock>, interval: Duration) {
-    let interval = interval.max(Duration::from_millis(1));
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failures = 0;
-    loop {
-        ticks.tick().await;
-        match surviving(sweep(&store, &*clock)).await {
-            Some(true) => failures = 0,
-            Some(false) => failures += 1,
-            None => {
-                error!("the session store panicked while deleting expired sessions");
-                failures += 1;
-            }
-        }
-        if failures > 0 {
-            let intervals = 1 << failures.min(MAX_DOUBLINGS);
-            ticks.reset_after(interval.saturating_mul(intervals));
-        }
-    }
+/// What the task needs: not the layer, so that it does not keep it alive.
+struct Sweep {
+    store: DynStore,
+    clock: Arc<dyn Clock>,
+    timeout: Duration,
 }
 
-/// Deletes all that is expired, a batch at a time; `false` where the store failed.
-async fn sweep(store: &DynStore, clock: &dyn Clock) -> bool {
-    let mut removed = 0;
-    loop {
-        let before = clock.now().saturating_sub(GRACE);
-        match store.delete_expired(before, BATCH).await {
-            Ok(reaped) => {
-                removed += reaped.removed;
-                if !reaped.more {
-                    if removed > 0 {
-                        debug!(removed, "expired sessions deleted");
-                    }
-                    return true;
+impl Sweep {
+    async fn repeat(&self, interval: Duration) {
+        let interval = interval.max(Duration::from_millis(1));
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failures = 0;
+        loop {
+            ticks.tick().await;
+            match self.once().await {
+                Ok(0) => failures = 0,
+                Ok(removed) => {
+                    debug!(removed, "expired sessions deleted");
+                    failures = 0;
+                }
+                Err(error) => {
+                    warn!(%error, cause = ?error.source(), "deleting expired sessions failed");
+                    failures += 1;
+                    let intervals = 1 << failures.min(MAX_DOUBLINGS);
+                    ticks.reset_after(interval.saturating_mul(intervals));
                 }
             }
-            Err(error) => {
-                warn!(%error, cause = ?error.source(), "deleting expired sessions failed");
-                return false;
-            }
         }
-        tokio::task::yield_now().await;
+    }
+
+    /// Deletes all that is expired, a batch at a time.
+    async fn once(&self) -> Result<usize, Error> {
+        let mut removed = 0;
+        loop {
+            let before = self.clock.now().saturating_sub(GRACE);
+            let batch = async { Ok(self.store.delete_expired(before, BATCH).await?) };
+            let reaped = within(self.timeout, batch).await?;
+            removed += reaped.removed;
+            if !reaped.more || reaped.removed == 0 {
+                return Ok(removed);
+            }
+            tokio::task::yield_now().await;
+        }
     }
 }

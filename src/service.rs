@@ -51,13 +51,14 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let cookie = &self.config.cookie;
         let outer = request.extensions().get::<SessionHandle>();
-        if outer.is_some_and(|outer| outer.cookie_name() == cookie.name()) {
-            // The layer around this one has the same session in hand (rule C5).
+        if outer.is_some_and(|outer| outer.is_within(cookie.name())) {
+            // A layer around this one has the same session in hand (rule C5).
             return ResponseFuture::passing_on(self.inner.call(request));
         }
+        let outer = outer.cloned();
         self.config.reaper.ensure_running(&self.config);
         let presented = cookie.presented(request.headers());
-        let handle = SessionHandle::new(Arc::clone(&self.config), presented);
+        let handle = SessionHandle::new(Arc::clone(&self.config), presented, outer);
         request.extensions_mut().insert(handle.clone());
         ResponseFuture::new(self.inner.call(request), handle)
     }

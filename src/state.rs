@@ -8,7 +8,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
-    Activity, Error, ErrorKind, Record, SessionId, Timestamp,
+    Activity, Error, ErrorKind, Record, SessionHandle, SessionId, Timestamp,
     changes::{Changes, Moment},
     cookie::Presented,
     data::Data,
@@ -22,6 +22,8 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) presented: Presented,
+    /// The session of a layer around this one, under another cookie name.
+    pub(crate) outer: Option<SessionHandle>,
     /// Held by whoever talks to the store for this request, so that loads,
     /// saves and the commit follow one another. It guards no data.
     gate: tokio::sync::Mutex<()>,
@@ -133,10 +135,15 @@ impl LogIn {
 static EMPTY: LazyLock<Data> = LazyLock::new(Data::default);
 
 impl Shared {
-    pub(crate) fn new(config: Arc<Config>, presented: Presented) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        presented: Presented,
+        outer: Option<SessionHandle>,
+    ) -> Self {
         Self {
             config,
             presented,
+            outer,
             gate: tokio::sync::Mutex::const_new(()),
             state: Mutex::default(),
         }

@@ -120,13 +120,13 @@ mod tests {
 
     #[test]
     fn the_newest_writers_are_kept_and_the_oldest_forgotten() {
-        let mut recent = None;
+        let mut recent = Recent::default();
         for writer in 0..100 {
-            let next = Recent::after(recent.as_ref(), writer);
+            let next = Recent::after(recent.as_slice(), writer);
             let kept = u64::try_from(KEPT).unwrap().min(writer + 1);
             let expected: Vec<u64> = (0..kept).map(|age| writer - age).collect();
             assert_eq!(next.as_slice(), expected);
-            recent = Some(next);
+            recent = next;
         }
     }
 

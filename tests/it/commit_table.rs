@@ -640,6 +640,23 @@ async fn c5_under_layers_of_different_names_handlers_see_the_inner_one() {
     assert_eq!(*seen.lock(), [11, 12]);
 }
 
+#[tokio::test]
+async fn c5_a_layer_of_the_same_name_is_a_pass_through_under_any_layers_between() {
+    let scenes = [Scene::new(), Scene::new(), Scene::new()];
+    let layer = |scene: &Scene, name| scene.layer().cookie(plain_cookie(name));
+    let app = routes()
+        .layer(layer(&scenes[0], "outer"))
+        .layer(layer(&scenes[1], "between"))
+        .layer(layer(&scenes[2], "outer"));
+    let visitor = Browser::new(app);
+    let cookies = visitor.get("/set/n/1").await.set_cookies();
+    assert_eq!(cookies.len(), 1);
+    assert!(cookies[0].starts_with("between="));
+    assert_eq!(scenes[0].store.calls(), []);
+    assert_eq!(scenes[1].store.calls(), [Call::Create]);
+    assert_eq!(scenes[2].store.calls(), []);
+}
+
 /// An app whose handler leaves its session here, to be used after the response.
 fn leaving_behind(scene: &Scene) -> (Browser, Arc<Mutex<Option<Session>>>) {
     let left = Arc::new(Mutex::new(None));

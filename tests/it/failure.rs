@@ -279,7 +279,7 @@ async fn f2_a_store_that_panics_fails() {
     let visitor = site.visitor().await;
     site.store.plan_for(Call::Load, Fault::Panic);
     let reply = read(&visitor).await;
-    assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(reply.set_cookies().is_empty());
     site.store.heal();
     assert_eq!(read(&visitor).await.body, "1");

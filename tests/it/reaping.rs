@@ -248,3 +248,29 @@ fn f5_the_reaper_starts_again_on_another_runtime() {
         assert_eq!(site.sweeps(), 2);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn f5_a_sweep_that_hangs_is_given_up_and_made_again() {
+    let site = Site::new();
+    site.store.plan_for(Call::DeleteExpired, Fault::Hang);
+    site.arrive(|_| ()).await;
+    assert_eq!(site.sweeps(), 1);
+    // The deadline of five seconds, then twice the interval.
+    assert_eq!(gaps(&site, 1).await, [125]);
+}
+
+#[test]
+fn f5_without_a_timer_the_reaper_gives_up_once_and_requests_go_on() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let site = Site::new();
+    runtime.block_on(async {
+        for _ in 0..3 {
+            site.arrive(|_| ()).await;
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(site.store.inner.len(), 3);
+    assert_eq!(site.sweeps(), 0);
+}
