@@ -340,8 +340,7 @@ fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>) -> Outcom
         }
         Some(_) => Cookie::None,
         None => {
-            let is_forgotten =
-                state.was_destroyed && !state.is_displaced && !shared.presented.is_empty();
+            let is_forgotten = state.was_destroyed && !state.is_displaced && state.was_presented;
             if is_forgotten || state.is_corrupt() {
                 Cookie::Remove
             } else {

@@ -100,10 +100,10 @@ impl SessionCookie {
     }
 
     /// The tokens in the request's Cookie headers (rules T2, T5).
-    pub(crate) fn presented(&self, headers: &HeaderMap) -> Presented {
+    pub(crate) fn presented(&self, headers: &CookieHeaders) -> Presented {
         let mut presented = Presented::default();
         for (rank, name) in self.names().enumerate() {
-            for header in headers.get_all(header::COOKIE) {
+            for header in headers.iter() {
                 for value in values(header.as_bytes(), name.as_bytes()) {
                     if let Some(token) = Token::parse(value) {
                         presented.push(token, rank > 0);
@@ -368,6 +368,26 @@ fn values<'a>(header: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]
             .strip_prefix(b"=")?;
         Some(value.trim_ascii_end())
     })
+}
+
+/// The Cookie headers of a request, shared with it: read when somebody asks for the session.
+pub(crate) struct CookieHeaders {
+    first: Option<HeaderValue>,
+    others: Vec<HeaderValue>,
+}
+
+impl CookieHeaders {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut all = headers.get_all(header::COOKIE).iter();
+        Self {
+            first: all.next().cloned(),
+            others: all.cloned().collect(),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &HeaderValue> {
+        self.first.iter().chain(&self.others)
+    }
 }
 
 /// How many tokens of a request are looked up at most (rule T5).

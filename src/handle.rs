@@ -6,7 +6,7 @@ use tracing::{debug, warn};
 
 use crate::{
     Error, Session, Timestamp,
-    cookie::Presented,
+    cookie::{CookieHeaders, Presented},
     deadline::within,
     layer::Config,
     lifetime::is_past,
@@ -38,8 +38,8 @@ pub struct SessionHandle(Arc<Shared>);
 const SUSPICIOUS: Duration = Duration::from_secs(60);
 
 impl SessionHandle {
-    pub(crate) fn new(config: Arc<Config>, presented: Presented, outer: Option<Self>) -> Self {
-        Self(Arc::new(Shared::new(config, presented, outer)))
+    pub(crate) fn new(config: Arc<Config>, cookies: CookieHeaders, outer: Option<Self>) -> Self {
+        Self(Arc::new(Shared::new(config, cookies, outer)))
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -106,8 +106,10 @@ impl Shared {
             return loaded;
         }
         let now = self.config.clock.now();
-        let found = within(self.config.store_timeout, self.find(now)).await;
+        let presented = self.config.cookie.presented(&self.cookies);
+        let found = within(self.config.store_timeout, self.find(&presented, now)).await;
         let mut state = self.state();
+        state.was_presented = !presented.is_empty();
         state.loaded_at = Some(now);
         state.use_for(usage);
         let loaded = match found {
@@ -137,13 +139,13 @@ impl Shared {
     }
 
     /// Which of the tokens proves itself (rule T5).
-    async fn find(&self, now: Timestamp) -> Result<Found, Error> {
+    async fn find(&self, presented: &Presented, now: Timestamp) -> Result<Found, Error> {
         let mut found = Found {
             stored: None,
             displaced: false,
         };
         let mut was_moved = false;
-        for presented in self.presented.iter() {
+        for presented in presented.iter() {
             let is_former = presented.is_former;
             if let Some((_, found_former)) = &found.stored
                 && (self.config.cookie.is_host_bound() && !found_former)

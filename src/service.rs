@@ -9,7 +9,7 @@ use std::{
 use http::{Request, Response};
 use tower_service::Service;
 
-use crate::{ResponseFuture, SessionHandle, layer::Config};
+use crate::{ResponseFuture, SessionHandle, cookie::CookieHeaders, layer::Config};
 
 /// What a [`SessionLayer`](crate::SessionLayer) makes of a service.
 ///
@@ -57,8 +57,8 @@ where
         }
         let outer = outer.cloned();
         self.config.reaper.ensure_running(&self.config);
-        let presented = cookie.presented(request.headers());
-        let handle = SessionHandle::new(Arc::clone(&self.config), presented, outer);
+        let cookies = CookieHeaders::of(request.headers());
+        let handle = SessionHandle::new(Arc::clone(&self.config), cookies, outer);
         request.extensions_mut().insert(handle.clone());
         ResponseFuture::new(self.inner.call(request), handle)
     }

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::{
     Activity, Error, ErrorKind, Record, SessionHandle, SessionId, Timestamp,
     changes::{Changes, Moment},
-    cookie::Presented,
+    cookie::CookieHeaders,
     data::Data,
     layer::Config,
     record::{Kept, Login},
@@ -21,7 +21,7 @@ use crate::{
 /// What the handle, every clone of the session and the response future share.
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
-    pub(crate) presented: Presented,
+    pub(crate) cookies: CookieHeaders,
     /// The session of a layer around this one, under another cookie name.
     pub(crate) outer: Option<SessionHandle>,
     /// Held by whoever talks to the store for this request, so that loads,
@@ -48,6 +48,8 @@ pub(crate) struct State {
     pub(crate) changes: Option<Arc<Changes>>,
     /// The last moment of the changes before these.
     settled: Moment,
+    /// The visitor brought a token, whatever it was worth.
+    pub(crate) was_presented: bool,
     /// Destroyed by this request and still in the store.
     pub(crate) destroyed: Option<SessionId>,
     pub(crate) was_destroyed: bool,
@@ -137,12 +139,12 @@ static EMPTY: LazyLock<Data> = LazyLock::new(Data::default);
 impl Shared {
     pub(crate) fn new(
         config: Arc<Config>,
-        presented: Presented,
+        cookies: CookieHeaders,
         outer: Option<SessionHandle>,
     ) -> Self {
         Self {
             config,
-            presented,
+            cookies,
             outer,
             gate: tokio::sync::Mutex::const_new(()),
             state: Mutex::default(),
