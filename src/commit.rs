@@ -145,8 +145,10 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Outcome> {
     let is_unchanged = state.destroyed.is_none()
         && state.changes.is_none()
         && matches!(state.identity, Identity::Same);
-    if is_unchanged && !state.is_touch_due(&shared.config) {
+    // A cookie's Max-Age takes a look at the clock, which is not for this lock.
+    if is_unchanged && !state.is_cookie_due && !state.is_touch_due(&shared.config) {
         state.is_head_gone = true;
+        state.is_committed = true;
         Some(outcome(&mut state, shared, None))
     } else {
         None
@@ -165,6 +167,7 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
         if occasion == Occasion::Head {
             let mut state = shared.state();
             state.is_head_gone = true;
+            state.is_committed = true;
             state.destroyed = None;
             state.identity = Identity::Same;
             state.drop_changes();
@@ -213,6 +216,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
     let mut state = shared.state();
+    state.is_committed |= occasion == Occasion::Head;
     state.open_save = None;
     let refreshed = state.take_in(committed, turns, until, config, now);
     // At a save, what was refreshed is for the head to say.
@@ -234,6 +238,10 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
         // Boxed, because it is rarely needed.
         let latest = Box::pin(shared.config.store.load_latest(stored.id())).await?;
         let mut state = shared.state();
+        if !state.is_on(stored.id()) {
+            state.open_save = None;
+            return Ok(());
+        }
         if let Some((record, activity)) = latest {
             let computes = state.changes.as_ref().is_some_and(|c| c.computes());
             match record.wrote(attempt.version) {
@@ -243,6 +251,9 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
                     state.settle(stored.clone(), attempt.until);
                 }
                 Wrote::Unknown if computes => {
+                    // Said once: what was in that save is given up, not counted twice.
+                    state.open_save = None;
+                    state.settle(stored, attempt.until);
                     return Err(Error::new(
                         ErrorKind::Timeout,
                         "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
@@ -254,7 +265,7 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
         state.open_save = None;
     }
     if is_stale || shared.state().is_stale {
-        shared.adopt(&stored.kept())?;
+        shared.adopt(stored.id(), &stored.kept())?;
     }
     Ok(())
 }
@@ -290,17 +301,17 @@ impl State {
                 }
                 false
             }
-            Committed::Ended => {
-                debug!("ended elsewhere: changes dropped");
-                self.end();
-                false
-            }
             // Destroyed while this was on its way to the store.
             Committed::Begun(stored) if self.turns.destroyed != turns.destroyed => {
                 self.destroyed = Some(stored.id());
                 false
             }
             _ if self.turns.destroyed != turns.destroyed => false,
+            Committed::Ended => {
+                debug!("ended elsewhere: changes dropped");
+                self.end();
+                false
+            }
             Committed::Touched(stored) => {
                 let refreshed = is_persistent(&stored);
                 self.loaded_at = Some(now);

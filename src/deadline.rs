@@ -55,7 +55,7 @@ impl<T, F: Future<Output = Result<T, Error>>> Future for Within<F> {
             let panicked = || {
                 Err(Error::new(
                     ErrorKind::Unavailable,
-                    "the session store panicked",
+                    "a panic in the store, or in what was to be saved",
                 ))
             };
             return Poll::Ready(output.unwrap_or_else(panicked));

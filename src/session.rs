@@ -16,7 +16,6 @@ use crate::{
     Error, ErrorKind, KeyName, ReadKey, Record, SessionId, Timeout, WriteKey,
     changes::{Json, Replay},
     commit::{self, Occasion},
-    data::Data,
     state::{Identity, LogIn, Shared, Stored},
     upkeep,
 };
@@ -99,8 +98,9 @@ impl Session {
     ///
     /// The closure runs again where the commit finds that another request has
     /// changed the session meanwhile: of N concurrent increments none is lost
-    /// (rule M3). It must therefore depend on its argument alone, and have no
-    /// other effects. What is returned is what this request saw; what is kept
+    /// (rule M3). It must therefore depend on its argument alone, have no other
+    /// effects, and not capture the session, which would keep it for ever
+    /// where the request is cancelled. What is returned is what this request saw; what is kept
     /// is computed from what all saw.
     ///
     /// # Errors
@@ -368,13 +368,7 @@ impl Session {
     /// Whether this request has destroyed it, and begun no other since.
     #[must_use]
     pub fn is_destroyed(&self) -> bool {
-        let state = self.0.state();
-        let begins_another = match (&state.changes, &state.identity) {
-            (_, Identity::LogIn(_)) => true,
-            (Some(changes), _) => changes.apply(&Data::default()).len() > 0,
-            (None, _) => false,
-        };
-        state.was_destroyed && state.stored.is_none() && !begins_another
+        self.0.state().is_destroyed()
     }
 
     /// Commits now: for WebSockets, event streams, and long work.

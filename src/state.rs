@@ -58,6 +58,8 @@ pub(crate) struct State {
     /// What was loaded came under a former name: to be re-issued where it is used.
     pub(crate) is_under_former_name: bool,
     pub(crate) is_head_gone: bool,
+    /// The commit at the head has come to its end.
+    pub(crate) is_committed: bool,
     pub(crate) turns: Turns,
     /// A save that was given up or cancelled before the store had answered.
     pub(crate) open_save: Option<Attempt>,
@@ -174,14 +176,25 @@ impl Shared {
     }
 
     /// Puts `latest` under the pending changes, after computing them again on it.
-    pub(crate) fn adopt(&self, latest: &Kept) -> Result<(), Error> {
+    ///
+    /// Where the handler has destroyed the session `id` meanwhile, they belong to another.
+    pub(crate) fn adopt(&self, id: SessionId, latest: &Kept) -> Result<(), Error> {
         let data = latest.0.data();
         loop {
-            let changes = self.state().changes.clone();
+            let changes = {
+                let state = self.state();
+                if !state.is_on(id) {
+                    return Ok(());
+                }
+                state.changes.clone()
+            };
             let mut rebased = changes.as_deref().cloned().unwrap_or_default();
             drop(changes);
             rebased.rebase(data, self.config.max_data_bytes)?;
             let mut state = self.state();
+            if !state.is_on(id) {
+                return Ok(());
+            }
             // Meanwhile there may be more: a closure itself may have inserted something.
             let is_complete = match &mut state.changes {
                 Some(changes) => Arc::make_mut(changes).take_over(&rebased, data),
@@ -202,7 +215,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let state = self.state.get_mut();
-        if state.is_head_gone && !state.is_displaced && state.is_modified() {
+        if state.is_committed && !state.is_displaced && state.is_modified() {
             let id = state.stored.as_ref().map(Stored::id).or(state.destroyed);
             let id = id.map(|id| id.to_string());
             tracing::warn!(
@@ -282,6 +295,21 @@ impl State {
         }
     }
 
+    /// Whether the pending changes are on top of the stored session `id`.
+    pub(crate) fn is_on(&self, id: SessionId) -> bool {
+        self.stored.as_ref().is_some_and(|stored| stored.id() == id)
+    }
+
+    /// Replaces the record under changes that were computed on another one.
+    pub(crate) fn put_under(&mut self, id: SessionId, record: Arc<Record>, activity: Activity) {
+        if let Some(stored) = &mut self.stored
+            && stored.id() == id
+        {
+            (stored.record, stored.activity) = (record, activity);
+            self.is_stale = true;
+        }
+    }
+
     /// The store no longer has the session: what is pending has nowhere to go
     /// (rule M4), but for a log-in and what came after it (rule M7).
     pub(crate) fn end(&mut self) {
@@ -312,9 +340,20 @@ impl State {
         self.is_cookie_due = false;
     }
 
+    /// Destroyed by this request, and no other begun since.
+    pub(crate) fn is_destroyed(&self) -> bool {
+        let begins_another = match (&self.changes, &self.identity) {
+            (_, Identity::LogIn(_)) => true,
+            (Some(changes), _) => changes.apply(&EMPTY).len() > 0,
+            (None, _) => false,
+        };
+        self.was_destroyed && self.stored.is_none() && !begins_another
+    }
+
     /// `Ended` where what the visitor brought has ended, and he did not log in.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
-        if self.is_displaced && !matches!(self.identity, Identity::LogIn(_)) {
+        let logs_in = matches!(self.identity, Identity::LogIn(_));
+        if self.is_displaced && !logs_in {
             Err(Error::ended())
         } else {
             Ok(())

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Error,
+    Error, SessionId,
     commit::settle_open_save,
     deadline::{pause, within},
     lifetime::is_past,
@@ -25,15 +25,19 @@ pub(crate) async fn touch(shared: &Shared) -> Result<(), Error> {
             };
             let now = config.clock.now();
             if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
-                return Err(end(shared));
+                return Err(end(shared, stored.id()));
             }
             let activity = config.lifetimes.activity(&stored.record, now);
             let version = stored.record.version();
             match swap.touch(stored.id(), version, activity).await? {
                 Touched::Yes => {
-                    if let Some(stored) = &mut shared.state().stored {
-                        stored.activity = activity;
+                    let mut state = shared.state();
+                    if let Some(latest) = &mut state.stored
+                        && latest.id() == stored.id()
+                    {
+                        latest.activity = activity;
                     }
+                    drop(state);
                     refresh_cookie(shared);
                     return Ok(());
                 }
@@ -41,7 +45,7 @@ pub(crate) async fn touch(shared: &Shared) -> Result<(), Error> {
                     pause(Duration::ZERO).await;
                     refresh(shared, &stored).await?;
                 }
-                Touched::Missing => return Err(end(shared)),
+                Touched::Missing => return Err(end(shared, stored.id())),
             }
         }
     })
@@ -80,13 +84,13 @@ pub(crate) async fn claim<T>(
         let mut swap = Swap::new(config);
         loop {
             let Some(value) = stored.record.data().get(key) else {
-                shared.adopt(&stored.kept())?;
+                shared.adopt(stored.id(), &stored.kept())?;
                 return Ok(None);
             };
             let claimed = check(value)?;
             let now = config.clock.now();
             if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
-                end(shared);
+                end(shared, stored.id());
                 return Ok(None);
             }
             let data = stored.record.data().with([(key, None)].into_iter());
@@ -99,7 +103,13 @@ pub(crate) async fn claim<T>(
                 .await?
             {
                 Swapped::Saved => {
-                    shared.adopt(&(next, activity))?;
+                    // Whoever else fails now, the value is this request's.
+                    if shared
+                        .adopt(stored.id(), &(Arc::clone(&next), activity))
+                        .is_err()
+                    {
+                        shared.state().put_under(stored.id(), next, activity);
+                    }
                     refresh_cookie(shared);
                     return Ok(Some(claimed));
                 }
@@ -108,7 +118,7 @@ pub(crate) async fn claim<T>(
                     stored.activity = activity;
                 }
                 Swapped::Moved | Swapped::Missing => {
-                    end(shared);
+                    end(shared, stored.id());
                     return Ok(None);
                 }
             }
@@ -134,6 +144,9 @@ async fn in_turn<T>(
 fn stored(shared: &Shared) -> Result<Option<Stored>, Error> {
     let state = shared.state();
     state.check_open()?;
+    if state.is_destroyed() {
+        return Err(Error::ended());
+    }
     Ok(state.stored.clone())
 }
 
@@ -146,9 +159,9 @@ async fn refresh(shared: &Shared, stored: &Stored) -> Result<(), Error> {
             if !latest.0.is_moved()
                 && !is_past(config.lifetimes.absolute_deadline(&latest.0), now) =>
         {
-            shared.adopt(&latest)
+            shared.adopt(stored.id(), &latest)
         }
-        _ => Err(end(shared)),
+        _ => Err(end(shared, stored.id())),
     }
 }
 
@@ -161,7 +174,11 @@ fn refresh_cookie(shared: &Shared) {
     state.is_cookie_due |= is_persistent;
 }
 
-fn end(shared: &Shared) -> Error {
-    shared.state().end();
+/// The session `id` has ended; what the handler has begun since has not.
+fn end(shared: &Shared, id: SessionId) -> Error {
+    let mut state = shared.state();
+    if state.is_on(id) {
+        state.end();
+    }
     Error::ended()
 }

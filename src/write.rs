@@ -111,7 +111,7 @@ pub(crate) async fn update(
     config: &Config,
     work: &mut Work,
     mut data: Data,
-    now: Timestamp,
+    mut now: Timestamp,
     attempting: impl Fn(Version),
 ) -> Result<Committed, Error> {
     let (Some(stored), Some(changes)) = (&mut work.stored, &mut work.changes) else {
@@ -139,6 +139,8 @@ pub(crate) async fn update(
                 return Ok(Committed::Saved(stored.clone()));
             }
             Swapped::Fresher((record, activity)) => {
+                // Others were seen since.
+                now = config.clock.now();
                 Arc::make_mut(changes).rebase(record.data(), config.max_data_bytes)?;
                 stored.record = record;
                 stored.activity = activity;

@@ -12,7 +12,7 @@ mod sync;
 mod table;
 
 use std::{
-    fmt,
+    fmt, iter,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -159,9 +159,9 @@ impl Room {
                     table.insert(id, Arc::clone(record), activity, &shard.ticks);
                     return Ok(Created::Yes);
                 }
-                table.remove_least(Tier::User, None)
+                table.remove_least(Tier::New, None)
             };
-            self.evict(least, None);
+            self.evict(least, shard, None);
         }
     }
 
@@ -197,9 +197,9 @@ impl Room {
                     self.budget.release(0, former.saturating_sub(bytes));
                     return Ok(Updated::Saved);
                 }
-                table.remove_least(Tier::User, Some(id))
+                table.remove_least(Tier::New, Some(id))
             };
-            self.evict(least, Some(id));
+            self.evict(least, shard, Some(id));
         }
     }
 
@@ -266,11 +266,11 @@ impl Room {
 
     /// Ends `least`, or where its shard had nothing to give, one of the lowest
     /// tier that any other has, but not `spared`.
-    fn evict(&self, least: Option<Slot>, spared: Option<SessionId>) {
+    fn evict(&self, least: Option<Slot>, shard: &Shard, spared: Option<SessionId>) {
         let least = least.or_else(|| {
             Tier::ALL.into_iter().find_map(|tier| {
-                self.shards
-                    .iter()
+                iter::once(shard)
+                    .chain(&self.shards)
                     .find_map(|shard| shard.table.write().remove_least(tier, spared))
             })
         });
