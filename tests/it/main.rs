@@ -22,3 +22,4 @@ mod secrecy;
 mod smoke;
 mod support;
 mod tokens;
+mod upkeep;

@@ -642,6 +642,24 @@ fn a_flood_of_new_sessions_evicts_only_its_own_kind() {
     }
 }
 
+#[test]
+fn a_flood_evicts_no_user_where_large_sessions_leave_few_to_a_shard() {
+    let store = MemoryStore::builder().max_bytes(32 << 20).build();
+    let endings = endings_of(&store);
+    let large = Kind::sized(60 << 10).record();
+    let known = Kind::of_user().record();
+    for number in 0..400 {
+        at_once(store.create(id(number), &known, for_ever())).unwrap();
+    }
+    for number in 400..3000 {
+        at_once(store.create(id(number), &large, for_ever())).unwrap();
+    }
+    assert!(endings.lock().len() > 1000);
+    for number in 0..400 {
+        assert!(at_once(store.load(id(number))).unwrap().is_some());
+    }
+}
+
 /// Threads do everything to few sessions at once, while one watches the bounds.
 fn hammer(
     store: &MemoryStore,
