@@ -135,14 +135,18 @@ impl SessionCookie {
         sensitive(header)
     }
 
-    /// The `Set-Cookie` that takes the cookie away (rule C4).
-    pub(crate) fn removal(&self) -> HeaderValue {
-        let Self {
-            name, attributes, ..
-        } = self;
-        sensitive(format!(
-            "{name}={attributes}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
-        ))
+    /// Takes the cookie away, and those under former names, which would come back (rule C4).
+    pub(crate) fn remove(&self, headers: &mut HeaderMap) {
+        let attributes = &self.attributes;
+        let removal = |name: &String| {
+            sensitive(format!(
+                "{name}={attributes}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
+            ))
+        };
+        self.set(headers, removal(&self.name));
+        for former in &self.former {
+            headers.append(header::SET_COOKIE, removal(former));
+        }
     }
 
     /// Puts `cookie` among the response's headers, in place of any of this name (rule C3).

@@ -25,14 +25,14 @@ pub(crate) fn dress(headers: &mut HeaderMap, outcome: Outcome, config: &Config) 
     if !outcome.is_used {
         return;
     }
-    let cookie = match outcome.cookie {
-        Cookie::None => None,
-        Cookie::Issue(token, max_age) => Some(config.cookie.issue(&token, max_age)),
-        Cookie::Remove => Some(config.cookie.removal()),
-    };
-    let sets_cookie = cookie.is_some();
-    if let Some(cookie) = cookie {
-        config.cookie.set(headers, cookie);
+    let sets_cookie = !matches!(outcome.cookie, Cookie::None);
+    match outcome.cookie {
+        Cookie::None => {}
+        Cookie::Issue(token, max_age) => {
+            let cookie = config.cookie.issue(&token, max_age);
+            config.cookie.set(headers, cookie);
+        }
+        Cookie::Remove => config.cookie.remove(headers),
     }
     if config.cache_headers {
         vary_on_cookie(headers);
@@ -52,7 +52,7 @@ pub(crate) fn unavailable<B: Default>(failed: &Failed, config: &Config) -> Respo
     headers.insert(header::RETRY_AFTER, RETRY_AFTER);
     headers.insert(header::CACHE_CONTROL, NO_STORE);
     if failed.removes_cookie {
-        config.cookie.set(headers, config.cookie.removal());
+        config.cookie.remove(headers);
     }
     response
 }

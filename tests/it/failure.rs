@@ -408,6 +408,26 @@ async fn f4_a_corrupt_record_is_500_and_removes_the_cookie() {
 }
 
 #[tokio::test]
+async fn f4_a_corrupt_record_under_a_former_name_removes_that_cookie_too() {
+    let site = Site::new();
+    let visitor = site.visitor().await;
+    let cookie = cloakroom::SessionCookie::new("new").also_read("__Host-id");
+    let layer = SessionLayer::new(site.store.clone()).cookie(cookie.build().unwrap());
+    let fault = Fault::Fail(StoreErrorKind::Corrupt);
+    site.store.plan_for(Call::Load, fault);
+    let mut request = http::Request::new(axum::body::Body::empty());
+    let cookie = visitor.cookie().unwrap().parse().unwrap();
+    request.headers_mut().insert(header::COOKIE, cookie);
+    let read = axum::routing::get(async |_: Session| ());
+    let app = axum::Router::new().route("/", read).layer(layer);
+    let reply = crate::support::Browser::new(app).send(request).await;
+    let removed = reply.set_cookies();
+    assert!(removed[0].starts_with("__Host-new=;"), "{removed:?}");
+    assert!(removed[1].starts_with("__Host-id=;"), "{removed:?}");
+    assert!(removed.iter().all(|cookie| cookie.contains("Max-Age=0")));
+}
+
+#[tokio::test]
 async fn f4_a_handler_may_answer_in_spite_of_a_corrupt_record() {
     let site = Site::new();
     let visitor = site.visitor().await;
