@@ -122,8 +122,10 @@ impl Sweep {
     async fn once(&self) -> Result<usize, Error> {
         let mut removed = 0;
         loop {
-            let before = self.clock.now().saturating_sub(GRACE);
-            let batch = async { Ok(self.store.delete_expired(before, BATCH).await?) };
+            let batch = async {
+                let before = self.clock.now().saturating_sub(GRACE);
+                Ok(self.store.delete_expired(before, BATCH).await?)
+            };
             let reaped = within(self.timeout, batch).await?;
             removed += reaped.removed;
             if !reaped.more || reaped.removed == 0 {

@@ -267,6 +267,10 @@ impl Session {
 
     /// Ends the session, and takes the cookie away. What is inserted
     /// afterwards begins a new one.
+    ///
+    /// What ends is the session under the id that this request loaded. Where
+    /// another request has moved it meanwhile, by a log-in or `cycle_id`, it
+    /// goes on under its new id.
     pub fn destroy(&self) {
         self.0.state().destroy();
     }

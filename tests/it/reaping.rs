@@ -274,3 +274,27 @@ fn f5_without_a_timer_the_reaper_gives_up_once_and_requests_go_on() {
     assert_eq!(site.store.inner.len(), 3);
     assert_eq!(site.sweeps(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn f5_the_reaper_survives_a_clock_that_panics() {
+    let (store, clock) = (TestStore::new(), TestClock::new());
+    let is_broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (broken, inner) = (std::sync::Arc::clone(&is_broken), clock.clone());
+    let layer = SessionLayer::new(store.clone()).clock(move || {
+        assert!(!broken.load(std::sync::atomic::Ordering::SeqCst));
+        cloakroom::Clock::now(&inner)
+    });
+    let site = Site {
+        store,
+        clock,
+        layer,
+    };
+    site.arrive(|_| ()).await;
+    assert_eq!(site.sweeps(), 1);
+    is_broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    pass(2 * MINUTE).await;
+    assert_eq!(site.sweeps(), 0);
+    is_broken.store(false, std::sync::atomic::Ordering::SeqCst);
+    pass(10 * MINUTE).await;
+    assert!(site.sweeps() > 0);
+}
