@@ -2,7 +2,10 @@
 
 use std::{any::Any, fmt, pin::Pin, sync::Arc};
 
-use super::{Created, EndedSink, MemoryStore, Reaped, SessionStore, StoreError, Touched, Updated};
+use super::{
+    Created, EndedSink, Filter, MemoryStore, Page, Reaped, SessionStore, StoreError, Touched,
+    Updated,
+};
 use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 
 /// A store chosen at run time. Cheap to clone; every clone is the same store.
@@ -75,6 +78,13 @@ trait Erased: Send + Sync + 'static {
     ) -> Boxed<'a, Touched>;
     fn delete<'a>(&'a self, id: SessionId) -> Boxed<'a, bool>;
     fn delete_expired<'a>(&'a self, before: Timestamp, limit: usize) -> Boxed<'a, Reaped>;
+    fn list<'a>(
+        &'a self,
+        filter: &'a Filter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Boxed<'a, Page>;
+    fn count(&self) -> Boxed<'_, u64>;
     fn report_endings(&self, sink: EndedSink);
 }
 
@@ -121,6 +131,19 @@ impl<S: SessionStore> Erased for S {
 
     fn delete_expired<'a>(&'a self, before: Timestamp, limit: usize) -> Boxed<'a, Reaped> {
         Box::pin(SessionStore::delete_expired(self, before, limit))
+    }
+
+    fn list<'a>(
+        &'a self,
+        filter: &'a Filter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Boxed<'a, Page> {
+        Box::pin(SessionStore::list(self, filter, after, limit))
+    }
+
+    fn count(&self) -> Boxed<'_, u64> {
+        Box::pin(SessionStore::count(self))
     }
 
     fn report_endings(&self, sink: EndedSink) {
@@ -191,6 +214,25 @@ impl SessionStore for DynStore {
         match &self.0 {
             Inner::Memory(store) => Ok(store.room().delete_expired(before, limit)),
             Inner::Other(store) => store.delete_expired(before, limit).await,
+        }
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        match &self.0 {
+            Inner::Memory(store) => SessionStore::list(store, filter, after, limit).await,
+            Inner::Other(store) => store.list(filter, after, limit).await,
+        }
+    }
+
+    async fn count(&self) -> Result<u64, StoreError> {
+        match &self.0 {
+            Inner::Memory(store) => SessionStore::count(store).await,
+            Inner::Other(store) => store.count().await,
         }
     }
 

@@ -50,6 +50,12 @@ impl StoreError {
         }
     }
 
+    /// A store does not offer `what`.
+    pub(crate) fn unsupported(what: &str) -> Self {
+        let source = format!("this store cannot {what}");
+        Self::new(StoreErrorKind::Unsupported, source)
+    }
+
     /// What kind of failure this is.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {

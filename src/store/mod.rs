@@ -22,6 +22,11 @@
 //! - [`load_latest`](SessionStore::load_latest) is asked before a token is
 //!   rejected, before a session is judged expired, and after every conflict: a
 //!   cache in front of a store may only say yes.
+//! - [`list`](SessionStore::list) and [`count`](SessionStore::count) see every
+//!   session whose `create` was answered before they were asked and whose
+//!   `delete` was not, expired or not. A list goes by id, byte by byte; a
+//!   user's sessions are found by an index. A record that does not decode is
+//!   left out, with a warning. A store that cannot list says `Unsupported`.
 //! - Each failure of a backend becomes a [`StoreError`] with its kind, and the
 //!   backend's error as its source.
 //!
@@ -40,6 +45,7 @@
 mod dynamic;
 mod ending;
 mod error;
+mod listing;
 mod memory;
 
 use std::sync::Arc;
@@ -48,6 +54,7 @@ pub use self::{
     dynamic::DynStore,
     ending::{EndedSink, Ending, EndingReason},
     error::{StoreError, StoreErrorKind},
+    listing::{Filter, Listed, Page},
     memory::{MemoryStore, MemoryStoreBuilder},
 };
 use crate::{Activity, Record, SessionId, Timestamp, Version};
@@ -180,6 +187,32 @@ pub trait SessionStore: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Reaped, StoreError>> + Send;
 
+    /// The sessions that `filter` lets through, in the order of their ids,
+    /// beginning after the id `after`; at most `limit` of them, and perhaps
+    /// fewer: only a [`Page::next`] of `None` is the end.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, unless the store offers it.
+    fn list(
+        &self,
+        filter: &Filter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page, StoreError>> + Send {
+        let _ = (filter, after, limit);
+        async { Err(StoreError::unsupported("list sessions")) }
+    }
+
+    /// How many sessions are stored, expired ones and markers of moved ones included.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, unless the store offers it.
+    fn count(&self) -> impl Future<Output = Result<u64, StoreError>> + Send {
+        async { Err(StoreError::unsupported("count sessions")) }
+    }
+
     /// Asks the store to report the sessions that it ends by itself, from now
     /// on. By default it reports none.
     fn report_endings(&self, sink: EndedSink) {
@@ -233,6 +266,19 @@ impl<S: SessionStore> SessionStore for Arc<S> {
 
     async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
         (**self).delete_expired(before, limit).await
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        (**self).list(filter, after, limit).await
+    }
+
+    async fn count(&self) -> Result<u64, StoreError> {
+        (**self).count().await
     }
 
     fn report_endings(&self, sink: EndedSink) {

@@ -1,0 +1,146 @@
+//! Servers that the tests start, on free ports and in temporary directories.
+//! They end with the tests, however those end: a shell waits for the closing
+//! of its input, which the kernel does when the test process is gone.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A port on loopback that nothing listens on.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// The path of a server's program, or a panic that says which package has it.
+pub(crate) fn program(name: &str, package: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.extend(["/usr/sbin", "/usr/bin", "/usr/local/bin"].map(PathBuf::from));
+    if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
+        folders.extend(versions.flatten().map(|version| version.path().join("bin")));
+    }
+    folders
+        .into_iter()
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| panic!("{name} is missing: on Debian, apt-get install {package}"))
+}
+
+/// A directory that is removed when this is dropped, or the tests have ended.
+pub(crate) struct Directory {
+    path: PathBuf,
+    keeper: Child,
+}
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        let made = Command::new("mktemp")
+            .args(["-d", "-t", "cloakroom.XXXXXXXX"])
+            .output();
+        let path = String::from_utf8(made.unwrap().stdout).unwrap();
+        let path = PathBuf::from(path.trim_end());
+        assert!(path.is_dir());
+        const KEEP: &str = r#"trap '' INT
+cat >/dev/null
+for attempt in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$1" 2>/dev/null && exit; sleep 0.2; done"#;
+        let keeper = Command::new("sh")
+            .args(["-c", KEEP, "sh"])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { path, keeper }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+/// A running program that ends when this is dropped, or the tests have ended.
+pub(crate) struct Process {
+    pid: u32,
+    keeper: Child,
+}
+
+impl Process {
+    /// Starts `command`, which must not put itself into the background; what
+    /// it prints goes to the file `log`. It is asked to end by the signal `end_by`.
+    pub(crate) fn start(command: &Command, log: &Path, end_by: &str) -> Self {
+        const KEEP: &str = r#"trap '' INT
+log=$1 signal=$2; shift 2
+"$@" >>"$log" 2>&1 </dev/null &
+echo $!
+cat >/dev/null
+kill -s "$signal" $! 2>/dev/null
+wait $!"#;
+        let mut keeper = Command::new("sh")
+            .args(["-c", KEEP, "sh"])
+            .arg(log)
+            .arg(end_by)
+            .arg(command.get_program())
+            .args(command.get_args())
+            .envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pid = String::new();
+        let stdout = keeper.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut pid).unwrap();
+        let pid = pid.trim_end().parse().unwrap();
+        Self { pid, keeper }
+    }
+
+    /// Waits until `is_ready`, for at most 60 seconds.
+    pub(crate) fn wait_until(&mut self, log: &Path, is_ready: impl Fn() -> bool) {
+        let started = Instant::now();
+        while !is_ready() {
+            let has_ended = !Path::new(&format!("/proc/{}", self.pid)).exists();
+            if has_ended || started.elapsed() > Duration::from_secs(60) {
+                let log = std::fs::read_to_string(log).unwrap_or_default();
+                panic!("the server did not start; it says:\n{log}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Kills it at once, as a crash would, and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        signal(self.pid, "KILL");
+        self.end();
+    }
+
+    /// Stops or continues it: `STOP`, `CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.pid, name);
+    }
+
+    fn end(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
+    assert!(sent.unwrap().success());
+}
