@@ -68,10 +68,18 @@ pub(crate) struct State {
 }
 
 /// A write on its way to the store, of what was done until then.
-#[derive(Clone, Copy)]
-pub(crate) struct Attempt {
-    pub(crate) version: Version,
-    pub(crate) until: Moment,
+#[derive(Clone)]
+pub(crate) enum Attempt {
+    Update {
+        version: Version,
+        until: Moment,
+    },
+    /// Of a new session. Made again as it was, it cannot be made twice.
+    Create {
+        stored: Stored,
+        until: Moment,
+        turns: Turns,
+    },
 }
 
 /// How often the session took a turn that a commit under way must not undo.
@@ -332,7 +340,11 @@ impl State {
     pub(crate) fn destroy(&mut self) {
         self.turns.destroyed += 1;
         self.was_destroyed = true;
-        if let Some(stored) = self.stored.take() {
+        let begun = match self.open_save.take() {
+            Some(Attempt::Create { stored, .. }) => Some(stored),
+            Some(Attempt::Update { .. }) | None => None,
+        };
+        if let Some(stored) = self.stored.take().or(begun) {
             self.destroyed = Some(stored.id());
         }
         self.identity = Identity::Same;

@@ -11,6 +11,7 @@ mod hostile;
 mod http;
 mod keys;
 mod lifetime;
+mod lost_replies;
 mod memory_store;
 mod merging;
 mod model;
