@@ -165,12 +165,7 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
     let result = within(shared.config.store_timeout, run(shared, occasion)).await;
     result.map_err(|error| {
         if occasion == Occasion::Head {
-            let mut state = shared.state();
-            state.is_head_gone = true;
-            state.is_committed = true;
-            state.destroyed = None;
-            state.identity = Identity::Same;
-            state.drop_changes();
+            shared.forsake();
         }
         Failed {
             error,

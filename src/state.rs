@@ -65,6 +65,8 @@ pub(crate) struct State {
     pub(crate) open_save: Option<Attempt>,
     /// The pending changes were computed on another record than the stored one.
     pub(crate) is_stale: bool,
+    /// What was pending at this moment went with the response, and nobody has been told yet.
+    forsaken: Option<Moment>,
 }
 
 /// A write on its way to the store, of what was done until then.
@@ -176,6 +178,12 @@ impl Shared {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// The request has ended before its commit has (rule C2).
+    pub(crate) fn forsake(&self) {
+        let pending = self.state().forsake();
+        drop(pending);
     }
 
     /// A look at the values that needs no lock.
@@ -291,6 +299,34 @@ impl State {
         self.changes.take().is_some()
     }
 
+    /// There is no response, or one that says that nothing was kept: what is
+    /// pending goes with it (rules C2, F2). To be dropped with no lock held:
+    /// what closures hold may use the session.
+    #[must_use]
+    pub(crate) fn forsake(&mut self) -> Option<Arc<Changes>> {
+        if self.is_modified() {
+            self.forsaken = Some(self.moment());
+        }
+        self.is_head_gone = true;
+        self.is_committed = true;
+        self.is_cookie_due = false;
+        self.open_save = None;
+        self.destroyed = None;
+        self.identity = Identity::Same;
+        self.settled = self.moment();
+        self.changes.take()
+    }
+
+    /// `TooLate`, once, where something was lost with the response.
+    pub(crate) fn check_kept(&mut self) -> Result<(), Error> {
+        match self.forsaken.take() {
+            Some(_) => Err(Error::too_late(
+                "what was pending at the end of the request",
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the pending changes make a difference.
     pub(crate) fn is_modified(&self) -> bool {
         if self.destroyed.is_some() || !matches!(self.identity, Identity::Same) {
@@ -396,6 +432,8 @@ impl State {
 
     /// What was done until then has been saved as `stored`.
     pub(crate) fn settle(&mut self, stored: Stored, until: Moment) {
+        // Where the save was under way at that moment, nothing was lost after all.
+        self.forsaken = self.forsaken.filter(|moment| *moment != until);
         if self.moment() <= until {
             self.drop_changes();
         } else if let Some(changes) = &mut self.changes {
