@@ -16,12 +16,12 @@ use cloakroom::{
 };
 use http::StatusCode;
 
-use crate::support::{Call, Fault, Reply, TestClock, TestStore, Visitor};
+use crate::support::{Call, Fault, FaultyStore, FixedClock, Reply, Visitor};
 
 const LATE: Fault = Fault::DelayReply(Duration::from_secs(60));
 
 fn visitor(store: impl SessionStore) -> Visitor {
-    Visitor::new(&SessionLayer::new(store).clock(TestClock::new()))
+    Visitor::new(&SessionLayer::new(store).clock(FixedClock::default()))
 }
 
 fn increment(session: &Session, key: &'static str) -> Result<u64, Error> {
@@ -49,7 +49,7 @@ async fn seen(visitor: &Visitor) -> String {
 
 /// A new session whose save suffers `fault`, in a request that goes on with `act`.
 async fn save_in_vain(
-    store: &TestStore,
+    store: &FaultyStore,
     fault: Fault,
     act: impl AsyncFnOnce(&Session) -> Result<(), Error>,
 ) -> (Visitor, Reply) {
@@ -69,7 +69,7 @@ async fn save_in_vain(
 #[tokio::test(start_paused = true)]
 async fn m5_a_new_session_whose_save_was_late_is_created_once() {
     for fault in [LATE, Fault::Hang] {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let (visitor, reply) = save_in_vain(&store, fault, async |session| {
             increment(session, "m").map(drop)
         })
@@ -77,13 +77,13 @@ async fn m5_a_new_session_whose_save_was_late_is_created_once() {
         assert_eq!(reply.status, StatusCode::OK);
         assert_eq!(reply.set_cookies().len(), 1);
         assert_eq!(seen(&visitor).await, r#"{"m": 1, "n": 1}"#);
-        assert_eq!(store.inner.len(), 1, "{fault:?}");
+        assert_eq!(store.inner().len(), 1, "{fault:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn m5_a_new_session_whose_save_was_cancelled_is_created_once() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = visitor(store.clone());
     let faulty = store.clone();
     let reply = visitor.visit(async |session: Session| {
@@ -96,12 +96,12 @@ async fn m5_a_new_session_whose_save_was_cancelled_is_created_once() {
     });
     assert_eq!(reply.await.set_cookies().len(), 1);
     assert_eq!(seen(&visitor).await, r#"ann{"n": 1}"#);
-    assert_eq!(store.inner.len(), 1);
+    assert_eq!(store.inner().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn m5_a_new_session_whose_save_was_late_is_there_for_the_next_save() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let (visitor, _) = save_in_vain(&store, LATE, async |session| {
         increment(session, "n")?;
         session.save().await?;
@@ -110,12 +110,12 @@ async fn m5_a_new_session_whose_save_was_late_is_there_for_the_next_save() {
     })
     .await;
     assert_eq!(seen(&visitor).await, r#"{"n": 2}"#);
-    assert_eq!(store.inner.len(), 1);
+    assert_eq!(store.inner().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn m5_a_new_session_whose_save_was_late_is_gone_when_it_is_destroyed() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let (visitor, reply) = save_in_vain(&store, LATE, async |session| {
         session.destroy();
         Ok(())
@@ -123,22 +123,22 @@ async fn m5_a_new_session_whose_save_was_late_is_gone_when_it_is_destroyed() {
     .await;
     assert_eq!(reply.status, StatusCode::OK);
     assert_eq!(visitor.cookie(), None);
-    assert!(store.inner.is_empty());
+    assert!(store.inner().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn m5_a_new_session_whose_save_was_late_can_be_logged_in() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let (visitor, reply) = save_in_vain(&store, LATE, async |session| session.log_in("ann")).await;
     assert_eq!(reply.set_cookies().len(), 1);
     assert_eq!(seen(&visitor).await, r#"ann{"n": 1}"#);
     // And the marker of the one before.
-    assert_eq!(store.inner.len(), 2);
+    assert_eq!(store.inner().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn f2_a_new_session_that_the_head_could_not_store_is_not_stored_later() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let mut left = None;
     let (visitor, reply) = save_in_vain(&store, Fault::Hang, async |session| {
         store.plan_for(Call::Create, Fault::Hang);
@@ -151,12 +151,12 @@ async fn f2_a_new_session_that_the_head_could_not_store_is_not_stored_later() {
     let error = left.unwrap().save().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLate);
     assert_eq!(visitor.cookie(), None);
-    assert!(store.inner.is_empty());
+    assert!(store.inner().is_empty());
 }
 
 #[tokio::test]
 async fn a_save_that_the_store_refused_is_not_made_again_as_it_was() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = visitor(store.clone());
     let faulty = store.clone();
     let reply = visitor.visit(async |session: Session| {
@@ -177,7 +177,7 @@ async fn m5_a_create_is_known_to_have_happened_whatever_replies_are_lost() {
     for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Timeout] {
         // As bits: which of the calls lose their reply.
         for lost in 0_u32..8 {
-            let store = TestStore::new();
+            let store = FaultyStore::in_memory();
             let mut calls = 0;
             store.plan(move |_| {
                 calls += 1;
@@ -192,22 +192,22 @@ async fn m5_a_create_is_known_to_have_happened_whatever_replies_are_lost() {
             assert_eq!(reply.await.status, StatusCode::OK, "{lost:b}");
             store.heal();
             assert_eq!(seen(&visitor).await, r#"{"n": 1}"#);
-            assert_eq!(store.inner.len(), 1);
+            assert_eq!(store.inner().len(), 1);
         }
         // Every create, for ever.
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         store.plan_for(Call::Create, Fault::LoseReply(kind));
         let visitor = visitor(store.clone());
         let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
         assert_eq!(reply.await.status, StatusCode::OK);
         assert_eq!(seen(&visitor).await, r#"{"n": 1}"#);
-        assert_eq!(store.inner.len(), 1);
+        assert_eq!(store.inner().len(), 1);
     }
 }
 
 /// Loses the reply of its first create, and somebody else writes on top before it can be asked again.
 struct Overtaken {
-    inner: TestStore,
+    inner: FaultyStore,
     is_lost: AtomicBool,
 }
 
@@ -274,7 +274,7 @@ impl SessionStore for Overtaken {
 
 #[tokio::test]
 async fn m5_a_create_whose_reply_was_lost_is_recognized_under_another_write() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = visitor(Overtaken {
         inner: store.clone(),
         is_lost: AtomicBool::new(false),
@@ -286,5 +286,5 @@ async fn m5_a_create_whose_reply_was_lost_is_recognized_under_another_write() {
     });
     assert_eq!(reply.await.status, StatusCode::OK);
     assert_eq!(seen(&visitor).await, r#"{"n": 6}"#);
-    assert_eq!(store.inner.len(), 1);
+    assert_eq!(store.inner().len(), 1);
 }
