@@ -14,7 +14,6 @@ use crate::{
     record::Wrote,
     relocate::relocate,
     state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
-    store::SessionStore as _,
     swap::Swap,
     token::Token,
     write::{Committed, create, touch, update},

@@ -510,7 +510,10 @@ where
 
 // serde's messages may repeat the value: neither of them is kept (rule T3).
 
-fn read<T: DeserializeOwned>(key: &str, value: Option<&[u8]>) -> Result<Option<T>, Error> {
+pub(crate) fn read<T: DeserializeOwned>(
+    key: &str,
+    value: Option<&[u8]>,
+) -> Result<Option<T>, Error> {
     value
         .map(|value| {
             serde_json::from_slice(value).map_err(|_| {

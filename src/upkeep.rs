@@ -10,7 +10,7 @@ use crate::{
     lifetime::is_past,
     record::Kept,
     state::{Shared, Stored},
-    store::{SessionStore, Touched},
+    store::Touched,
     swap::{Swap, Swapped},
 };
 
