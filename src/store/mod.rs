@@ -32,6 +32,8 @@
 //!
 //! A call may be dropped at any await point: it then either happened or did not.
 //!
+//! `testing::conformance`, with the feature `testing`, holds a store to all of this.
+//!
 //! # The encoding
 //!
 //! [`Record::to_bytes`] gives a JSON object: `format` (1), `version`,

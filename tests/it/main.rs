@@ -1,5 +1,6 @@
 //! Every rule of the library as a test that bears its name, a module for each subject.
 
+mod aids;
 mod caching;
 mod cancellation;
 mod claiming;
@@ -13,6 +14,7 @@ mod http;
 mod keys;
 mod lifetime;
 mod lost_replies;
+mod memory_listing;
 mod memory_store;
 mod merging;
 mod model;
