@@ -4,6 +4,9 @@ mod browser;
 mod clock;
 mod guest;
 mod log;
+#[cfg(feature = "file")]
+#[allow(dead_code)] // Each store uses its part.
+pub(crate) mod process;
 mod store;
 pub(crate) mod token;
 mod visitor;
