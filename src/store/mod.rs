@@ -49,6 +49,7 @@ mod error;
 mod file;
 mod listing;
 mod memory;
+mod tiered;
 
 use std::sync::Arc;
 
@@ -60,6 +61,7 @@ pub use self::{
     error::{StoreError, StoreErrorKind},
     listing::{Filter, Listed, Page},
     memory::{MemoryStore, MemoryStoreBuilder},
+    tiered::TieredStore,
 };
 use crate::{Activity, Record, SessionId, Timestamp, Version};
 
