@@ -4,3 +4,5 @@
 mod file;
 #[cfg(feature = "file")]
 pub(crate) mod processes;
+mod sample;
+mod tiered;
