@@ -264,3 +264,33 @@ impl Drop for Write<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::token::Verifier;
+
+    #[test]
+    fn what_is_known_of_evicted_copies_is_forgotten() {
+        let verifier = Verifier::decode(&"A".repeat(43)).unwrap();
+        let record = Arc::new(Record::new(verifier, Version::first(7), Timestamp::EPOCH));
+        let activity = Activity {
+            last_seen_at: Timestamp::EPOCH,
+            expires_at: None,
+        };
+        let copies = Copies::new(MemoryStore::builder().max_sessions(1_000).build());
+        for number in 0..50_000 {
+            let id = Uuid::from_u128(number << 40).into();
+            copies.write(id).saved(&record, activity);
+        }
+        assert_eq!(copies.front.len(), 1_000);
+        let known = || copies.shards.iter().map(|shard| shard.lock().places.len());
+        assert!(known().sum::<usize>() <= 3 * 1_000 + 17 * SHARDS);
+        for number in 0..50_000 {
+            drop(copies.write(Uuid::from_u128(number << 40).into()));
+        }
+        assert_eq!(known().sum::<usize>(), 0);
+    }
+}

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    io::Read as _,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     pin::pin,
@@ -205,6 +206,40 @@ fn a_file_of_any_other_length_is_set_aside() {
     }
     let longer = [&whole[..], b"\0"].concat();
     check_damaged(&home, &longer, &record, &[]);
+}
+
+#[test]
+fn what_looks_damaged_is_looked_at_again_when_nobody_writes_to_it() {
+    let home = Home::new();
+    home.create(id(1), &record(1, ""));
+    let whole = fs::read(home.file(id(1))).unwrap();
+    let lock = File::create(home.lock_file(id(1))).unwrap();
+    lock.lock().unwrap();
+    fs::write(home.file(id(1)), b"not whole yet").unwrap();
+    std::thread::scope(|scope| {
+        let loaded = scope.spawn(|| home.load(id(1)));
+        while !is_waited_for(&lock) {
+            std::thread::yield_now();
+        }
+        fs::write(home.file(id(1)), &whole).unwrap();
+        lock.unlock().unwrap();
+        assert!(loaded.join().unwrap().unwrap().is_some());
+    });
+    assert_eq!(home.corrupt().len(), 0);
+}
+
+#[test]
+fn an_update_replaces_the_file_and_never_writes_into_it() {
+    let home = Home::new();
+    home.create(id(1), &record(1, ""));
+    let before = fs::read(home.file(id(1))).unwrap();
+    let mut opened = File::open(home.file(id(1))).unwrap();
+    let next = record(2, "");
+    let updated = home.store.update(id(1), &next, seen(HOUR), version(1));
+    assert_eq!(block_on(updated).unwrap(), Updated::Saved);
+    let mut still = Vec::new();
+    opened.read_to_end(&mut still).unwrap();
+    assert_eq!(still, before);
 }
 
 #[test]
