@@ -25,7 +25,7 @@
 //! | read and change a session | [`Session`], [`Key`] |
 //! | set timeouts and limits | [`SessionLayer`], [`Timeout`] |
 //! | name the cookie and set its attributes | [`SessionCookie`] |
-//! | choose where sessions are kept | [`MemoryStore`], [`SessionStore`] |
+//! | choose where sessions are kept | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
 //! | tell failures apart | [`Error`], [`ErrorKind`] |
 //!
 //! # Features
@@ -33,6 +33,7 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `axum` | yes | the extractors `Session`, `Option<Session>`, `SessionData`, `SessionHandle`; [`Error`] as a response |
+//! | `file` | no | `store::FileStore`: sessions in a directory, shared by the processes of one machine |
 //! | `testing` | no | the module `testing`: a conformance kit for stores, and aids for tests of handlers |
 //!
 //! # Rules

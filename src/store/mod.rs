@@ -47,17 +47,23 @@
 mod dynamic;
 mod ending;
 mod error;
+#[cfg(feature = "file")]
+mod file;
 mod listing;
 mod memory;
+mod tiered;
 
 use std::sync::Arc;
 
+#[cfg(feature = "file")]
+pub use self::file::FileStore;
 pub use self::{
     dynamic::DynStore,
     ending::{EndedSink, Ending, EndingReason},
     error::{StoreError, StoreErrorKind},
     listing::{Filter, Listed, Page},
     memory::{MemoryStore, MemoryStoreBuilder},
+    tiered::TieredStore,
 };
 use crate::{Activity, Record, SessionId, Timestamp, Version};
 

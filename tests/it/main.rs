@@ -24,6 +24,7 @@ mod reaping;
 mod scene;
 mod secrecy;
 mod smoke;
+mod stores;
 mod support;
 mod tokens;
 mod upkeep;

@@ -4,6 +4,9 @@ pub(crate) mod broken;
 mod browser;
 mod guest;
 mod log;
+#[cfg(feature = "file")]
+#[allow(dead_code)] // Each store uses its part.
+pub(crate) mod process;
 pub(crate) mod token;
 mod visitor;
 
