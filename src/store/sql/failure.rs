@@ -9,6 +9,7 @@ use super::{
 use crate::store::{StoreError, StoreErrorKind};
 
 /// What an error of a database means for the call.
+#[derive(Debug)]
 pub enum Verdict {
     /// The row is there already.
     Duplicate,

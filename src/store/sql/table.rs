@@ -1,7 +1,5 @@
 //! The name of a table, checked before it becomes part of a statement: [`TableName`].
 
-use sha2::{Digest as _, Sha256};
-
 use crate::ConfigError;
 
 /// The databases allow 63 characters; what is derived from the name needs some of them.
@@ -58,6 +56,8 @@ impl TableName {
     /// A number for it: what a lock is called.
     #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(super) fn number(&self) -> i64 {
+        use sha2::{Digest as _, Sha256};
+
         let hash: [u8; 32] = Sha256::digest(format!("cloakroom {self}")).into();
         let (numbers, _) = hash.as_chunks();
         i64::from_be_bytes(numbers[0])

@@ -4,6 +4,16 @@ mod browser;
 mod clock;
 mod guest;
 mod log;
+#[cfg(any(
+    feature = "file",
+    feature = "mysql",
+    feature = "postgres",
+    feature = "sqlite"
+))]
+#[allow(dead_code)] // Each store uses its part.
+pub(crate) mod process;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) mod servers;
 mod store;
 pub(crate) mod token;
 mod visitor;

@@ -1,0 +1,18 @@
+//! The stores, each held to the contract, and what only it can get wrong.
+
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(
+    feature = "file",
+    feature = "mysql",
+    feature = "postgres",
+    feature = "sqlite"
+))]
+#[allow(dead_code)]
+pub(crate) mod processes;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod sql;
+#[cfg(feature = "sqlite")]
+mod sqlite;
