@@ -205,7 +205,9 @@ impl<D: Driver> SqlStore<D> {
     /// does not connect within 5 seconds: the error names host and port, and
     /// not the password.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let Ok(options) = url.parse::<Options<D>>() else {
+        let scheme = url.split(':').next().unwrap_or_default();
+        let is_ours = D::URL_SCHEMES.contains(&scheme);
+        let Some(options) = url.parse::<Options<D>>().ok().filter(|_| is_ours) else {
             // What the parser says may repeat parts of the URL.
             let expected = format!("not a URL of {}: expected {}", D::TITLE, D::URL);
             return Err(failure(StoreErrorKind::Other, expected));

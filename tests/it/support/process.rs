@@ -127,6 +127,28 @@ wait $!"#;
         self.end();
     }
 
+    /// As [`kill`](Self::kill), with the processes that it started.
+    pub(crate) fn kill_with_children(self) {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid);
+        let children = std::fs::read_to_string(children).unwrap();
+        let children: Vec<u32> = children
+            .split_whitespace()
+            .map(|pid| pid.parse().unwrap())
+            .collect();
+        // Itself first, or it would start new ones.
+        self.kill();
+        for child in children {
+            let path = format!("/proc/{child}");
+            while Path::new(&path).exists() {
+                // It may be gone before the signal comes.
+                let _ = Command::new("kill")
+                    .args(["-s", "KILL", &child.to_string()])
+                    .stderr(Stdio::null())
+                    .status();
+            }
+        }
+    }
+
     /// Stops or continues it: `STOP`, `CONT`.
     pub(crate) fn signal(&self, name: &str) {
         signal(self.pid, name);
