@@ -1,7 +1,6 @@
-//! What the tests share: a clock to move, a browser, a store that fails on demand.
+//! What the tests share beside what the crate offers: a browser, visitors, a log.
 
 mod browser;
-mod clock;
 mod guest;
 mod log;
 #[cfg(any(
@@ -13,16 +12,18 @@ mod log;
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod process;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
+#[allow(dead_code)] // Each store uses its part.
+pub(crate) mod proxy;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) mod servers;
-mod store;
 pub(crate) mod token;
 mod visitor;
 
+pub(crate) use cloakroom::testing::{Call, Fault, FaultyStore, FixedClock};
+
 pub(crate) use self::{
     browser::{Browser, Reply, session_cookie},
-    clock::TestClock,
     guest::Guest,
     log::Log,
-    store::{Call, Fault, TestStore},
     visitor::Visitor,
 };
