@@ -1,8 +1,9 @@
-use std::{error::Error as _, sync::Arc};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use cloakroom::{
-    SessionStore, Timestamp, Version,
+    SessionId, SessionStore, Timestamp, Version,
     store::{Created, EndedSink, Filter, PostgresStore, Reaped, StoreErrorKind, Updated},
+    testing::Conformance,
 };
 use futures::StreamExt as _;
 use parking_lot::Mutex;
@@ -10,12 +11,18 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
+    load::Load,
     processes,
-    sql::{Database, id, record, sql_store_tests, until},
+    sql::{Database, id, record, server_faults, sql_store_tests, until},
 };
-use crate::support::servers::Postgres;
+use crate::support::{
+    process::free_port,
+    proxy::{Mode, Proxy},
+    servers::Postgres,
+};
 
 sql_store_tests!(PostgresStore);
+server_faults!(PostgresStore, Postgres);
 
 async fn execute(store: &PostgresStore, sql: &str) -> u64 {
     let sql = AssertSqlSafe(sql.to_owned());
@@ -35,4 +42,8 @@ async fn database() -> Database {
         url: Postgres::shared().database().await,
         _keep: None,
     }
+}
+
+fn literal(id: SessionId) -> String {
+    format!("'{id}'")
 }

@@ -1,8 +1,9 @@
 use std::{error::Error as _, sync::Arc};
 
 use cloakroom::{
-    SessionStore, Timestamp, Version,
+    SessionId, SessionStore, Timestamp, Version,
     store::{Created, EndedSink, Filter, Reaped, SqliteStore, StoreErrorKind, Updated},
+    testing::Conformance,
 };
 use futures::StreamExt as _;
 use parking_lot::Mutex;
@@ -36,4 +37,8 @@ async fn database() -> Database {
         url: format!("sqlite://{}/sessions.db", directory.path().display()),
         _keep: Some(directory),
     }
+}
+
+fn literal(id: SessionId) -> String {
+    format!("x'{:032x}'", u128::from_be_bytes(*id.as_bytes()))
 }
