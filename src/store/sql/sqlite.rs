@@ -140,3 +140,44 @@ fn migration(table: &TableName) -> Migration {
         ]],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection as _, SqliteConnection};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_but_a_count_reads_the_whole_table() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let statements = Sqlite::statements(&TableName::default());
+        for sql in statements.migration.steps.iter().flatten() {
+            let made = Sqlite::ask(&mut connection, sql, &[], Wanted::Count).await;
+            made.unwrap();
+        }
+        let Reap::Delete { silent, reporting } = &statements.reap else {
+            panic!("deleted at once");
+        };
+        let of_user = [("user_hash = ", Value::Hash(None))];
+        let (of_user, _) = statements.list(of_user, 10);
+        let (of_all, _) = statements.list([], 10);
+        for (sql, index) in [
+            (&statements.load, "sqlite_autoindex_sessions_1"),
+            (&statements.update, "sqlite_autoindex_sessions_1"),
+            (&statements.touch, "sqlite_autoindex_sessions_1"),
+            (&statements.delete, "sqlite_autoindex_sessions_1"),
+            (&of_all, "sqlite_autoindex_sessions_1"),
+            (&of_user, "sessions_user"),
+            (silent, "sessions_expires_at"),
+            (reporting, "sessions_expires_at"),
+        ] {
+            let plan = format!("EXPLAIN QUERY PLAN {sql}");
+            let plan = Sqlite::ask(&mut connection, &plan, &[], Wanted::Rows).await;
+            let steps = plan.unwrap().rows;
+            let steps: Vec<String> = steps.iter().map(|row| row.get(3)).collect();
+            let steps = steps.join("; ");
+            assert!(steps.contains(index), "{sql}: {steps}");
+            assert!(!steps.contains("TEMP B-TREE"), "{sql}: {steps}");
+        }
+    }
+}

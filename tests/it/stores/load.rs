@@ -22,6 +22,9 @@ pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 /// No request takes longer, on the slowest machine.
 const HUNG: Duration = Duration::from_secs(20);
 
+/// What has not happened by now never will.
+const NEVER: Duration = Duration::from_secs(60);
+
 const OWN: usize = 6;
 const SHARED: usize = 4;
 
@@ -79,14 +82,12 @@ impl Load {
 
     /// Waits for so many more requests to be answered 200.
     pub(crate) async fn answered(&self, requests: u32) {
-        let answered = self.shared.answered.acquire_many(requests).await;
-        answered.unwrap().forget();
+        wait(&self.shared.answered, requests).await;
     }
 
     /// Waits for so many more requests to be answered 503.
     pub(crate) async fn failed(&self, requests: u32) {
-        let failed = self.shared.failed.acquire_many(requests).await;
-        failed.unwrap().forget();
+        wait(&self.shared.failed, requests).await;
     }
 
     /// Once the store is well again: what was answered 200 is there, once, and
@@ -161,6 +162,12 @@ impl Shared {
             self.destroyed.lock().push(thief);
         }
     }
+}
+
+async fn wait(requests: &Semaphore, more: u32) {
+    let waiting = tokio::time::timeout(NEVER, requests.acquire_many(more));
+    let done = waiting.await.expect("requests are answered so again");
+    done.unwrap().forget();
 }
 
 /// One request; whether it was answered 200. It must not hang.

@@ -43,6 +43,7 @@ pub(crate) fn until(millis: impl Into<Option<u64>>) -> Activity {
 /// The tests of `$store`, in a module that has
 /// - `async fn database() -> Database`, a new and empty one,
 /// - `async fn execute(&$store, &str) -> u64`, which runs a statement,
+/// - `async fn forbid(&$store)`, after which the table takes no row with data,
 /// - `fn literal(SessionId) -> String`, an id as it stands in a statement,
 /// - `async fn text(&$store, &str) -> String`, which gives the first column of its rows, by lines.
 macro_rules! sql_store_tests {
@@ -307,6 +308,22 @@ macro_rules! sql_store_tests {
                     assert_eq!(read["data"]["number"], json!(number));
                 }
             }
+        }
+
+        #[tokio::test]
+        async fn an_error_of_the_database_tells_nothing_of_the_row() {
+            let (_database, store) = migrated().await;
+            let user = record(json!({
+                "user": "ann-of-the-row",
+                "authenticated_at": 1,
+                "data": { "private": "of the row" },
+            }));
+            forbid(&store).await;
+            let error = store.create(id(1), &user, until(None)).await.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Other);
+            let said = format!("{error} {error:?} {}", error.source().unwrap());
+            assert!(said.contains("(error "), "{said}");
+            assert!(!said.contains("of-the-row") && !said.contains("of the row"), "{said}");
         }
 
         #[tokio::test]

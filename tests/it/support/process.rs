@@ -99,6 +99,8 @@ wait $!"#;
             )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Where it would say that what it started was killed.
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut pid = String::new();
