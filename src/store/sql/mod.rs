@@ -120,10 +120,10 @@ pub type MySqlStore = SqlStore<sqlx::MySql>;
 /// # How to run it
 ///
 /// On a local disk, not a network's. [`migrate`](SqlStore::migrate) switches
-/// the file to WAL, which it remembers: two more files appear beside it. In
-/// memory (`sqlite::memory:`) each connection has a database of its own, so
-/// the pool must have just one, which never goes: `max_connections(1)`, no
-/// `idle_timeout`, no `max_lifetime`.
+/// the file to WAL, which it remembers: two more files appear beside it. A
+/// database in memory ends with its connection, so the pool must have just
+/// one, which never goes: `max_connections(1)`, no `idle_timeout`, no
+/// `max_lifetime`.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

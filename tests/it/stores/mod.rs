@@ -14,6 +14,8 @@ mod postgres;
 ))]
 #[allow(dead_code)]
 pub(crate) mod processes;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod server_faults;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]

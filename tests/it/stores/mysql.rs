@@ -13,7 +13,8 @@ use sqlx::{AssertSqlSafe, Row as _, mysql::MySqlPoolOptions};
 use super::{
     load::Load,
     processes,
-    sql::{Database, id, record, server_faults, sql_store_tests, until},
+    server_faults::server_faults,
+    sql::{Database, id, record, sql_store_tests, until},
 };
 use crate::support::{
     process::free_port,
