@@ -4,9 +4,12 @@ pub(crate) mod broken;
 mod browser;
 mod guest;
 mod log;
-#[cfg(feature = "file")]
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod process;
+#[allow(dead_code)] // Each store uses its part.
+pub(crate) mod proxy;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) mod servers;
 pub(crate) mod token;
 mod visitor;
 
