@@ -50,6 +50,7 @@ mod data;
 mod deadline;
 mod encoding;
 mod error;
+mod event;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
@@ -58,6 +59,8 @@ mod headers;
 mod key;
 mod layer;
 mod lifetime;
+mod metering;
+mod population;
 mod queue;
 mod reaper;
 mod record;
@@ -65,10 +68,13 @@ mod relocate;
 mod service;
 mod session;
 mod state;
+mod stats;
 pub mod store;
+mod summary;
 mod swap;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod timed;
 mod token;
 mod upkeep;
 mod version;
@@ -80,6 +86,7 @@ pub use self::{
     clock::{Clock, SystemClock, Timestamp},
     cookie::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder},
     error::{ConfigError, Error, ErrorKind},
+    event::{EndReason, Event, EventKind, Listener, Rejection},
     future::ResponseFuture,
     handle::SessionHandle,
     key::{Key, KeyName, ReadKey, WriteKey},
@@ -88,7 +95,9 @@ pub use self::{
     record::{Activity, Record},
     service::SessionService,
     session::Session,
+    stats::{CallStats, Stats, StoreCall},
     store::{MemoryStore, SessionStore, StoreError},
+    summary::SessionSummary,
     token::SessionId,
     version::Version,
 };

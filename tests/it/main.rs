@@ -13,6 +13,7 @@ mod hostile;
 mod http;
 mod keys;
 mod lifetime;
+mod lost_replies;
 mod memory_listing;
 mod memory_store;
 mod merging;
