@@ -1,17 +1,11 @@
 //! What the tests share beside what the crate offers: a browser, visitors, a log.
 
+pub(crate) mod broken;
 mod browser;
 mod guest;
 mod log;
-#[cfg(any(
-    feature = "file",
-    feature = "mysql",
-    feature = "postgres",
-    feature = "sqlite"
-))]
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod process;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod proxy;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
