@@ -38,6 +38,7 @@ const PLACE: &str = "CLOAKROOM_TEST_PLACE";
 const COOKIE: &str = "CLOAKROOM_TEST_COOKIE";
 
 /// Where the store is that this process is to work on; `None`: it is no worker.
+#[allow(clippy::exit)] // A worker is a process of its own.
 pub(crate) fn place() -> Option<String> {
     let place = env::var(PLACE).ok()?;
     // Ends with the process that started it, however that ends.
