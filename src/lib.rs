@@ -34,6 +34,9 @@
 //! | --- | --- | --- |
 //! | `axum` | yes | the extractors `Session`, `Option<Session>`, `SessionData`, `SessionHandle`; [`Error`] as a response |
 //! | `file` | no | `store::FileStore`: sessions in a directory, shared by the processes of one machine |
+//! | `sqlite` | no | `SqliteStore`: sessions in a file that the processes of one machine share |
+//! | `postgres` | no | `PostgresStore`: sessions in PostgreSQL, from version 12 on |
+//! | `mysql` | no | `MySqlStore`: sessions in MySQL (from 8.0.1 on) or MariaDB (from 10.6 on) |
 //! | `testing` | no | the module `testing`: a conformance kit for stores, and aids for tests of handlers |
 //!
 //! # Rules
@@ -51,6 +54,7 @@ mod data;
 mod deadline;
 mod encoding;
 mod error;
+mod event;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
@@ -59,6 +63,8 @@ mod headers;
 mod key;
 mod layer;
 mod lifetime;
+mod metering;
+mod population;
 mod queue;
 mod reaper;
 mod record;
@@ -66,10 +72,13 @@ mod relocate;
 mod service;
 mod session;
 mod state;
+mod stats;
 pub mod store;
+mod summary;
 mod swap;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod timed;
 mod token;
 mod upkeep;
 mod version;
@@ -81,6 +90,7 @@ pub use self::{
     clock::{Clock, SystemClock, Timestamp},
     cookie::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder},
     error::{ConfigError, Error, ErrorKind},
+    event::{EndReason, Event, EventKind, Listener, Rejection},
     future::ResponseFuture,
     handle::SessionHandle,
     key::{Key, KeyName, ReadKey, WriteKey},
@@ -89,7 +99,9 @@ pub use self::{
     record::{Activity, Record},
     service::SessionService,
     session::Session,
+    stats::{CallStats, Stats, StoreCall},
     store::{MemoryStore, SessionStore, StoreError},
+    summary::SessionSummary,
     token::SessionId,
     version::Version,
 };
