@@ -24,6 +24,7 @@ mod reaping;
 mod scene;
 mod secrecy;
 mod smoke;
+mod snapshots;
 mod stores;
 mod support;
 mod tokens;

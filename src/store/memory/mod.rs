@@ -8,6 +8,7 @@
 mod budget;
 mod heap;
 mod listing;
+mod snapshot;
 mod stamp;
 mod sync;
 mod table;
@@ -25,6 +26,7 @@ use std::{
 
 use parking_lot::RwLock;
 
+pub use self::snapshot::{Flaw, FlawKind, Restored, Snapshot};
 use self::{
     budget::Budget,
     stamp::{Ticks, Tier},
@@ -75,6 +77,7 @@ pub(super) struct Room {
     shards: Box<[Shard]>,
     users: Arc<Users>,
     budget: Budget,
+    when_full: WhenFull,
     /// Where the next sweep begins.
     swept: AtomicUsize,
     sinks: RwLock<Vec<EndedSink>>,
@@ -176,6 +179,9 @@ impl Room {
             } else if self.budget.try_reserve(1, bytes) {
                 table.insert(id, Arc::clone(record), activity, &shard.ticks);
                 return Ok(Created::Yes);
+            } else if self.when_full == WhenFull::Refuse {
+                drop(table);
+                self.reap_or_refuse(before)?;
             } else {
                 let least = table.remove_least(Tier::New, None);
                 drop(table);
@@ -222,9 +228,15 @@ impl Room {
                     self.budget.release(0, former.saturating_sub(bytes));
                     return Ok(Updated::Saved);
                 }
-                table.remove_least(Tier::New, Some(id))
+                match self.when_full {
+                    WhenFull::Evict => Some(table.remove_least(Tier::New, Some(id))),
+                    WhenFull::Refuse => None,
+                }
             };
-            self.evict(least, shard, Some(id));
+            match least {
+                Some(least) => self.evict(least, shard, Some(id)),
+                None => self.reap_or_refuse(activity.last_seen_at.saturating_sub(GRACE))?,
+            }
         }
     }
 
@@ -304,6 +316,17 @@ impl Room {
             // All there was is on its way out in other threads.
             None => thread::yield_now(),
         }
+    }
+
+    /// Makes room by what has expired, or says that there is none.
+    fn reap_or_refuse(&self, before: Timestamp) -> Result<(), StoreError> {
+        if self.delete_expired(before, SWEEP_BATCH).removed > 0 {
+            return Ok(());
+        }
+        Err(StoreError::new(
+            StoreErrorKind::Full,
+            "the memory store is full and evicts nobody: raise max_sessions or max_bytes",
+        ))
     }
 
     /// Lets go of sessions that leave by themselves. Called with no lock held.
@@ -424,12 +447,28 @@ impl SessionStore for MemoryStore {
     }
 }
 
+/// What a [`MemoryStore`] does with a session that there is no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum WhenFull {
+    /// Another one leaves: see [what leaves when it is full](MemoryStore#what-leaves-when-it-is-full).
+    #[default]
+    Evict,
+    /// Whatever has expired leaves; where that is nothing, the newcomer is
+    /// refused with an error of the kind [`Full`](StoreErrorKind::Full), and
+    /// nobody else loses anything. The layer answers 503 with `Retry-After`.
+    ///
+    /// That holds for a session that is created, which log-in and
+    /// [`cycle_id`](crate::Session::cycle_id) do too, and for one that grows.
+    Refuse,
+}
+
 /// The bounds of a [`MemoryStore`].
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct MemoryStoreBuilder {
     max_sessions: usize,
     max_bytes: usize,
+    when_full: WhenFull,
 }
 
 impl Default for MemoryStoreBuilder {
@@ -437,6 +476,7 @@ impl Default for MemoryStoreBuilder {
         Self {
             max_sessions: usize::MAX,
             max_bytes: 256 * 1024 * 1024,
+            when_full: WhenFull::Evict,
         }
     }
 }
@@ -452,6 +492,12 @@ impl MemoryStoreBuilder {
     /// session that is larger is an error of its request.
     pub fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.max_bytes = max_bytes;
+        self
+    }
+
+    /// What happens to a session that does not fit. Default: [`WhenFull::Evict`].
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = when_full;
         self
     }
 
@@ -471,6 +517,7 @@ impl MemoryStoreBuilder {
             shards: (0..shards).map(|_| shard()).collect(),
             users: Arc::clone(&users),
             budget: Budget::new(self.max_sessions, self.max_bytes),
+            when_full: self.when_full,
             swept: AtomicUsize::new(0),
             sinks: RwLock::default(),
         }))

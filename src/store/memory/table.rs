@@ -37,6 +37,11 @@ impl Slot {
         }
     }
 
+    /// The key of eviction: tier and last use.
+    pub(super) fn last_use(&self) -> u64 {
+        self.stamp.key()
+    }
+
     fn tag(&self) -> u64 {
         tag(self.id)
     }
@@ -70,6 +75,7 @@ pub(super) struct Table {
     by_expiry: LazyHeap,
     /// Of all tables: kept in step with the slots.
     users: Arc<Users>,
+    rebuilds: u64,
 }
 
 impl Table {
@@ -86,6 +92,22 @@ impl Table {
 
     pub(super) fn slots(&self) -> impl ExactSizeIterator<Item = &Slot> {
         self.slots.iter()
+    }
+
+    /// The sessions in `count` places, from `place` on. They stay in their
+    /// places until the next rebuild.
+    pub(super) fn slots_from(&self, place: usize, count: usize) -> impl Iterator<Item = &Slot> {
+        let end = place.saturating_add(count).min(self.places());
+        (place..end).filter_map(|place| self.slots.get_bucket(place))
+    }
+
+    pub(super) fn places(&self) -> usize {
+        self.slots.num_buckets()
+    }
+
+    /// How often all sessions got other places.
+    pub(super) fn rebuilds(&self) -> u64 {
+        self.rebuilds
     }
 
     fn get_mut(&mut self, id: SessionId) -> Option<&mut Slot> {
@@ -225,6 +247,7 @@ impl Table {
             rebuilt.insert_unique(slot.tag(), slot, Slot::tag);
         }
         self.slots = rebuilt;
+        self.rebuilds += 1;
     }
 
     /// Gives back room after a spike, and clears the heaps of leftovers.
