@@ -926,7 +926,7 @@ fn what_grows_beyond_a_store_that_refuses_stays_as_it_was() {
     assert_eq!(grown.unwrap(), Updated::Saved);
     assert_eq!(
         store.bytes(),
-        9 * each + (large.memory_bytes() - small.record().memory_bytes())
+        8 * each + (large.memory_bytes() - small.record().memory_bytes())
     );
 }
 

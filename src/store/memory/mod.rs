@@ -55,6 +55,12 @@ use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 /// flood-proof: a patient attacker who presents each of his cookies a second
 /// time competes with your anonymous visitors on equal terms, though never
 /// with users who have logged in. Limit rates in front of it where that matters.
+/// With [`WhenFull::Refuse`] nobody leaves for a newcomer, who gets a 503 instead.
+///
+/// # When the process ends
+///
+/// Its sessions end with it, unless they are [saved](Self::save_to) to a file
+/// and [restored](Self::restore_from) from it; `examples/restart.rs` does so.
 ///
 /// # What it costs
 ///

@@ -94,11 +94,17 @@ impl Table {
         self.slots.iter()
     }
 
-    /// The sessions in `count` places, from `place` on. They stay in their
-    /// places until the next rebuild.
-    pub(super) fn slots_from(&self, place: usize, count: usize) -> impl Iterator<Item = &Slot> {
+    /// The sessions in `count` places, from `place` on; `None` where all have
+    /// got other places since there were so many `rebuilds`.
+    pub(super) fn slots_from(
+        &self,
+        place: usize,
+        count: usize,
+        rebuilds: u64,
+    ) -> Option<impl Iterator<Item = &Slot>> {
         let end = place.saturating_add(count).min(self.places());
-        (place..end).filter_map(|place| self.slots.get_bucket(place))
+        let slots = (place..end).filter_map(|place| self.slots.get_bucket(place));
+        (rebuilds == self.rebuilds).then_some(slots)
     }
 
     pub(super) fn places(&self) -> usize {
@@ -401,6 +407,43 @@ mod tests {
                 table.validate();
             }
         }
+    }
+
+    #[test]
+    fn who_stays_is_seen_once_from_place_to_place_or_all_are_looked_at_again() {
+        let (mut table, ticks) = (Table::default(), Ticks::default());
+        let record = record(false, false);
+        for number in 0..40 {
+            table.insert(id(number), Arc::clone(&record), until(None), &ticks);
+        }
+        let (mut rounds, mut rebuilt) = (0, 0);
+        for newcomer in 40..=u8::MAX {
+            let rebuilds = table.rebuilds();
+            let mut seen = Vec::new();
+            for place in 0..table.places() {
+                let Some(slots) = table.slots_from(place, 1, rebuilds) else {
+                    rebuilt += 1;
+                    seen.clear();
+                    break;
+                };
+                seen.extend(slots.map(|slot| slot.id).filter(|seen| *seen < id(40)));
+                if place == 7 {
+                    table.insert(id(newcomer), Arc::clone(&record), until(None), &ticks);
+                    if newcomer % 3 == 0 && newcomer > 42 {
+                        table.remove(id(newcomer - 2));
+                    }
+                }
+            }
+            if !seen.is_empty() {
+                rounds += 1;
+                seen.sort_unstable();
+                assert!(seen.into_iter().eq((0..40).map(id)));
+            }
+        }
+        assert!(
+            rounds > 0 && rebuilt > 0,
+            "{rounds} rounds, {rebuilt} rebuilt"
+        );
     }
 
     #[test]

@@ -202,11 +202,14 @@ impl Shard {
         let mut place = 0;
         loop {
             let table = self.table.read();
-            // In a single hold nothing comes between.
-            if batch != usize::MAX && table.rebuilds() != rebuilds {
-                return None;
-            }
-            copies.extend(table.slots_from(place, batch).map(|slot| {
+            let since = if batch == usize::MAX {
+                // Nothing comes between where there is one hold.
+                table.rebuilds()
+            } else {
+                rebuilds
+            };
+            let slots = table.slots_from(place, batch, since)?;
+            copies.extend(slots.map(|slot| {
                 let last_use = slot.last_use();
                 let session = Session {
                     id: slot.id,
