@@ -4,6 +4,9 @@ mod browser;
 mod clock;
 mod guest;
 mod log;
+#[cfg(feature = "redis")]
+#[allow(dead_code)] // Each store uses its part.
+pub(crate) mod proxy;
 mod store;
 pub(crate) mod token;
 mod visitor;
