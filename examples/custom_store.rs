@@ -1,4 +1,5 @@
 //! A store of one's own, in under 80 lines: `cargo run --example custom_store`.
+//! Its tests hold it to the contract, with the crate's feature `testing`.
 //!
 //! It keeps encoded records in a map. Behind the same six methods could be a
 //! database: the bytes are one column, and what the store must compare, the
@@ -158,6 +159,7 @@ mod tests {
         http::{Request, header},
         response::Response,
     };
+    use cloakroom::testing::Conformance;
     use futures::future::join_all;
     use tower::ServiceExt;
 
@@ -193,21 +195,15 @@ mod tests {
         assert!(page.contains("<h1>visit 52</h1>"), "{page}");
     }
 
-    #[tokio::test]
-    async fn what_has_expired_is_deleted_and_nothing_else() {
-        let store = Arc::new(MapStore::default());
-        let app = Router::new()
-            .route("/", get(counter))
-            .layer(SessionLayer::new(Arc::clone(&store)));
-        for _ in 0..3 {
-            visit(&app, "").await;
-        }
-        let reap = async |before, limit| {
-            let reaped = store.delete_expired(before, limit).await.unwrap();
-            (reaped.removed, reaped.more)
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn it_keeps_the_contract() {
+        let damage = |store: Arc<MapStore>, id, bytes| async move {
+            let mut rows = store.0.lock();
+            rows.get_mut(&id).unwrap().bytes = bytes;
         };
-        assert_eq!(reap(Timestamp::EPOCH, 2).await, (0, false));
-        assert_eq!(reap(Timestamp::MAX, 2).await, (2, true));
-        assert_eq!(reap(Timestamp::MAX, 2).await, (1, false));
+        Conformance::new(async || MapStore::default())
+            .damage(damage)
+            .run()
+            .await;
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     Error, ErrorKind, Timestamp,
     changes::{Changes, Moment},
     data::Data,
-    deadline::within,
+    deadline::{at_once, within},
     layer::Config,
     record::Wrote,
     relocate::relocate,
@@ -139,20 +139,24 @@ impl Work {
     }
 }
 
-/// The response head is ready: what it says, where that takes no store.
-pub(crate) fn settle_at_once(shared: &Shared) -> Option<Outcome> {
-    let mut state = shared.state();
-    let is_unchanged = state.destroyed.is_none()
-        && state.changes.is_none()
-        && matches!(state.identity, Identity::Same);
-    // A cookie's Max-Age takes a look at the clock, which is not for this lock.
-    if is_unchanged && !state.is_cookie_due && !state.is_touch_due(&shared.config) {
-        state.is_head_gone = true;
-        state.is_committed = true;
-        Some(outcome(&mut state, shared, None))
-    } else {
-        None
+/// The response head is ready: what it says, where nothing has to be waited for.
+pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>> {
+    {
+        let mut state = shared.state();
+        let has_moved = !matches!(state.identity, Identity::Same);
+        let is_unchanged = !has_moved && state.destroyed.is_none() && state.changes.is_none();
+        // A cookie's Max-Age takes a look at the clock, which is not for this lock.
+        if is_unchanged && !state.is_cookie_due && !state.is_touch_due(&shared.config) {
+            state.is_head_gone = true;
+            state.is_committed = true;
+            return Some(Ok(outcome(&mut state, shared, None)));
+        }
+        // Where it has to wait after all it begins again: a move would have made a record by then.
+        if has_moved || !shared.config.store.answers_at_once() {
+            return None;
+        }
     }
+    at_once(commit(shared, Occasion::Head))
 }
 
 /// The commit, within the deadline.
@@ -185,7 +189,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     settle_open_save(shared).await?;
     let (mut work, plan, destroyed, is_too_late) = {
         let mut state = shared.state();
-        let is_too_late = state.is_head_gone;
+        let is_too_late = state.is_head_gone && occasion == Occasion::Save;
         state.is_head_gone |= occasion == Occasion::Head;
         let work = Work::new(&state, occasion);
         let plan = work.plan(&state, config);

@@ -1,11 +1,12 @@
 //! The cookie: [`SessionCookie`], request header → tokens, token → `Set-Cookie`, removal.
 
-use std::{fmt, slice};
+use std::{fmt, iter, slice};
 
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
     ConfigError,
+    headers::has,
     token::{TOKEN_CHARS, Token},
 };
 
@@ -158,14 +159,10 @@ impl SessionCookie {
                 .strip_prefix(self.name.as_bytes())
                 .is_some_and(|rest| rest.trim_ascii_start().first() == Some(&b'='))
         };
-        let entry = match headers.entry(header::SET_COOKIE) {
-            header::Entry::Vacant(entry) => {
-                entry.insert(cookie);
-                return;
-            }
-            header::Entry::Occupied(entry) => entry,
-        };
-        if entry.iter().any(is_ours) {
+        if has(headers, header::SET_COOKIE)
+            && let header::Entry::Occupied(entry) = headers.entry(header::SET_COOKIE)
+            && entry.iter().any(is_ours)
+        {
             let (_, all) = entry.remove_entry_mult();
             let others: Vec<_> = all.filter(|header| !is_ours(header)).collect();
             for other in others {
@@ -365,7 +362,14 @@ fn prefix_of(name: &str) -> Option<&'static str> {
 ///
 /// By bytes: a neighbour that is not UTF-8 must not cost the visitor his session.
 fn values<'a>(header: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    header.split(|byte| *byte == b';').filter_map(move |pair| {
+    let mut rest = Some(header);
+    let pairs = iter::from_fn(move || {
+        let pairs = rest?;
+        let end = memchr::memchr(b';', pairs);
+        rest = end.map(|end| &pairs[end + 1..]);
+        Some(&pairs[..end.unwrap_or(pairs.len())])
+    });
+    pairs.filter_map(move |pair| {
         let value = pair
             .trim_ascii_start()
             .strip_prefix(name)?

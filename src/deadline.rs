@@ -2,8 +2,8 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
-    task::{Context, Poll},
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -91,6 +91,14 @@ impl<F: Future> Future for Surviving<F> {
         // Nothing is used again after a panic.
         catch_unwind(AssertUnwindSafe(|| future.poll(context)))
             .map_or(Poll::Ready(None), |poll| poll.map(Some))
+    }
+}
+
+/// What `future` comes to without waiting; `None`, where it would have waited.
+pub(crate) fn at_once<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
     }
 }
 

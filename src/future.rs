@@ -16,6 +16,7 @@ use crate::{
     SessionHandle,
     commit::{self, Failed, Occasion, Outcome},
     headers,
+    layer::Config,
     state::Shared,
 };
 
@@ -80,11 +81,10 @@ where
             match state.as_mut().project() {
                 StateProj::PassingOn { inner } => return inner.poll(context),
                 StateProj::Inner { inner, handle } => {
-                    let mut response = ready!(inner.poll(context))?;
+                    let response = ready!(inner.poll(context))?;
                     let shared = handle.shared();
-                    if let Some(outcome) = commit::settle_at_once(shared) {
-                        headers::dress(response.headers_mut(), outcome, &shared.config);
-                        return Poll::Ready(Ok(response));
+                    if let Some(committed) = commit::settle_at_once(shared) {
+                        return Poll::Ready(Ok(close(response, committed, &shared.config)));
                     }
                     let commit = Box::pin(commit_head(Arc::clone(shared)));
                     let handle = handle.clone();
@@ -100,19 +100,30 @@ where
                     handle,
                 } => {
                     let committed = ready!(commit.as_mut().poll(context));
+                    let response = response.take().expect("polled after completion");
                     let config = &handle.shared().config;
-                    let mut response = response.take().expect("polled after completion");
-                    match committed {
-                        Ok(outcome) => headers::dress(response.headers_mut(), outcome, config),
-                        Err(failed) => {
-                            let Failed { error, .. } = &failed;
-                            error!(%error, cause = ?error.source(), "the session was not kept");
-                            response = headers::unavailable(&failed, config);
-                        }
-                    }
-                    return Poll::Ready(Ok(response));
+                    return Poll::Ready(Ok(close(response, committed, config)));
                 }
             }
+        }
+    }
+}
+
+/// The response as it leaves: with what its head says, or replaced where the session was not kept.
+fn close<B: Default>(
+    mut response: Response<B>,
+    committed: Result<Outcome, Failed>,
+    config: &Config,
+) -> Response<B> {
+    match committed {
+        Ok(outcome) => {
+            headers::dress(response.headers_mut(), outcome, config);
+            response
+        }
+        Err(failed) => {
+            let Failed { error, .. } = &failed;
+            error!(%error, cause = ?error.source(), "the session was not kept");
+            headers::unavailable(&failed, config)
         }
     }
 }

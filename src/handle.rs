@@ -7,11 +7,11 @@ use tracing::{debug, warn};
 use crate::{
     Error, Session, Timestamp,
     cookie::{CookieHeaders, Presented},
-    deadline::within,
+    deadline::{at_once, within},
     layer::Config,
     lifetime::is_past,
     record::Kept,
-    state::{Shared, Stored, Usage},
+    state::{Shared, State, Stored, Usage},
     store::SessionStore,
     token::Token,
 };
@@ -94,40 +94,39 @@ enum Proof {
 
 impl Shared {
     async fn load(&self, usage: Usage) -> Result<(), Error> {
-        let _gate = match self.try_enter() {
-            Some(gate) => gate,
-            // What is loaded already is not worth waiting for.
-            None => match self.loaded(usage) {
-                Some(loaded) => return loaded,
-                None => self.enter().await,
-            },
-        };
         if let Some(loaded) = self.loaded(usage) {
             return loaded;
         }
+        if self.config.store.answers_at_once()
+            && let Some(loaded) = at_once(self.look_up(usage))
+        {
+            return loaded;
+        }
+        // Boxed, so that the handler's own future stays small.
+        Box::pin(async {
+            let _gate = self.enter().await;
+            match self.loaded(usage) {
+                Some(loaded) => loaded,
+                None => self.look_up(usage).await,
+            }
+        })
+        .await
+    }
+
+    async fn look_up(&self, usage: Usage) -> Result<(), Error> {
         let now = self.config.clock.now();
         let presented = self.config.cookie.presented(&self.cookies);
         let found = within(self.config.store_timeout, self.find(&presented, now)).await;
+        if let Err(error) = &found {
+            warn!(%error, cause = ?error.source(), "the session was not loaded");
+        }
         let mut state = self.state();
-        state.was_presented = !presented.is_empty();
-        state.loaded_at = Some(now);
-        state.use_for(usage);
-        let loaded = match found {
-            Ok(Found { stored, displaced }) => {
-                state.is_displaced = displaced;
-                if let Some((stored, is_former)) = stored {
-                    state.is_under_former_name = is_former;
-                    state.stored = Some(stored);
-                    state.use_for(usage);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                warn!(%error, cause = ?error.source(), "the session was not loaded");
-                Err(error)
-            }
+        // What another has loaded meanwhile may have changed since.
+        let loaded = match state.load.clone() {
+            Some(loaded) => loaded,
+            None => state.begin(found, now, !presented.is_empty()),
         };
-        state.load = Some(loaded.clone());
+        state.use_for(usage);
         loaded
     }
 
@@ -222,6 +221,28 @@ impl Shared {
             return Proof::Moved;
         }
         Proof::Live((record, activity))
+    }
+}
+
+impl State {
+    /// Takes in what the store had, once.
+    fn begin(
+        &mut self,
+        found: Result<Found, Error>,
+        now: Timestamp,
+        was_presented: bool,
+    ) -> Result<(), Error> {
+        self.was_presented = was_presented;
+        self.loaded_at = Some(now);
+        let loaded = found.map(|found| {
+            self.is_displaced = found.displaced;
+            if let Some((stored, is_former)) = found.stored {
+                self.is_under_former_name = is_former;
+                self.stored = Some(stored);
+            }
+        });
+        self.load = Some(loaded.clone());
+        loaded
     }
 }
 

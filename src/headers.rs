@@ -38,8 +38,8 @@ pub(crate) fn dress(headers: &mut HeaderMap, outcome: Outcome, config: &Config) 
         vary_on_cookie(headers);
         if sets_cookie {
             keep_from_caches(headers);
-        } else if outcome.is_live {
-            headers.entry(header::CACHE_CONTROL).or_insert(PRIVATE);
+        } else if outcome.is_live && !has(headers, header::CACHE_CONTROL) {
+            headers.insert(header::CACHE_CONTROL, PRIVATE);
         }
     }
 }
@@ -60,15 +60,12 @@ pub(crate) fn unavailable<B: Default>(failed: &Failed, config: &Config) -> Respo
 /// Rule H2.
 fn vary_on_cookie(headers: &mut HeaderMap) {
     const COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
-    let mut vary = match headers.entry(header::VARY) {
-        header::Entry::Vacant(vary) => {
-            vary.insert(COOKIE);
-            return;
-        }
-        header::Entry::Occupied(vary) => vary,
-    };
+    if !has(headers, header::VARY) {
+        headers.insert(header::VARY, COOKIE);
+        return;
+    }
     let mut merged = Vec::new();
-    for value in vary.iter() {
+    for value in headers.get_all(header::VARY) {
         for name in value.as_bytes().split(|byte| *byte == b',') {
             let name = name.trim_ascii();
             if name == b"*" || name.eq_ignore_ascii_case(COOKIE.as_bytes()) {
@@ -82,25 +79,19 @@ fn vary_on_cookie(headers: &mut HeaderMap) {
     }
     merged.extend_from_slice(COOKIE.as_bytes());
     if let Ok(merged) = HeaderValue::from_bytes(&merged) {
-        vary.insert(merged);
+        headers.insert(header::VARY, merged);
     }
 }
 
 /// Rule H1.
 fn keep_from_caches(headers: &mut HeaderMap) {
-    match headers.entry(header::CACHE_CONTROL) {
-        header::Entry::Vacant(entry) => {
-            entry.insert(NO_STORE);
-        }
-        header::Entry::Occupied(mut entry) => {
-            let mut values = entry.iter();
-            if !values.any(|value| directives(value.as_bytes()).any(|name| forbids_sharing(&name)))
-            {
-                entry.insert(NO_STORE);
-            }
-        }
+    let forbids =
+        |value: &HeaderValue| directives(value.as_bytes()).any(|name| forbids_sharing(&name));
+    if !has(headers, header::CACHE_CONTROL)
+        || !headers.get_all(header::CACHE_CONTROL).iter().any(forbids)
+    {
+        headers.insert(header::CACHE_CONTROL, NO_STORE);
     }
-    // A glance over the few names that there are costs less than hashing these.
     if !headers.keys().any(|name| CDN_HEADERS.contains(name)) {
         return;
     }
@@ -109,6 +100,11 @@ fn keep_from_caches(headers: &mut HeaderMap) {
             warn!(header = %name, "removed: the response sets a session cookie");
         }
     }
+}
+
+/// A glance over the few names that there are costs less than hashing this one.
+pub(crate) fn has(headers: &HeaderMap, wanted: HeaderName) -> bool {
+    headers.keys().any(|name| *name == wanted)
 }
 
 /// Whether a directive, as a whole, keeps responses out of shared caches. `private="name"` does not.

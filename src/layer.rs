@@ -143,6 +143,11 @@ impl SessionLayer {
         self.with(|config| config.clock = Arc::new(clock))
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config)
+    }
+
     fn with(mut self, set: impl FnOnce(&mut Config)) -> Self {
         let config = Arc::make_mut(&mut self.config);
         // Settings of its own, a reaper of its own.

@@ -33,6 +33,7 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `axum` | yes | the extractors `Session`, `Option<Session>`, `SessionData`, `SessionHandle`; [`Error`] as a response |
+//! | `testing` | no | the module `testing`: a conformance kit for stores, and aids for tests of handlers |
 //!
 //! # Rules
 //!
@@ -66,6 +67,8 @@ mod session;
 mod state;
 pub mod store;
 mod swap;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod token;
 mod upkeep;
 mod version;

@@ -45,6 +45,13 @@ impl DynStore {
     }
 }
 
+impl DynStore {
+    /// Whether no call has anything to wait for.
+    pub(crate) fn answers_at_once(&self) -> bool {
+        matches!(self.0, Inner::Memory(_))
+    }
+}
+
 impl fmt::Debug for DynStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DynStore").finish_non_exhaustive()

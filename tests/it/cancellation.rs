@@ -15,12 +15,12 @@ use http::StatusCode;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::support::{Fault, TestClock, TestStore, Visitor};
+use crate::support::{Fault, FaultyStore, FixedClock, Visitor};
 
 /// A visitor whose session has `n` = 1, and the store it is in.
-async fn visitor() -> (TestStore, Visitor) {
-    let store = TestStore::new();
-    let visitor = Visitor::new(&SessionLayer::new(store.clone()).clock(TestClock::new()));
+async fn visitor() -> (FaultyStore, Visitor) {
+    let store = FaultyStore::in_memory();
+    let visitor = Visitor::new(&SessionLayer::new(store.clone()).clock(FixedClock::default()));
     let reply = visitor.visit(async |session: Session| session.insert("n", 1));
     assert_eq!(reply.await.status, StatusCode::OK);
     (store, visitor)
@@ -36,16 +36,16 @@ fn describe(record: &Record) -> String {
 }
 
 /// Takes everything out of the store: what there was.
-async fn contents(store: &TestStore) -> String {
+async fn contents(store: &FaultyStore) -> String {
     let found = Arc::new(Mutex::new(BTreeSet::new()));
     let sink = Arc::clone(&found);
-    store.inner.report_endings(EndedSink::new(move |ending| {
+    store.inner().report_endings(EndedSink::new(move |ending| {
         let (record, _) = ending.record.unwrap();
         sink.lock().insert(describe(&record));
     }));
-    let stored = store.inner.len();
+    let stored = store.inner().len();
     while store
-        .inner
+        .inner()
         .delete_expired(Timestamp::MAX, 100)
         .await
         .unwrap()
@@ -66,7 +66,7 @@ async fn cut_everywhere(
     for polls in 0.. {
         let (store, mut visitor) = visitor().await;
         if !is_known {
-            visitor = Visitor::new(&SessionLayer::new(store.clone()).clock(TestClock::new()));
+            visitor = Visitor::new(&SessionLayer::new(store.clone()).clock(FixedClock::default()));
             contents(&store).await;
         }
         store.plan(|_| Fault::Yield);

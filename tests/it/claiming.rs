@@ -6,11 +6,11 @@ use cloakroom::{Error, ErrorKind, Session, SessionLayer, store::StoreErrorKind};
 use futures::{future::join_all, poll};
 use http::StatusCode;
 
-use crate::support::{Call, Fault, Reply, TestClock, TestStore, Visitor};
+use crate::support::{Call, Fault, FaultyStore, FixedClock, Reply, Visitor};
 
 /// A visitor whose session has a `ticket`.
-async fn holder(store: &TestStore) -> Visitor {
-    let layer = SessionLayer::new(store.clone()).clock(TestClock::new());
+async fn holder(store: &FaultyStore) -> Visitor {
+    let layer = SessionLayer::new(store.clone()).clock(FixedClock::default());
     let visitor = Visitor::new(&layer);
     let reply = visitor.visit(async |session: Session| {
         session.insert("kept", 1)?;
@@ -33,7 +33,7 @@ async fn claim(visitor: &Visitor) -> Reply {
 }
 
 /// Fifty tasks claim one value: how many get it.
-async fn claim_together(store: TestStore) -> usize {
+async fn claim_together(store: FaultyStore) -> usize {
     let visitor = holder(&store).await;
     let claims = (0..50).map(|_| {
         let visitor = visitor.clone();
@@ -56,14 +56,14 @@ async fn claim_together(store: TestStore) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn claim_gives_the_value_to_exactly_one() {
     for _ in 0..20 {
-        assert_eq!(claim_together(TestStore::new()).await, 1);
+        assert_eq!(claim_together(FaultyStore::in_memory()).await, 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn claim_gives_the_value_to_exactly_one_where_every_call_lets_others_pass() {
     for _ in 0..20 {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         store.plan(|_| Fault::Yield);
         assert_eq!(claim_together(store).await, 1);
     }
@@ -72,7 +72,7 @@ async fn claim_gives_the_value_to_exactly_one_where_every_call_lets_others_pass(
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn claim_gives_the_value_to_exactly_one_where_replies_are_lost() {
     for every in [1, 2, 3] {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let mut updates = 0;
         store.plan(move |call| {
             updates += u32::from(call == Call::Update);
@@ -88,7 +88,7 @@ async fn claim_gives_the_value_to_exactly_one_where_replies_are_lost() {
 
 #[tokio::test]
 async fn claim_is_committed_before_the_handler_goes_on() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = holder(&store).await;
     let other = visitor.twin();
     let reply = visitor.visit(async |session: Session| {
@@ -107,7 +107,7 @@ async fn claim_is_committed_before_the_handler_goes_on() {
 
 #[tokio::test]
 async fn claim_leaves_other_changes_pending() {
-    let visitor = holder(&TestStore::new()).await;
+    let visitor = holder(&FaultyStore::in_memory()).await;
     let other = visitor.twin();
     let reply = visitor.visit(async |session: Session| {
         session.update("kept", |n: Option<u64>| n.unwrap_or(0) + 1)?;
@@ -127,7 +127,7 @@ async fn claim_leaves_other_changes_pending() {
 
 #[tokio::test]
 async fn claim_saves_a_pending_change_of_its_key_first() {
-    let visitor = holder(&TestStore::new()).await;
+    let visitor = holder(&FaultyStore::in_memory()).await;
     let reply = visitor.visit(async |session: Session| {
         session.insert("ticket", "opera")?;
         let claimed: Option<String> = session.claim("ticket").await?;
@@ -139,7 +139,7 @@ async fn claim_saves_a_pending_change_of_its_key_first() {
 
 #[tokio::test]
 async fn claim_of_another_type_leaves_the_value() {
-    let visitor = holder(&TestStore::new()).await;
+    let visitor = holder(&FaultyStore::in_memory()).await;
     let reply = visitor.visit(async |session: Session| {
         let error = session.claim::<u64>("ticket").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Deserialize);
@@ -150,7 +150,7 @@ async fn claim_of_another_type_leaves_the_value() {
 
 #[tokio::test]
 async fn claim_in_a_session_that_is_new_or_has_ended_gives_nothing_stored() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = holder(&store).await;
     let other = visitor.twin();
     let reply = visitor.visit(async |session: Session| {
@@ -162,12 +162,12 @@ async fn claim_in_a_session_that_is_new_or_has_ended_gives_nothing_stored() {
     });
     assert_eq!(reply.await.status, StatusCode::OK);
     assert_eq!(claim(&other).await.body, "");
-    assert!(store.inner.is_empty());
+    assert!(store.inner().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn claim_during_a_move_gives_the_value_to_one_session() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = holder(&store).await;
     let claimer = visitor.twin();
     let mut is_first = true;

@@ -19,7 +19,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::{
     scene::{HOUR, MINUTE, Scene, headers, logging, plain_cookie, redacted, routes, visitor_of},
-    support::{Browser, Call, TestStore},
+    support::{Browser, Call, FaultyStore},
 };
 
 #[tokio::test]
@@ -320,7 +320,7 @@ async fn table_a_destroyed_session_is_deleted_and_its_cookie_removed() {
         }
         assert!(visitor.cookie("__Host-id").is_none());
     }
-    assert!(scene.store.inner.is_empty());
+    assert!(scene.store.inner().is_empty());
 }
 
 #[tokio::test]
@@ -337,7 +337,7 @@ async fn table_a_session_destroyed_and_then_changed_is_deleted_and_another_creat
     ");
     assert_ne!(visitor.cookie("__Host-id"), old);
     assert_eq!(visitor.get("/load").await.body, "n=2 user=-");
-    assert_eq!(scene.store.inner.len(), 1);
+    assert_eq!(scene.store.inner().len(), 1);
 }
 
 /// Runs `meanwhile` in another request, between this one's load and its commit.
@@ -381,7 +381,7 @@ async fn table_a_session_found_to_have_ended_elsewhere_is_left_alone() {
     store: Touch
     vary: Cookie
     ");
-    assert!(scene.store.inner.is_empty());
+    assert!(scene.store.inner().is_empty());
     assert_snapshot!(interrupted_by(&scene, "/in/ann", "change").await, @r"
     store: Update, LoadLatest
     vary: Cookie
@@ -395,7 +395,7 @@ async fn table_a_cycle_of_a_session_that_ended_elsewhere_leaves_nothing_behind()
     store: Create, Update, Delete
     vary: Cookie
     ");
-    assert!(scene.store.inner.is_empty());
+    assert!(scene.store.inner().is_empty());
 }
 
 #[tokio::test]
@@ -585,7 +585,7 @@ async fn c3_other_set_cookies_stay_where_the_session_sets_none() {
 #[tokio::test]
 async fn c5_a_layer_nested_in_one_with_the_same_cookie_name_is_a_pass_through() {
     let scene = Scene::new();
-    let inner = TestStore::new();
+    let inner = FaultyStore::in_memory();
     let nested = routes().layer(scene.layer().persistent(true));
     let nested = nested.layer(scene.layer());
     let mut visitor = Browser::new(nested);
@@ -920,7 +920,7 @@ async fn c7_a_new_session_saved_and_destroyed_leaves_no_trace() {
     store: Create, Delete
     vary: Cookie
     ");
-    assert!(scene.store.inner.is_empty());
+    assert!(scene.store.inner().is_empty());
 }
 
 #[tokio::test]

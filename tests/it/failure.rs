@@ -9,20 +9,20 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use http::{StatusCode, header};
 use tokio::time::Instant;
 
-use crate::support::{Call, Fault, Reply, TestClock, TestStore, Visitor};
+use crate::support::{Call, Fault, FaultyStore, FixedClock, Reply, Visitor};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 struct Site {
-    store: TestStore,
-    clock: TestClock,
+    store: FaultyStore,
+    clock: FixedClock,
     layer: SessionLayer,
 }
 
 impl Site {
     fn new() -> Self {
-        let (store, clock) = (TestStore::new(), TestClock::new());
+        let (store, clock) = (FaultyStore::in_memory(), FixedClock::default());
         let layer = SessionLayer::new(store.clone()).clock(clock.clone());
         Self {
             store,
@@ -223,7 +223,7 @@ async fn f2_a_destroyed_session_whose_successor_cannot_be_stored_is_gone_all_the
     let reply = reply.await;
     assert_withdrawn(&reply);
     assert_removes_cookie(&reply);
-    assert!(site.store.inner.is_empty());
+    assert!(site.store.inner().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -400,7 +400,7 @@ async fn f4_a_corrupt_record_is_500_and_removes_the_cookie() {
     assert!(!reply.headers.contains_key(header::RETRY_AFTER));
     assert_removes_cookie(&reply);
     assert_eq!(site.store.calls(), [Call::Load]);
-    assert_eq!(site.store.inner.len(), 1);
+    assert_eq!(site.store.inner().len(), 1);
     // He is not locked out.
     assert_eq!(insert(&visitor, 2).await.set_cookies().len(), 1);
     site.store.heal();

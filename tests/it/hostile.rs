@@ -11,18 +11,18 @@ use serde::{Serialize, Serializer, ser};
 use tokio::sync::Barrier;
 
 use crate::support::{
-    Browser, Call, Guest, Reply, TestStore,
+    Browser, Call, FaultyStore, Guest, Reply,
     token::{NEVER_ISSUED, is_well_formed, join, split},
 };
 
 const NAME: &str = "__Host-id";
 
 /// Its store is asked for nothing but requests.
-fn layer(store: &TestStore) -> SessionLayer {
+fn layer(store: &FaultyStore) -> SessionLayer {
     SessionLayer::new(store.clone()).reap_every(None)
 }
 
-fn app(store: &TestStore) -> Router {
+fn app(store: &FaultyStore) -> Router {
     let who = async |session: Session| {
         let name: Result<Option<String>, Error> = session.get("name");
         name.map(|name| name.unwrap_or_else(|| "nobody".to_owned()))
@@ -54,7 +54,7 @@ fn issued(reply: &Reply) -> Option<String> {
 
 #[tokio::test]
 async fn two_hundred_cookies_cost_at_most_three_look_ups() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let app = app(&store);
     let pairs: Vec<_> = (0..200)
         .map(|n| format!("{NAME}={}", join(NEVER_ISSUED, [n; 16])))
@@ -74,7 +74,7 @@ async fn two_hundred_cookies_cost_at_most_three_look_ups() {
 
 #[tokio::test]
 async fn a_session_is_found_among_two_hundred_cookies_of_others() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let app = app(&store);
     let ann = issued(&ask(&app, "/be", &[]).await).unwrap();
     let mut pairs: Vec<_> = (0..200).map(|n| format!("cookie{n}=value{n}")).collect();
@@ -85,7 +85,7 @@ async fn a_session_is_found_among_two_hundred_cookies_of_others() {
 
 #[tokio::test]
 async fn values_of_64_kib_are_passed_over() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let app = app(&store);
     let ann = issued(&ask(&app, "/be", &[]).await).unwrap();
     store.calls();
@@ -136,7 +136,7 @@ proptest! {
             0..4,
         ),
     ) {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let app = app(&store);
         let read = block_on(ask(&app, "/who", &headers));
         prop_assert_eq!(read.status, StatusCode::OK);
@@ -149,14 +149,14 @@ proptest! {
 
     #[test]
     fn t1_whatever_has_the_length_of_a_token_is_not_adopted(value in "[A-Za-z0-9_-]{43}") {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let app = app(&store);
         let cookie = [format!("{NAME}={value}").into_bytes()];
         let read = block_on(ask(&app, "/who", &cookie));
         prop_assert_eq!(read.body, "nobody");
         prop_assert_eq!(store.calls().is_empty(), !is_well_formed(&value));
         let written = issued(&block_on(ask(&app, "/be", &cookie))).unwrap();
-        prop_assert_eq!(store.inner.len(), 1);
+        prop_assert_eq!(store.inner().len(), 1);
         if is_well_formed(&value) {
             prop_assert_ne!(split(&written).0, split(&value).0);
         }
@@ -166,7 +166,7 @@ proptest! {
     fn t1_a_token_with_any_character_changed_is_nobodys(
         changes in vec((0..43_usize, value_byte()), 1..4),
     ) {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let app = app(&store);
         let token = issued(&block_on(ask(&app, "/be", &[]))).unwrap();
         let mut mutant = token.clone().into_bytes();
@@ -181,7 +181,7 @@ proptest! {
         prop_assert!(read.headers.get(header::SET_COOKIE).is_none());
         let written = issued(&block_on(ask(&app, "/be", &cookie))).unwrap();
         prop_assert_ne!(split(&written).0, split(&token).0);
-        prop_assert_eq!(store.inner.len(), 2);
+        prop_assert_eq!(store.inner().len(), 2);
         if let Some(mutant) = str::from_utf8(&mutant).ok().filter(|text| is_well_formed(text)) {
             prop_assert_ne!(split(&written).0, split(mutant).0);
         }
@@ -205,7 +205,7 @@ fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
 
 #[tokio::test]
 async fn a_value_that_does_not_serialize_is_refused_and_changes_nothing() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = Guest::new(layer(&store));
     let by_point = HashMap::from([((1, 2), "here")]);
     let refuse = |session: &Session| {
@@ -259,7 +259,7 @@ impl Serialize for Fussy {
 #[tokio::test]
 async fn data_beyond_max_data_bytes_is_refused_and_changes_nothing() {
     const MAX: usize = 100;
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let layer = layer(&store).max_data_bytes(MAX);
     let ann = Guest::new(layer);
     let text = |length: usize| "x".repeat(length);
@@ -311,7 +311,7 @@ async fn data_beyond_max_data_bytes_is_refused_and_changes_nothing() {
 
 #[tokio::test]
 async fn a_session_that_is_too_large_for_the_limit_of_today_can_still_shrink() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = Guest::new(layer(&store));
     ann.visit(async |session| {
         session.insert("a", "x".repeat(500)).unwrap();
@@ -339,7 +339,7 @@ async fn a_session_that_is_too_large_for_the_limit_of_today_can_still_shrink() {
 
 #[tokio::test]
 async fn data_that_merging_makes_too_large_is_not_kept_and_the_visitor_is_told() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let layer = layer(&store).max_data_bytes(100);
     let ann = Guest::new(layer);
     ann.visit(async |session| session.insert("here", true))
@@ -371,7 +371,7 @@ async fn data_that_merging_makes_too_large_is_not_kept_and_the_visitor_is_told()
 #[tokio::test]
 async fn a_value_of_another_type_is_an_error_and_stays() {
     const TEXT: Key<String> = Key::new("n");
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = Guest::new(layer(&store));
     ann.visit(async |session| session.insert("n", 5))
         .await
@@ -416,7 +416,7 @@ async fn a_value_of_another_type_is_an_error_and_stays() {
 
 #[tokio::test]
 async fn a_handler_that_passes_such_an_error_on_answers_500_and_gives_nothing_away() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let app = Router::new()
         .route(
             "/be",
@@ -436,5 +436,5 @@ async fn a_handler_that_passes_such_an_error_on_answers_500_and_gives_nothing_aw
     assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
     insta::assert_snapshot!(reply.body, @"Something went wrong on our side.");
     let (id, _) = split(&ann.cookie(NAME).unwrap());
-    assert!(store.inner.load(id).await.unwrap().is_some());
+    assert!(store.inner().load(id).await.unwrap().is_some());
 }

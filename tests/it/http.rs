@@ -19,7 +19,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::support::{Call, TestClock, TestStore};
+use crate::support::{Call, FaultyStore, FixedClock};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
@@ -104,7 +104,7 @@ async fn accept(listener: TcpListener, app: Router) {
 }
 
 /// `Secure` cookies do not travel over plain http, so this one is not.
-fn layer(store: &TestStore) -> SessionLayer {
+fn layer(store: &FaultyStore) -> SessionLayer {
     let cookie = SessionCookie::new("id").insecure().build().unwrap();
     SessionLayer::new(store.clone())
         .cookie(cookie)
@@ -130,7 +130,7 @@ fn counter() -> Router {
 #[tokio::test]
 async fn a_cookie_jar_keeps_its_session() {
     for protocol in BOTH {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let server = Server::start(protocol, counter().layer(layer(&store))).await;
         let client = protocol.client();
         let first = server.get(&client, "/count").await;
@@ -143,14 +143,14 @@ async fn a_cookie_jar_keeps_its_session() {
         assert!(!second.headers().contains_key(header::SET_COOKIE));
         assert_eq!(second.text().await.unwrap(), "2");
         assert_eq!(server.text(&client, "/look").await, "2");
-        assert_eq!(store.inner.len(), 1);
+        assert_eq!(store.inner().len(), 1);
     }
 }
 
 #[tokio::test]
 async fn a_destroyed_session_leaves_the_cookie_jar() {
     for protocol in BOTH {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let app = counter()
             .route("/out", get(async |session: Session| session.destroy()))
             .layer(layer(&store));
@@ -158,7 +158,7 @@ async fn a_destroyed_session_leaves_the_cookie_jar() {
         let client = protocol.client();
         server.text(&client, "/count").await;
         server.text(&client, "/out").await;
-        assert!(store.inner.is_empty());
+        assert!(store.inner().is_empty());
         store.calls();
         assert_eq!(server.text(&client, "/look").await, "0");
         assert_eq!(store.calls(), [], "no cookie is sent any more");
@@ -168,7 +168,7 @@ async fn a_destroyed_session_leaves_the_cookie_jar() {
 #[tokio::test]
 async fn the_default_cookie_passed_by_hand_opens_the_session() {
     for protocol in BOTH {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let app = counter().layer(SessionLayer::new(store.clone()));
         let server = Server::start(protocol, app).await;
         let client = protocol.client();
@@ -188,7 +188,7 @@ async fn the_default_cookie_passed_by_hand_opens_the_session() {
 #[tokio::test]
 async fn two_clients_at_once_keep_separate_sessions() {
     for protocol in BOTH {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let server = Server::start(protocol, counter().layer(layer(&store))).await;
         let (ann, bob) = (protocol.client(), protocol.client());
         let visits = async |client: &reqwest::Client, times: usize| {
@@ -199,14 +199,14 @@ async fn two_clients_at_once_keep_separate_sessions() {
         tokio::join!(visits(&ann, 20), visits(&bob, 12));
         assert_eq!(server.text(&ann, "/look").await, "20");
         assert_eq!(server.text(&bob, "/look").await, "12");
-        assert_eq!(store.inner.len(), 2);
+        assert_eq!(store.inner().len(), 2);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn m3_concurrent_requests_of_one_client_lose_nothing() {
     for protocol in BOTH {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let app = counter().route(
             "/put/{key}",
             get(async |session: Session, key: axum::extract::Path<String>| {
@@ -228,7 +228,7 @@ async fn m3_concurrent_requests_of_one_client_lose_nothing() {
         }
         assert_eq!(server.text(&client, "/look").await, "41");
         assert_eq!(server.text(&client, "/len").await, "21");
-        assert_eq!(store.inner.len(), 1);
+        assert_eq!(store.inner().len(), 1);
     }
 }
 
@@ -269,7 +269,7 @@ fn word(result: Result<(), Error>) -> String {
 #[tokio::test]
 async fn c7_a_body_saves_after_the_head_has_left() {
     for protocol in BOTH {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let go = Arc::new(Notify::new());
         let told = Arc::clone(&go);
         let stream = async move |session: Session| {
@@ -302,7 +302,7 @@ async fn c7_a_body_saves_after_the_head_has_left() {
 #[tokio::test]
 async fn c7_a_session_that_a_body_begins_is_too_late() {
     for protocol in BOTH {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let go = Arc::new(Notify::new());
         let told = Arc::clone(&go);
         let stream = async move |session: Session| {
@@ -322,15 +322,15 @@ async fn c7_a_session_that_a_body_begins_is_too_late() {
         assert!(!response.headers().contains_key(header::SET_COOKIE));
         let rest = read_in_two_parts(response, &go, async || ()).await;
         assert_eq!(rest, "TooLate TooLate TooLate");
-        assert!(store.inner.is_empty());
+        assert!(store.inner().is_empty());
     }
 }
 
 #[tokio::test]
 async fn a_body_touches_and_reloads_its_session() {
     for protocol in BOTH {
-        let store = TestStore::new();
-        let clock = TestClock::new();
+        let store = FaultyStore::in_memory();
+        let clock = FixedClock::default();
         let go = Arc::new(Notify::new());
         let (told, time) = (Arc::clone(&go), clock.clone());
         let stream = async move |session: Session| {
@@ -357,9 +357,9 @@ async fn a_body_touches_and_reloads_its_session() {
         })
         .await;
         let id: SessionId = rest.parse().unwrap();
-        let (_, activity) = store.inner.load(id).await.unwrap().unwrap();
+        let (_, activity) = store.inner().load(id).await.unwrap().unwrap();
         let seen = activity.last_seen_at.as_millis();
-        assert_eq!(seen, TestClock::START + 60_000);
+        assert_eq!(seen, FixedClock::START.as_millis() + 60_000);
         assert_eq!(server.text(&client, "/look").await, "2");
     }
 }
@@ -367,7 +367,7 @@ async fn a_body_touches_and_reloads_its_session() {
 #[tokio::test]
 async fn a_body_whose_session_has_ended_meanwhile_is_told() {
     for protocol in BOTH {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let go = Arc::new(Notify::new());
         let told = Arc::clone(&go);
         let stream = async move |session: Session| {
@@ -393,13 +393,13 @@ async fn a_body_whose_session_has_ended_meanwhile_is_told() {
         .await;
         let ended = format!("{:?}", ErrorKind::Ended);
         assert_eq!(rest, [ended.as_str(); 3].join(" "));
-        assert!(store.inner.is_empty(), "an update never creates");
+        assert!(store.inner().is_empty(), "an update never creates");
     }
 }
 
 #[tokio::test]
 async fn t2_raw_nul_and_line_breaks_on_the_wire_cause_no_5xx() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let server = Server::start(Protocol::Http1, counter().layer(layer(&store))).await;
     for value in [
         &b"id=\0"[..],

@@ -16,7 +16,7 @@ use http::StatusCode;
 use proptest::{collection::vec, prelude::*};
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Browser, Call, Guest, TestClock, TestStore, session_cookie};
+use crate::support::{Browser, Call, FaultyStore, FixedClock, Guest, session_cookie};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Cart {
@@ -426,8 +426,8 @@ async fn a_try_update_may_remove_or_refuse() {
 
 #[tokio::test]
 async fn a_new_session_says_so_until_it_is_stored() {
-    let store = TestStore::new();
-    let clock = TestClock::new();
+    let store = FaultyStore::in_memory();
+    let clock = FixedClock::default();
     let layer = SessionLayer::new(store.clone()).clock(clock.clone());
     let ann = Guest::new(layer.reap_every(None));
     ann.visit(async |session| {
@@ -515,8 +515,8 @@ async fn a_destroyed_session_says_so_until_another_begins() {
 
 #[tokio::test]
 async fn the_times_and_the_user_of_a_session() {
-    let clock = TestClock::new();
-    let start = SystemTime::UNIX_EPOCH + Duration::from_millis(TestClock::START);
+    let clock = FixedClock::default();
+    let start = SystemTime::from(FixedClock::START);
     let minutes = |n: u64| Duration::from_secs(60 * n);
     let layer = SessionLayer::default().clock(clock.clone());
     let ann = Guest::new(layer);
@@ -571,8 +571,8 @@ async fn the_times_and_the_user_of_a_session() {
 
 #[tokio::test]
 async fn l5_expires_at_knows_of_a_log_in_of_this_request() {
-    let clock = TestClock::new();
-    let start = SystemTime::UNIX_EPOCH + Duration::from_millis(TestClock::START);
+    let clock = FixedClock::default();
+    let start = SystemTime::from(FixedClock::START);
     let minutes = |n: u64| Duration::from_secs(60 * n);
     let layer = SessionLayer::default()
         .clock(clock.clone())
@@ -648,7 +648,7 @@ async fn session_data_reads_as_the_value_and_changes_by_update() {
     async fn look(cart: SessionData<Cart>) -> String {
         cart.items.len().to_string()
     }
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let app = Router::new()
         .route("/", get(look))
         .route("/add", get(add))

@@ -55,7 +55,7 @@ async fn l1_an_expired_session_is_asked_for_twice_and_left_to_the_reaper() {
     store: Load, LoadLatest
     vary: Cookie
     ");
-    assert_eq!(scene.store.inner.len(), 1);
+    assert_eq!(scene.store.inner().len(), 1);
     let old = visitor.cookie("__Host-id");
     visitor.get("/set/n/2").await;
     assert_eq!(
@@ -116,7 +116,7 @@ async fn lives_for_ever(scene: &Scene, visitor: &Browser) {
         assert_eq!(visitor.get("/load").await.body, ALIVE);
     }
     visitor.get("/destroy").await;
-    assert!(scene.store.inner.is_empty());
+    assert!(scene.store.inner().is_empty());
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn l1_a_sweep_takes_what_has_a_deadline() {
     };
     assert_eq!(removed(deadline.saturating_sub(MILLISECOND)).await, 0);
     assert_eq!(removed(Timestamp::MAX).await, 1);
-    assert_eq!(scene.store.inner.len(), 1);
+    assert_eq!(scene.store.inner().len(), 1);
 }
 
 #[tokio::test]

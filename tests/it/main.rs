@@ -4,6 +4,7 @@ mod caching;
 mod cancellation;
 mod claiming;
 mod commit_table;
+mod conformance;
 mod cookies;
 mod encoding;
 mod failure;

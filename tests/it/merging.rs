@@ -13,12 +13,12 @@ use proptest::{collection::vec, prelude::*};
 use serde::{Serialize, Serializer};
 use tokio::sync::Barrier;
 
-use crate::support::{Call, Fault, TestClock, TestStore, Visitor};
+use crate::support::{Call, Fault, FaultyStore, FixedClock, Visitor};
 
 const LOST: Fault = Fault::LoseReply(StoreErrorKind::Timeout);
 
-fn layer(store: &TestStore) -> SessionLayer {
-    SessionLayer::new(store.clone()).clock(TestClock::new())
+fn layer(store: &FaultyStore) -> SessionLayer {
+    SessionLayer::new(store.clone()).clock(FixedClock::default())
 }
 
 fn increment(session: &Session, key: &'static str) -> Result<u64, Error> {
@@ -26,7 +26,7 @@ fn increment(session: &Session, key: &'static str) -> Result<u64, Error> {
 }
 
 /// A visitor with a stored session of these values.
-async fn visitor(store: &TestStore, values: &[(&'static str, u64)]) -> Visitor {
+async fn visitor(store: &FaultyStore, values: &[(&'static str, u64)]) -> Visitor {
     let visitor = Visitor::new(&layer(store));
     let values = values.to_vec();
     let reply = visitor.visit(|session| async move {
@@ -61,7 +61,7 @@ fn map(values: &[(&str, u64)]) -> BTreeMap<String, u64> {
 }
 
 /// Many tasks count together: how often, and how often that was answered with 200.
-async fn count_together(store: TestStore) -> (u64, u64) {
+async fn count_together(store: FaultyStore) -> (u64, u64) {
     const TASKS: usize = 64;
     let visitor = visitor(&store, &[("other", 1)]).await;
     let start = Arc::new(Barrier::new(TASKS));
@@ -89,17 +89,17 @@ const ALL: (u64, u64) = (12_800, 12_800);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn m3_concurrent_updates_add_up() {
-    assert_eq!(count_together(TestStore::new()).await, ALL);
+    assert_eq!(count_together(FaultyStore::in_memory()).await, ALL);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn m3_concurrent_updates_add_up_where_every_call_lets_others_pass() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     store.plan(|_| Fault::Yield);
     assert_eq!(count_together(store).await, ALL);
 }
 
-fn lose_every_tenth_reply(store: &TestStore) {
+fn lose_every_tenth_reply(store: &FaultyStore) {
     let mut updates = 0;
     store.plan(move |call| match call {
         Call::Update => {
@@ -112,7 +112,7 @@ fn lose_every_tenth_reply(store: &TestStore) {
 
 #[tokio::test]
 async fn m5_concurrent_updates_add_up_where_every_tenth_reply_is_lost() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     lose_every_tenth_reply(&store);
     assert_eq!(count_together(store).await, ALL);
 }
@@ -121,7 +121,7 @@ async fn m5_concurrent_updates_add_up_where_every_tenth_reply_is_lost() {
 /// many writes on top: it must say so then, and not guess.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn m5_what_was_answered_with_200_was_counted_once_on_any_number_of_threads() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     lose_every_tenth_reply(&store);
     let (counted, answered) = count_together(store).await;
     assert!(
@@ -157,7 +157,7 @@ const BOTH_OK: [StatusCode; 2] = [StatusCode::OK; 2];
 
 #[tokio::test]
 async fn m2_the_last_writer_of_a_key_wins_and_other_keys_are_kept() {
-    let visitor = visitor(&TestStore::new(), &[("a", 1), ("b", 1), ("c", 1)]).await;
+    let visitor = visitor(&FaultyStore::in_memory(), &[("a", 1), ("b", 1), ("c", 1)]).await;
     let statuses = overlap(
         &visitor,
         async |session| {
@@ -178,7 +178,7 @@ async fn m2_the_last_writer_of_a_key_wins_and_other_keys_are_kept() {
 
 #[tokio::test]
 async fn m2_clear_is_replayed_over_what_came_meanwhile() {
-    let visitor = visitor(&TestStore::new(), &[("a", 1)]).await;
+    let visitor = visitor(&FaultyStore::in_memory(), &[("a", 1)]).await;
     let statuses = overlap(
         &visitor,
         async |session| session.insert("b", 2),
@@ -193,7 +193,7 @@ async fn m2_clear_is_replayed_over_what_came_meanwhile() {
 
 #[tokio::test]
 async fn m2_an_update_on_top_of_an_insert_does_not_see_the_fresher_value() {
-    let visitor = visitor(&TestStore::new(), &[("n", 1)]).await;
+    let visitor = visitor(&FaultyStore::in_memory(), &[("n", 1)]).await;
     let statuses = overlap(
         &visitor,
         async |session| session.insert("n", 50),
@@ -208,7 +208,7 @@ async fn m2_an_update_on_top_of_an_insert_does_not_see_the_fresher_value() {
 
 #[tokio::test]
 async fn m3_each_update_of_a_request_runs_again() {
-    let visitor = visitor(&TestStore::new(), &[("n", 1)]).await;
+    let visitor = visitor(&FaultyStore::in_memory(), &[("n", 1)]).await;
     let statuses = overlap(
         &visitor,
         async |session| session.insert("n", 10),
@@ -310,7 +310,7 @@ proptest! {
         loses_replies: bool,
     ) {
         let after = block_on(async {
-            let store = TestStore::new();
+            let store = FaultyStore::in_memory();
             let visitor = visitor(&store, &[&[("kept", 1)], &*initial].concat()).await;
             let mut updates = 0;
             store.plan(move |call| {
@@ -356,7 +356,7 @@ proptest! {
 
 #[tokio::test]
 async fn m3_a_closure_may_use_the_session() {
-    let visitor = visitor(&TestStore::new(), &[("n", 1), ("step", 5)]).await;
+    let visitor = visitor(&FaultyStore::in_memory(), &[("n", 1), ("step", 5)]).await;
     let statuses = overlap(
         &visitor,
         async |session| session.insert("n", 10),
@@ -381,7 +381,7 @@ async fn m3_a_closure_may_use_the_session() {
 
 #[tokio::test]
 async fn m3_a_closure_may_use_the_session_when_it_is_run_again_by_reload() {
-    let visitor = visitor(&TestStore::new(), &[("n", 1)]).await;
+    let visitor = visitor(&FaultyStore::in_memory(), &[("n", 1)]).await;
     let other = visitor.twin();
     let reply = visitor.visit(async |session: Session| {
         let clone = session.clone();
@@ -417,7 +417,7 @@ impl Serialize for Nosy {
 
 #[tokio::test]
 async fn m3_a_value_may_use_the_session_while_it_is_serialized() {
-    let visitor = visitor(&TestStore::new(), &[("step", 5)]).await;
+    let visitor = visitor(&FaultyStore::in_memory(), &[("step", 5)]).await;
     let reply = visitor.visit(async |session: Session| {
         let number = Nosy {
             session: session.clone(),
@@ -434,7 +434,7 @@ async fn m3_a_value_may_use_the_session_while_it_is_serialized() {
 
 #[tokio::test]
 async fn m3_clones_of_one_session_add_up() {
-    let visitor = visitor(&TestStore::new(), &[("n", 0)]).await;
+    let visitor = visitor(&FaultyStore::in_memory(), &[("n", 0)]).await;
     let reply = visitor.visit(async |session: Session| {
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -454,7 +454,7 @@ async fn m3_clones_of_one_session_add_up() {
 
 #[tokio::test]
 async fn m4_an_update_never_creates_what_was_destroyed() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = visitor(&store, &[("n", 1)]).await;
     let (go_on, may_go_on) = oneshot::channel();
     let writer = visitor.twin();
@@ -472,12 +472,12 @@ async fn m4_an_update_never_creates_what_was_destroyed() {
     let reply = writing.await;
     assert_eq!((reply.status, &*reply.body), (StatusCode::OK, "done"));
     assert!(reply.set_cookies().is_empty());
-    assert!(store.inner.is_empty());
+    assert!(store.inner().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn m4_a_slow_write_does_not_bring_back_what_is_destroyed_meanwhile() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = visitor(&store, &[("n", 1)]).await;
     store.plan_for(Call::Update, Fault::Delay(Duration::from_secs(2)));
     let writer = visitor.twin();
@@ -487,16 +487,16 @@ async fn m4_a_slow_write_does_not_bring_back_what_is_destroyed_meanwhile() {
         .visit(async |session: Session| session.destroy())
         .await;
     assert_eq!(reply.set_cookies().len(), 1);
-    assert!(store.inner.is_empty());
+    assert!(store.inner().is_empty());
     let reply = writing.await;
     assert_eq!(reply.status, StatusCode::OK);
     assert!(reply.set_cookies().is_empty());
-    assert!(store.inner.is_empty());
+    assert!(store.inner().is_empty());
 }
 
 #[tokio::test]
 async fn m4_save_says_that_the_session_has_ended() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = visitor(&store, &[("n", 1)]).await;
     let other = visitor.twin();
     let reply = visitor.visit(async |session: Session| {
@@ -511,12 +511,12 @@ async fn m4_save_says_that_the_session_has_ended() {
     let reply = reply.await;
     assert_eq!(reply.status, StatusCode::OK);
     assert!(reply.set_cookies().is_empty());
-    assert!(store.inner.is_empty());
+    assert!(store.inner().is_empty());
 }
 
 #[tokio::test]
 async fn m5_a_lost_reply_neither_fails_nor_doubles() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = visitor(&store, &[("n", 1)]).await;
     store.plan_for(Call::Update, LOST);
     let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
@@ -527,7 +527,7 @@ async fn m5_a_lost_reply_neither_fails_nor_doubles() {
 
 #[tokio::test]
 async fn m5_a_lost_call_is_made_again() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = visitor(&store, &[("n", 1)]).await;
     let mut is_lost = false;
     store.plan(move |call| match call {
@@ -543,7 +543,7 @@ async fn m5_a_lost_call_is_made_again() {
 
 #[tokio::test]
 async fn m5_a_created_session_whose_reply_was_lost_is_the_visitors() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let mut is_lost = false;
     store.plan(move |call| match call {
         Call::Create if !std::mem::replace(&mut is_lost, true) => LOST,
@@ -553,12 +553,12 @@ async fn m5_a_created_session_whose_reply_was_lost_is_the_visitors() {
     let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
     assert_eq!(reply.await.status, StatusCode::OK);
     assert_eq!(values(&visitor).await, map(&[("n", 1)]));
-    assert_eq!(store.inner.len(), 1);
+    assert_eq!(store.inner().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn m5_a_commit_whose_reply_was_lost_is_recognized_under_another_write() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = visitor(&store, &[("n", 1)]).await;
     let mut updates = 0;
     store.plan(move |call| match call {
@@ -589,7 +589,7 @@ fn take_seat(session: &Session) -> Result<Result<Option<u64>, &'static str>, Err
 
 #[tokio::test]
 async fn m3_a_try_update_that_refuses_the_fresher_value_saves_nothing() {
-    let visitor = visitor(&TestStore::new(), &[("seats", 1), ("kept", 1)]).await;
+    let visitor = visitor(&FaultyStore::in_memory(), &[("seats", 1), ("kept", 1)]).await;
     let statuses = overlap(
         &visitor,
         async |session| {
@@ -611,7 +611,7 @@ async fn m3_a_try_update_that_refuses_the_fresher_value_saves_nothing() {
 
 #[tokio::test]
 async fn m3_a_try_update_that_refuses_at_once_changes_nothing() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = visitor(&store, &[("seats", 0)]).await;
     let reply = visitor.visit(async |session: Session| {
         assert_eq!(take_seat(&session)?, Err("sold out"));
@@ -624,7 +624,7 @@ async fn m3_a_try_update_that_refuses_at_once_changes_nothing() {
 
 #[tokio::test]
 async fn m3_a_save_that_is_refused_can_be_undone() {
-    let visitor = visitor(&TestStore::new(), &[("seats", 1)]).await;
+    let visitor = visitor(&FaultyStore::in_memory(), &[("seats", 1)]).await;
     let other = visitor.twin();
     let reply = visitor.visit(async |session: Session| {
         assert_eq!(take_seat(&session)?, Ok(None));
@@ -643,7 +643,7 @@ async fn m3_a_save_that_is_refused_can_be_undone() {
 
 #[tokio::test]
 async fn a_value_put_back_to_what_it_was_asks_nothing_of_the_store() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = visitor(&store, &[("n", 1)]).await;
     let reply = visitor.visit(async |session: Session| {
         session.insert("n", 2)?;
@@ -659,7 +659,7 @@ async fn a_value_put_back_to_what_it_was_asks_nothing_of_the_store() {
 }
 
 /// Others are always faster here.
-struct Busy(TestStore);
+struct Busy(FaultyStore);
 
 impl SessionStore for Busy {
     async fn create(
@@ -700,8 +700,8 @@ impl SessionStore for Busy {
 
 #[tokio::test(start_paused = true)]
 async fn m1_conflicts_are_tried_again_until_the_deadline() {
-    let layer = SessionLayer::new(Busy(TestStore::new()))
-        .clock(TestClock::new())
+    let layer = SessionLayer::new(Busy(FaultyStore::in_memory()))
+        .clock(FixedClock::default())
         .store_timeout(Duration::from_secs(3));
     let visitor = Visitor::new(&layer);
     visitor
@@ -719,7 +719,10 @@ async fn m1_conflicts_are_tried_again_until_the_deadline() {
 }
 
 /// The store applies the update of a save, and the request does not hear of it.
-async fn save_in_vain(store: &TestStore, act: impl AsyncFnOnce(&Session)) -> BTreeMap<String, u64> {
+async fn save_in_vain(
+    store: &FaultyStore,
+    act: impl AsyncFnOnce(&Session),
+) -> BTreeMap<String, u64> {
     let visitor = visitor(store, &[("n", 1)]).await;
     let faulty = store.clone();
     let reply = visitor.visit(async |session: Session| {
@@ -735,7 +738,7 @@ async fn save_in_vain(store: &TestStore, act: impl AsyncFnOnce(&Session)) -> BTr
 
 #[tokio::test(start_paused = true)]
 async fn m5_a_save_that_was_late_is_not_made_again_by_the_commit() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let after = save_in_vain(&store, async |session| {
         let error = session.save().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -745,7 +748,7 @@ async fn m5_a_save_that_was_late_is_not_made_again_by_the_commit() {
 
 #[tokio::test(start_paused = true)]
 async fn m5_a_save_that_was_cancelled_is_not_made_again_by_the_commit() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let after = save_in_vain(&store, async |session| {
         let saving = tokio::time::timeout(Duration::from_secs(1), session.save());
         assert!(saving.await.is_err());
@@ -755,7 +758,7 @@ async fn m5_a_save_that_was_cancelled_is_not_made_again_by_the_commit() {
 
 #[tokio::test(start_paused = true)]
 async fn m5_a_reload_after_a_save_that_was_late_counts_it_once() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let faulty = store.clone();
     let after = save_in_vain(&store, async |session| {
         assert!(session.save().await.is_err());
@@ -768,7 +771,7 @@ async fn m5_a_reload_after_a_save_that_was_late_counts_it_once() {
 
 #[tokio::test(start_paused = true)]
 async fn m3_an_update_made_while_a_save_merges_is_computed_on_what_was_merged() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let visitor = visitor(&store, &[("n", 1)]).await;
     let other = visitor.twin();
     let slow = store.clone();

@@ -6,16 +6,16 @@ use cloakroom::{Error, ErrorKind, Session, SessionLayer, store::StoreErrorKind};
 use futures::{FutureExt, channel::oneshot, future::join, poll};
 use http::StatusCode;
 
-use crate::support::{Call, Fault, Reply, TestClock, TestStore, Visitor};
+use crate::support::{Call, Fault, FaultyStore, FixedClock, Reply, Visitor};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn layer(store: &TestStore) -> SessionLayer {
-    SessionLayer::new(store.clone()).clock(TestClock::new())
+fn layer(store: &FaultyStore) -> SessionLayer {
+    SessionLayer::new(store.clone()).clock(FixedClock::default())
 }
 
 /// A visitor without a user, whose session has `n` = 1.
-async fn anonymous(store: &TestStore) -> Visitor {
+async fn anonymous(store: &FaultyStore) -> Visitor {
     let visitor = Visitor::new(&layer(store));
     insert(&visitor, "n", 1).await;
     store.calls();
@@ -23,7 +23,7 @@ async fn anonymous(store: &TestStore) -> Visitor {
 }
 
 /// As `anonymous`, logged in as `user`.
-async fn user(store: &TestStore, user: &'static str) -> Visitor {
+async fn user(store: &FaultyStore, user: &'static str) -> Visitor {
     let visitor = anonymous(store).await;
     log_in(&visitor, user).await;
     store.calls();
@@ -73,7 +73,7 @@ async fn seen(visitor: &Visitor) -> String {
 
 #[tokio::test]
 async fn m6_a_cycle_keeps_user_and_data_under_another_token() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = user(&store, "ann").await;
     let before = ann.cookie();
     let reply = ann.visit(async |session: Session| {
@@ -92,11 +92,11 @@ async fn m6_a_cycle_keeps_user_and_data_under_another_token() {
 
 #[tokio::test]
 async fn m6_a_straggler_with_the_old_token_is_anonymous_and_stores_nothing() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = anonymous(&store).await;
     let straggler = ann.twin();
     log_in(&ann, "ann").await;
-    let sessions = store.inner.len();
+    let sessions = store.inner().len();
     assert_eq!(seen(&straggler).await, "nobody");
     let reply = straggler.visit(async |session: Session| {
         assert!(session.is_new() && session.user().is_none() && session.is_empty());
@@ -109,13 +109,13 @@ async fn m6_a_straggler_with_the_old_token_is_anonymous_and_stores_nothing() {
     assert_eq!(reply.status, StatusCode::OK);
     assert!(reply.set_cookies().is_empty());
     assert!(destroy(&straggler).await.set_cookies().is_empty());
-    assert_eq!(store.inner.len(), sessions);
+    assert_eq!(store.inner().len(), sessions);
     assert_eq!(seen(&ann).await, "ann: n=1");
 }
 
 #[tokio::test]
 async fn m6_a_straggler_may_log_in() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = anonymous(&store).await;
     let straggler = ann.twin();
     log_in(&ann, "ann").await;
@@ -130,7 +130,7 @@ async fn m6_a_straggler_may_log_in() {
 
 #[tokio::test]
 async fn m6_what_is_written_after_the_move_with_what_was_loaded_before_is_dropped() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = anonymous(&store).await;
     let slow = ann.twin();
     let (go_on, may_go_on) = oneshot::channel();
@@ -149,7 +149,7 @@ async fn m6_what_is_written_after_the_move_with_what_was_loaded_before_is_droppe
 }
 
 /// A visit that has created the new record, and marks the old one only a second later.
-fn slow_to_leave(store: &TestStore) {
+fn slow_to_leave(store: &FaultyStore) {
     let mut is_first = true;
     store.plan(move |call| match call {
         Call::Update if std::mem::take(&mut is_first) => Fault::Delay(SECOND),
@@ -160,7 +160,7 @@ fn slow_to_leave(store: &TestStore) {
 #[tokio::test(start_paused = true)]
 async fn m6_what_is_committed_between_create_and_marker_is_taken_in() {
     for logs_in in [false, true] {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let ann = anonymous(&store).await;
         let other = ann.twin();
         slow_to_leave(&store);
@@ -176,7 +176,7 @@ async fn m6_what_is_committed_between_create_and_marker_is_taken_in() {
                 .map(drop)
         }));
         assert!(poll!(&mut moving).is_pending());
-        assert_eq!(store.inner.len(), 2, "no moment with neither");
+        assert_eq!(store.inner().len(), 2, "no moment with neither");
         let reply = other.visit(async |session: Session| {
             session.update("n", |n: Option<u64>| n.unwrap_or(0) + 100)?;
             session.insert("mine", 2)?;
@@ -193,7 +193,7 @@ async fn m6_what_is_committed_between_create_and_marker_is_taken_in() {
 #[tokio::test]
 async fn m6_a_lost_reply_does_not_undo_the_move() {
     for call in [Call::Create, Call::Update] {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let ann = anonymous(&store).await;
         let straggler = ann.twin();
         let mut is_lost = false;
@@ -207,14 +207,14 @@ async fn m6_a_lost_reply_does_not_undo_the_move() {
         assert_eq!(log_in(&ann, "ann").await.status, StatusCode::OK);
         assert_eq!(seen(&ann).await, "ann: n=1", "{call:?}");
         assert_eq!(seen(&straggler).await, "nobody");
-        assert_eq!(store.inner.len(), 2);
+        assert_eq!(store.inner().len(), 2);
     }
 }
 
 #[tokio::test]
 async fn m6_a_move_that_fails_leaves_the_old_session() {
     for call in [Call::Create, Call::Update] {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let ann = anonymous(&store).await;
         store.plan_for(call, Fault::Fail(StoreErrorKind::Unavailable));
         let reply = log_in(&ann, "ann").await;
@@ -222,14 +222,14 @@ async fn m6_a_move_that_fails_leaves_the_old_session() {
         assert!(reply.set_cookies().is_empty());
         store.heal();
         assert_eq!(seen(&ann).await, "anonymous: n=1");
-        assert_eq!(store.inner.len(), 1);
+        assert_eq!(store.inner().len(), 1);
     }
 }
 
 #[tokio::test]
 async fn m6_the_marker_is_gone_after_a_minute() {
-    let clock = TestClock::new();
-    let store = TestStore::new();
+    let clock = FixedClock::default();
+    let store = FaultyStore::in_memory();
     let ann = Visitor::new(&SessionLayer::new(store.clone()).clock(clock.clone()));
     insert(&ann, "n", 1).await;
     let straggler = ann.twin();
@@ -246,7 +246,7 @@ async fn m6_the_marker_is_gone_after_a_minute() {
 #[tokio::test]
 async fn m7_parallel_log_ins_each_get_a_token_of_their_own_user() {
     for (one, two) in [("ann", "bob"), ("ann", "ann")] {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let ann = anonymous(&store).await;
         let bob = ann.twin();
         store.plan(|_| Fault::Yield);
@@ -261,7 +261,7 @@ async fn m7_parallel_log_ins_each_get_a_token_of_their_own_user() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn m7_many_log_ins_in_parallel_all_get_tokens_that_work() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let first = anonymous(&store).await;
     store.plan(|_| Fault::Yield);
     let log_ins = (0..32).map(|number| {
@@ -284,7 +284,7 @@ async fn m7_many_log_ins_in_parallel_all_get_tokens_that_work() {
 
 #[tokio::test(start_paused = true)]
 async fn m7_a_log_in_while_the_session_is_destroyed_works_and_begins_empty() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = anonymous(&store).await;
     let other = ann.twin();
     slow_to_leave(&store);
@@ -295,13 +295,13 @@ async fn m7_a_log_in_while_the_session_is_destroyed_works_and_begins_empty() {
     assert_eq!(reply.status, StatusCode::OK);
     assert_eq!(reply.set_cookies().len(), 1);
     assert_eq!(seen(&ann).await, "ann: ");
-    assert_eq!(store.inner.len(), 1);
+    assert_eq!(store.inner().len(), 1);
 }
 
 #[tokio::test]
 async fn m7_a_log_in_works_where_the_session_ended_before_the_commit() {
     for moved in [false, true] {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let ann = anonymous(&store).await;
         let other = ann.twin();
         let reply = ann.visit(async |session: Session| {
@@ -322,7 +322,7 @@ async fn m7_a_log_in_works_where_the_session_ended_before_the_commit() {
 
 #[tokio::test]
 async fn m7_a_log_in_works_where_save_found_that_the_session_had_ended() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = anonymous(&store).await;
     let other = ann.twin();
     let reply = ann.visit(async |session: Session| {
@@ -338,10 +338,10 @@ async fn m7_a_log_in_works_where_save_found_that_the_session_had_ended() {
 
 #[tokio::test(start_paused = true)]
 async fn m6_a_cycle_while_the_session_is_destroyed_revives_nothing() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = user(&store, "ann").await;
     let other = ann.twin();
-    let sessions = store.inner.len();
+    let sessions = store.inner().len();
     slow_to_leave(&store);
     let mut moving = Box::pin(cycle(&ann));
     assert!(poll!(&mut moving).is_pending());
@@ -349,21 +349,21 @@ async fn m6_a_cycle_while_the_session_is_destroyed_revives_nothing() {
     let reply = moving.await;
     assert_eq!(reply.status, StatusCode::OK);
     assert!(reply.set_cookies().is_empty());
-    assert_eq!(store.inner.len(), sessions - 1);
+    assert_eq!(store.inner().len(), sessions - 1);
     assert_eq!(seen(&ann).await, "nobody");
 }
 
 #[tokio::test]
 async fn m6_of_two_cycles_at_once_one_goes_on() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = user(&store, "ann").await;
-    let sessions = store.inner.len();
+    let sessions = store.inner().len();
     let twin = ann.twin();
     store.plan(|_| Fault::Yield);
     let (one, two) = join(cycle(&ann), cycle(&twin)).await;
     assert_eq!((one.status, two.status), (StatusCode::OK, StatusCode::OK));
     assert_eq!(one.set_cookies().len() + two.set_cookies().len(), 1);
-    assert_eq!(store.inner.len(), sessions + 1);
+    assert_eq!(store.inner().len(), sessions + 1);
     let winner = if one.set_cookies().is_empty() {
         twin
     } else {
@@ -374,14 +374,14 @@ async fn m6_of_two_cycles_at_once_one_goes_on() {
 
 #[tokio::test]
 async fn m8_a_log_in_over_the_same_user_keeps_the_data() {
-    let ann = user(&TestStore::new(), "ann").await;
+    let ann = user(&FaultyStore::in_memory(), "ann").await;
     assert_eq!(log_in(&ann, "ann").await.set_cookies().len(), 1);
     assert_eq!(seen(&ann).await, "ann: n=1");
 }
 
 #[tokio::test]
 async fn m8_a_log_in_over_another_user_begins_empty() {
-    let visitor = user(&TestStore::new(), "ann").await;
+    let visitor = user(&FaultyStore::in_memory(), "ann").await;
     let reply = visitor.visit(async |session: Session| {
         session.insert("anns", 1)?;
         session.remember_for(30 * SECOND);
@@ -399,7 +399,7 @@ async fn m8_a_log_in_over_another_user_begins_empty() {
 
 #[tokio::test(start_paused = true)]
 async fn m8_nothing_written_meanwhile_reaches_another_users_session() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let bob = user(&store, "ann").await;
     let ann = bob.twin();
     slow_to_leave(&store);
@@ -413,7 +413,7 @@ async fn m8_nothing_written_meanwhile_reaches_another_users_session() {
 
 #[tokio::test]
 async fn m8_a_save_after_the_log_in_neither_clears_nor_shows_the_other_users_session() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let bob = user(&store, "ann").await;
     let ann = bob.twin();
     let reply = bob.visit(async |session: Session| {
@@ -432,7 +432,7 @@ async fn m8_a_save_after_the_log_in_neither_clears_nor_shows_the_other_users_ses
 
 #[tokio::test]
 async fn c7_a_save_writes_only_what_came_before_the_log_in() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = anonymous(&store).await;
     let other = ann.twin();
     let reply = ann.visit(async |session: Session| {
@@ -455,7 +455,7 @@ async fn c7_a_save_writes_only_what_came_before_the_log_in() {
 
 #[tokio::test]
 async fn c7_a_save_writes_everything_while_a_cycle_waits() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = anonymous(&store).await;
     let other = ann.twin();
     let reply = ann.visit(async |session: Session| {
@@ -472,7 +472,7 @@ async fn c7_a_save_writes_everything_while_a_cycle_waits() {
 
 #[tokio::test]
 async fn c7_after_the_head_it_is_too_late_for_another_token() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = anonymous(&store).await;
     let stranger = Visitor::new(&layer(&store));
     for visitor in [&ann, &stranger] {
@@ -494,5 +494,5 @@ async fn c7_after_the_head_it_is_too_late_for_another_token() {
         }
     }
     assert_eq!(seen(&ann).await, "anonymous: late=1, n=1");
-    assert_eq!(store.inner.len(), 1);
+    assert_eq!(store.inner().len(), 1);
 }

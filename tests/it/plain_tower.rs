@@ -8,7 +8,7 @@ use http::{Request, Response, StatusCode, header};
 use tokio::runtime::Handle;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 
-use crate::support::{Call, Fault, Guest, TestClock, TestStore};
+use crate::support::{Call, Fault, FaultyStore, FixedClock, Guest};
 
 async fn count(request: Request<()>) -> Result<Response<String>, Error> {
     let handle = request.extensions().get::<SessionHandle>().unwrap();
@@ -42,7 +42,7 @@ fn a_service_fn_has_sessions_without_axum_and_without_a_runtime() {
 #[test]
 fn the_whole_life_of_a_session_needs_no_runtime() {
     let store = MemoryStore::default();
-    let clock = TestClock::new();
+    let clock = FixedClock::default();
     let ann = Guest::new(SessionLayer::new(store.clone()).clock(clock.clone()));
     block_on(async {
         ann.visit(async |session| {
@@ -78,7 +78,7 @@ fn the_whole_life_of_a_session_needs_no_runtime() {
 #[test]
 fn without_a_runtime_expired_sessions_leave_as_new_ones_come() {
     let store = MemoryStore::builder().max_sessions(1000).build();
-    let clock = TestClock::new();
+    let clock = FixedClock::default();
     let layer = SessionLayer::new(store.clone()).clock(clock.clone());
     block_on(async {
         for _ in 0..200 {
@@ -120,7 +120,7 @@ fn a_conflict_is_merged_without_a_runtime() {
 
 #[test]
 fn m3_many_at_once_lose_nothing_without_a_runtime() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let ann = Guest::new(SessionLayer::new(store.clone()));
     let add =
         async |session: Session| session.update("visits", |n: Option<u32>| n.unwrap_or(0) + 1);
@@ -147,7 +147,7 @@ fn the_body_and_the_error_are_whatever_the_service_has() {
     #[derive(Default)]
     struct Body(Option<&'static str>);
 
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let layer = SessionLayer::new(store.clone());
     let service = layer.layer(service_fn(async |request: Request<u8>| {
         let handle = request.extensions().get::<SessionHandle>().unwrap();
@@ -165,7 +165,7 @@ fn the_body_and_the_error_are_whatever_the_service_has() {
         let broken = service.oneshot(Request::new(200)).await;
         assert_eq!(broken.err(), Some(Broken));
     });
-    assert_eq!(store.inner.len(), 1);
+    assert_eq!(store.inner().len(), 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use cloakroom::{Session, SessionLayer, Timeout, store::StoreErrorKind};
 use http::StatusCode;
 use tokio::time::{Instant, advance};
 
-use crate::support::{Call, Fault, TestClock, TestStore, Visitor};
+use crate::support::{Call, Fault, FaultyStore, FixedClock, Visitor};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -15,14 +15,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 struct Site {
-    store: TestStore,
-    clock: TestClock,
+    store: FaultyStore,
+    clock: FixedClock,
     layer: SessionLayer,
 }
 
 impl Site {
     fn new() -> Self {
-        let (store, clock) = (TestStore::new(), TestClock::new());
+        let (store, clock) = (FaultyStore::in_memory(), FixedClock::default());
         let layer = SessionLayer::new(store.clone()).clock(clock.clone());
         Self {
             store,
@@ -86,10 +86,10 @@ async fn f5_a_session_is_deleted_five_minutes_after_its_end() {
     site.arrive(|_| ()).await;
     site.clock.advance(HOUR + 5 * MINUTE - SECOND);
     pass(MINUTE).await;
-    assert_eq!(site.store.inner.len(), 1);
+    assert_eq!(site.store.inner().len(), 1);
     site.clock.advance(2 * SECOND);
     pass(MINUTE).await;
-    assert_eq!(site.store.inner.len(), 0);
+    assert_eq!(site.store.inner().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,11 +98,11 @@ async fn f5_a_sweep_deletes_all_that_has_expired_however_much_it_is() {
     for _ in 0..2500 {
         site.arrive(|_| ()).await;
     }
-    assert_eq!(site.store.inner.len(), 2500);
+    assert_eq!(site.store.inner().len(), 2500);
     site.clock.advance(HOUR + 6 * MINUTE);
     site.sweeps();
     pass(MINUTE).await;
-    assert_eq!(site.store.inner.len(), 0);
+    assert_eq!(site.store.inner().len(), 0);
     assert!(site.sweeps() >= 3, "a batch at a time");
 }
 
@@ -119,7 +119,7 @@ async fn f5_a_session_that_never_ends_survives_every_sweep() {
         site.clock.advance(365 * 24 * HOUR);
         pass(MINUTE).await;
     }
-    assert_eq!(site.store.inner.len(), 1);
+    assert_eq!(site.store.inner().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,10 +132,10 @@ async fn f5_the_marker_of_a_moved_session_is_deleted() {
     visitor
         .visit(async |session: Session| session.cycle_id())
         .await;
-    assert_eq!(site.store.inner.len(), 2);
+    assert_eq!(site.store.inner().len(), 2);
     site.clock.advance(MINUTE + 5 * MINUTE + SECOND);
     pass(MINUTE).await;
-    assert_eq!(site.store.inner.len(), 1);
+    assert_eq!(site.store.inner().len(), 1);
     visitor
         .visit(async |session: Session| assert!(!session.is_new()))
         .await;
@@ -170,7 +170,7 @@ async fn f5_the_reaper_survives_errors_and_panics_and_backs_off() {
         site.clock.advance(HOUR + 6 * MINUTE);
         site.store.heal();
         assert_eq!(gaps(&site, 3).await, [32, 1, 1].map(|times| times * 60));
-        assert_eq!(site.store.inner.len(), 0);
+        assert_eq!(site.store.inner().len(), 0);
     }
 }
 
@@ -188,7 +188,7 @@ async fn f5_the_reaper_ends_with_the_layer() {
     drop(layer);
     rest().await;
     let other = Site {
-        layer: SessionLayer::new(TestStore::new()),
+        layer: SessionLayer::new(FaultyStore::in_memory()),
         store,
         clock,
     };
@@ -211,7 +211,7 @@ async fn f5_the_reaper_stays_while_a_service_made_by_the_layer_is_there() {
     rest().await;
     pass(MINUTE).await;
     let site = Site {
-        layer: SessionLayer::new(TestStore::new()),
+        layer: SessionLayer::new(FaultyStore::in_memory()),
         store,
         clock,
     };
@@ -271,13 +271,13 @@ fn f5_without_a_timer_the_reaper_gives_up_once_and_requests_go_on() {
             tokio::task::yield_now().await;
         }
     });
-    assert_eq!(site.store.inner.len(), 3);
+    assert_eq!(site.store.inner().len(), 3);
     assert_eq!(site.sweeps(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn f5_the_reaper_survives_a_clock_that_panics() {
-    let (store, clock) = (TestStore::new(), TestClock::new());
+    let (store, clock) = (FaultyStore::in_memory(), FixedClock::default());
     let is_broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (broken, inner) = (std::sync::Arc::clone(&is_broken), clock.clone());
     let layer = SessionLayer::new(store.clone()).clock(move || {

@@ -4,7 +4,7 @@
 use std::{
     io,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use axum::{
@@ -20,7 +20,7 @@ use cloakroom::{
 use parking_lot::Mutex;
 use tracing::subscriber::DefaultGuard;
 
-use crate::support::{Browser, Reply, TestClock, TestStore};
+use crate::support::{Browser, FaultyStore, FixedClock, Reply};
 
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -30,15 +30,15 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A store that takes notes and a clock that stands still.
 pub(crate) struct Scene {
-    pub(crate) store: TestStore,
-    pub(crate) clock: TestClock,
+    pub(crate) store: FaultyStore,
+    pub(crate) clock: FixedClock,
 }
 
 impl Scene {
     pub(crate) fn new() -> Self {
         Self {
-            store: TestStore::new(),
-            clock: TestClock::new(),
+            store: FaultyStore::in_memory(),
+            clock: FixedClock::default(),
         }
     }
 
@@ -72,7 +72,7 @@ impl Scene {
 
     /// How long after the start the clock's `time` is.
     pub(crate) fn since_start(time: SystemTime) -> Duration {
-        let start = UNIX_EPOCH + Duration::from_millis(TestClock::START);
+        let start = SystemTime::from(FixedClock::START);
         time.duration_since(start).unwrap()
     }
 }

@@ -36,7 +36,7 @@ use tower::{Layer as _, Service as _};
 use tracing::Level;
 
 use crate::support::{
-    Browser, Call, Fault, Log, TestClock, TestStore,
+    Browser, Call, Fault, FaultyStore, FixedClock, Log,
     token::{join, split},
 };
 
@@ -157,7 +157,7 @@ async fn t3_no_debug_or_display_of_a_live_session_shows_the_secret_or_the_data()
         let extensions = debug(&request.extensions());
         data_shown.lock().push_str(&(debug(&data) + &extensions));
     };
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let sink_shown = Arc::clone(&shown);
     let sink = EndedSink::new(move |ending| sink_shown.lock().push_str(&debug(&ending)));
     let layer = SessionLayer::new(store.clone());
@@ -175,7 +175,7 @@ async fn t3_no_debug_or_display_of_a_live_session_shows_the_secret_or_the_data()
     let mut secrets = Secrets::of_data();
     secrets.add_token(&token);
     let (id, _) = split(&token);
-    let (record, activity) = store.inner.load(id).await.unwrap().unwrap();
+    let (record, activity) = store.inner().load(id).await.unwrap().unwrap();
     ann.get("/data").await;
     ann.get("/session").await;
     let mut text = shown.lock().clone();
@@ -199,7 +199,7 @@ async fn t3_no_debug_or_display_of_a_live_session_shows_the_secret_or_the_data()
     text += &(debug(&layer) + &debug(&activity) + &debug(&record) + &debug(&record.version()));
     text += &(debug(&id) + &display(&id) + &debug(&Key::<Coat>::new("coat")));
     let memory = MemoryStore::builder();
-    text += &(debug(&memory) + &debug(&memory.build()) + &debug(&store.inner));
+    text += &(debug(&memory) + &debug(&memory.build()) + &debug(&store.inner()));
     text += &(debug(&DynStore::new(store.clone())) + &debug(&sink));
     let ending = Ending {
         id,
@@ -289,7 +289,7 @@ async fn t3_no_error_shows_the_data_it_is_about() {
 
 #[tokio::test]
 async fn t3_what_does_not_decode_is_not_repeated_by_the_error() {
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let app = Router::new()
         .route(
             "/be",
@@ -299,7 +299,7 @@ async fn t3_what_does_not_decode_is_not_repeated_by_the_error() {
     let ann = Browser::new(app);
     ann.get("/be").await;
     let token = token_of(&ann);
-    let (record, _) = store.inner.load(split(&token).0).await.unwrap().unwrap();
+    let (record, _) = store.inner().load(split(&token).0).await.unwrap().unwrap();
     let bytes = record.to_bytes();
     let text = String::from_utf8(bytes.clone()).unwrap();
     assert!(text.contains(DATA), "a person can read it: {text}");
@@ -392,8 +392,8 @@ impl Walk {
 #[tokio::test(start_paused = true)]
 async fn t3_nothing_that_is_logged_over_a_whole_visit_shows_the_secret_or_the_data() {
     let log = Log::capture();
-    let store = TestStore::new();
-    let clock = TestClock::new();
+    let store = FaultyStore::in_memory();
+    let clock = FixedClock::default();
     let layer = SessionLayer::new(store.clone())
         .clock(clock.clone())
         .touch_after(Duration::from_secs(60))
@@ -475,7 +475,7 @@ async fn t3_nothing_that_is_logged_over_a_whole_visit_shows_the_secret_or_the_da
     clock.advance(Duration::from_secs(7200));
     ann.to("/look").await;
     tokio::time::sleep(Duration::from_secs(3000)).await;
-    assert!(store.inner.is_empty());
+    assert!(store.inner().is_empty());
     store.plan_for(Call::DeleteExpired, fail(StoreErrorKind::Other));
     tokio::time::sleep(Duration::from_secs(60)).await;
 
@@ -505,7 +505,7 @@ async fn t3_nothing_that_is_logged_over_a_whole_visit_shows_the_secret_or_the_da
 #[tokio::test]
 async fn t3_nothing_that_is_logged_of_planted_cookies_or_lost_changes_shows_them() {
     let log = Log::capture();
-    let store = TestStore::new();
+    let store = FaultyStore::in_memory();
     let cookie = SessionCookie::new("id").prefix(CookiePrefix::None);
     let layer = SessionLayer::new(store.clone()).cookie(cookie.build().unwrap());
     let outside = Arc::new(Mutex::new(None));
@@ -547,7 +547,7 @@ async fn t3_no_error_of_a_failing_store_shows_the_secret_or_the_data() {
         StoreErrorKind::Unsupported,
         StoreErrorKind::Other,
     ] {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let shown = Arc::new(Mutex::new(String::new()));
         let (load_shown, save_shown) = (Arc::clone(&shown), Arc::clone(&shown));
         let load = async move |handle: SessionHandle| {

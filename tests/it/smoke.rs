@@ -1,7 +1,7 @@
 use axum::{Router, routing::get};
 use cloakroom::{Error, Session, SessionLayer};
 
-use crate::support::{Browser, TestClock, TestStore};
+use crate::support::{Browser, FaultyStore, FixedClock};
 
 async fn counter(session: Session) -> Result<String, Error> {
     let visits = session.update("visits", |n: Option<u64>| n.unwrap_or(0) + 1)?;
@@ -13,7 +13,7 @@ async fn a_log_in_takes_the_data_along_and_leaves_the_old_token_worthless() {
     let app = Router::new()
         .route("/", get(counter))
         .route("/in", get(async |session: Session| session.log_in("ann")))
-        .layer(SessionLayer::new(TestStore::new()).clock(TestClock::new()));
+        .layer(SessionLayer::new(FaultyStore::in_memory()).clock(FixedClock::default()));
     let ann = Browser::new(app);
     assert_eq!(ann.get("/").await.body, "visit 1");
     assert_eq!(ann.get("/").await.body, "visit 2");

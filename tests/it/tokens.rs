@@ -12,7 +12,7 @@ use tracing::Level;
 use uuid::Uuid;
 
 use crate::support::{
-    Browser, Call, Log, Reply, TestClock, TestStore, session_cookie,
+    Browser, Call, FaultyStore, FixedClock, Log, Reply, session_cookie,
     token::{NEVER_ISSUED, is_well_formed, join, split},
 };
 
@@ -26,7 +26,7 @@ async fn who(session: Session) -> Result<String, Error> {
 /// An app whose visitors have names.
 struct House {
     app: Router,
-    store: TestStore,
+    store: FaultyStore,
 }
 
 impl House {
@@ -35,10 +35,10 @@ impl House {
     }
 
     fn with(cookie: SessionCookieBuilder) -> Self {
-        let store = TestStore::new();
+        let store = FaultyStore::in_memory();
         let layer = SessionLayer::new(store.clone())
             .cookie(cookie.build().unwrap())
-            .clock(TestClock::new())
+            .clock(FixedClock::default())
             .reap_every(None);
         let be = async |session: Session, Path(name): Path<String>| session.insert("name", name);
         let app = Router::new()
@@ -73,7 +73,7 @@ impl House {
 
     async fn has(&self, token: &str) -> bool {
         let (id, _) = split(token);
-        self.store.inner.load(id).await.unwrap().is_some()
+        self.store.inner().load(id).await.unwrap().is_some()
     }
 }
 
@@ -119,7 +119,7 @@ async fn t1_a_token_never_issued_is_never_adopted() {
     assert_ne!(split(&token).1, split(&planted).1);
     assert!(!house.has(&planted).await);
     assert!(house.has(&token).await);
-    assert_eq!(house.store.inner.len(), 1);
+    assert_eq!(house.store.inner().len(), 1);
     // Nor does it come alive later.
     assert_eq!(house.ask_as("/who", &cookie).await.body, "nobody");
 }
@@ -285,7 +285,7 @@ async fn t4_the_stored_verifier_sent_as_a_cookie_opens_nothing() {
     let house = House::new();
     let ann = house.enter("ann").await;
     let (id, secret) = split(&ann);
-    let (record, _) = house.store.inner.load(id).await.unwrap().unwrap();
+    let (record, _) = house.store.inner().load(id).await.unwrap().unwrap();
     let record: serde_json::Value = serde_json::from_slice(&record.to_bytes()).unwrap();
     let text = record["verifier"].as_str().unwrap();
     let verifier = URL_SAFE_NO_PAD.decode(text).unwrap();
@@ -435,7 +435,7 @@ async fn t5_without_the_prefix_two_that_prove_themselves_make_the_visitor_anonym
             let written = house.ask_as("/be/mallory", &header).await;
             assert_eq!(written.status, StatusCode::OK);
             assert!(written.set_cookies().is_empty());
-            assert_eq!(house.store.inner.len(), 2, "nothing is stored");
+            assert_eq!(house.store.inner().len(), 2, "nothing is stored");
         }
         // The two sessions are as they were.
         for (token, body) in [(&ann, "ann"), (&eve, "eve")] {
@@ -453,7 +453,7 @@ async fn t5_a_log_in_over_planted_cookies_begins_a_session_of_its_own() {
         .ask_as("/in", &cookies("id", &[eve.clone(), ann.clone()]))
         .await;
     let token = issued(&reply).unwrap();
-    assert_eq!(house.store.inner.len(), 3);
+    assert_eq!(house.store.inner().len(), 3);
     let fresh = house.ask_as("/who", &format!("id={token}")).await;
     assert_eq!(fresh.body, "nobody", "nothing of either is taken along");
     for (token, body) in [(&ann, "ann"), (&eve, "eve")] {

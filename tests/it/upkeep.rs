@@ -5,20 +5,20 @@ use std::time::Duration;
 use cloakroom::{Error, ErrorKind, Session, SessionLayer, SessionStore};
 use http::StatusCode;
 
-use crate::support::{Call, Fault, TestClock, TestStore, Visitor};
+use crate::support::{Call, Fault, FaultyStore, FixedClock, Visitor};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 struct Site {
-    store: TestStore,
-    clock: TestClock,
+    store: FaultyStore,
+    clock: FixedClock,
     visitor: Visitor,
 }
 
 impl Site {
     /// With a visitor whose session has n = 41.
     async fn new() -> Self {
-        let (store, clock) = (TestStore::new(), TestClock::new());
+        let (store, clock) = (FaultyStore::in_memory(), FixedClock::default());
         let layer = SessionLayer::new(store.clone()).clock(clock.clone());
         let visitor = Visitor::new(&layer.reap_every(None));
         let reply = visitor.visit(async |session: Session| session.insert("n", 41));
@@ -150,8 +150,8 @@ async fn l1_a_commit_that_was_overtaken_does_not_take_activity_back() {
     };
     let (reply, ()) = tokio::join!(visit, overtaking);
     let id = reply.body.parse().unwrap();
-    let (_, activity) = site.store.inner.load(id).await.unwrap().unwrap();
-    let since_start = activity.last_seen_at.as_millis() - TestClock::START;
+    let (_, activity) = site.store.inner().load(id).await.unwrap().unwrap();
+    let since_start = activity.last_seen_at.as_millis() - FixedClock::START.as_millis();
     assert_eq!(since_start, 3000);
     assert_eq!(site.values().await, "m=1 n=42");
 }

@@ -93,6 +93,9 @@ const MAX_SHARDS: usize = 1024;
 /// How many sessions leave under one hold of a lock.
 const SWEEP_BATCH: usize = 128;
 
+/// Without a runtime nothing else reaps: so many expired ones a newcomer sees out.
+const SWEPT_BY_NEWCOMER: usize = 2;
+
 /// Stores delete this long after the deadline at the earliest (rule L3).
 const GRACE: Duration = Duration::from_secs(5 * 60);
 
@@ -147,21 +150,26 @@ impl Room {
         let bytes = cost(record);
         self.check_fits(bytes)?;
         let shard = self.shard(id);
-        // Without a runtime nothing else reaps: each newcomer sees two expired ones out.
-        self.sweep(shard, activity.last_seen_at.saturating_sub(GRACE), 2);
+        let before = activity.last_seen_at.saturating_sub(GRACE);
+        let mut swept = 0;
         loop {
-            let least = {
-                let mut table = shard.table.write();
-                if table.get(id).is_some() {
-                    return Ok(Created::Exists);
-                }
-                if self.budget.try_reserve(1, bytes) {
-                    table.insert(id, Arc::clone(record), activity, &shard.ticks);
-                    return Ok(Created::Yes);
-                }
-                table.remove_least(Tier::New, None)
-            };
-            self.evict(least, shard, None);
+            let mut table = shard.table.write();
+            if swept < SWEPT_BY_NEWCOMER
+                && let Some(expired) = table.remove_expired(before)
+            {
+                drop(table);
+                swept += 1;
+                self.end([expired], EndingReason::Expired);
+            } else if table.get(id).is_some() {
+                return Ok(Created::Exists);
+            } else if self.budget.try_reserve(1, bytes) {
+                table.insert(id, Arc::clone(record), activity, &shard.ticks);
+                return Ok(Created::Yes);
+            } else {
+                let least = table.remove_least(Tier::New, None);
+                drop(table);
+                self.evict(least, shard, None);
+            }
         }
     }
 

@@ -1,21 +1,19 @@
-//! What the tests share: a clock to move, a browser, a store that fails on demand.
+//! What the tests share beside what the crate offers: a browser, visitors, a log.
 
 mod browser;
-mod clock;
 mod guest;
 mod log;
 #[cfg(feature = "redis")]
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod proxy;
-mod store;
 pub(crate) mod token;
 mod visitor;
 
+pub(crate) use cloakroom::testing::{Call, Fault, FaultyStore, FixedClock};
+
 pub(crate) use self::{
     browser::{Browser, Reply, session_cookie},
-    clock::TestClock,
     guest::Guest,
     log::Log,
-    store::{Call, Fault, TestStore},
     visitor::Visitor,
 };

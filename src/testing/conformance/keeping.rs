@@ -1,0 +1,210 @@
+//! What goes in comes out.
+
+use serde_json::{Value, json};
+
+use super::{
+    breach::{Outcome, Unmet, expect},
+    draft::Draft,
+    trial::{Trial, just_expired, live, until},
+};
+use crate::{Activity, SessionStore, Timestamp, store::Updated};
+
+/// Created so, and updated to so, it comes back.
+async fn comes_back<S: SessionStore>(trial: &Trial<S>, draft: Draft, what: &str) -> Outcome {
+    let session = trial.session(draft.clone(), live()).await?;
+    trial
+        .keeps(&session, &format!("after `create` with {what}"))
+        .await?;
+
+    let plain = trial.session(Draft::first(), live()).await?;
+    let mut next = plain.next();
+    next.draft = draft.with_version(next.draft.version);
+    next.record = next.draft.record();
+    let updated = trial
+        .update(next.id, &next.record, next.activity, plain.version())
+        .await?;
+    expect("`update`", Updated::Saved, updated)?;
+    trial
+        .keeps(&next, &format!("after `update` to {what}"))
+        .await
+}
+
+pub(super) async fn every_field_comes_back<S: SessionStore>(trial: &Trial<S>) -> Outcome {
+    let fields: [&[(&str, Value)]; 5] = [
+        &[
+            ("user", json!("ann")),
+            ("authenticated_at", json!(1_767_225_600_123_u64)),
+        ],
+        &[
+            ("idle_timeout", json!(1)),
+            ("absolute_timeout", json!("never")),
+        ],
+        &[
+            ("idle_timeout", json!("never")),
+            ("absolute_timeout", json!(u32::MAX)),
+        ],
+        &[
+            ("persistent", json!(true)),
+            ("recent", json!(["0000000000000000", "ffffffffffffffff"])),
+        ],
+        &[
+            ("persistent", json!(false)),
+            ("moved_at", json!(1_767_225_600_123_u64)),
+        ],
+    ];
+    for fields in fields {
+        let mut draft = Draft::first();
+        let mut names = Vec::new();
+        for (name, value) in fields {
+            names.push(*name);
+            draft.others.insert((*name).to_owned(), value.clone());
+        }
+        comes_back(trial, draft, &names.join(" and ")).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn unknown_fields_come_back<S: SessionStore>(trial: &Trial<S>) -> Outcome {
+    let mut draft = Draft::first();
+    let later = json!({ "nested": [1, null, { "deep": "\u{0}" }], "": 1.5e-7 });
+    for (name, value) in [
+        ("later", later),
+        ("", json!(true)),
+        ("quo\"te\u{1F600}", json!(-1)),
+    ] {
+        draft.others.insert(name.to_owned(), value);
+    }
+    comes_back(trial, draft, "fields of a later version").await
+}
+
+pub(super) async fn data_of_any_size_comes_back<S: SessionStore>(trial: &Trial<S>) -> Outcome {
+    let mut empty = Draft::first();
+    empty.data.clear();
+    comes_back(trial, empty, "no data").await?;
+    // Quotes, backslashes and newlines double in JSON.
+    let mebibyte = "0123456789\\\"\u{e9}\u{1F600}\n".repeat((1 << 20) / 20);
+    let large = Draft::first().with_data("large", json!(mebibyte));
+    comes_back(trial, large, "1 MiB of data").await?;
+    let many = (0..1000).fold(Draft::first(), |draft, number| {
+        draft.with_data(&format!("key {number}"), json!(number))
+    });
+    comes_back(trial, many, "1000 keys").await
+}
+
+pub(super) async fn values_come_back_as_they_are<S: SessionStore>(trial: &Trial<S>) -> Outcome {
+    let values = [
+        json!(null),
+        json!(u64::MAX),
+        json!(i64::MIN),
+        json!(0.1),
+        json!(f64::MAX),
+        json!(f64::MIN_POSITIVE),
+        json!(1.0),
+        json!([]),
+        json!({}),
+        json!(""),
+        json!({ "b": 1, "a": [true, false] }),
+    ];
+    let draft = values
+        .into_iter()
+        .enumerate()
+        .fold(Draft::first(), |draft, (index, value)| {
+            draft.with_data(&index.to_string(), value)
+        });
+    comes_back(trial, draft, "values of every JSON type").await
+}
+
+/// What breaks where text is spliced, cut, folded or taken for ASCII.
+fn texts() -> Vec<String> {
+    let mut texts: Vec<String> = [
+        "",
+        " ",
+        "\u{0}",
+        "a\u{0}b",
+        "'; DROP TABLE sessions; --",
+        "\"quoted\\\"",
+        "line\r\nbreak\ttab",
+        "../../etc/passwd",
+        "%s{}$1?:user*",
+        "\u{1F600}\u{10FFFF}",
+        "\u{202E}\u{5E9}\u{5DC}\u{5D5}\u{5DD}",
+        "e\u{301}",
+        "\u{e9}",
+        "\u{FEFF}\u{200B}\u{FFFD}\u{FFFF}",
+    ]
+    .map(str::to_owned)
+    .into();
+    texts.push("long".repeat(2_000));
+    texts.push("\u{1F9E5}".repeat(2_000));
+    texts
+}
+
+pub(super) async fn keys_of_any_unicode_come_back<S: SessionStore>(trial: &Trial<S>) -> Outcome {
+    for text in texts() {
+        let draft = Draft::first().with_data(&text, json!(text));
+        comes_back(trial, draft, &format!("the key {}", shown(&text))).await?;
+    }
+    let all = texts().into_iter().fold(Draft::first(), |draft, text| {
+        draft.with_data(&text, json!(1))
+    });
+    comes_back(trial, all, "all these keys at once").await
+}
+
+pub(super) async fn users_of_any_unicode_come_back<S: SessionStore>(trial: &Trial<S>) -> Outcome {
+    for text in texts() {
+        let draft = Draft::of_user(&text);
+        comes_back(trial, draft, &format!("the user {}", shown(&text))).await?;
+    }
+    Ok(())
+}
+
+fn shown(text: &str) -> String {
+    let start: String = text.chars().take(20).collect();
+    format!("{start:?} of {} bytes", text.len())
+}
+
+pub(super) async fn times_at_both_ends_come_back<S: SessionStore>(trial: &Trial<S>) -> Outcome {
+    for at in [Timestamp::EPOCH, Timestamp::from_millis(1), Timestamp::MAX] {
+        let mut draft = Draft::of_user("ann");
+        draft.created_at = at;
+        draft
+            .others
+            .insert("authenticated_at".into(), json!(at.as_millis()));
+        let activity = Activity {
+            last_seen_at: at,
+            expires_at: Some(Timestamp::MAX),
+        };
+        let session = trial.session(draft, activity).await?;
+        trial
+            .keeps(&session, &format!("with times at {at:?}"))
+            .await?;
+        let millisecond = Timestamp::from_millis(Timestamp::MAX.as_millis() - 1);
+        let session = trial.session(Draft::first(), until(millisecond)).await?;
+        trial
+            .keeps(&session, "a millisecond before the end of time")
+            .await?;
+    }
+    // A store with a clock of its own may have seen this one out.
+    let session = trial
+        .session(Draft::first(), until(Timestamp::EPOCH))
+        .await?;
+    match trial.load_latest(session.id).await? {
+        None => Ok(()),
+        kept => session.is_kept(kept, "with a deadline at the epoch"),
+    }
+}
+
+pub(super) async fn what_has_just_expired_is_still_there<S: SessionStore>(
+    trial: &Trial<S>,
+) -> Outcome {
+    let session = trial.session(Draft::first(), just_expired()).await?;
+    trial.keeps(&session, "a second after its deadline").await?;
+    let loaded = trial.load(session.id).await?;
+    if loaded.is_none() {
+        return Err(Unmet::new(
+            "the record of `load` a second after its deadline",
+            "nothing",
+        ));
+    }
+    Ok(())
+}

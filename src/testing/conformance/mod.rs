@@ -1,0 +1,288 @@
+//! Every clause of the contract, held against a store: [`conformance`].
+
+mod breach;
+mod creating;
+mod damage;
+mod deleting;
+mod draft;
+mod keeping;
+mod listing;
+mod racing;
+mod reaping;
+mod touching;
+mod trial;
+mod updating;
+
+use std::{any::Any, fmt, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::sync::Mutex;
+
+pub use self::breach::Breach;
+use self::{
+    breach::{Outcome, Unmet},
+    trial::Trial,
+};
+use crate::{SessionId, SessionStore};
+
+type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Plant<S> = Arc<dyn Fn(Arc<S>, SessionId, Vec<u8>) -> Task<()> + Send + Sync>;
+
+/// The clauses: by file, the name and what the contract says.
+macro_rules! clauses {
+    ($($file:ident { $($name:ident: $rule:literal,)* })*) => {
+        const CLAUSES: &[(&str, &str)] = &[$($((stringify!($name), $rule),)*)*];
+
+        async fn hold<S: SessionStore>(name: &str, trial: &Trial<S>) -> Outcome {
+            match name {
+                $($(stringify!($name) => Box::pin($file::$name(trial)).await,)*)*
+                _ => unreachable!("`{name}` is not a clause"),
+            }
+        }
+    };
+}
+
+clauses! {
+    creating {
+        what_is_created_is_loaded: "`load` and `load_latest` return what `create` stored.",
+        an_unknown_id_loads_nothing: "What was never created is not there.",
+        create_never_overwrites: "`create` never overwrites, be the record there expired or not.",
+        ids_that_differ_in_one_bit_are_different: "An id is all of its 128 bits.",
+    }
+    updating {
+        update_replaces_the_expected_version: "`update` stores the record in place of the expected version.",
+        update_compares_the_writer: "`update` acts only on exactly the expected version: the same writer.",
+        update_compares_the_counter: "`update` acts only on exactly the expected version: the same counter.",
+        versions_of_any_size_are_kept: "A version is two numbers of 64 bits.",
+        update_never_inserts: "`update` never inserts: nothing is there before a `create`, nor after a `delete`.",
+        update_acts_after_the_deadline: "`update` acts on the expected version whatever its deadline.",
+        update_sets_the_activity_back_too: "`update` stores the activity as it is, be it earlier than the one before.",
+    }
+    touching {
+        touch_moves_activity_alone: "`touch` moves the activity, and changes neither data nor version.",
+        touch_never_moves_last_seen_back: "`touch` moves `last_seen_at` forward only, by itself.",
+        touch_never_moves_the_deadline_back: "`touch` moves `expires_at` forward only, by itself; `None` is the latest.",
+        touch_compares_the_writer: "`touch` acts only on exactly the expected version: the same writer.",
+        touch_compares_the_counter: "`touch` acts only on exactly the expected version: the same counter.",
+        touch_never_inserts: "`touch` never inserts, and never revives what was deleted.",
+        touch_acts_after_the_deadline: "`touch` acts on the expected version whatever its deadline.",
+    }
+    deleting {
+        delete_ends_what_is_there_once: "`delete` ends what is there, once.",
+        delete_of_nothing_is_false: "`delete` of nothing is `false`.",
+    }
+    racing {
+        of_50_creates_one_wins: "`create` is atomic: of any number at once one gets `Yes`.",
+        of_50_updates_of_a_version_one_wins: "`update` is atomic: each version has one successor.",
+        of_50_deletes_one_is_true: "`delete` is atomic: of any number at once one gets `true`.",
+        what_50_add_adds_up: "No update that was answered `Saved` is lost.",
+        touches_at_once_leave_the_latest: "`touch` is atomic: the latest of both times stays.",
+        a_touch_never_undoes_an_update: "`touch` is atomic: it brings no former record back.",
+        nothing_revives_what_is_deleted: "`update` and `touch` that race a `delete` never bring the record back.",
+    }
+    reaping {
+        delete_expired_goes_by_bounded_batches: "`delete_expired` removes at most the limit, and says whether there may be more.",
+        delete_expired_takes_the_deadline_itself: "`delete_expired` removes what expires at or before the moment.",
+        delete_expired_leaves_later_deadlines: "`delete_expired` leaves what expires after the moment.",
+        delete_expired_leaves_never: "`delete_expired` leaves what never expires.",
+        delete_expired_goes_by_the_deadline_of_now: "`delete_expired` goes by the deadline as `touch` and `update` left it.",
+    }
+    keeping {
+        every_field_comes_back: "Every field of a record comes back.",
+        unknown_fields_come_back: "Fields that this version does not know come back.",
+        data_of_any_size_comes_back: "Data comes back, be it none or 1 MiB.",
+        values_come_back_as_they_are: "Values come back as they are, to the last digit.",
+        keys_of_any_unicode_come_back: "Any Unicode is a key.",
+        users_of_any_unicode_come_back: "Any Unicode is a user.",
+        times_at_both_ends_come_back: "Any `Timestamp` is a time.",
+        what_has_just_expired_is_still_there: "Stores do not judge expiry: `load` returns what is there, for five minutes past its deadline at least.",
+    }
+    listing {
+        list_finds_a_users_sessions: "`list` has every session of a user, expired or not, in the order of their ids.",
+        list_begins_after_an_id: "`list` begins after the given id, be there such a session or not.",
+        list_of_all_has_every_session: "`list` has every session that was created and not deleted.",
+        list_filters_by_last_seen: "`last_seen_before` lets through what was last seen before the moment.",
+        list_filters_by_creation: "`created_before` lets through what began before the moment.",
+        list_follows_the_user: "`list` goes by the user as `update` and `delete` left it.",
+        users_are_compared_byte_by_byte: "Users are compared byte by byte.",
+        count_is_of_every_session: "`count` is of all sessions stored, expired ones included.",
+    }
+    damage {
+        what_is_no_record_is_corrupt: "What does not decode is `Corrupt`, and can be deleted.",
+        a_newer_record_is_incompatible_and_stays: "A record of a newer format is `Incompatible`, and stays.",
+        delete_expired_survives_damage: "`delete_expired` survives records that it cannot decode.",
+        list_leaves_damage_out: "`list` leaves out what does not decode.",
+    }
+}
+
+/// Holds the stores that `make_store` gives to every clause of
+/// [the contract](crate::store#the-contract).
+///
+/// It is asked for one for each clause: a new one, or one that is shared. The
+/// kit's ids are random, it leaves other sessions alone, and deletes its own.
+/// It calls `delete_expired`, though, and wants to be the only one that does:
+/// no store in use. Races are real on tokio's multi-thread runtime only. Lists
+/// and counts are passed over where the store answers `Unsupported`.
+///
+/// # Panics
+///
+/// Where a clause does not hold, with all of those: the rule, what was
+/// expected and what came.
+pub async fn conformance<S, M, F>(make_store: M)
+where
+    S: SessionStore,
+    M: FnMut() -> F,
+    F: Future<Output = S>,
+{
+    Conformance::new(make_store).run().await;
+}
+
+/// [`conformance`] with more to set.
+///
+/// ```
+/// use cloakroom::{MemoryStore, testing::Conformance};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let breaches = Conformance::new(async || MemoryStore::default())
+///     .only("delete_of_nothing_is_false")
+///     .breaches()
+///     .await;
+/// assert!(breaches.is_empty());
+/// # });
+/// ```
+#[must_use]
+pub struct Conformance<S, M> {
+    make_store: M,
+    plant: Option<Plant<S>>,
+    only: Option<String>,
+}
+
+/// How long a clause may take. It is not a matter of speed: a store that hangs shall be told.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Clauses run one after another, those of other stores in this process
+/// included: a count or a sweep wants a shared store for itself.
+static QUIET: Mutex<()> = Mutex::const_new(());
+
+impl<S, M, F> Conformance<S, M>
+where
+    S: SessionStore,
+    M: FnMut() -> F,
+    F: Future<Output = S>,
+{
+    /// For the stores that `make_store` gives, as [`conformance`] has it.
+    pub fn new(make_store: M) -> Self {
+        Self {
+            make_store,
+            plant: None,
+            only: None,
+        }
+    }
+
+    /// How to damage a session: `plant` writes the bytes where the store keeps
+    /// the encoded record of this id, which is there already, and leaves
+    /// everything beside it as it is. Without this, the clauses about records
+    /// that do not decode are passed over. The bytes are JSON, but no record.
+    pub fn damage<D, T>(mut self, plant: D) -> Self
+    where
+        D: Fn(Arc<S>, SessionId, Vec<u8>) -> T + Send + Sync + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        self.plant = Some(Arc::new(move |store, id, bytes| {
+            Box::pin(plant(store, id, bytes))
+        }));
+        self
+    }
+
+    /// Only the clauses that have `part` in their name.
+    pub fn only(mut self, part: impl Into<String>) -> Self {
+        self.only = Some(part.into());
+        self
+    }
+
+    /// Tries every clause.
+    ///
+    /// # Panics
+    ///
+    /// Where one does not hold, with all of those.
+    pub async fn run(self) {
+        let breaches = self.breaches().await;
+        if !breaches.is_empty() {
+            let each: Vec<String> = breaches.iter().map(Breach::to_string).collect();
+            let (broken, all) = (breaches.len(), CLAUSES.len());
+            panic!(
+                "{broken} of {all} clauses of the store contract do not hold:\n\n{}\n",
+                each.join("\n\n")
+            );
+        }
+    }
+
+    /// Tries every clause, and returns those that do not hold.
+    ///
+    /// # Panics
+    ///
+    /// Where no clause has the name that is asked for.
+    pub async fn breaches(mut self) -> Vec<Breach> {
+        let only = self.only.as_deref().unwrap_or_default();
+        let clauses: Vec<_> = CLAUSES
+            .iter()
+            .filter(|(name, _)| name.contains(only))
+            .collect();
+        assert!(!clauses.is_empty(), "no clause has `{only}` in its name");
+        let mut breaches = Vec::new();
+        for (clause, rule) in clauses {
+            let store = (self.make_store)().await;
+            let trial = Trial::new(store, self.plant.clone());
+            if let Err(Unmet { expected, came }) = attempt(clause, trial).await {
+                breaches.push(Breach {
+                    clause,
+                    rule,
+                    expected,
+                    came,
+                });
+            }
+        }
+        breaches
+    }
+}
+
+/// One clause, in a task of its own: a store that panics or hangs fails this clause alone.
+async fn attempt<S: SessionStore>(clause: &'static str, trial: Trial<S>) -> Outcome {
+    let _quiet = QUIET.lock().await;
+    let trial = Arc::new(trial);
+    let tried = Arc::clone(&trial);
+    let task = tokio::spawn(async move { hold(clause, &tried).await });
+    let abort = task.abort_handle();
+    let outcome = match tokio::time::timeout(PATIENCE, task).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) if error.is_panic() => {
+            let panic = error.into_panic();
+            Err(Unmet::new(
+                "an answer",
+                format!("the panic `{}`", message(&*panic)),
+            ))
+        }
+        Ok(Err(_)) => Err(Unmet::new("an answer", "the end of the runtime")),
+        Err(_) => {
+            abort.abort();
+            let patience = PATIENCE.as_secs();
+            Err(Unmet::new(format!("an answer within {patience} s"), "none"))
+        }
+    };
+    // What hangs in its clause may hang here too.
+    let _ = tokio::time::timeout(Duration::from_secs(5), trial.clean()).await;
+    outcome
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("of another type than text")
+}
+
+impl<S, M> fmt::Debug for Conformance<S, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conformance")
+            .field("only", &self.only)
+            .finish_non_exhaustive()
+    }
+}

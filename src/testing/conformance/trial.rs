@@ -1,0 +1,299 @@
+//! What a clause works with: [`Trial`].
+
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::Barrier, task::JoinSet};
+use uuid::Uuid;
+
+use super::{
+    Plant,
+    breach::{Outcome, Unmet},
+    draft::Draft,
+};
+use crate::{
+    Activity, Record, SessionId, SessionStore, StoreError, Timestamp, Version,
+    record::Kept,
+    store::{Created, Filter, Page, Reaped, StoreErrorKind, Touched, Updated},
+};
+
+/// The time at which a store with a clock of its own judges.
+pub(super) fn now() -> Timestamp {
+    SystemTime::now().into()
+}
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Seen now, for another hour.
+pub(super) fn live() -> Activity {
+    until(now().saturating_add(HOUR))
+}
+
+/// Seen now, until `expires_at`.
+pub(super) fn until(expires_at: impl Into<Option<Timestamp>>) -> Activity {
+    Activity {
+        last_seen_at: now(),
+        expires_at: expires_at.into(),
+    }
+}
+
+/// Past its deadline since a second ago: no store may have deleted it by itself.
+pub(super) fn just_expired() -> Activity {
+    until(now().saturating_sub(Duration::from_secs(1)))
+}
+
+/// A session that a clause has made, and what should be kept of it.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    pub(super) id: SessionId,
+    pub(super) draft: Draft,
+    pub(super) record: Arc<Record>,
+    pub(super) activity: Activity,
+}
+
+/// A store on trial. Ids are random, and what was made is deleted in the end,
+/// so a store may be shared.
+pub(super) struct Trial<S> {
+    pub(super) store: Arc<S>,
+    plant: Option<Plant<S>>,
+    made: Mutex<Vec<SessionId>>,
+}
+
+impl<S: SessionStore> Trial<S> {
+    pub(super) fn new(store: S, plant: Option<Plant<S>>) -> Self {
+        Self {
+            store: Arc::new(store),
+            plant,
+            made: Mutex::default(),
+        }
+    }
+
+    /// An id that no session has.
+    pub(super) fn new_id(&self) -> SessionId {
+        let mut bits = [0; 16];
+        getrandom::fill(&mut bits).expect("the operating system gives random bytes");
+        let id = uuid::Builder::from_random_bytes(bits).into_uuid();
+        self.note(id)
+    }
+
+    /// Will delete what is made under `id`.
+    pub(super) fn note(&self, id: Uuid) -> SessionId {
+        self.made.lock().push(id.into());
+        id.into()
+    }
+
+    pub(super) async fn clean(&self) {
+        let made = mem::take(&mut *self.made.lock());
+        for id in made {
+            // What a broken store says to that is none of a clause's business.
+            let _ = self.store.delete(id).await;
+        }
+    }
+
+    /// A new session of this draft.
+    pub(super) async fn session(&self, draft: Draft, activity: Activity) -> Outcome<Made> {
+        let (id, record) = (self.new_id(), draft.record());
+        match self.create(id, &record, activity).await? {
+            Created::Yes => Ok(Made {
+                id,
+                draft,
+                record,
+                activity,
+            }),
+            Created::Exists => Err(Unmet::new("Yes of `create` under a new id", "Exists")),
+        }
+    }
+
+    pub(super) async fn create(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+    ) -> Outcome<Created> {
+        answer("create", self.store.create(id, record, activity).await)
+    }
+
+    pub(super) async fn load(&self, id: SessionId) -> Outcome<Option<Kept>> {
+        answer("load", self.store.load(id).await)
+    }
+
+    pub(super) async fn load_latest(&self, id: SessionId) -> Outcome<Option<Kept>> {
+        answer("load_latest", self.store.load_latest(id).await)
+    }
+
+    pub(super) async fn update(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+        expected: Version,
+    ) -> Outcome<Updated> {
+        let updated = self.store.update(id, record, activity, expected).await;
+        answer("update", updated)
+    }
+
+    pub(super) async fn touch(
+        &self,
+        id: SessionId,
+        expected: Version,
+        activity: Activity,
+    ) -> Outcome<Touched> {
+        answer("touch", self.store.touch(id, expected, activity).await)
+    }
+
+    pub(super) async fn delete(&self, id: SessionId) -> Outcome<bool> {
+        answer("delete", self.store.delete(id).await)
+    }
+
+    pub(super) async fn delete_expired(&self, before: Timestamp, limit: usize) -> Outcome<Reaped> {
+        let reaped = self.store.delete_expired(before, limit).await;
+        answer("delete_expired", reaped)
+    }
+
+    /// `None` where the store does not list.
+    pub(super) async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Outcome<Option<Page>> {
+        offered("list", self.store.list(filter, after, limit).await)
+    }
+
+    /// `None` where the store does not count.
+    pub(super) async fn count(&self) -> Outcome<Option<u64>> {
+        offered("count", self.store.count().await)
+    }
+
+    /// Damages what is kept under `id`; `false` where nobody has said how.
+    pub(super) async fn damage(&self, id: SessionId, bytes: &str) -> bool {
+        let Some(plant) = &self.plant else {
+            return false;
+        };
+        plant(Arc::clone(&self.store), id, bytes.as_bytes().to_vec()).await;
+        true
+    }
+
+    /// That exactly this is kept.
+    pub(super) async fn keeps(&self, session: &Made, when: &str) -> Outcome {
+        let latest = self.load_latest(session.id).await?;
+        session.is_kept(latest, when)
+    }
+
+    /// That nothing is kept under `id`.
+    pub(super) async fn keeps_nothing(&self, id: SessionId, when: &str) -> Outcome {
+        match self.load_latest(id).await? {
+            None => Ok(()),
+            Some((record, activity)) => Err(Unmet::new(
+                format!("nothing is kept {when}"),
+                format!("version {} with {activity:?}", record.version()),
+            )),
+        }
+    }
+}
+
+impl Made {
+    pub(super) fn version(&self) -> Version {
+        self.record.version()
+    }
+
+    /// The next version of it, seen later and for longer; not stored yet.
+    pub(super) fn next(&self) -> Self {
+        let draft = self.draft.next();
+        Self {
+            id: self.id,
+            record: draft.record(),
+            draft,
+            activity: later(self.activity),
+        }
+    }
+
+    pub(super) fn with_activity(mut self, activity: Activity) -> Self {
+        self.activity = activity;
+        self
+    }
+
+    /// That what was loaded `when` is this.
+    pub(super) fn is_kept(&self, loaded: Option<Kept>, when: &str) -> Outcome {
+        let expected = |what: String| format!("{what} {when}");
+        let Some((record, activity)) = loaded else {
+            let what = format!("version {} is kept", self.version());
+            return Err(Unmet::new(expected(what), "nothing"));
+        };
+        if record.version() != self.version() {
+            let what = format!("version {}", self.version());
+            return Err(Unmet::new(
+                expected(what),
+                format!("version {}", record.version()),
+            ));
+        }
+        let (ours, theirs) = (self.record.to_bytes(), record.to_bytes());
+        if ours != theirs {
+            let (ours, theirs) = difference(&ours, &theirs);
+            return Err(Unmet::new(
+                expected(format!("a record that goes on `{ours}`")),
+                format!("`{theirs}`"),
+            ));
+        }
+        if activity != self.activity {
+            return Err(Unmet::new(
+                expected(format!("{:?}", self.activity)),
+                format!("{activity:?}"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Half a minute later in both times.
+pub(super) fn later(activity: Activity) -> Activity {
+    let shift = Duration::from_secs(30);
+    Activity {
+        last_seen_at: activity.last_seen_at.saturating_add(shift),
+        expires_at: activity.expires_at.map(|at| at.saturating_add(shift)),
+    }
+}
+
+/// Where two encodings part, with a few characters of context.
+fn difference(ours: &[u8], theirs: &[u8]) -> (String, String) {
+    let common = ours.iter().zip(theirs).take_while(|(a, b)| a == b).count();
+    let from = common.saturating_sub(20);
+    let part = |bytes: &[u8]| {
+        let end = bytes.len().min(common + 60);
+        String::from_utf8_lossy(&bytes[from.min(end)..end]).into_owned()
+    };
+    (part(ours), part(theirs))
+}
+
+fn answer<T>(call: &str, reply: Result<T, StoreError>) -> Outcome<T> {
+    reply.map_err(|error| Unmet::failed(call, &error))
+}
+
+fn offered<T>(call: &str, reply: Result<T, StoreError>) -> Outcome<Option<T>> {
+    match reply {
+        Err(error) if error.kind() == StoreErrorKind::Unsupported => Ok(None),
+        reply => answer(call, reply).map(Some),
+    }
+}
+
+/// Runs these at once, as tasks that begin together.
+pub(super) async fn race<F>(racers: impl IntoIterator<Item = F>) -> Vec<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let racers: Vec<F> = racers.into_iter().collect();
+    let start = Arc::new(Barrier::new(racers.len()));
+    let mut tasks = JoinSet::new();
+    for racer in racers {
+        let start = Arc::clone(&start);
+        tasks.spawn(async move {
+            start.wait().await;
+            racer.await
+        });
+    }
+    tasks.join_all().await
+}

@@ -1,0 +1,113 @@
+//! A live session for a test: [`Ticket`].
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderValue, Request, header, request};
+
+use crate::{
+    Error, ErrorKind, Session, SessionHandle, SessionId, SessionLayer,
+    commit::{self, Cookie, Occasion},
+    cookie::CookieHeaders,
+};
+
+/// A session that was begun for a test, and the cookie that opens it.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use cloakroom::{SessionLayer, testing::Ticket};
+///
+/// let layer = SessionLayer::default();
+/// let ticket = Ticket::new(&layer, |session| {
+///     session.log_in("ann")?;
+///     session.insert("cart", ["hat"])
+/// })
+/// .await?;
+///
+/// // A handler behind the layer that answers this finds Ann and her hat.
+/// let request = ticket.request().uri("/cart").body(()).unwrap();
+/// assert!(request.headers().contains_key("cookie"));
+///
+/// // Afterwards: what is kept.
+/// let session = ticket.peek().await?.expect("nobody has ended it");
+/// assert_eq!(session.user().as_deref(), Some("ann"));
+/// # Ok::<(), cloakroom::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Ticket {
+    layer: SessionLayer,
+    id: SessionId,
+    cookie: HeaderValue,
+}
+
+impl Ticket {
+    /// Begins a session in the layer's store, as a request does whose handler
+    /// does `begin` with it.
+    ///
+    /// # Errors
+    ///
+    /// Those of `begin` and of the store; `Other` where `begin` left the
+    /// session empty: such a one is not stored, and no visitor gets a cookie for it.
+    pub async fn new(
+        layer: &SessionLayer,
+        begin: impl FnOnce(&Session) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        let handle = handle(layer, &HeaderMap::new());
+        begin(&handle.load().await?)?;
+        let committed = commit::commit(handle.shared(), Occasion::Head).await;
+        let Cookie::Issue(token, _) = committed.map_err(|failed| failed.error)?.cookie else {
+            let what = "the session was left empty, so there is no cookie for it: insert a value";
+            return Err(Error::new(ErrorKind::Other, what));
+        };
+        let mut cookie = format!("{}=", layer.config().cookie.name());
+        token.encode(&mut cookie);
+        let mut cookie = HeaderValue::try_from(cookie).expect("the cookie's name was checked");
+        cookie.set_sensitive(true);
+        Ok(Self {
+            layer: layer.clone(),
+            id: token.id,
+            cookie,
+        })
+    }
+
+    /// The session's id, until a log-in or a cycle moves it.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The value of a `Cookie` header: `name=token`.
+    #[must_use]
+    pub fn cookie(&self) -> HeaderValue {
+        self.cookie.clone()
+    }
+
+    /// A request that carries the session, to be completed.
+    pub fn request(&self) -> request::Builder {
+        Request::builder().header(header::COOKIE, self.cookie())
+    }
+
+    /// The session as a request with this cookie would find it now; `None`
+    /// where it would find none. Does not count as activity.
+    ///
+    /// # Errors
+    ///
+    /// As [`SessionHandle::peek`].
+    pub async fn peek(&self) -> Result<Option<Session>, Error> {
+        let headers = HeaderMap::from_iter([(header::COOKIE, self.cookie())]);
+        handle(&self.layer, &headers).peek().await
+    }
+}
+
+fn handle(layer: &SessionLayer, headers: &HeaderMap) -> SessionHandle {
+    SessionHandle::new(layer.config(), CookieHeaders::of(headers), None)
+}
+
+/// Shows which session, and not what opens it.
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
