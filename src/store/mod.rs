@@ -45,11 +45,15 @@
 mod dynamic;
 mod ending;
 mod error;
+#[cfg(feature = "file")]
+mod file;
 mod listing;
 mod memory;
 
 use std::sync::Arc;
 
+#[cfg(feature = "file")]
+pub use self::file::FileStore;
 pub use self::{
     dynamic::DynStore,
     ending::{EndedSink, Ending, EndingReason},

@@ -21,6 +21,7 @@ mod reaping;
 mod scene;
 mod secrecy;
 mod smoke;
+mod stores;
 mod support;
 mod tokens;
 mod upkeep;

@@ -3,6 +3,9 @@
 mod browser;
 mod guest;
 mod log;
+#[cfg(any(feature = "file", feature = "redis"))]
+#[allow(dead_code)] // Each store uses its part.
+pub(crate) mod process;
 #[cfg(feature = "redis")]
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod proxy;

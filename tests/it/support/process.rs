@@ -92,7 +92,11 @@ wait $!"#;
             .arg(end_by)
             .arg(command.get_program())
             .args(command.get_args())
-            .envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))))
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(key, value)| Some((key, value?))),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -141,6 +145,8 @@ impl Drop for Process {
 }
 
 fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
+    let sent = Command::new("kill")
+        .args(["-s", name, &pid.to_string()])
+        .status();
     assert!(sent.unwrap().success());
 }
