@@ -49,11 +49,15 @@ mod error;
 mod file;
 mod listing;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::sync::Arc;
 
 #[cfg(feature = "file")]
 pub use self::file::FileStore;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
 pub use self::{
     dynamic::DynStore,
     ending::{EndedSink, Ending, EndingReason},
