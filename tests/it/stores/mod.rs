@@ -2,5 +2,12 @@
 
 #[cfg(feature = "file")]
 mod file;
-#[cfg(feature = "file")]
+#[cfg(feature = "redis")]
+mod load;
+#[cfg(any(feature = "file", feature = "redis"))]
+#[allow(dead_code)]
 pub(crate) mod processes;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod redis_cluster;

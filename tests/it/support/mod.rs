@@ -9,6 +9,9 @@ pub(crate) mod process;
 #[cfg(feature = "redis")]
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod proxy;
+#[cfg(feature = "redis")]
+#[allow(dead_code)] // Each store uses its part.
+pub(crate) mod servers;
 pub(crate) mod token;
 mod visitor;
 

@@ -99,6 +99,8 @@ wait $!"#;
             )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Where it would say that what it started was killed.
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut pid = String::new();
@@ -125,6 +127,28 @@ wait $!"#;
     pub(crate) fn kill(mut self) {
         signal(self.pid, "KILL");
         self.end();
+    }
+
+    /// As [`kill`](Self::kill), with the processes that it started.
+    pub(crate) fn kill_with_children(self) {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid);
+        let children = std::fs::read_to_string(children).unwrap();
+        let children: Vec<u32> = children
+            .split_whitespace()
+            .map(|pid| pid.parse().unwrap())
+            .collect();
+        // Itself first, or it would start new ones.
+        self.kill();
+        for child in children {
+            let path = format!("/proc/{child}");
+            while Path::new(&path).exists() {
+                // It may be gone before the signal comes.
+                let _ = Command::new("kill")
+                    .args(["-s", "KILL", &child.to_string()])
+                    .stderr(Stdio::null())
+                    .status();
+            }
+        }
     }
 
     /// Stops or continues it: `STOP`, `CONT`.

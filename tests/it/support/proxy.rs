@@ -45,6 +45,8 @@ struct Wire {
     server: SocketAddr,
     mode: watch::Sender<Mode>,
     connections: AtomicUsize,
+    /// How many connections, counted from the first, never pass anything again.
+    stranded: AtomicUsize,
     lost_replies: AtomicUsize,
 }
 
@@ -57,6 +59,7 @@ impl Proxy {
             server,
             mode: watch::Sender::new(Mode::Pass),
             connections: AtomicUsize::new(0),
+            stranded: AtomicUsize::new(0),
             lost_replies: AtomicUsize::new(0),
         });
         let (end, mut ended) = watch::channel(());
@@ -93,6 +96,13 @@ impl Proxy {
         *self.wire.mode.borrow()
     }
 
+    /// Open connections stay open and pass nothing any more; new ones pass.
+    pub(crate) fn strand(&self) {
+        let open = self.connections();
+        self.wire.stranded.store(open, Ordering::SeqCst);
+        self.set(Mode::Pass);
+    }
+
     /// How many connections were made so far.
     pub(crate) fn connections(&self) -> usize {
         self.wire.connections.load(Ordering::SeqCst)
@@ -110,11 +120,11 @@ async fn accept(listener: std::net::TcpListener, wire: Arc<Wire>) {
         let Ok((client, _)) = listener.accept().await else {
             continue;
         };
-        wire.connections.fetch_add(1, Ordering::SeqCst);
+        let number = wire.connections.fetch_add(1, Ordering::SeqCst);
         let wire = Arc::clone(&wire);
         tokio::spawn(async move {
             // Whatever fails on a wire looks the same from its ends: it is closed.
-            let _ = wire.connect(client).await;
+            let _ = wire.connect(client, number).await;
         });
     }
 }
@@ -126,7 +136,7 @@ enum Direction {
 }
 
 impl Wire {
-    async fn connect(&self, mut client: TcpStream) -> io::Result<()> {
+    async fn connect(&self, mut client: TcpStream, number: usize) -> io::Result<()> {
         let mut mode = self.mode.subscribe();
         if self.passing(&mut mode).await == Mode::Cut {
             return Ok(());
@@ -138,8 +148,8 @@ impl Wire {
         let (from_server, to_server) = server.split();
         tokio::select! {
             _ = mode.wait_for(|mode| *mode == Mode::Cut) => Ok(()),
-            done = self.carry(from_client, to_server, Direction::Request) => done,
-            done = self.carry(from_server, to_client, Direction::Reply) => done,
+            done = self.carry(from_client, to_server, Direction::Request, number) => done,
+            done = self.carry(from_server, to_client, Direction::Reply, number) => done,
         }
     }
 
@@ -148,6 +158,7 @@ impl Wire {
         mut from: impl AsyncReadExt + Unpin,
         mut to: impl AsyncWriteExt + Unpin,
         direction: Direction,
+        number: usize,
     ) -> io::Result<()> {
         let mut mode = self.mode.subscribe();
         let mut bytes = vec![0; 16 * 1024];
@@ -157,6 +168,9 @@ impl Wire {
                 return Ok(());
             }
             let mode = self.passing(&mut mode).await;
+            if number < self.stranded.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
             if direction == Direction::Reply && self.loses(mode) {
                 return Ok(());
             }
