@@ -1,16 +1,20 @@
 //! The way to the server, or to the cluster's servers: [`Link`].
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ::redis::{
     Client, Cmd, ConnectionInfo, IntoConnectionInfo as _, Pipeline, RedisError, RedisResult, Value,
     aio::{ConnectionManager, ConnectionManagerConfig},
-    cluster::ClusterClientBuilder,
+    cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
     cluster_routing::{Route, SingleNodeRoutingInfo, SlotAddr},
     io::tcp::TcpSettings,
 };
-use tokio::task::JoinSet;
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, task::JoinSet};
 
 use super::{
     failure::{failed, unexpected},
@@ -25,8 +29,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// that too; this is for what nobody waits for any more.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// In a cluster, after which a node counts as lost and the others are asked who serves.
-const NODE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// A connection over which nothing has come for so long while somebody waited is given up.
+const SILENT_FOR: Duration = Duration::from_secs(1);
 
 /// How long what was sent may stay unconfirmed by the other machine before the
 /// connection is given up; without it that takes a quarter of an hour.
@@ -117,12 +121,49 @@ enum Form {
 
 /// Connections that mend themselves. Every clone uses the same ones.
 #[derive(Clone)]
-pub(super) enum Link {
+pub(super) struct Link(Arc<Shared>);
+
+struct Shared {
+    connection: Mutex<Connection>,
+    source: Source,
+    silence: Silence,
+}
+
+#[derive(Clone)]
+enum Connection {
     One(ConnectionManager),
     Cluster(ClusterConnection),
 }
 
+/// What another connection is made from.
+enum Source {
+    One(Client, ConnectionManagerConfig),
+    Cluster(ClusterClient),
+    /// The application made it.
+    Given,
+}
+
+impl From<ConnectionManager> for Link {
+    fn from(manager: ConnectionManager) -> Self {
+        Self::new(Connection::One(manager), Source::Given)
+    }
+}
+
+impl From<ClusterConnection> for Link {
+    fn from(connection: ClusterConnection) -> Self {
+        Self::new(Connection::Cluster(connection), Source::Given)
+    }
+}
+
 impl Link {
+    fn new(connection: Connection, source: Source) -> Self {
+        Self(Arc::new(Shared {
+            connection: Mutex::new(connection),
+            source,
+            silence: Silence::default(),
+        }))
+    }
+
     pub(super) async fn one(url: &str) -> Result<Self, StoreError> {
         let info = parse(url)?;
         let address = info.addr().to_string();
@@ -134,9 +175,10 @@ impl Link {
             .set_min_delay(Duration::from_millis(20))
             .set_max_delay(Duration::from_millis(400));
         let client = Client::open(info).map_err(|error| unreachable_at(&address, error))?;
-        let manager = ConnectionManager::new_with_config(client, config).await;
+        let manager = ConnectionManager::new_with_config(client.clone(), config.clone()).await;
         let manager = manager.map_err(|error| unreachable_at(&address, error))?;
-        Ok(Self::One(manager))
+        let source = Source::One(client, config);
+        Ok(Self::new(Connection::One(manager), source))
     }
 
     pub(super) async fn cluster<'a>(
@@ -148,7 +190,7 @@ impl Link {
         let client = ClusterClientBuilder::new(infos)
             .tcp_settings(tcp())
             .connection_timeout(CONNECT_WITHIN)
-            .response_timeout(NODE_ANSWERS_WITHIN)
+            .response_timeout(ANSWER_WITHIN)
             // Over a failover; whoever asked gives up at the layer's `store_timeout`.
             .retries(60)
             .min_retry_wait(10)
@@ -157,22 +199,20 @@ impl Link {
             .map_err(|error| unreachable_at(&addresses, error))?;
         let connection = client.get_async_connection().await;
         let connection = connection.map_err(|error| unreachable_at(&addresses, error))?;
-        Ok(Self::Cluster(connection))
+        let source = Source::Cluster(client);
+        Ok(Self::new(Connection::Cluster(connection), source))
     }
 
     /// The batches as they have to be sent: to one server, all in one.
     pub(super) fn gather(&self, batches: Vec<Batch>) -> Vec<Batch> {
-        match self {
-            Self::Cluster(_) => batches,
-            Self::One(_) => batches
-                .into_iter()
-                .reduce(|mut all, batch| {
-                    all.calls.extend(batch.calls);
-                    all
-                })
-                .into_iter()
-                .collect(),
+        if matches!(*self.0.connection.lock(), Connection::Cluster(_)) {
+            return batches;
         }
+        let all = batches.into_iter().reduce(|mut all, batch| {
+            all.calls.extend(batch.calls);
+            all
+        });
+        all.into_iter().collect()
     }
 
     /// All replies, in the order of the calls: one round trip.
@@ -212,19 +252,97 @@ impl Link {
             pipeline.add_command(call.encode(form));
         }
         let count = batch.calls.len();
-        match self {
-            Self::One(manager) => {
-                manager
-                    .clone()
-                    .send_packed_commands(&pipeline, 0, count)
-                    .await
-            }
-            Self::Cluster(connection) => {
+        let connection = self.0.connection.lock().clone();
+        let asking = Asking::about(self, &batch.route);
+        let answer = match connection {
+            Connection::One(mut manager) => manager.send_packed_commands(&pipeline, 0, count).await,
+            Connection::Cluster(mut connection) => {
                 let route = Route::with_key(&batch.route, SlotAddr::Master);
                 let route = SingleNodeRoutingInfo::SpecificNode(route);
-                let mut connection = connection.clone();
                 connection.route_pipeline(pipeline, 0, count, route).await
             }
+        };
+        if !matches!(&answer, Err(error) if error.is_timeout()) {
+            asking.is_answered();
+        }
+        answer
+    }
+
+    /// Goes on over another connection: this one says nothing, and does not end either.
+    fn renew(&self) {
+        self.0.silence.forget();
+        match &self.0.source {
+            Source::Given => {}
+            Source::One(client, config) => {
+                let made = ConnectionManager::new_lazy_with_config(client.clone(), config.clone());
+                if let Ok(manager) = made {
+                    *self.0.connection.lock() = Connection::One(manager);
+                }
+            }
+            Source::Cluster(client) => {
+                let (client, link) = (client.clone(), self.clone());
+                tokio::spawn(async move {
+                    if let Ok(connection) = client.get_async_connection().await {
+                        *link.0.connection.lock() = Connection::Cluster(connection);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// Since when nothing has come from where the asked keys are: a share of the
+/// keys each, because in a cluster one node may be silent and others not.
+struct Silence(Mutex<[Option<Instant>; SHARES]>);
+
+const SHARES: usize = 64;
+
+impl Default for Silence {
+    fn default() -> Self {
+        Self(Mutex::new([None; SHARES]))
+    }
+}
+
+impl Silence {
+    fn forget(&self) {
+        *self.0.lock() = [None; SHARES];
+    }
+}
+
+/// A question to the server. One that is dropped without an answer, because
+/// nobody waits any longer, tells of the silence.
+struct Asking<'a> {
+    link: &'a Link,
+    share: usize,
+    is_answered: bool,
+}
+
+impl<'a> Asking<'a> {
+    fn about(link: &'a Link, route: &[u8]) -> Self {
+        let sum: usize = route.iter().map(|byte| usize::from(*byte)).sum();
+        let share = sum % SHARES;
+        link.0.silence.0.lock()[share].get_or_insert_with(Instant::now);
+        Self {
+            link,
+            share,
+            is_answered: false,
+        }
+    }
+
+    fn is_answered(mut self) {
+        self.is_answered = true;
+        self.link.0.silence.0.lock()[self.share] = None;
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if self.is_answered || Handle::try_current().is_err() {
+            return;
+        }
+        let since = self.link.0.silence.0.lock()[self.share];
+        if since.is_some_and(|since| since.elapsed() >= SILENT_FOR) {
+            self.link.renew();
         }
     }
 }

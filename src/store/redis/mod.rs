@@ -108,8 +108,8 @@ impl RedisStore {
     /// Connects to one server: `redis://user:password@host:port/database`.
     ///
     /// Connections that break are made anew, by up to six attempts in about a
-    /// second; requests wait for that, up to their `store_timeout`. One whose server
-    /// answers nothing for five seconds is given up.
+    /// second; requests wait for that, up to their `store_timeout`. A connection over which
+    /// nothing has come for a second when a request gives up is replaced.
     ///
     /// # Errors
     ///
@@ -136,13 +136,13 @@ impl RedisStore {
     /// settings: the driver's default gives an answer half a second, which is short.
     #[must_use]
     pub fn from_connection(connection: ConnectionManager) -> Self {
-        Self::over(Link::One(connection))
+        Self::over(connection.into())
     }
 
     /// Uses connections to a cluster that the application has already.
     #[must_use]
     pub fn from_cluster(connection: ClusterConnection) -> Self {
-        Self::over(Link::Cluster(connection))
+        Self::over(connection.into())
     }
 
     fn over(link: Link) -> Self {
