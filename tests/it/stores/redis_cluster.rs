@@ -1,17 +1,20 @@
 //! Redis Cluster: three primaries, three replicas, and those that fail.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use cloakroom::{
-    SessionStore as _,
-    store::{Created, Filter, RedisStore},
+    SessionId, SessionStore as _,
+    store::{Created, Filter, RedisStore, Updated},
     testing::Conformance,
 };
 
 use super::{
     load::{Load, STORE_TIMEOUT},
     processes,
-    redis::{id, ids, of, record, until},
+    redis::{id, ids, of, record, until, version},
 };
 use crate::support::servers::{
     RedisCluster,
@@ -141,6 +144,68 @@ async fn service_goes_on_when_a_primary_stands_still() {
     primary.signal("CONT");
     cluster.settle();
     serves(&store).await;
+}
+
+/// What it takes back were the last moments before it fell: the replica is
+/// told of a write while it is answered, and not before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn without_waiting_a_killed_primary_takes_back_its_last_moments_at_most() {
+    const LONG: Duration = Duration::from_secs(1);
+    let cluster = RedisCluster::start();
+    let store = connect(&cluster).await;
+    let writers: Vec<_> = (0..16u128)
+        .map(|first| tokio::spawn(write_until_it_fails(store.clone(), id(first << 124 | 1))))
+        .collect();
+    serves(&store).await;
+    let (primary, replica) = cluster.pair();
+    let killed_at = Instant::now();
+    tokio::task::block_in_place(|| {
+        primary.kill();
+        eventually("the replica takes over", || replica.is_master());
+    });
+    serves(&store).await;
+    IS_OVER.store(true, Ordering::SeqCst);
+    let (mut answers, mut lost) = (0, Vec::new());
+    for writer in writers {
+        let (id, answered) = writer.await.unwrap();
+        answers += answered.len();
+        let kept = store.load_latest(id).await.unwrap();
+        let kept = kept.map_or(0, |(record, _)| record.version().counter);
+        let taken_back = answered.into_iter().filter(|(counter, _)| *counter > kept);
+        lost.extend(taken_back.map(|(_, at)| killed_at.saturating_duration_since(at)));
+    }
+    let oldest = lost.iter().max().copied().unwrap_or_default();
+    println!(
+        "{} of {answers} answers taken back, the oldest {oldest:?} before the end",
+        lost.len()
+    );
+    assert!(oldest < LONG, "{oldest:?}");
+}
+
+static IS_OVER: AtomicBool = AtomicBool::new(false);
+
+/// The counters of the versions that were answered, and when.
+async fn write_until_it_fails(
+    store: RedisStore,
+    id: SessionId,
+) -> (SessionId, Vec<(u64, Instant)>) {
+    let mut answered = Vec::new();
+    store
+        .create(id, &record(1, None), until(None))
+        .await
+        .unwrap();
+    for counter in 2.. {
+        let next = record(counter, None);
+        let updating = store.update(id, &next, until(None), version(counter - 1));
+        match tokio::time::timeout(STORE_TIMEOUT, updating).await {
+            Ok(Ok(Updated::Saved)) => answered.push((counter, Instant::now())),
+            _ => break,
+        }
+        if IS_OVER.load(Ordering::SeqCst) {
+            break;
+        }
+    }
+    (id, answered)
 }
 
 /// Waits until sessions in all slots are written and read again.

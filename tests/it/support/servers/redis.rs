@@ -89,9 +89,9 @@ impl Redis {
             .args(["--save", "", "--repl-diskless-sync-delay", "0"])
             .args(&self.settings);
         let mut process = Process::start(&command, &log, "TERM");
-        process.wait_until(&log, || {
-            self.try_ask(&["PING"]).is_some_and(|pong| pong == "PONG")
-        });
+        // One with a password says so.
+        let is_ready = |reply: String| reply == "PONG" || reply.starts_with("NOAUTH");
+        process.wait_until(&log, || self.try_ask(&["PING"]).is_some_and(is_ready));
         *self.process.lock() = Some(process);
     }
 
