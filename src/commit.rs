@@ -1,12 +1,12 @@
 //! What happens to the session when the response head is ready, or at `save`:
 //! the decision table, and what follows from what the store said.
 
-use std::sync::Arc;
+use std::{error::Error as _, sync::Arc};
 
-use tracing::debug;
+use tracing::{Span, debug, debug_span, field, warn};
 
 use crate::{
-    Error, ErrorKind, Timestamp,
+    EndReason, Error, ErrorKind, Event, Timestamp, Version,
     changes::{Changes, Moment},
     data::Data,
     deadline::{at_once, within},
@@ -14,10 +14,9 @@ use crate::{
     record::Wrote,
     relocate::relocate,
     state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
-    store::SessionStore as _,
     swap::Swap,
     token::Token,
-    write::{Committed, create, touch, update},
+    write::{Committed, create, tell_of_begun, tell_of_saved, touch, update},
 };
 
 /// What the response head tells the visitor.
@@ -156,31 +155,56 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>>
             return None;
         }
     }
-    at_once(commit(shared, Occasion::Head))
+    let span = span(shared);
+    span.in_scope(|| at_once(commit(shared, Occasion::Head)))
+}
+
+/// What a commit's log lines are under, with the id that is being committed.
+pub(crate) fn span(shared: &Shared) -> Span {
+    let span = debug_span!("session_commit", session.id = field::Empty);
+    shared.name(&span);
+    span
 }
 
 /// The commit, within the deadline.
 ///
 /// # Errors
 ///
-/// Where the store failed. At the head nothing is left pending then: nobody could save it any more.
+/// Where the store failed and something may be lost by it. At the head nothing
+/// is left pending then: nobody could save it any more.
 pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
     let removes_cookie = shared.state().destroyed.is_some();
-    let result = within(shared.config.store_timeout, run(shared, occasion)).await;
-    result.map_err(|error| {
-        if occasion == Occasion::Head {
-            let mut state = shared.state();
-            state.is_head_gone = true;
-            state.is_committed = true;
-            state.destroyed = None;
-            state.identity = Identity::Same;
-            state.drop_changes();
-        }
-        Failed {
-            error,
-            removes_cookie,
-        }
+    let running = async { Ok(run(shared, occasion).await) };
+    let error = match within(shared.config.store_timeout, running).await {
+        Ok(Ok(outcome)) => return Ok(outcome),
+        Ok(Err(error)) => error,
+        Err(late) => match do_without(shared, occasion, &late) {
+            Some(outcome) => return Ok(outcome),
+            None => late,
+        },
+    };
+    if occasion == Occasion::Head {
+        shared.forsake();
+    }
+    Err(Failed {
+        error,
+        removes_cookie,
     })
+}
+
+/// Where there was nothing to do but to touch, it is only logged that it came
+/// to nothing (rule F2): be it that others talked with the store for so long.
+fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Outcome> {
+    let now = shared.config.clock.now();
+    let mut state = shared.state();
+    if state.open_save.is_some() || state.is_modified() {
+        return None;
+    }
+    let id = state.stored.as_ref().map(Stored::id)?;
+    warn!(session.id = %id, error = %late, cause = ?late.source(), "touch failed");
+    state.is_head_gone |= occasion == Occasion::Head;
+    state.is_committed |= occasion == Occasion::Head;
+    Some(outcome(&mut state, shared, Some(now)))
 }
 
 async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
@@ -193,27 +217,48 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         state.is_head_gone |= occasion == Occasion::Head;
         let work = Work::new(&state, occasion);
         let plan = work.plan(&state, config);
-        (work, plan, state.destroyed, is_too_late)
+        (work, plan, state.destroyed.clone(), is_too_late)
     };
     let now = config.clock.now();
-    if let Some(id) = destroyed {
-        Swap::new(config).delete(id).await?;
+    if let Some(ended) = destroyed {
+        let id = ended.id();
+        let was_there = Swap::new(config).delete(id).await?;
         debug!(session.id = %id, "session destroyed");
-        let mut state = shared.state();
-        state.destroyed = state.destroyed.filter(|pending| *pending != id);
+        shared
+            .state()
+            .destroyed
+            .take_if(|pending| pending.id() == id);
+        if was_there {
+            let reason = EndReason::Destroyed;
+            config
+                .population()
+                .tell_of(|| Event::ended(id, Some(ended.kept()), now, reason));
+        }
     }
     let (turns, until) = (work.turns, work.until);
+    let attempting = |attempt| {
+        if occasion == Occasion::Save {
+            shared.state().open_save = Some(attempt);
+        }
+    };
     let committed = match plan {
         Plan::Nothing => Committed::Nothing,
         Plan::Create if is_too_late => return Err(Error::too_late("a new session")),
         Plan::Touch => touch(config, &work, now).await,
-        Plan::Create => create(config, &work, now).await?,
-        Plan::Update(data) => {
-            let attempting = |version| {
-                if occasion == Occasion::Save {
-                    shared.state().open_save = Some(Attempt { version, until });
-                }
+        Plan::Create => {
+            let attempting = |stored: &Stored| {
+                let stored = stored.clone();
+                attempting(Attempt::Create {
+                    stored,
+                    until,
+                    turns,
+                });
             };
+            let created = create(config, &work, now, attempting).await;
+            created.inspect_err(|error| shared.state().refuse(error))?
+        }
+        Plan::Update(data) => {
+            let attempting = |version| attempting(Attempt::Update { version, until });
             update(config, &mut work, data, now, attempting).await?
         }
         // Boxed, because its future is larger than all others and rarely needed.
@@ -231,45 +276,89 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
 /// Finds out whether an earlier save that never heard from the store was kept,
 /// so that the changes in it are not made twice (rule M5).
 pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
-    let (open_save, is_stale, stored) = {
+    let open_save = shared.state().open_save.clone();
+    // Boxed, because they are rarely needed.
+    match open_save {
+        None => {}
+        Some(Attempt::Update { version, until }) => {
+            Box::pin(settle_update(shared, version, until)).await?;
+        }
+        Some(Attempt::Create {
+            stored,
+            until,
+            turns,
+        }) => Box::pin(settle_create(shared, stored, until, turns)).await?,
+    }
+    let stale = {
         let state = shared.state();
-        (state.open_save, state.is_stale, state.stored.clone())
+        state.stored.clone().filter(|_| state.is_stale)
     };
-    let Some(mut stored) = stored else {
+    match stale {
+        Some(stored) => shared.adopt(stored.id(), &stored.kept()),
+        None => Ok(()),
+    }
+}
+
+async fn settle_update(shared: &Shared, version: Version, until: Moment) -> Result<(), Error> {
+    let stored = shared.state().stored.clone();
+    let latest = match &stored {
+        Some(stored) => shared.config.store.load_latest(stored.id()).await?,
+        None => None,
+    };
+    let mut state = shared.state();
+    state.open_save = None;
+    let (Some(mut stored), Some((record, activity))) = (stored, latest) else {
         return Ok(());
     };
-    if let Some(attempt) = open_save {
-        // Boxed, because it is rarely needed.
-        let latest = Box::pin(shared.config.store.load_latest(stored.id())).await?;
-        let mut state = shared.state();
-        if !state.is_on(stored.id()) {
-            state.open_save = None;
-            return Ok(());
-        }
-        if let Some((record, activity)) = latest {
-            let computes = state.changes.as_ref().is_some_and(|c| c.computes());
-            match record.wrote(attempt.version) {
-                Wrote::Yes if record.is_moved() => state.end(),
-                Wrote::Yes => {
-                    (stored.record, stored.activity) = (record, activity);
-                    state.settle(stored.clone(), attempt.until);
-                }
-                Wrote::Unknown if computes => {
-                    // Said once: what was in that save is given up, not counted twice.
-                    state.open_save = None;
-                    state.settle(stored, attempt.until);
-                    return Err(Error::new(
-                        ErrorKind::Timeout,
-                        "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
-                    ));
-                }
-                Wrote::Unknown | Wrote::No => {}
-            }
-        }
-        state.open_save = None;
+    if !state.is_on(stored.id()) {
+        return Ok(());
     }
-    if is_stale || shared.state().is_stale {
-        shared.adopt(stored.id(), &stored.kept())?;
+    let computes = state.changes.as_ref().is_some_and(|c| c.computes());
+    match record.wrote(version) {
+        Wrote::Yes if record.is_moved() => state.end(),
+        Wrote::Yes => {
+            let former = std::mem::replace(&mut stored.record, record);
+            stored.activity = activity;
+            state.settle(stored.clone(), until);
+            drop(state);
+            tell_of_saved(&shared.config, &former, &stored);
+        }
+        Wrote::Unknown if computes => {
+            // Said once: what was in that save is given up, not counted twice.
+            state.settle(stored, until);
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
+            ));
+        }
+        Wrote::Unknown | Wrote::No => {}
+    }
+    Ok(())
+}
+
+/// Makes a create again as it was: the store then has that one record,
+/// whichever of the two came first, and what was done since goes on top of it.
+async fn settle_create(
+    shared: &Shared,
+    stored: Stored,
+    until: Moment,
+    turns: Turns,
+) -> Result<(), Error> {
+    let config = &*shared.config;
+    let mut swap = Swap::new(config);
+    let created = swap.create(stored.id(), &stored.record, stored.activity);
+    let created = created
+        .await
+        .inspect_err(|error| shared.state().refuse(error))?;
+    let now = config.clock.now();
+    if created {
+        tell_of_begun(config, &stored, now);
+    }
+    let mut state = shared.state();
+    state.open_save = None;
+    if created {
+        let begun = Committed::Begun(stored);
+        state.is_cookie_due |= state.take_in(begun, turns, until, config, now);
     }
     Ok(())
 }
@@ -285,6 +374,13 @@ impl State {
                     .is_touch_due(&stored.record, last_seen_at, loaded_at)
             }
             _ => false,
+        }
+    }
+
+    /// The store has said no, for certain: what was on its way to it is not there.
+    fn refuse(&mut self, error: &Error) {
+        if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) {
+            self.open_save = None;
         }
     }
 
@@ -307,7 +403,7 @@ impl State {
             }
             // Destroyed while this was on its way to the store.
             Committed::Begun(stored) if self.turns.destroyed != turns.destroyed => {
-                self.destroyed = Some(stored.id());
+                self.destroyed = Some(stored);
                 false
             }
             _ if self.turns.destroyed != turns.destroyed => false,

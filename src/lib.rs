@@ -25,7 +25,7 @@
 //! | read and change a session | [`Session`], [`Key`] |
 //! | set timeouts and limits | [`SessionLayer`], [`Timeout`] |
 //! | name the cookie and set its attributes | [`SessionCookie`] |
-//! | choose where sessions are kept | [`MemoryStore`], [`SessionStore`] |
+//! | choose where sessions are kept | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
 //! | tell failures apart | [`Error`], [`ErrorKind`] |
 //!
 //! # Features
@@ -33,6 +33,8 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `axum` | yes | the extractors `Session`, `Option<Session>`, `SessionData`, `SessionHandle`; [`Error`] as a response |
+//! | `file` | no | `store::FileStore`: sessions in a directory, shared by the processes of one machine |
+//! | `redis` | no | `store::RedisStore`: sessions in Redis or Valkey, on one server or in a cluster |
 //! | `testing` | no | the module `testing`: a conformance kit for stores, and aids for tests of handlers |
 //!
 //! # Rules
@@ -50,6 +52,7 @@ mod data;
 mod deadline;
 mod encoding;
 mod error;
+mod event;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
@@ -58,6 +61,8 @@ mod headers;
 mod key;
 mod layer;
 mod lifetime;
+mod metering;
+mod population;
 mod queue;
 mod reaper;
 mod record;
@@ -65,10 +70,13 @@ mod relocate;
 mod service;
 mod session;
 mod state;
+mod stats;
 pub mod store;
+mod summary;
 mod swap;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod timed;
 mod token;
 mod upkeep;
 mod version;
@@ -80,6 +88,7 @@ pub use self::{
     clock::{Clock, SystemClock, Timestamp},
     cookie::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder},
     error::{ConfigError, Error, ErrorKind},
+    event::{EndReason, Event, EventKind, Listener, Rejection},
     future::ResponseFuture,
     handle::SessionHandle,
     key::{Key, KeyName, ReadKey, WriteKey},
@@ -88,7 +97,9 @@ pub use self::{
     record::{Activity, Record},
     service::SessionService,
     session::Session,
+    stats::{CallStats, Stats, StoreCall},
     store::{MemoryStore, SessionStore, StoreError},
+    summary::SessionSummary,
     token::SessionId,
     version::Version,
 };

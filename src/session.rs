@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
+use tracing::Instrument as _;
 
 use crate::{
     Error, ErrorKind, KeyName, ReadKey, Record, SessionId, Timeout, WriteKey,
@@ -98,10 +99,13 @@ impl Session {
     ///
     /// The closure runs again where the commit finds that another request has
     /// changed the session meanwhile: of N concurrent increments none is lost
-    /// (rule M3). It must therefore depend on its argument alone, have no other
-    /// effects, and not capture the session, which would keep it for ever
-    /// where the request is cancelled. What is returned is what this request saw; what is kept
+    /// (rule M3). It must therefore depend on its argument alone, and have no
+    /// other effects. What is returned is what this request saw; what is kept
     /// is computed from what all saw.
+    ///
+    /// The closure lives until it has been saved, or the request has ended
+    /// without a commit. After the response head it must not capture the
+    /// session, which it would keep for ever where nobody calls `save`.
     ///
     /// # Errors
     ///
@@ -230,7 +234,7 @@ impl Session {
         // Forgetting another user's values is for the new session: a save must not do it to his.
         let (since, was_afresh) = match &state.identity {
             Identity::LogIn(former) => (former.since, former.is_afresh),
-            Identity::Same | Identity::Cycle => (state.moment(), false),
+            Identity::Same | Identity::Cycle => (state.mark(), false),
         };
         let is_other = state.user().is_some_and(|current| *current != *user);
         if is_other {
@@ -386,11 +390,17 @@ impl Session {
     /// session when the response head is gone, `Refused` where a
     /// `try_update` refused the fresher value, and those of the store. What
     /// was not saved stays pending, but for `Ended`.
+    ///
+    /// `TooLate` also, once, where the request was dropped or its commit
+    /// failed: what was pending then is lost, what was changed since is saved.
     pub async fn save(&self) -> Result<(), Error> {
         commit::commit(&self.0, Occasion::Save)
+            .instrument(commit::span(&self.0))
             .await
             .map_err(|failed| failed.error)?;
-        self.0.state().check_open()
+        let mut state = self.0.state();
+        state.check_open()?;
+        state.check_kept()
     }
 
     /// Says that the visitor is still here: for the same.
@@ -510,7 +520,10 @@ where
 
 // serde's messages may repeat the value: neither of them is kept (rule T3).
 
-fn read<T: DeserializeOwned>(key: &str, value: Option<&[u8]>) -> Result<Option<T>, Error> {
+pub(crate) fn read<T: DeserializeOwned>(
+    key: &str,
+    value: Option<&[u8]>,
+) -> Result<Option<T>, Error> {
     value
         .map(|value| {
             serde_json::from_slice(value).map_err(|_| {

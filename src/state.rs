@@ -6,6 +6,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
+use tracing::{Span, field};
 
 use crate::{
     Activity, Error, ErrorKind, Record, SessionHandle, SessionId, Timestamp,
@@ -51,7 +52,7 @@ pub(crate) struct State {
     /// The visitor brought a token, whatever it was worth.
     pub(crate) was_presented: bool,
     /// Destroyed by this request and still in the store.
-    pub(crate) destroyed: Option<SessionId>,
+    pub(crate) destroyed: Option<Stored>,
     pub(crate) was_destroyed: bool,
     /// The visitor does not have the token under this cookie's name yet.
     pub(crate) is_cookie_due: bool,
@@ -65,13 +66,23 @@ pub(crate) struct State {
     pub(crate) open_save: Option<Attempt>,
     /// The pending changes were computed on another record than the stored one.
     pub(crate) is_stale: bool,
+    /// What was pending at this moment went with the response, and nobody has been told yet.
+    forsaken: Option<Moment>,
 }
 
 /// A write on its way to the store, of what was done until then.
-#[derive(Clone, Copy)]
-pub(crate) struct Attempt {
-    pub(crate) version: Version,
-    pub(crate) until: Moment,
+#[derive(Clone)]
+pub(crate) enum Attempt {
+    Update {
+        version: Version,
+        until: Moment,
+    },
+    /// Of a new session. Made again as it was, it cannot be made twice.
+    Create {
+        stored: Stored,
+        until: Moment,
+        turns: Turns,
+    },
 }
 
 /// How often the session took a turn that a commit under way must not undo.
@@ -170,6 +181,26 @@ impl Shared {
         self.state.lock()
     }
 
+    /// Gives a span the id it is about.
+    pub(crate) fn name(&self, span: &Span) {
+        if span.is_disabled() {
+            return;
+        }
+        let state = self.state();
+        let ours = state.stored.as_ref().or(state.destroyed.as_ref());
+        let id = ours.map(Stored::id);
+        drop(state);
+        if let Some(id) = id {
+            span.record("session.id", field::display(id));
+        }
+    }
+
+    /// The request has ended before its commit has (rule C2).
+    pub(crate) fn forsake(&self) {
+        let pending = self.state().forsake();
+        drop(pending);
+    }
+
     /// A look at the values that needs no lock.
     pub(crate) fn view(&self) -> View {
         self.state().view()
@@ -216,7 +247,8 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         if state.is_committed && !state.is_displaced && state.is_modified() {
-            let id = state.stored.as_ref().map(Stored::id).or(state.destroyed);
+            let ours = state.stored.as_ref().or(state.destroyed.as_ref());
+            let id = ours.map(Stored::id);
             let id = id.map(|id| id.to_string());
             tracing::warn!(
                 session.id = id.as_deref().unwrap_or("new"),
@@ -278,9 +310,45 @@ impl State {
         }
     }
 
+    /// That moment, with what was changed until then to be had by itself.
+    pub(crate) fn mark(&mut self) -> Moment {
+        if let Some(changes) = &mut self.changes {
+            Arc::make_mut(changes).mark();
+        }
+        self.moment()
+    }
+
     pub(crate) fn drop_changes(&mut self) -> bool {
         self.settled = self.moment();
         self.changes.take().is_some()
+    }
+
+    /// There is no response, or one that says that nothing was kept: what is
+    /// pending goes with it (rules C2, F2). To be dropped with no lock held:
+    /// what closures hold may use the session.
+    #[must_use]
+    pub(crate) fn forsake(&mut self) -> Option<Arc<Changes>> {
+        if self.is_modified() {
+            self.forsaken = Some(self.moment());
+        }
+        self.is_head_gone = true;
+        self.is_committed = true;
+        self.is_cookie_due = false;
+        self.open_save = None;
+        self.destroyed = None;
+        self.identity = Identity::Same;
+        self.settled = self.moment();
+        self.changes.take()
+    }
+
+    /// `TooLate`, once, where something was lost with the response.
+    pub(crate) fn check_kept(&mut self) -> Result<(), Error> {
+        match self.forsaken.take() {
+            Some(_) => Err(Error::too_late(
+                "what was pending at the end of the request",
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Whether the pending changes make a difference.
@@ -332,8 +400,12 @@ impl State {
     pub(crate) fn destroy(&mut self) {
         self.turns.destroyed += 1;
         self.was_destroyed = true;
-        if let Some(stored) = self.stored.take() {
-            self.destroyed = Some(stored.id());
+        let begun = match self.open_save.take() {
+            Some(Attempt::Create { stored, .. }) => Some(stored),
+            Some(Attempt::Update { .. }) | None => None,
+        };
+        if let Some(stored) = self.stored.take().or(begun) {
+            self.destroyed = Some(stored);
         }
         self.identity = Identity::Same;
         self.drop_changes();
@@ -384,6 +456,8 @@ impl State {
 
     /// What was done until then has been saved as `stored`.
     pub(crate) fn settle(&mut self, stored: Stored, until: Moment) {
+        // Where the save was under way at that moment, nothing was lost after all.
+        self.forsaken = self.forsaken.filter(|moment| *moment != until);
         if self.moment() <= until {
             self.drop_changes();
         } else if let Some(changes) = &mut self.changes {

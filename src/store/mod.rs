@@ -32,6 +32,8 @@
 //!
 //! A call may be dropped at any await point: it then either happened or did not.
 //!
+//! `testing::conformance`, with the feature `testing`, holds a store to all of this.
+//!
 //! # The encoding
 //!
 //! [`Record::to_bytes`] gives a JSON object: `format` (1), `version`,
@@ -51,6 +53,7 @@ mod listing;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
+mod tiered;
 
 use std::sync::Arc;
 
@@ -64,6 +67,7 @@ pub use self::{
     error::{StoreError, StoreErrorKind},
     listing::{Filter, Listed, Page},
     memory::{MemoryStore, MemoryStoreBuilder},
+    tiered::TieredStore,
 };
 use crate::{Activity, Record, SessionId, Timestamp, Version};
 

@@ -1,5 +1,6 @@
 //! Every rule of the library as a test that bears its name, a module for each subject.
 
+mod aids;
 mod caching;
 mod cancellation;
 mod claiming;
@@ -12,6 +13,8 @@ mod hostile;
 mod http;
 mod keys;
 mod lifetime;
+mod lost_replies;
+mod memory_listing;
 mod memory_store;
 mod merging;
 mod model;

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    io::Read as _,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     pin::pin,
@@ -11,11 +12,12 @@ use std::{
 };
 
 use cloakroom::{
-    Activity, Record, Session, SessionId, SessionLayer, SessionStore as _, Timestamp, Version,
+    Activity, Record, Session, SessionId, SessionLayer, SessionStore as _, Timestamp,
     store::{
         Created, EndedSink, EndingReason, FileStore, Filter, Reaped, StoreErrorKind, Touched,
         Updated,
     },
+    testing::Conformance,
 };
 use futures::{FutureExt as _, executor::block_on, poll};
 use http::StatusCode;
@@ -23,48 +25,11 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::processes::{self, Worker};
+use super::{
+    processes::{self, Worker},
+    sample::{HOUR, NOW, id, record, seen, version},
+};
 use crate::support::{Log, Visitor, process::Directory};
-
-const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
-const HOUR: Duration = Duration::from_secs(60 * 60);
-
-fn id(number: u64) -> SessionId {
-    let spread = u128::from(number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-    Uuid::from_u128(spread).into()
-}
-
-fn version(counter: u64) -> Version {
-    Version {
-        counter,
-        writer: counter + 100,
-    }
-}
-
-/// A record whose data follow from its version.
-fn record(counter: u64, user: &str) -> Arc<Record> {
-    let user = serde_json::to_string(user).unwrap();
-    let user = if user == r#""""# {
-        String::new()
-    } else {
-        format!(r#""user":{user},"#)
-    };
-    let length = usize::try_from(counter % 97).unwrap() * 50;
-    let json = format!(
-        r#"{{"format":1,"version":"{}","verifier":"{}","created_at":7,{user}"data":{{"k":"{}"}}}}"#,
-        version(counter),
-        "A".repeat(43),
-        counter.to_string().repeat(length),
-    );
-    Arc::new(Record::from_bytes(json.as_bytes()).unwrap())
-}
-
-fn seen(after: Duration) -> Activity {
-    Activity {
-        last_seen_at: NOW.saturating_add(after),
-        expires_at: Some(NOW.saturating_add(HOUR + after)),
-    }
-}
 
 struct Home {
     directory: Directory,
@@ -142,6 +107,24 @@ fn files_below(path: &Path) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_keeps_the_contract() {
+    let home = Home::new();
+    let root = home.path().to_owned();
+    Conformance::new(async || FileStore::open(home.path()).unwrap())
+        .damage(move |_, id, bytes| plant(root.clone(), id, bytes))
+        .run()
+        .await;
+}
+
+/// Replaces the record of a session, with the checksums that belong to it.
+async fn plant(root: PathBuf, id: SessionId, bytes: Vec<u8>) {
+    let name = id.to_string();
+    let file = root.join(&name[..2]).join(name);
+    let planted = with_record(&bytes, &fs::read(&file).unwrap());
+    fs::write(file, planted).unwrap();
 }
 
 #[test]
@@ -226,6 +209,40 @@ fn a_file_of_any_other_length_is_set_aside() {
 }
 
 #[test]
+fn what_looks_damaged_is_looked_at_again_when_nobody_writes_to_it() {
+    let home = Home::new();
+    home.create(id(1), &record(1, ""));
+    let whole = fs::read(home.file(id(1))).unwrap();
+    let lock = File::create(home.lock_file(id(1))).unwrap();
+    lock.lock().unwrap();
+    fs::write(home.file(id(1)), b"not whole yet").unwrap();
+    std::thread::scope(|scope| {
+        let loaded = scope.spawn(|| home.load(id(1)));
+        while !is_waited_for(&lock) {
+            std::thread::yield_now();
+        }
+        fs::write(home.file(id(1)), &whole).unwrap();
+        lock.unlock().unwrap();
+        assert!(loaded.join().unwrap().unwrap().is_some());
+    });
+    assert_eq!(home.corrupt().len(), 0);
+}
+
+#[test]
+fn an_update_replaces_the_file_and_never_writes_into_it() {
+    let home = Home::new();
+    home.create(id(1), &record(1, ""));
+    let before = fs::read(home.file(id(1))).unwrap();
+    let mut opened = File::open(home.file(id(1))).unwrap();
+    let next = record(2, "");
+    let updated = home.store.update(id(1), &next, seen(HOUR), version(1));
+    assert_eq!(block_on(updated).unwrap(), Updated::Saved);
+    let mut still = Vec::new();
+    opened.read_to_end(&mut still).unwrap();
+    assert_eq!(still, before);
+}
+
+#[test]
 fn a_second_damaged_file_of_one_id_does_not_replace_the_first() {
     let home = Home::new();
     let contents: [&[u8]; 3] = [b"one", b"two", b""];
@@ -267,7 +284,9 @@ fn every_call_sets_a_damaged_file_aside() {
 async fn f4_the_visitor_of_a_damaged_file_gets_one_error_and_is_new() {
     let home = Home::new();
     let log = Log::capture();
-    let visitor = Visitor::new(&SessionLayer::new(home.store.clone()));
+    // No sweep comes by while the file is being damaged.
+    let layer = SessionLayer::new(home.store.clone()).reap_every(None);
+    let visitor = Visitor::new(&layer);
     let insert = async |session: Session| session.insert("k", "a secret of the visitor");
     visitor.visit(insert).await;
     let mut files = files_below(home.path());

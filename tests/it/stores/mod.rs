@@ -11,3 +11,5 @@ pub(crate) mod processes;
 mod redis;
 #[cfg(feature = "redis")]
 mod redis_cluster;
+mod sample;
+mod tiered;

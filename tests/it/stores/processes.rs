@@ -121,7 +121,7 @@ fn layer(store: impl SessionStore) -> SessionLayer {
 
 /// One request through the whole layer: the value as its handler saw it, and the cookie from then on.
 async fn increment_once(layer: &SessionLayer, cookie: &str) -> (u64, String) {
-    let service = service_fn(async |request: Request<()>| {
+    let service = service_fn(|request: Request<()>| async move {
         let handle = request.extensions().get::<SessionHandle>().unwrap();
         let session = handle.load().await.unwrap();
         let sum = session.update("sum", |sum: Option<u64>| sum.unwrap_or(0) + 1);
