@@ -13,6 +13,7 @@ mod http;
 mod keys;
 mod lifetime;
 mod lost_replies;
+mod memory_counted;
 mod memory_store;
 mod merging;
 mod model;
