@@ -116,7 +116,7 @@ pub(crate) async fn update(
     work: &mut Work,
     mut data: Data,
     mut now: Timestamp,
-    attempting: impl Fn(Version),
+    attempting: impl Fn(&Stored, Version),
 ) -> Result<Committed, Error> {
     let (Some(stored), Some(changes)) = (&mut work.stored, &mut work.changes) else {
         return Ok(Committed::Nothing);
@@ -128,20 +128,20 @@ pub(crate) async fn update(
         }
         let rested = now.since(stored.activity.last_seen_at);
         let next = stored.record.successor(data, swap.writer, rested);
-        let next = Arc::new(changes.overriding(next));
-        let activity = config.lifetimes.activity(&next, now);
+        let record = Arc::new(changes.overriding(next));
+        let next = Stored {
+            token: stored.token,
+            activity: config.lifetimes.activity(&record, now),
+            record,
+        };
         let expected = stored.record.version();
         let counts = changes.computes();
-        attempting(next.version());
+        attempting(&next, expected);
         match swap
-            .attempt(stored.id(), expected, &next, activity, counts)
+            .attempt(next.id(), expected, &next.record, next.activity, counts)
             .await?
         {
-            Swapped::Saved => {
-                stored.record = next;
-                stored.activity = activity;
-                return Ok(Committed::Saved(stored.clone()));
-            }
+            Swapped::Saved => return Ok(Committed::Saved(next)),
             Swapped::Fresher((record, activity)) => {
                 // Others were seen since.
                 now = config.clock.now();
