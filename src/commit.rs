@@ -3,10 +3,10 @@
 
 use std::{error::Error as _, sync::Arc};
 
-use tracing::{debug, warn};
+use tracing::{Span, debug, debug_span, field, warn};
 
 use crate::{
-    Error, ErrorKind, Timestamp, Version,
+    EndReason, Error, ErrorKind, Event, Timestamp, Version,
     changes::{Changes, Moment},
     data::Data,
     deadline::{at_once, within},
@@ -14,10 +14,9 @@ use crate::{
     record::Wrote,
     relocate::relocate,
     state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
-    store::SessionStore as _,
     swap::{Swap, Swapped},
     token::Token,
-    write::{Committed, create, touch, update},
+    write::{Committed, create, tell_of_begun, tell_of_saved, touch, update},
 };
 
 /// What the response head tells the visitor.
@@ -156,7 +155,15 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>>
             return None;
         }
     }
-    at_once(commit(shared, Occasion::Head))
+    let span = span(shared);
+    span.in_scope(|| at_once(commit(shared, Occasion::Head)))
+}
+
+/// What a commit's log lines are under, with the id that is being committed.
+pub(crate) fn span(shared: &Shared) -> Span {
+    let span = debug_span!("session_commit", session.id = field::Empty);
+    shared.name(&span);
+    span
 }
 
 /// The commit, within the deadline.
@@ -210,14 +217,23 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         state.is_head_gone |= occasion == Occasion::Head;
         let work = Work::new(&state, occasion);
         let plan = work.plan(&state, config);
-        (work, plan, state.destroyed, is_too_late)
+        (work, plan, state.destroyed.clone(), is_too_late)
     };
     let now = config.clock.now();
-    if let Some(id) = destroyed {
-        Swap::new(config).delete(id).await?;
+    if let Some(ended) = destroyed {
+        let id = ended.id();
+        let was_there = Swap::new(config).delete(id).await?;
         debug!(session.id = %id, "session destroyed");
-        let mut state = shared.state();
-        state.destroyed = state.destroyed.filter(|pending| *pending != id);
+        shared
+            .state()
+            .destroyed
+            .take_if(|pending| pending.id() == id);
+        if was_there {
+            let reason = EndReason::Destroyed;
+            config
+                .population()
+                .tell_of(|| Event::ended(id, Some(ended.kept()), now, reason));
+        }
     }
     let (turns, until) = (work.turns, work.until);
     let attempting = |stored: &Stored, expected| {
@@ -279,6 +295,7 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
 async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
     let config = &*shared.config;
     let (until, turns) = (attempt.until, attempt.turns);
+    let former = shared.state().stored.clone();
     let committed = match attempt.expected {
         Some(expected) => settle_update(shared, attempt.stored, expected, until).await?,
         None => {
@@ -294,6 +311,11 @@ async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
         }
     };
     let now = config.clock.now();
+    match (&committed, former) {
+        (Committed::Begun(begun), _) => tell_of_begun(config, begun, now),
+        (Committed::Saved(saved), Some(former)) => tell_of_saved(config, &former.record, saved),
+        _ => {}
+    }
     let mut state = shared.state();
     state.open_save = None;
     state.is_cookie_due |= match committed {
@@ -388,7 +410,7 @@ impl State {
             }
             // Destroyed while this was on its way to the store.
             Committed::Begun(stored) if self.turns.destroyed != turns.destroyed => {
-                self.destroyed = Some(stored.id());
+                self.destroyed = Some(stored);
                 false
             }
             _ if self.turns.destroyed != turns.destroyed => false,

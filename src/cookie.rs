@@ -106,8 +106,9 @@ impl SessionCookie {
         for (rank, name) in self.names().enumerate() {
             for header in headers.iter() {
                 for value in values(header.as_bytes(), name.as_bytes()) {
-                    if let Some(token) = Token::parse(value) {
-                        presented.push(token, rank > 0);
+                    match Token::parse(value) {
+                        Some(token) => presented.push(token, rank > 0),
+                        None => presented.has_malformed = true,
                     }
                 }
             }
@@ -406,6 +407,8 @@ pub(crate) const MAX_PRESENTED: usize = 3;
 pub(crate) struct Presented {
     first: Option<PresentedToken>,
     others: Vec<PresentedToken>,
+    /// Whether a cookie of the name has a value that is not a token.
+    pub(crate) has_malformed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]

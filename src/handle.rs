@@ -2,17 +2,16 @@
 
 use std::{error::Error as _, fmt, sync::Arc, time::Duration};
 
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, debug_span, field, warn};
 
 use crate::{
-    Error, Session, Timestamp,
+    Error, Event, Rejection, Session, SessionId, Timestamp,
     cookie::{CookieHeaders, Presented},
     deadline::{at_once, within},
     layer::Config,
     lifetime::is_past,
     record::Kept,
     state::{Shared, State, Stored, Usage},
-    store::SessionStore,
     token::Token,
 };
 
@@ -83,39 +82,37 @@ impl fmt::Debug for SessionHandle {
     }
 }
 
-/// What a token turned out to be.
-enum Proof {
-    Live(Kept),
-    /// The session went on under another id less than a minute ago.
-    Moved,
-    /// Never issued, ended, or not the visitor's.
-    Nothing,
-}
-
 impl Shared {
     async fn load(&self, usage: Usage) -> Result<(), Error> {
         if let Some(loaded) = self.loaded(usage) {
             return loaded;
         }
+        let span = debug_span!("session_load", session.id = field::Empty);
         if self.config.store.answers_at_once()
-            && let Some(loaded) = at_once(self.look_up(usage))
+            && let Some(loaded) = span.in_scope(|| at_once(self.look_up(usage)))
         {
+            self.name(&span);
             return loaded;
         }
         // Boxed, so that the handler's own future stays small.
-        Box::pin(async {
+        let loaded = Box::pin(async {
             let _gate = self.enter().await;
             match self.loaded(usage) {
                 Some(loaded) => loaded,
                 None => self.look_up(usage).await,
             }
-        })
-        .await
+        });
+        let loaded = loaded.instrument(span.clone()).await;
+        self.name(&span);
+        loaded
     }
 
     async fn look_up(&self, usage: Usage) -> Result<(), Error> {
         let now = self.config.clock.now();
         let presented = self.config.cookie.presented(&self.cookies);
+        if presented.has_malformed {
+            self.reject(None, now, Rejection::Malformed);
+        }
         let found = within(self.config.store_timeout, self.find(&presented, now)).await;
         if let Err(error) = &found {
             warn!(%error, cause = ?error.source(), "the session was not loaded");
@@ -153,15 +150,18 @@ impl Shared {
             }
             let token = presented.token;
             match self.prove(&token, now).await? {
-                Proof::Nothing => {}
-                Proof::Moved => was_moved = true,
-                Proof::Live((record, activity)) => match &found.stored {
+                Err(why) => {
+                    was_moved |= why == Rejection::Moved;
+                    self.reject(Some(token.id), now, why);
+                }
+                Ok((record, activity)) => match &found.stored {
                     Some((other, _)) if other.id() != token.id => {
                         warn!(
                             session.id = %token.id,
                             other.id = %other.id(),
                             "two session cookies prove themselves: one was planted, the visitor stays anonymous"
                         );
+                        self.reject(Some(token.id), now, Rejection::Planted);
                         found.stored = None;
                         found.displaced = true;
                         return Ok(found);
@@ -183,26 +183,25 @@ impl Shared {
     }
 
     /// A rejection is final only if the store says so past any cache.
-    async fn prove(&self, token: &Token, now: Timestamp) -> Result<Proof, Error> {
+    async fn prove(&self, token: &Token, now: Timestamp) -> Result<Result<Kept, Rejection>, Error> {
         let store = &self.config.store;
         let proof = self.judge(store.load(token.id).await?, token, now);
-        match proof {
-            Proof::Live(_) => Ok(proof),
-            Proof::Moved | Proof::Nothing => {
-                let latest = store.load_latest(token.id).await?;
-                Ok(self.judge(latest, token, now))
-            }
+        if proof.is_ok() {
+            return Ok(proof);
         }
+        // A cache may only say yes.
+        let latest = store.load_latest(token.id).await?;
+        Ok(self.judge(latest, token, now))
     }
 
-    fn judge(&self, kept: Option<Kept>, token: &Token, now: Timestamp) -> Proof {
+    fn judge(&self, kept: Option<Kept>, token: &Token, now: Timestamp) -> Result<Kept, Rejection> {
         let Some((record, activity)) = kept else {
             debug!("a token of an unknown session");
-            return Proof::Nothing;
+            return Err(Rejection::Unknown);
         };
         if !record.verifier().accepts(&token.secret) {
             debug!(session.id = %token.id, "a token that does not prove itself");
-            return Proof::Nothing;
+            return Err(Rejection::Unproven);
         }
         let last_seen_at = activity.last_seen_at;
         if last_seen_at.since(now) > SUSPICIOUS {
@@ -215,12 +214,17 @@ impl Shared {
         let deadline = self.config.lifetimes.deadline(&record, last_seen_at);
         if is_past(deadline, now) {
             debug!(session.id = %token.id, "a token of an expired session");
-            return Proof::Nothing;
+            return Err(Rejection::Expired);
         }
         if record.is_moved() {
-            return Proof::Moved;
+            return Err(Rejection::Moved);
         }
-        Proof::Live((record, activity))
+        Ok((record, activity))
+    }
+
+    fn reject(&self, id: Option<SessionId>, now: Timestamp, why: Rejection) {
+        let population = self.config.population();
+        population.tell_of(|| Event::rejected(id, now, why));
     }
 }
 

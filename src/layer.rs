@@ -5,11 +5,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 use crate::{
-    Clock, SessionCookie, SessionService, SystemClock, Timeout,
+    Clock, Listener, SessionCookie, SessionService, SystemClock, Timeout,
     lifetime::Lifetimes,
+    population::Population,
     queue::Queues,
     reaper::Reaper,
     store::{DynStore, MemoryStore, SessionStore},
+    timed::TimedStore,
 };
 
 /// Puts a session around every request of a service.
@@ -35,7 +37,7 @@ pub struct SessionLayer {
 /// The layer's settings, shared by every request.
 #[derive(Clone)]
 pub(crate) struct Config {
-    pub(crate) store: DynStore,
+    pub(crate) store: TimedStore,
     pub(crate) cookie: SessionCookie,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) max_data_bytes: usize,
@@ -50,9 +52,13 @@ pub(crate) struct Config {
 impl SessionLayer {
     /// Keeps sessions in `store`, everything else as the defaults say.
     pub fn new(store: impl SessionStore) -> Self {
+        let store = TimedStore {
+            store: DynStore::new(store),
+            population: Arc::new(Population::new(Vec::new())),
+        };
         Self {
             config: Arc::new(Config {
-                store: DynStore::new(store),
+                store,
                 cookie: SessionCookie::default(),
                 lifetimes: Lifetimes::default(),
                 max_data_bytes: 64 * 1024,
@@ -148,16 +154,36 @@ impl SessionLayer {
         Arc::clone(&self.config)
     }
 
+    /// Tells `listener` of everything that happens to sessions, after those that
+    /// were registered before it. Default: none.
+    #[must_use]
+    pub fn on_event(self, listener: impl Listener) -> Self {
+        self.with(|config| {
+            let mut listeners = config.population().listeners.clone();
+            listeners.push(Arc::new(listener));
+            config.store.population = Arc::new(Population::new(listeners));
+        })
+    }
+
     fn with(mut self, set: impl FnOnce(&mut Config)) -> Self {
         let config = Arc::make_mut(&mut self.config);
-        // Settings of its own, a reaper of its own.
+        // Settings of its own: a reaper and statistics of its own.
         config.reaper = Arc::default();
+        let listeners = config.population().listeners.clone();
+        config.store.population = Arc::new(Population::new(listeners));
         set(config);
         self
     }
 }
 
 /// A [`MemoryStore`] and every default.
+impl Config {
+    /// Whoever wants to know what happens.
+    pub(crate) fn population(&self) -> &Arc<Population> {
+        &self.store.population
+    }
+}
+
 impl Default for SessionLayer {
     fn default() -> Self {
         Self::new(MemoryStore::default())
@@ -177,6 +203,7 @@ impl<S> Layer<S> for SessionLayer {
     type Service = SessionService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        self.config.population().ensure_reporting(&self.config);
         SessionService::new(inner, Arc::clone(&self.config))
     }
 }

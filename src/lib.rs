@@ -25,7 +25,7 @@
 //! | read and change a session | [`Session`], [`Key`] |
 //! | set timeouts and limits | [`SessionLayer`], [`Timeout`] |
 //! | name the cookie and set its attributes | [`SessionCookie`] |
-//! | choose where sessions are kept | [`MemoryStore`], [`SessionStore`] |
+//! | choose where sessions are kept | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
 //! | tell failures apart | [`Error`], [`ErrorKind`] |
 //!
 //! # Features
@@ -33,6 +33,10 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `axum` | yes | the extractors `Session`, `Option<Session>`, `SessionData`, `SessionHandle`; [`Error`] as a response |
+//! | `file` | no | `store::FileStore`: sessions in a directory, shared by the processes of one machine |
+//! | `sqlite` | no | `SqliteStore`: sessions in a file that the processes of one machine share |
+//! | `postgres` | no | `PostgresStore`: sessions in PostgreSQL, from version 12 on |
+//! | `mysql` | no | `MySqlStore`: sessions in MySQL (from 8.0.1 on) or MariaDB (from 10.6 on) |
 //! | `testing` | no | the module `testing`: a conformance kit for stores, and aids for tests of handlers |
 //!
 //! # Rules
@@ -50,6 +54,7 @@ mod data;
 mod deadline;
 mod encoding;
 mod error;
+mod event;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
@@ -58,6 +63,8 @@ mod headers;
 mod key;
 mod layer;
 mod lifetime;
+mod metering;
+mod population;
 mod queue;
 mod reaper;
 mod record;
@@ -65,10 +72,13 @@ mod relocate;
 mod service;
 mod session;
 mod state;
+mod stats;
 pub mod store;
+mod summary;
 mod swap;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod timed;
 mod token;
 mod upkeep;
 mod version;
@@ -80,6 +90,7 @@ pub use self::{
     clock::{Clock, SystemClock, Timestamp},
     cookie::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder},
     error::{ConfigError, Error, ErrorKind},
+    event::{EndReason, Event, EventKind, Listener, Rejection},
     future::ResponseFuture,
     handle::SessionHandle,
     key::{Key, KeyName, ReadKey, WriteKey},
@@ -88,7 +99,9 @@ pub use self::{
     record::{Activity, Record},
     service::SessionService,
     session::Session,
+    stats::{CallStats, Stats, StoreCall},
     store::{MemoryStore, SessionStore, StoreError},
+    summary::SessionSummary,
     token::SessionId,
     version::Version,
 };

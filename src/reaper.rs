@@ -17,7 +17,7 @@ use crate::{
     Clock, Error,
     deadline::{surviving, within},
     layer::Config,
-    store::{DynStore, SessionStore},
+    timed::TimedStore,
 };
 
 /// The background task of one layer. It ends when this is dropped (rule F5).
@@ -89,7 +89,7 @@ impl Drop for Running {
 
 /// What the task needs: not the layer, so that it does not keep it alive.
 struct Sweep {
-    store: DynStore,
+    store: TimedStore,
     clock: Arc<dyn Clock>,
     timeout: Duration,
 }

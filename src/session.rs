@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
+use tracing::Instrument as _;
 
 use crate::{
     Error, ErrorKind, KeyName, ReadKey, Record, SessionId, Timeout, WriteKey,
@@ -394,6 +395,7 @@ impl Session {
     /// failed: what was pending then is lost, what was changed since is saved.
     pub async fn save(&self) -> Result<(), Error> {
         commit::commit(&self.0, Occasion::Save)
+            .instrument(commit::span(&self.0))
             .await
             .map_err(|failed| failed.error)?;
         let mut state = self.0.state();
@@ -518,7 +520,10 @@ where
 
 // serde's messages may repeat the value: neither of them is kept (rule T3).
 
-fn read<T: DeserializeOwned>(key: &str, value: Option<&[u8]>) -> Result<Option<T>, Error> {
+pub(crate) fn read<T: DeserializeOwned>(
+    key: &str,
+    value: Option<&[u8]>,
+) -> Result<Option<T>, Error> {
     value
         .map(|value| {
             serde_json::from_slice(value).map_err(|_| {

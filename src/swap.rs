@@ -8,7 +8,7 @@ use crate::{
     layer::Config,
     queue::Turn,
     record::{Kept, Wrote},
-    store::{Created, SessionStore, StoreError, Touched, Updated},
+    store::{Created, StoreError, Touched, Updated},
     version::unique_writer,
 };
 

@@ -1,5 +1,6 @@
 //! Every rule of the library as a test that bears its name, a module for each subject.
 
+mod aids;
 mod caching;
 mod cancellation;
 mod claiming;
@@ -14,6 +15,7 @@ mod keys;
 mod lifetime;
 mod lost_replies;
 mod memory_counted;
+mod memory_listing;
 mod memory_store;
 mod merging;
 mod model;
@@ -23,6 +25,7 @@ mod reaping;
 mod scene;
 mod secrecy;
 mod smoke;
+mod stores;
 mod support;
 mod tokens;
 mod upkeep;

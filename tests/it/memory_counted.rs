@@ -42,15 +42,18 @@ impl Measured {
             last_seen_at: Timestamp::EPOCH,
             expires_at: Some(Timestamp::MAX),
         };
-        let json = format!(
-            r#"{{"format":1,"version":"1-0000000000000007","verifier":"{}","created_at":0,"data":{{"k":"{}"}}}}"#,
-            "A".repeat(43),
-            "x".repeat(self.size),
-        );
-        let record = Record::from_bytes(json.as_bytes()).unwrap();
+        // One in two with a user.
+        let records = ["", r#""user":"ann","#].map(|user| {
+            let json = format!(
+                r#"{{"format":1,"version":"1-0000000000000007","verifier":"{}","created_at":0,{user}"data":{{"k":"{}"}}}}"#,
+                "A".repeat(43),
+                "x".repeat(self.size),
+            );
+            Record::from_bytes(json.as_bytes()).unwrap()
+        });
         let info = measure(|| {
             for number in numbers {
-                let record = Arc::new(record.clone());
+                let record = Arc::new(records[(number % 2) as usize].clone());
                 let created = at_once(self.store.create(id(number), &record, activity));
                 assert_eq!(created, Created::Yes);
             }

@@ -7,9 +7,11 @@
 
 mod budget;
 mod heap;
+mod listing;
 mod stamp;
 mod sync;
 mod table;
+mod users;
 
 use std::{
     fmt, iter,
@@ -26,11 +28,12 @@ use parking_lot::RwLock;
 use self::{
     budget::Budget,
     stamp::{Ticks, Tier},
-    table::{Slot, Table, tag},
+    table::{Slot, Table},
+    users::Users,
 };
 use super::{
-    Created, EndedSink, Ending, EndingReason, Reaped, SessionStore, StoreError, StoreErrorKind,
-    Touched, Updated,
+    Created, EndedSink, Ending, EndingReason, Filter, Page, Reaped, SessionStore, StoreError,
+    StoreErrorKind, Touched, Updated,
 };
 use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 
@@ -68,22 +71,25 @@ use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 pub struct MemoryStore(Arc<Room>);
 
 pub(super) struct Room {
+    /// Each a range of ids, in their order.
     shards: Box<[Shard]>,
+    users: Arc<Users>,
     budget: Budget,
     /// Where the next sweep begins.
     swept: AtomicUsize,
     sinks: RwLock<Vec<EndedSink>>,
 }
 
-#[derive(Default)]
 struct Shard {
     ticks: Ticks,
     // Never held across an await: every call of this store is synchronous inside.
     table: RwLock<Table>,
 }
 
-/// What a shard costs beside its sessions.
-const SHARD_BYTES: usize = size_of::<Shard>() + Table::SPARE_BYTES;
+/// What so many shards cost beside their sessions.
+fn spare_bytes(shards: usize) -> usize {
+    shards * (size_of::<Shard>() + Table::SPARE_BYTES) + Users::spare_bytes(shards)
+}
 
 /// About how many sessions share a lock: what one eviction may have to look through.
 const SHARD_SESSIONS: usize = 4096;
@@ -99,7 +105,8 @@ const SWEPT_BY_NEWCOMER: usize = 2;
 const GRACE: Duration = Duration::from_secs(5 * 60);
 
 fn cost(record: &Record) -> usize {
-    Table::PLACE_BYTES + record.memory_bytes()
+    let index = record.user().map_or(0, |_| users::ENTRY_BYTES);
+    Table::PLACE_BYTES + index + record.memory_bytes()
 }
 
 impl MemoryStore {
@@ -130,16 +137,22 @@ impl MemoryStore {
     /// is room for, and an empty store counts them already.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.shards.len() * SHARD_BYTES + self.0.budget.bytes()
+        spare_bytes(self.0.shards.len()) + self.0.budget.bytes()
     }
 }
 
 /// What the store does, at once.
 impl Room {
     fn shard(&self, id: SessionId) -> &Shard {
-        // The table uses the lowest and the highest bits of the tag, this its middle.
-        let index = (tag(id) >> 32) as usize & (self.shards.len() - 1);
-        &self.shards[index]
+        &self.shards[self.index(id)]
+    }
+
+    /// The ids' first bits, which are random, so that a list in their order
+    /// goes shard by shard.
+    fn index(&self, id: SessionId) -> usize {
+        let [a, b, c, d, ..] = *id.as_bytes();
+        let first = u64::from(u32::from_be_bytes([a, b, c, d]));
+        ((first * self.shards.len() as u64) >> 32) as usize
     }
 
     pub(super) fn create(
@@ -177,6 +190,12 @@ impl Room {
     pub(super) fn load(&self, id: SessionId) -> Option<Kept> {
         let shard = self.shard(id);
         shard.table.read().read(id, &shard.ticks)
+    }
+
+    /// Which version is kept under `id`, which does not count as a use.
+    pub(super) fn version(&self, id: SessionId) -> Option<Version> {
+        let table = self.shard(id).table.read();
+        table.get(id).map(|slot| slot.record.version())
     }
 
     pub(super) fn update(
@@ -390,6 +409,19 @@ impl SessionStore for MemoryStore {
         Ok(self.0.delete_expired(before, limit))
     }
 
+    async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        Ok(self.0.list(filter, after, limit))
+    }
+
+    async fn count(&self) -> Result<u64, StoreError> {
+        Ok(self.len() as u64)
+    }
+
     fn report_endings(&self, sink: EndedSink) {
         self.0.sinks.write().push(sink);
     }
@@ -434,9 +466,15 @@ impl MemoryStoreBuilder {
             .clamp(1, MAX_SHARDS)
             .next_power_of_two();
         // The tables have their room before any session is in them.
-        let max_bytes = self.max_bytes.saturating_sub(shards * SHARD_BYTES);
+        let max_bytes = self.max_bytes.saturating_sub(spare_bytes(shards));
+        let users = Arc::new(Users::new(shards));
+        let shard = || Shard {
+            ticks: Ticks::default(),
+            table: RwLock::new(Table::new(&users)),
+        };
         MemoryStore(Arc::new(Room {
-            shards: (0..shards).map(|_| Shard::default()).collect(),
+            shards: (0..shards).map(|_| shard()).collect(),
+            users: Arc::clone(&users),
             budget: Budget::new(self.max_sessions, max_bytes),
             swept: AtomicUsize::new(0),
             sinks: RwLock::default(),
@@ -454,7 +492,7 @@ mod tests {
     fn id(number: u64) -> SessionId {
         let spread = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = (spread ^ (spread >> 32)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        Uuid::from_u128(u128::from(mixed ^ (mixed >> 29))).into()
+        Uuid::from_u128(u128::from(mixed ^ (mixed >> 29)) << 64 | u128::from(number)).into()
     }
 
     const ACTIVITY: Activity = Activity {
