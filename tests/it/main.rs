@@ -14,6 +14,7 @@ mod http;
 mod keys;
 mod lifetime;
 mod lost_replies;
+mod memory_counted;
 mod memory_listing;
 mod memory_store;
 mod merging;
