@@ -7,7 +7,7 @@ use cloakroom::{Session, SessionLayer};
 use tokio::net::TcpListener;
 
 /// Counts each visitor's visits, in the layer's store.
-pub fn app(layer: SessionLayer) -> Router {
+pub(crate) fn app(layer: SessionLayer) -> Router {
     Router::new().route("/", get(counter)).layer(layer)
 }
 
@@ -17,14 +17,14 @@ async fn counter(session: Session) -> Result<String, cloakroom::Error> {
 }
 
 /// What stands on the command line, or an error that says what should.
-pub fn argument(expected: &str) -> Result<String, io::Error> {
+pub(crate) fn argument(expected: &str) -> Result<String, io::Error> {
     env::args()
         .nth(1)
         .ok_or_else(|| io::Error::other(format!("say where sessions are kept: {expected}")))
 }
 
 /// Serves the counter on the port `PORT`, by default 3000.
-pub async fn serve(layer: SessionLayer) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn serve(layer: SessionLayer) -> Result<(), Box<dyn Error>> {
     let port = env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     println!("http://localhost:{port}");
