@@ -263,7 +263,7 @@ impl Link {
             }
         };
         if !matches!(&answer, Err(error) if error.is_timeout()) {
-            asking.have_answered();
+            asking.answered();
         }
         answer
     }
@@ -314,7 +314,7 @@ impl Silence {
 struct Asking<'a> {
     link: &'a Link,
     share: usize,
-    have_answered: bool,
+    is_answered: bool,
 }
 
 impl<'a> Asking<'a> {
@@ -325,19 +325,19 @@ impl<'a> Asking<'a> {
         Self {
             link,
             share,
-            have_answered: false,
+            is_answered: false,
         }
     }
 
-    fn have_answered(mut self) {
-        self.have_answered = true;
+    fn answered(mut self) {
+        self.is_answered = true;
         self.link.0.silence.0.lock()[self.share] = None;
     }
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        if self.have_answered || Handle::try_current().is_err() {
+        if self.is_answered || Handle::try_current().is_err() {
             return;
         }
         let since = self.link.0.silence.0.lock()[self.share];
