@@ -43,6 +43,8 @@
 //! `persistent`, `moved_at` and `recent` (the writers of the versions before
 //! this one). Unknown fields are kept and written back. The [`Activity`] is
 //! stored beside it, and so are copies of what a store must index.
+//!
+#![doc = include_str!("../../STORES.md")]
 
 mod dynamic;
 mod ending;
