@@ -12,6 +12,7 @@ mod hostile;
 mod http;
 mod keys;
 mod lifetime;
+mod memory_listing;
 mod memory_store;
 mod merging;
 mod model;

@@ -20,12 +20,12 @@ use uuid::Uuid;
 const GRACE: Duration = Duration::from_secs(5 * 60);
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
-/// SplitMix64's bijection: an id's bits are as random as real ones.
+/// SplitMix64's bijection: an id's first bits are as random as real ones.
 fn id(number: u64) -> SessionId {
     let mut mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    Uuid::from_u128(u128::from(mixed ^ (mixed >> 31))).into()
+    Uuid::from_u128(u128::from(mixed ^ (mixed >> 31)) << 64 | u128::from(number)).into()
 }
 
 #[derive(Clone, Copy)]
@@ -106,10 +106,10 @@ fn at_once<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, St
     call.now_or_never().expect("it waits for nothing")
 }
 
-/// What one session costs beside its record.
-fn place_bytes() -> usize {
+/// What one session of this kind costs beside its record.
+fn place_bytes(kind: Kind) -> usize {
     let store = MemoryStore::default();
-    let record = Kind::first().record();
+    let record = kind.record();
     at_once(store.create(id(0), &record, for_ever())).unwrap();
     store.bytes() - record.memory_bytes()
 }
@@ -157,6 +157,8 @@ struct Modelled {
 struct Model {
     slots: BTreeMap<SessionId, Modelled>,
     place: usize,
+    /// What a user adds to it.
+    index: usize,
     max_sessions: usize,
     max_bytes: usize,
     tick: usize,
@@ -165,7 +167,8 @@ struct Model {
 
 impl Model {
     fn cost(&self, record: &Record) -> usize {
-        self.place + record.memory_bytes()
+        let index = record.user().map_or(0, |_| self.index);
+        self.place + index + record.memory_bytes()
     }
 
     fn bytes(&self) -> usize {
@@ -368,7 +371,8 @@ proptest! {
         let endings = endings_of(&store);
         let mut model = Model {
             slots: BTreeMap::new(),
-            place: place_bytes(),
+            place: place_bytes(Kind::first()),
+            index: place_bytes(Kind::of_user()) - place_bytes(Kind::first()),
             max_sessions,
             max_bytes,
             tick: 0,
@@ -723,7 +727,7 @@ fn the_bounds_hold_at_every_moment_over_one_shard() {
 #[test]
 fn the_bounds_hold_at_every_moment_over_many_shards() {
     // The bytes allow for four shards, and the sessions are so large that shards run empty.
-    let max_bytes = 4 * 4096 * place_bytes();
+    let max_bytes = 4 * 4096 * place_bytes(Kind::first());
     let store = MemoryStore::builder().max_bytes(max_bytes).build();
     hammer(
         &store,
@@ -736,7 +740,7 @@ fn the_bounds_hold_at_every_moment_over_many_shards() {
 #[test]
 fn a_session_that_grows_is_not_evicted_for_its_own_sake() {
     // Some 8 shards, room for three large sessions, each alone in its shard.
-    let max_bytes = 8 * 4096 * place_bytes();
+    let max_bytes = 8 * 4096 * place_bytes(Kind::first());
     for number in 0..32 {
         let store = MemoryStore::builder().max_bytes(max_bytes).build();
         let large = Kind::sized(max_bytes * 3 / 10);
@@ -770,7 +774,7 @@ fn a_record_larger_than_the_store_is_an_error_that_evicts_nobody() {
 #[test]
 fn the_bounds_are_met_exactly() {
     let record = Kind::first().record();
-    let each = place_bytes() + record.memory_bytes();
+    let each = place_bytes(Kind::first()) + record.memory_bytes();
     let store = MemoryStore::builder().max_bytes(3 * each).build();
     let endings = endings_of(&store);
     for number in 0..4 {

@@ -7,9 +7,11 @@
 
 mod budget;
 mod heap;
+mod listing;
 mod stamp;
 mod sync;
 mod table;
+mod users;
 
 use std::{
     fmt, iter,
@@ -26,11 +28,12 @@ use parking_lot::RwLock;
 use self::{
     budget::Budget,
     stamp::{Ticks, Tier},
-    table::{Slot, Table, tag},
+    table::{Slot, Table},
+    users::Users,
 };
 use super::{
-    Created, EndedSink, Ending, EndingReason, Reaped, SessionStore, StoreError, StoreErrorKind,
-    Touched, Updated,
+    Created, EndedSink, Ending, EndingReason, Filter, Page, Reaped, SessionStore, StoreError,
+    StoreErrorKind, Touched, Updated,
 };
 use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 
@@ -68,14 +71,15 @@ use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 pub struct MemoryStore(Arc<Room>);
 
 pub(super) struct Room {
+    /// Each a range of ids, in their order.
     shards: Box<[Shard]>,
+    users: Arc<Users>,
     budget: Budget,
     /// Where the next sweep begins.
     swept: AtomicUsize,
     sinks: RwLock<Vec<EndedSink>>,
 }
 
-#[derive(Default)]
 struct Shard {
     ticks: Ticks,
     // Never held across an await: every call of this store is synchronous inside.
@@ -100,7 +104,8 @@ const SWEPT_BY_NEWCOMER: usize = 2;
 const GRACE: Duration = Duration::from_secs(5 * 60);
 
 fn cost(record: &Record) -> usize {
-    PLACE_BYTES + record.memory_bytes()
+    let index = record.user().map_or(0, |_| users::ENTRY_BYTES);
+    PLACE_BYTES + index + record.memory_bytes()
 }
 
 impl MemoryStore {
@@ -136,9 +141,15 @@ impl MemoryStore {
 /// What the store does, at once.
 impl Room {
     fn shard(&self, id: SessionId) -> &Shard {
-        // The table uses the lowest and the highest bits of the tag, this its middle.
-        let index = (tag(id) >> 32) as usize & (self.shards.len() - 1);
-        &self.shards[index]
+        &self.shards[self.index(id)]
+    }
+
+    /// The ids' first bits, which are random, so that a list in their order
+    /// goes shard by shard.
+    fn index(&self, id: SessionId) -> usize {
+        let [a, b, c, d, ..] = *id.as_bytes();
+        let first = u64::from(u32::from_be_bytes([a, b, c, d]));
+        ((first * self.shards.len() as u64) >> 32) as usize
     }
 
     pub(super) fn create(
@@ -389,6 +400,19 @@ impl SessionStore for MemoryStore {
         Ok(self.0.delete_expired(before, limit))
     }
 
+    async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        Ok(self.0.list(filter, after, limit))
+    }
+
+    async fn count(&self) -> Result<u64, StoreError> {
+        Ok(self.len() as u64)
+    }
+
     fn report_endings(&self, sink: EndedSink) {
         self.0.sinks.write().push(sink);
     }
@@ -432,8 +456,14 @@ impl MemoryStoreBuilder {
         let shards = (most / SHARD_SESSIONS)
             .clamp(1, MAX_SHARDS)
             .next_power_of_two();
+        let users = Arc::new(Users::new(shards));
+        let shard = || Shard {
+            ticks: Ticks::default(),
+            table: RwLock::new(Table::new(&users)),
+        };
         MemoryStore(Arc::new(Room {
-            shards: (0..shards).map(|_| Shard::default()).collect(),
+            shards: (0..shards).map(|_| shard()).collect(),
+            users: Arc::clone(&users),
             budget: Budget::new(self.max_sessions, self.max_bytes),
             swept: AtomicUsize::new(0),
             sinks: RwLock::default(),
@@ -451,7 +481,7 @@ mod tests {
     fn id(number: u64) -> SessionId {
         let spread = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = (spread ^ (spread >> 32)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        Uuid::from_u128(u128::from(mixed ^ (mixed >> 29))).into()
+        Uuid::from_u128(u128::from(mixed ^ (mixed >> 29)) << 64 | u128::from(number)).into()
     }
 
     const ACTIVITY: Activity = Activity {

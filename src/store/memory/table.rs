@@ -1,4 +1,4 @@
-//! The sessions of one shard: [`Table`]. Pure: no lock, no clock, no bound.
+//! The sessions of one shard: [`Table`]. No lock but that of its users, no clock, no bound.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use hashbrown::HashTable;
 use super::{
     heap::LazyHeap,
     stamp::{Stamp, Ticks, Tier},
+    users::Users,
 };
 use crate::{Activity, Record, SessionId, Timestamp, record::Kept};
 
@@ -45,9 +46,11 @@ impl Slot {
 ///
 /// Ids are random and made by this crate alone, so nobody can aim at a
 /// collision; if two ever met, one would merely outstay its deadline unseen.
+/// Turned, so that the few bits that all ids have in common, and the first
+/// bytes, which all ids of a shard do, meet bits that are random.
 pub(super) fn tag(id: SessionId) -> u64 {
-    let bits = u128::from_ne_bytes(*id.as_bytes());
-    (bits >> 64) as u64 ^ bits as u64
+    let bits = u128::from_le_bytes(*id.as_bytes());
+    ((bits >> 64) as u64).rotate_left(16) ^ bits as u64
 }
 
 fn tier_when_used(record: &Record) -> Tier {
@@ -65,11 +68,24 @@ pub(super) struct Table {
     slots: HashTable<Slot>,
     by_use: LazyHeap,
     by_expiry: LazyHeap,
+    /// Of all tables: kept in step with the slots.
+    users: Arc<Users>,
 }
 
 impl Table {
+    pub(super) fn new(users: &Arc<Users>) -> Self {
+        Self {
+            users: Arc::clone(users),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn get(&self, id: SessionId) -> Option<&Slot> {
         self.slots.find(tag(id), |slot| slot.id == id)
+    }
+
+    pub(super) fn slots(&self) -> impl ExactSizeIterator<Item = &Slot> {
+        self.slots.iter()
     }
 
     fn get_mut(&mut self, id: SessionId) -> Option<&mut Slot> {
@@ -109,6 +125,9 @@ impl Table {
         if self.slots.len() == self.slots.capacity() {
             self.rebuild();
         }
+        if let Some(user) = slot.record.user() {
+            self.users.enter(user, id);
+        }
         self.slots.insert_unique(slot.tag(), slot, Slot::tag);
         self.tidy();
     }
@@ -126,6 +145,7 @@ impl Table {
         slot.stamp.store(tier_when_used(&record), ticks.next());
         let (new_use, tag) = (slot.stamp.key(), slot.tag());
         let former = std::mem::replace(&mut slot.record, record);
+        let new_user = (former.user() != slot.record.user()).then(|| Arc::clone(&slot.record));
         slot.last_seen_at = activity.last_seen_at;
         let former_expiry = std::mem::replace(&mut slot.expires_at, expiry(activity));
         if new_use < former_use {
@@ -133,6 +153,11 @@ impl Table {
         }
         if expiry(activity) < former_expiry {
             self.by_expiry.push(expiry(activity), tag);
+        }
+        if let Some(record) = new_user {
+            let (left, entered) = (former.user(), record.user());
+            left.inspect(|user| self.users.leave(user, id));
+            entered.inspect(|user| self.users.enter(user, id));
         }
         self.tidy();
         Some(former)
@@ -183,6 +208,9 @@ impl Table {
             .find_entry(tag, |slot| slot.tag() == tag && is_it(slot))
             .ok()?;
         let (slot, _) = entry.remove();
+        if let Some(user) = slot.record.user() {
+            self.users.leave(user, slot.id);
+        }
         self.tidy();
         Some(slot)
     }
@@ -223,10 +251,15 @@ impl Table {
         self.slots.allocation_size() + entries * size_of::<(u64, u64)>()
     }
 
-    /// That each session is in both heaps, by a lower bound of its key.
+    /// That each session is in both heaps, by a lower bound of its key, and with its user.
     #[cfg(test)]
     fn validate(&self) {
+        let with_user = self.slots().filter(|slot| slot.record.user().is_some());
+        assert_eq!(self.users.len(), with_user.count());
         for slot in &self.slots {
+            if let Some(user) = slot.record.user() {
+                assert_eq!(self.users.ids(user, slot.id, 1), [slot.id]);
+            }
             let bound = |heap: &LazyHeap| {
                 heap.iter()
                     .filter(|(_, tag)| *tag == slot.tag())
@@ -304,7 +337,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn both_heaps_know_every_session_after_any_history(steps in steps()) {
+        fn heaps_and_users_know_every_session_after_any_history(steps in steps()) {
             let (mut table, ticks) = (Table::default(), Ticks::default());
             for step in steps {
                 match step {

@@ -1,0 +1,78 @@
+//! Which sessions a user has: [`Users`].
+
+use std::{
+    collections::BTreeSet,
+    hash::{BuildHasher, RandomState},
+};
+
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use crate::SessionId;
+
+/// The ids of each user's sessions, in their order, found without a scan.
+///
+/// Users are known by a keyed hash: where two have the same, a list looks at
+/// both and the records tell them apart. Written to under the lock of the
+/// session's shard, so that it agrees with the table; that lock is taken first.
+#[derive(Debug)]
+pub(super) struct Users {
+    shards: Box<[Mutex<BTreeSet<Entry>>]>,
+    hasher: RandomState,
+}
+
+type Entry = (u64, SessionId);
+
+/// What an entry takes at most: a node has room for 11 and holds five at least.
+pub(super) const ENTRY_BYTES: usize = size_of::<Entry>() * 10 / 3;
+
+/// As many as threads ever write at once.
+const MAX_SHARDS: usize = 64;
+
+impl Users {
+    /// For a table of so many shards, a power of two.
+    pub(super) fn new(shards: usize) -> Self {
+        Self {
+            shards: (0..shards.min(MAX_SHARDS))
+                .map(|_| Mutex::default())
+                .collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    pub(super) fn enter(&self, user: &str, id: SessionId) {
+        let (hash, shard) = self.find(user);
+        shard.lock().insert((hash, id));
+    }
+
+    pub(super) fn leave(&self, user: &str, id: SessionId) {
+        let (hash, shard) = self.find(user);
+        shard.lock().remove(&(hash, id));
+    }
+
+    /// The first `limit` ids from `from` on, which may be of another user.
+    pub(super) fn ids(&self, user: &str, from: SessionId, limit: usize) -> Vec<SessionId> {
+        let (hash, shard) = self.find(user);
+        let last = SessionId::from(Uuid::max());
+        let shard = shard.lock();
+        let entries = shard.range((hash, from)..=(hash, last));
+        entries.take(limit).map(|(_, id)| *id).collect()
+    }
+
+    fn find(&self, user: &str) -> (u64, &Mutex<BTreeSet<Entry>>) {
+        let hash = self.hasher.hash_one(user);
+        let index = hash as usize & (self.shards.len() - 1);
+        (hash, &self.shards[index])
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self::new(1)
+    }
+}
