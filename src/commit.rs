@@ -11,6 +11,7 @@ use crate::{
     data::Data,
     deadline::{at_once, within},
     layer::Config,
+    limit,
     record::Wrote,
     relocate::relocate,
     state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
@@ -202,6 +203,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         state.destroyed = state.destroyed.filter(|pending| *pending != id);
     }
     let (turns, until) = (work.turns, work.until);
+    let logs_in = matches!(work.identity, Identity::LogIn(_));
     let committed = match plan {
         Plan::Nothing => Committed::Nothing,
         Plan::Create if is_too_late => return Err(Error::too_late("a new session")),
@@ -218,6 +220,9 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         // Boxed, because its future is larger than all others and rarely needed.
         Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
+    if let (Committed::Begun(new), true) = (&committed, logs_in) {
+        limit::enforce(config, new).await?;
+    }
     let mut state = shared.state();
     state.is_committed |= occasion == Occasion::Head;
     state.open_save = None;
