@@ -114,7 +114,8 @@ impl Sessions {
     ///
     /// At most `limit` of them (1 to 1000; anything else is taken as the
     /// nearest), perhaps fewer, or none: only a `next` of `None` is the end.
-    /// What is there from the first page to the last is listed exactly once.
+    /// A session that keeps its id from the first page to the last is listed
+    /// exactly once, if it is live all the while.
     ///
     /// # Errors
     ///
