@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::debug;
 
 use crate::{
-    Error, ErrorKind, Timestamp,
+    Error, ErrorKind, Timestamp, Version,
     changes::{Changes, Moment},
     data::Data,
     deadline::{at_once, within},
@@ -169,12 +169,7 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
     let result = within(shared.config.store_timeout, run(shared, occasion)).await;
     result.map_err(|error| {
         if occasion == Occasion::Head {
-            let mut state = shared.state();
-            state.is_head_gone = true;
-            state.is_committed = true;
-            state.destroyed = None;
-            state.identity = Identity::Same;
-            state.drop_changes();
+            shared.forsake();
         }
         Failed {
             error,
@@ -204,17 +199,29 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     }
     let (turns, until) = (work.turns, work.until);
     let logs_in = matches!(work.identity, Identity::LogIn(_));
+    let attempting = |attempt| {
+        if occasion == Occasion::Save {
+            shared.state().open_save = Some(attempt);
+        }
+    };
     let committed = match plan {
         Plan::Nothing => Committed::Nothing,
         Plan::Create if is_too_late => return Err(Error::too_late("a new session")),
         Plan::Touch => touch(config, &work, now).await,
-        Plan::Create => create(config, &work, now).await?,
-        Plan::Update(data) => {
-            let attempting = |version| {
-                if occasion == Occasion::Save {
-                    shared.state().open_save = Some(Attempt { version, until });
-                }
+        Plan::Create => {
+            let attempting = |stored: &Stored| {
+                let stored = stored.clone();
+                attempting(Attempt::Create {
+                    stored,
+                    until,
+                    turns,
+                });
             };
+            let created = create(config, &work, now, attempting).await;
+            created.inspect_err(|error| shared.state().refuse(error))?
+        }
+        Plan::Update(data) => {
+            let attempting = |version| attempting(Attempt::Update { version, until });
             update(config, &mut work, data, now, attempting).await?
         }
         // Boxed, because its future is larger than all others and rarely needed.
@@ -235,45 +242,86 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
 /// Finds out whether an earlier save that never heard from the store was kept,
 /// so that the changes in it are not made twice (rule M5).
 pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
-    let (open_save, is_stale, stored) = {
+    let open_save = shared.state().open_save.clone();
+    // Boxed, because they are rarely needed.
+    match open_save {
+        None => {}
+        Some(Attempt::Update { version, until }) => {
+            Box::pin(settle_update(shared, version, until)).await?;
+        }
+        Some(Attempt::Create {
+            stored,
+            until,
+            turns,
+        }) => Box::pin(settle_create(shared, stored, until, turns)).await?,
+    }
+    let stale = {
         let state = shared.state();
-        (state.open_save, state.is_stale, state.stored.clone())
+        state.stored.clone().filter(|_| state.is_stale)
     };
-    let Some(mut stored) = stored else {
+    match stale {
+        Some(stored) => shared.adopt(stored.id(), &stored.kept()),
+        None => Ok(()),
+    }
+}
+
+async fn settle_update(shared: &Shared, version: Version, until: Moment) -> Result<(), Error> {
+    let stored = shared.state().stored.clone();
+    let latest = match &stored {
+        Some(stored) => shared.config.store.load_latest(stored.id()).await?,
+        None => None,
+    };
+    let mut state = shared.state();
+    state.open_save = None;
+    let (Some(mut stored), Some((record, activity))) = (stored, latest) else {
         return Ok(());
     };
-    if let Some(attempt) = open_save {
-        // Boxed, because it is rarely needed.
-        let latest = Box::pin(shared.config.store.load_latest(stored.id())).await?;
-        let mut state = shared.state();
-        if !state.is_on(stored.id()) {
-            state.open_save = None;
-            return Ok(());
-        }
-        if let Some((record, activity)) = latest {
-            let computes = state.changes.as_ref().is_some_and(|c| c.computes());
-            match record.wrote(attempt.version) {
-                Wrote::Yes if record.is_moved() => state.end(),
-                Wrote::Yes => {
-                    (stored.record, stored.activity) = (record, activity);
-                    state.settle(stored.clone(), attempt.until);
-                }
-                Wrote::Unknown if computes => {
-                    // Said once: what was in that save is given up, not counted twice.
-                    state.open_save = None;
-                    state.settle(stored, attempt.until);
-                    return Err(Error::new(
-                        ErrorKind::Timeout,
-                        "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
-                    ));
-                }
-                Wrote::Unknown | Wrote::No => {}
-            }
-        }
-        state.open_save = None;
+    if !state.is_on(stored.id()) {
+        return Ok(());
     }
-    if is_stale || shared.state().is_stale {
-        shared.adopt(stored.id(), &stored.kept())?;
+    let computes = state.changes.as_ref().is_some_and(|c| c.computes());
+    match record.wrote(version) {
+        Wrote::Yes if record.is_moved() => state.end(),
+        Wrote::Yes => {
+            (stored.record, stored.activity) = (record, activity);
+            state.settle(stored, until);
+        }
+        Wrote::Unknown if computes => {
+            // Said once: what was in that save is given up, not counted twice.
+            state.settle(stored, until);
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
+            ));
+        }
+        Wrote::Unknown | Wrote::No => {}
+    }
+    Ok(())
+}
+
+/// Makes a create again as it was: the store then has that one record,
+/// whichever of the two came first, and what was done since goes on top of it.
+async fn settle_create(
+    shared: &Shared,
+    stored: Stored,
+    until: Moment,
+    turns: Turns,
+) -> Result<(), Error> {
+    let config = &*shared.config;
+    let mut swap = Swap::new(config);
+    let created = swap.create(stored.id(), &stored.record, stored.activity);
+    let created = created
+        .await
+        .inspect_err(|error| shared.state().refuse(error))?;
+    if created {
+        limit::enforce(config, &stored).await?;
+    }
+    let now = config.clock.now();
+    let mut state = shared.state();
+    state.open_save = None;
+    if created {
+        let begun = Committed::Begun(stored);
+        state.is_cookie_due |= state.take_in(begun, turns, until, config, now);
     }
     Ok(())
 }
@@ -289,6 +337,13 @@ impl State {
                     .is_touch_due(&stored.record, last_seen_at, loaded_at)
             }
             _ => false,
+        }
+    }
+
+    /// The store has said no, for certain: what was on its way to it is not there.
+    fn refuse(&mut self, error: &Error) {
+        if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) {
+            self.open_save = None;
         }
     }
 

@@ -42,22 +42,43 @@ pin_project! {
         Inner {
             #[pin]
             inner: F,
-            handle: SessionHandle,
+            session: Uncommitted,
         },
         Committing {
             response: Option<Response<B>>,
             commit: Committing,
-            handle: SessionHandle,
+            session: Uncommitted,
         },
     }
 }
 
 type Committing = Pin<Box<dyn Future<Output = Result<Outcome, Failed>> + Send>>;
 
+/// The session of a request whose commit has not come to its end. Dropped, it
+/// commits nothing, and lets go of what is pending (rule C2): the closure of an
+/// update may hold the session.
+struct Uncommitted(Option<SessionHandle>);
+
+impl Uncommitted {
+    /// Who takes it out has the commit to see to.
+    fn take(&mut self) -> SessionHandle {
+        self.0.take().expect("polled after completion")
+    }
+}
+
+impl Drop for Uncommitted {
+    fn drop(&mut self) {
+        if let Some(handle) = self.0.take() {
+            handle.shared().forsake();
+        }
+    }
+}
+
 impl<F, B> ResponseFuture<F, B> {
     pub(crate) fn new(inner: F, handle: SessionHandle) -> Self {
+        let session = Uncommitted(Some(handle));
         Self {
-            state: State::Inner { inner, handle },
+            state: State::Inner { inner, session },
         }
     }
 
@@ -80,26 +101,27 @@ where
         loop {
             match state.as_mut().project() {
                 StateProj::PassingOn { inner } => return inner.poll(context),
-                StateProj::Inner { inner, handle } => {
+                StateProj::Inner { inner, session } => {
                     let response = ready!(inner.poll(context))?;
+                    let handle = session.take();
                     let shared = handle.shared();
                     if let Some(committed) = commit::settle_at_once(shared) {
                         return Poll::Ready(Ok(close(response, committed, &shared.config)));
                     }
                     let commit = Box::pin(commit_head(Arc::clone(shared)));
-                    let handle = handle.clone();
                     state.set(State::Committing {
                         response: Some(response),
                         commit,
-                        handle,
+                        session: Uncommitted(Some(handle)),
                     });
                 }
                 StateProj::Committing {
                     response,
                     commit,
-                    handle,
+                    session,
                 } => {
                     let committed = ready!(commit.as_mut().poll(context));
+                    let handle = session.take();
                     let response = response.take().expect("polled after completion");
                     let config = &handle.shared().config;
                     return Poll::Ready(Ok(close(response, committed, config)));

@@ -35,7 +35,7 @@ pub(crate) async fn relocate(
             return Ok(Committed::Ended);
         }
         work.is_displaced = true;
-        return create(config, &work, now).await;
+        return create(config, &work, now, |_| {}).await;
     }
     // What of `base` goes on under `token`.
     let continued = |base: &Record, token: &Token, writer| {
@@ -52,10 +52,8 @@ pub(crate) async fn relocate(
             }
         }
     };
-    let mut new = begin(config, &mut swap, &changes, now, |token, writer| {
-        continued(&base.0, token, writer)
-    })
-    .await?;
+    let blank = |token: &Token, writer| continued(&base.0, token, writer);
+    let mut new = begin(config, &mut swap, &changes, now, blank, |_| {}).await?;
     let is_afresh = log_in.as_ref().is_some_and(|log_in| log_in.is_afresh);
     let result = loop {
         let moved_to = log_in.is_none().then_some(new.id());

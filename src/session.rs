@@ -102,10 +102,13 @@ impl Session {
     ///
     /// The closure runs again where the commit finds that another request has
     /// changed the session meanwhile: of N concurrent increments none is lost
-    /// (rule M3). It must therefore depend on its argument alone, have no other
-    /// effects, and not capture the session, which would keep it for ever
-    /// where the request is cancelled. What is returned is what this request saw; what is kept
+    /// (rule M3). It must therefore depend on its argument alone, and have no
+    /// other effects. What is returned is what this request saw; what is kept
     /// is computed from what all saw.
+    ///
+    /// The closure lives until it has been saved, or the request has ended
+    /// without a commit. After the response head it must not capture the
+    /// session, which it would keep for ever where nobody calls `save`.
     ///
     /// # Errors
     ///
@@ -390,11 +393,16 @@ impl Session {
     /// session when the response head is gone, `Refused` where a
     /// `try_update` refused the fresher value, and those of the store. What
     /// was not saved stays pending, but for `Ended`.
+    ///
+    /// `TooLate` also, once, where the request was dropped or its commit
+    /// failed: what was pending then is lost, what was changed since is saved.
     pub async fn save(&self) -> Result<(), Error> {
         commit::commit(&self.0, Occasion::Save)
             .await
             .map_err(|failed| failed.error)?;
-        self.0.state().check_open()
+        let mut state = self.0.state();
+        state.check_open()?;
+        state.check_kept()
     }
 
     /// Says that the visitor is still here: for the same.

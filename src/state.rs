@@ -65,13 +65,23 @@ pub(crate) struct State {
     pub(crate) open_save: Option<Attempt>,
     /// The pending changes were computed on another record than the stored one.
     pub(crate) is_stale: bool,
+    /// What was pending at this moment went with the response, and nobody has been told yet.
+    forsaken: Option<Moment>,
 }
 
 /// A write on its way to the store, of what was done until then.
-#[derive(Clone, Copy)]
-pub(crate) struct Attempt {
-    pub(crate) version: Version,
-    pub(crate) until: Moment,
+#[derive(Clone)]
+pub(crate) enum Attempt {
+    Update {
+        version: Version,
+        until: Moment,
+    },
+    /// Of a new session. Made again as it was, it cannot be made twice.
+    Create {
+        stored: Stored,
+        until: Moment,
+        turns: Turns,
+    },
 }
 
 /// How often the session took a turn that a commit under way must not undo.
@@ -168,6 +178,12 @@ impl Shared {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// The request has ended before its commit has (rule C2).
+    pub(crate) fn forsake(&self) {
+        let pending = self.state().forsake();
+        drop(pending);
     }
 
     /// A look at the values that needs no lock.
@@ -283,6 +299,34 @@ impl State {
         self.changes.take().is_some()
     }
 
+    /// There is no response, or one that says that nothing was kept: what is
+    /// pending goes with it (rules C2, F2). To be dropped with no lock held:
+    /// what closures hold may use the session.
+    #[must_use]
+    pub(crate) fn forsake(&mut self) -> Option<Arc<Changes>> {
+        if self.is_modified() {
+            self.forsaken = Some(self.moment());
+        }
+        self.is_head_gone = true;
+        self.is_committed = true;
+        self.is_cookie_due = false;
+        self.open_save = None;
+        self.destroyed = None;
+        self.identity = Identity::Same;
+        self.settled = self.moment();
+        self.changes.take()
+    }
+
+    /// `TooLate`, once, where something was lost with the response.
+    pub(crate) fn check_kept(&mut self) -> Result<(), Error> {
+        match self.forsaken.take() {
+            Some(_) => Err(Error::too_late(
+                "what was pending at the end of the request",
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the pending changes make a difference.
     pub(crate) fn is_modified(&self) -> bool {
         if self.destroyed.is_some() || !matches!(self.identity, Identity::Same) {
@@ -332,7 +376,11 @@ impl State {
     pub(crate) fn destroy(&mut self) {
         self.turns.destroyed += 1;
         self.was_destroyed = true;
-        if let Some(stored) = self.stored.take() {
+        let begun = match self.open_save.take() {
+            Some(Attempt::Create { stored, .. }) => Some(stored),
+            Some(Attempt::Update { .. }) | None => None,
+        };
+        if let Some(stored) = self.stored.take().or(begun) {
             self.destroyed = Some(stored.id());
         }
         self.identity = Identity::Same;
@@ -384,6 +432,8 @@ impl State {
 
     /// What was done until then has been saved as `stored`.
     pub(crate) fn settle(&mut self, stored: Stored, until: Moment) {
+        // Where the save was under way at that moment, nothing was lost after all.
+        self.forsaken = self.forsaken.filter(|moment| *moment != until);
         if self.moment() <= until {
             self.drop_changes();
         } else if let Some(changes) = &mut self.changes {

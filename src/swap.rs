@@ -109,19 +109,24 @@ impl<'a> Swap<'a> {
         activity: Activity,
     ) -> Result<bool, Error> {
         loop {
-            match self.config.store.create(id, record, activity).await {
+            let is_lost = match self.config.store.create(id, record, activity).await {
                 Ok(Created::Yes) => return Ok(true),
-                Ok(Created::Exists) => {
-                    let latest = self.config.store.load_latest(id).await?;
-                    let is_ours = latest
-                        .is_some_and(|(latest, _)| latest.wrote(record.version()) == Wrote::Yes);
-                    return Ok(is_ours);
-                }
+                Ok(Created::Exists) => false,
                 Err(error) => {
                     self.forgive(error)?;
-                    Box::pin(self.wait(id)).await;
+                    true
+                }
+            };
+            match self.config.store.load_latest(id).await {
+                Ok(Some((latest, _))) => return Ok(latest.wrote(record.version()) == Wrote::Yes),
+                Ok(None) if !is_lost => return Ok(false),
+                Ok(None) => {}
+                Err(error) => {
+                    self.forgive(error)?;
                 }
             }
+            // Boxed, because it is large and rarely needed.
+            Box::pin(self.wait(id)).await;
         }
     }
 

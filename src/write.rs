@@ -57,6 +57,7 @@ pub(crate) async fn create(
     config: &Config,
     work: &Work,
     now: Timestamp,
+    attempting: impl Fn(&Stored),
 ) -> Result<Committed, Error> {
     let mut swap = Swap::new(config);
     let mut changes = work.changes.clone().unwrap_or_default();
@@ -72,7 +73,7 @@ pub(crate) async fn create(
         let verifier = Verifier::of(&token.secret);
         Record::new(verifier, Version::first(writer), now).with_login(login.clone())
     };
-    let stored = begin(config, &mut swap, &changes, now, blank).await?;
+    let stored = begin(config, &mut swap, &changes, now, blank, attempting).await?;
     Ok(Committed::Begun(stored))
 }
 
@@ -86,6 +87,7 @@ pub(crate) async fn begin(
     changes: &Changes,
     now: Timestamp,
     blank: impl Fn(&Token, u64) -> Record,
+    attempting: impl Fn(&Stored),
 ) -> Result<Stored, Error> {
     for _ in 0..MAX_DRAWS {
         let token = Token::generate()?;
@@ -93,12 +95,14 @@ pub(crate) async fn begin(
         let data = changes.apply(record.data());
         let record = Arc::new(changes.overriding(record.with_data(data)));
         let activity = config.lifetimes.activity(&record, now);
-        if swap.create(token.id, &record, activity).await? {
-            return Ok(Stored {
-                token,
-                record,
-                activity,
-            });
+        let stored = Stored {
+            token,
+            record,
+            activity,
+        };
+        attempting(&stored);
+        if swap.create(token.id, &stored.record, activity).await? {
+            return Ok(stored);
         }
     }
     Err(Error::new(

@@ -3,19 +3,20 @@
 use std::{
     collections::BTreeSet,
     panic::{AssertUnwindSafe, resume_unwind},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use axum::response::IntoResponse;
 use cloakroom::{
-    Error, Record, Session, SessionHandle, SessionLayer, SessionStore, Timestamp, store::EndedSink,
+    Error, ErrorKind, Record, Session, SessionHandle, SessionLayer, SessionStore, Timestamp,
+    store::EndedSink,
 };
 use futures::{FutureExt, poll};
 use http::StatusCode;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::support::{Fault, FaultyStore, FixedClock, Visitor};
+use crate::support::{Call, Fault, FaultyStore, FixedClock, Log, Visitor};
 
 /// A visitor whose session has `n` = 1, and the store it is in.
 async fn visitor() -> (FaultyStore, Visitor) {
@@ -287,4 +288,128 @@ async fn c2_what_was_saved_before_the_panic_stays() {
     });
     AssertUnwindSafe(request).catch_unwind().await.unwrap_err();
     assert_eq!(contents(&store).await, r#"anonymous {"n":2}"#);
+}
+
+/// An update that keeps its own session, and a guest to see whether it is let go.
+fn capture(session: &Session) -> Weak<()> {
+    let guest = Arc::new(());
+    let seen = Arc::downgrade(&guest);
+    let captured = session.clone();
+    session
+        .update("n", move |n: Option<u64>| {
+            let _kept = (&captured, &guest);
+            n.unwrap_or(0) + 1
+        })
+        .unwrap();
+    seen
+}
+
+#[tokio::test]
+async fn c2_a_request_that_commits_nothing_lets_go_of_its_closures() {
+    let (_, visitor) = visitor().await;
+    let captured = Mutex::new(None);
+
+    let mut request = Box::pin(visitor.visit(async |session: Session| {
+        *captured.lock() = Some(capture(&session));
+        std::future::pending::<StatusCode>().await
+    }));
+    assert!(poll!(&mut request).is_pending());
+    drop(request);
+    let dropped = captured.lock().take().unwrap();
+    assert_eq!(dropped.strong_count(), 0);
+
+    let request = visitor.visit(async |session: Session| {
+        *captured.lock() = Some(capture(&session));
+        panic_quietly()
+    });
+    AssertUnwindSafe(request).catch_unwind().await.unwrap_err();
+    let panicked = captured.lock().take().unwrap();
+    assert_eq!(panicked.strong_count(), 0);
+
+    let answer = visitor.try_ask(async |handle: SessionHandle| {
+        *captured.lock() = Some(capture(&handle.load().await.unwrap()));
+        Err::<StatusCode, _>("as planned").map(IntoResponse::into_response)
+    });
+    assert_eq!(answer.await.unwrap_err(), "as planned");
+    let failed = captured.lock().take().unwrap();
+    assert_eq!(failed.strong_count(), 0);
+}
+
+#[tokio::test]
+async fn c2_a_request_dropped_in_its_commit_lets_go_of_its_closures() {
+    let (store, visitor) = visitor().await;
+    store.plan_for(Call::Update, Fault::Hang);
+    let captured = Mutex::new(None);
+    let mut request = Box::pin(visitor.visit(async |session: Session| {
+        *captured.lock() = Some(capture(&session));
+    }));
+    assert!(poll!(&mut request).is_pending());
+    drop(request);
+    assert_eq!(captured.lock().take().unwrap().strong_count(), 0);
+}
+
+#[tokio::test]
+async fn c2_a_task_that_outlives_a_dropped_request_is_told_what_was_lost_and_goes_on() {
+    let (store, visitor) = visitor().await;
+    let left = Mutex::new(None);
+    let mut request = Box::pin(visitor.visit(async |session: Session| {
+        session.insert("n", 2).unwrap();
+        session.log_in("ann").unwrap();
+        *left.lock() = Some(session);
+        std::future::pending::<StatusCode>().await
+    }));
+    assert!(poll!(&mut request).is_pending());
+    drop(request);
+    let session = left.lock().take().unwrap();
+    assert_eq!(session.get::<u64>("n").unwrap(), Some(1));
+    assert_eq!(session.user(), None);
+    assert_eq!(
+        session.log_in("bob").unwrap_err().kind(),
+        ErrorKind::TooLate
+    );
+    session.insert("m", 3).unwrap();
+    // Once: of what was pending when the request was dropped.
+    assert_eq!(session.save().await.unwrap_err().kind(), ErrorKind::TooLate);
+    session.save().await.unwrap();
+    assert_eq!(contents(&store).await, r#"anonymous {"m":3,"n":1}"#);
+}
+
+#[tokio::test]
+async fn c2_a_save_under_way_when_the_request_is_dropped_is_a_save() {
+    let (store, visitor) = visitor().await;
+    let left = Mutex::new(None);
+    let mut request = Box::pin(visitor.visit(async |session: Session| {
+        session.insert("n", 2).unwrap();
+        *left.lock() = Some(session);
+        std::future::pending::<StatusCode>().await
+    }));
+    assert!(poll!(&mut request).is_pending());
+    let session = left.lock().take().unwrap();
+    store.plan(|_| Fault::Yield);
+    let mut saving = Box::pin(session.save());
+    assert!(poll!(&mut saving).is_pending());
+    drop(request);
+    saving.await.unwrap();
+    session.insert("m", 3).unwrap();
+    session.save().await.unwrap();
+    assert_eq!(contents(&store).await, r#"anonymous {"m":3,"n":2}"#);
+}
+
+#[tokio::test]
+async fn c6_changes_made_after_a_dropped_request_and_never_saved_are_reported_once() {
+    let (store, visitor) = visitor().await;
+    let left = Mutex::new(None);
+    let mut request = Box::pin(visitor.visit(async |session: Session| {
+        session.insert("n", 2).unwrap();
+        *left.lock() = Some(session);
+        std::future::pending::<StatusCode>().await
+    }));
+    assert!(poll!(&mut request).is_pending());
+    let log = Log::capture();
+    drop(request);
+    let session = left.lock().take().unwrap();
+    session.insert("m", 3).unwrap();
+    drop(session);
+    assert_eq!(log.count(tracing::Level::WARN, "never saved"), 1);
+    assert_eq!(contents(&store).await, r#"anonymous {"n":1}"#);
 }

@@ -1,0 +1,290 @@
+//! Rule M5 for new sessions: a create whose reply is lost or late neither fails nor is made twice.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use cloakroom::{
+    Activity, Error, ErrorKind, Record, Session, SessionId, SessionLayer, SessionStore, StoreError,
+    Timestamp, Version,
+    store::{Created, Reaped, StoreErrorKind, Touched, Updated},
+};
+use http::StatusCode;
+
+use crate::support::{Call, Fault, FaultyStore, FixedClock, Reply, Visitor};
+
+const LATE: Fault = Fault::DelayReply(Duration::from_secs(60));
+
+fn visitor(store: impl SessionStore) -> Visitor {
+    Visitor::new(&SessionLayer::new(store).clock(FixedClock::default()))
+}
+
+fn increment(session: &Session, key: &'static str) -> Result<u64, Error> {
+    session.update(key, |n: Option<u64>| n.unwrap_or(0) + 1)
+}
+
+async fn save_late(session: &Session) {
+    let error = session.save().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+/// What the visitor's session holds, and its user.
+async fn seen(visitor: &Visitor) -> String {
+    let show = async |session: Session| {
+        let mut values = BTreeMap::new();
+        for key in session.keys() {
+            let value: Option<u64> = session.get(&key)?;
+            values.insert(key, value.unwrap());
+        }
+        let user = session.user().unwrap_or_default();
+        Ok::<_, Error>(format!("{user}{values:?}"))
+    };
+    visitor.visit(show).await.body
+}
+
+/// A new session whose save suffers `fault`, in a request that goes on with `act`.
+async fn save_in_vain(
+    store: &FaultyStore,
+    fault: Fault,
+    act: impl AsyncFnOnce(&Session) -> Result<(), Error>,
+) -> (Visitor, Reply) {
+    let visitor = visitor(store.clone());
+    let faulty = store.clone();
+    let reply = visitor.visit(async |session: Session| {
+        increment(&session, "n")?;
+        faulty.plan_for(Call::Create, fault);
+        save_late(&session).await;
+        faulty.heal();
+        act(&session).await
+    });
+    let reply = reply.await;
+    (visitor, reply)
+}
+
+#[tokio::test(start_paused = true)]
+async fn m5_a_new_session_whose_save_was_late_is_created_once() {
+    for fault in [LATE, Fault::Hang] {
+        let store = FaultyStore::in_memory();
+        let (visitor, reply) = save_in_vain(&store, fault, async |session| {
+            increment(session, "m").map(drop)
+        })
+        .await;
+        assert_eq!(reply.status, StatusCode::OK);
+        assert_eq!(reply.set_cookies().len(), 1);
+        assert_eq!(seen(&visitor).await, r#"{"m": 1, "n": 1}"#);
+        assert_eq!(store.inner().len(), 1, "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn m5_a_new_session_whose_save_was_cancelled_is_created_once() {
+    let store = FaultyStore::in_memory();
+    let visitor = visitor(store.clone());
+    let faulty = store.clone();
+    let reply = visitor.visit(async |session: Session| {
+        session.log_in("ann")?;
+        faulty.plan_for(Call::Create, LATE);
+        let saving = tokio::time::timeout(Duration::from_secs(1), session.save());
+        assert!(saving.await.is_err());
+        faulty.heal();
+        increment(&session, "n").map(drop)
+    });
+    assert_eq!(reply.await.set_cookies().len(), 1);
+    assert_eq!(seen(&visitor).await, r#"ann{"n": 1}"#);
+    assert_eq!(store.inner().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn m5_a_new_session_whose_save_was_late_is_there_for_the_next_save() {
+    let store = FaultyStore::in_memory();
+    let (visitor, _) = save_in_vain(&store, LATE, async |session| {
+        increment(session, "n")?;
+        session.save().await?;
+        assert!(!session.is_modified() && !session.is_new());
+        Ok(())
+    })
+    .await;
+    assert_eq!(seen(&visitor).await, r#"{"n": 2}"#);
+    assert_eq!(store.inner().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn m5_a_new_session_whose_save_was_late_is_gone_when_it_is_destroyed() {
+    let store = FaultyStore::in_memory();
+    let (visitor, reply) = save_in_vain(&store, LATE, async |session| {
+        session.destroy();
+        Ok(())
+    })
+    .await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(visitor.cookie(), None);
+    assert!(store.inner().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn m5_a_new_session_whose_save_was_late_can_be_logged_in() {
+    let store = FaultyStore::in_memory();
+    let (visitor, reply) = save_in_vain(&store, LATE, async |session| session.log_in("ann")).await;
+    assert_eq!(reply.set_cookies().len(), 1);
+    assert_eq!(seen(&visitor).await, r#"ann{"n": 1}"#);
+    // And the marker of the one before.
+    assert_eq!(store.inner().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f2_a_new_session_that_the_head_could_not_store_is_not_stored_later() {
+    let store = FaultyStore::in_memory();
+    let mut left = None;
+    let (visitor, reply) = save_in_vain(&store, Fault::Hang, async |session| {
+        store.plan_for(Call::Create, Fault::Hang);
+        left = Some(session.clone());
+        Ok(())
+    })
+    .await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    store.heal();
+    let error = left.unwrap().save().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLate);
+    assert_eq!(visitor.cookie(), None);
+    assert!(store.inner().is_empty());
+}
+
+#[tokio::test]
+async fn a_save_that_the_store_refused_is_not_made_again_as_it_was() {
+    let store = FaultyStore::in_memory();
+    let visitor = visitor(store.clone());
+    let faulty = store.clone();
+    let reply = visitor.visit(async |session: Session| {
+        session.insert("n", 1)?;
+        faulty.plan_for(Call::Create, Fault::Fail(StoreErrorKind::Other));
+        session.save().await.unwrap_err();
+        faulty.heal();
+        session.remove("n");
+        session.insert("m", 2)
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    assert_eq!(store.calls(), [Call::Create, Call::Create]);
+    assert_eq!(seen(&visitor).await, r#"{"m": 2}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn m5_a_create_is_known_to_have_happened_whatever_replies_are_lost() {
+    for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Timeout] {
+        // As bits: which of the calls lose their reply.
+        for lost in 0_u32..8 {
+            let store = FaultyStore::in_memory();
+            let mut calls = 0;
+            store.plan(move |_| {
+                calls += 1;
+                if lost & (1 << (calls - 1)) == 0 {
+                    Fault::None
+                } else {
+                    Fault::LoseReply(kind)
+                }
+            });
+            let visitor = visitor(store.clone());
+            let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
+            assert_eq!(reply.await.status, StatusCode::OK, "{lost:b}");
+            store.heal();
+            assert_eq!(seen(&visitor).await, r#"{"n": 1}"#);
+            assert_eq!(store.inner().len(), 1);
+        }
+        // Every create, for ever.
+        let store = FaultyStore::in_memory();
+        store.plan_for(Call::Create, Fault::LoseReply(kind));
+        let visitor = visitor(store.clone());
+        let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
+        assert_eq!(reply.await.status, StatusCode::OK);
+        assert_eq!(seen(&visitor).await, r#"{"n": 1}"#);
+        assert_eq!(store.inner().len(), 1);
+    }
+}
+
+/// Loses the reply of its first create, and somebody else writes on top before it can be asked again.
+struct Overtaken {
+    inner: FaultyStore,
+    is_lost: AtomicBool,
+}
+
+/// The version after `record`, by another writer, with n = 5.
+fn on_top(record: &Record) -> Record {
+    let mut object: serde_json::Value = serde_json::from_slice(&record.to_bytes()).unwrap();
+    let writer = format!("{:016x}", record.version().writer);
+    object["recent"] = serde_json::json!([writer]);
+    object["version"] = format!("2-{:016x}", 7).into();
+    object["data"]["n"] = 5.into();
+    Record::from_bytes(object.to_string().as_bytes()).unwrap()
+}
+
+impl SessionStore for Overtaken {
+    async fn create(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+    ) -> Result<Created, StoreError> {
+        let created = self.inner.create(id, record, activity).await;
+        if self.is_lost.swap(true, Ordering::Relaxed) {
+            return created;
+        }
+        let overtaking = Arc::new(on_top(record));
+        let updated = self
+            .inner
+            .update(id, &overtaking, activity, record.version());
+        assert_eq!(updated.await.unwrap(), Updated::Saved);
+        Err(StoreError::new(StoreErrorKind::Unavailable, "as planned"))
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<(Arc<Record>, Activity)>, StoreError> {
+        self.inner.load(id).await
+    }
+
+    async fn update(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+        expected: Version,
+    ) -> Result<Updated, StoreError> {
+        self.inner.update(id, record, activity, expected).await
+    }
+
+    async fn touch(
+        &self,
+        id: SessionId,
+        expected: Version,
+        activity: Activity,
+    ) -> Result<Touched, StoreError> {
+        self.inner.touch(id, expected, activity).await
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        self.inner.delete(id).await
+    }
+
+    async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
+        self.inner.delete_expired(before, limit).await
+    }
+}
+
+#[tokio::test]
+async fn m5_a_create_whose_reply_was_lost_is_recognized_under_another_write() {
+    let store = FaultyStore::in_memory();
+    let visitor = visitor(Overtaken {
+        inner: store.clone(),
+        is_lost: AtomicBool::new(false),
+    });
+    let reply = visitor.visit(async |session: Session| {
+        increment(&session, "n")?;
+        session.save().await?;
+        increment(&session, "n").map(drop)
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    assert_eq!(seen(&visitor).await, r#"{"n": 6}"#);
+    assert_eq!(store.inner().len(), 1);
+}
