@@ -29,7 +29,11 @@ const DEVICE: Key<String> = Key::new("device");
 
 /// A session is touched every minute, so "last seen" is exact to that; a user has ten at most.
 pub fn app() -> Router {
-    let layer = SessionLayer::default()
+    app_under(SessionLayer::default())
+}
+
+fn app_under(layer: SessionLayer) -> Router {
+    let layer = layer
         .touch_after(Duration::from_secs(60))
         .max_sessions_per_user(10);
     Router::new()
@@ -310,10 +314,13 @@ async fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use axum::{
         body::{Body, to_bytes},
         http::{Request, StatusCode},
     };
+    use cloakroom::Timestamp;
     use tower::ServiceExt;
 
     use super::*;
@@ -475,10 +482,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_eleventh_device_ends_the_first() {
-        let app = app();
+        let ticks = AtomicU64::new(1);
+        let clock = move || Timestamp::from_millis(ticks.fetch_add(1, Ordering::Relaxed));
+        let app = app_under(SessionLayer::default().clock(clock));
         let mut first = Device::of(&app, IPHONE, ANN).await;
-        // Log-ins of the same millisecond have no order.
-        tokio::time::sleep(Duration::from_millis(2)).await;
         for _ in 0..10 {
             assert!(first.is_logged_in().await);
             Device::of(&app, FIREFOX, ANN).await;
