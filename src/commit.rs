@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use tracing::debug;
+use tracing::{Span, debug, debug_span, field};
 
 use crate::{
-    Error, ErrorKind, Timestamp, Version,
+    EndReason, Error, ErrorKind, Event, Timestamp, Version,
     changes::{Changes, Moment},
     data::Data,
     deadline::{at_once, within},
@@ -17,7 +17,7 @@ use crate::{
     state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
     swap::Swap,
     token::Token,
-    write::{Committed, create, touch, update},
+    write::{Committed, create, tell_of_begun, tell_of_saved, touch, update},
 };
 
 /// What the response head tells the visitor.
@@ -156,7 +156,15 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>>
             return None;
         }
     }
-    at_once(commit(shared, Occasion::Head))
+    let span = span(shared);
+    span.in_scope(|| at_once(commit(shared, Occasion::Head)))
+}
+
+/// What a commit's log lines are under, with the id that is being committed.
+pub(crate) fn span(shared: &Shared) -> Span {
+    let span = debug_span!("session_commit", session.id = field::Empty);
+    shared.name(&span);
+    span
 }
 
 /// The commit, within the deadline.
@@ -188,14 +196,23 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         state.is_head_gone |= occasion == Occasion::Head;
         let work = Work::new(&state, occasion);
         let plan = work.plan(&state, config);
-        (work, plan, state.destroyed, is_too_late)
+        (work, plan, state.destroyed.clone(), is_too_late)
     };
     let now = config.clock.now();
-    if let Some(id) = destroyed {
-        Swap::new(config).delete(id).await?;
+    if let Some(ended) = destroyed {
+        let id = ended.id();
+        let was_there = Swap::new(config).delete(id).await?;
         debug!(session.id = %id, "session destroyed");
-        let mut state = shared.state();
-        state.destroyed = state.destroyed.filter(|pending| *pending != id);
+        shared
+            .state()
+            .destroyed
+            .take_if(|pending| pending.id() == id);
+        if was_there {
+            let reason = EndReason::Destroyed;
+            config
+                .population()
+                .tell_of(|| Event::ended(id, Some(ended.kept()), now, reason));
+        }
     }
     let (turns, until) = (work.turns, work.until);
     let logs_in = matches!(work.identity, Identity::LogIn(_));
@@ -283,8 +300,11 @@ async fn settle_update(shared: &Shared, version: Version, until: Moment) -> Resu
     match record.wrote(version) {
         Wrote::Yes if record.is_moved() => state.end(),
         Wrote::Yes => {
-            (stored.record, stored.activity) = (record, activity);
-            state.settle(stored, until);
+            let former = std::mem::replace(&mut stored.record, record);
+            stored.activity = activity;
+            state.settle(stored.clone(), until);
+            drop(state);
+            tell_of_saved(&shared.config, &former, &stored);
         }
         Wrote::Unknown if computes => {
             // Said once: what was in that save is given up, not counted twice.
@@ -317,6 +337,9 @@ async fn settle_create(
         limit::enforce(config, &stored).await?;
     }
     let now = config.clock.now();
+    if created {
+        tell_of_begun(config, &stored, now);
+    }
     let mut state = shared.state();
     state.open_save = None;
     if created {
@@ -366,7 +389,7 @@ impl State {
             }
             // Destroyed while this was on its way to the store.
             Committed::Begun(stored) if self.turns.destroyed != turns.destroyed => {
-                self.destroyed = Some(stored.id());
+                self.destroyed = Some(stored);
                 false
             }
             _ if self.turns.destroyed != turns.destroyed => false,

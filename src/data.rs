@@ -91,6 +91,20 @@ impl Data {
         Self::from_sorted(merge(self.iter(), changes))
     }
 
+    /// The keys whose values are not the same in both, sorted.
+    pub(crate) fn keys_that_differ(&self, other: &Self) -> Vec<String> {
+        let changed = self
+            .iter()
+            .filter(|(key, value)| other.get(key) != Some(value));
+        let added = other.iter().filter(|(key, _)| self.get(key).is_none());
+        let mut keys: Vec<_> = changed
+            .chain(added)
+            .map(|(key, _)| key.to_owned())
+            .collect();
+        keys.sort_unstable();
+        keys
+    }
+
     fn entry(&self, index: usize) -> (&[u8], &[u8]) {
         let start = self.word_at(index * WORD);
         let end = if index + 1 < self.len() {

@@ -10,7 +10,7 @@ use std::{
 
 use http::Response;
 use pin_project_lite::pin_project;
-use tracing::error;
+use tracing::{Instrument as _, error};
 
 use crate::{
     SessionHandle,
@@ -108,7 +108,8 @@ where
                     if let Some(committed) = commit::settle_at_once(shared) {
                         return Poll::Ready(Ok(close(response, committed, &shared.config)));
                     }
-                    let commit = Box::pin(commit_head(Arc::clone(shared)));
+                    let span = commit::span(shared);
+                    let commit = Box::pin(commit_head(Arc::clone(shared)).instrument(span));
                     state.set(State::Committing {
                         response: Some(response),
                         commit,

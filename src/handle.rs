@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, fmt, sync::Arc, time::Duration};
 
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, debug_span, field, warn};
 
 use crate::{
     Error, Event, Rejection, Session, SessionId, Timestamp,
@@ -87,20 +87,24 @@ impl Shared {
         if let Some(loaded) = self.loaded(usage) {
             return loaded;
         }
+        let span = debug_span!("session_load", session.id = field::Empty);
         if self.config.store.answers_at_once()
-            && let Some(loaded) = at_once(self.look_up(usage))
+            && let Some(loaded) = span.in_scope(|| at_once(self.look_up(usage)))
         {
+            self.name(&span);
             return loaded;
         }
         // Boxed, so that the handler's own future stays small.
-        Box::pin(async {
+        let loaded = Box::pin(async {
             let _gate = self.enter().await;
             match self.loaded(usage) {
                 Some(loaded) => loaded,
                 None => self.look_up(usage).await,
             }
-        })
-        .await
+        });
+        let loaded = loaded.instrument(span.clone()).await;
+        self.name(&span);
+        loaded
     }
 
     async fn look_up(&self, usage: Usage) -> Result<(), Error> {

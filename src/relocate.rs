@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Error, Record, Timestamp, Version,
+    Error, Event, EventKind, Record, Timestamp, Version,
     changes::Changes,
     commit::Work,
     layer::Config,
@@ -11,7 +11,7 @@ use crate::{
     state::{Identity, Stored},
     swap::{Swap, Swapped},
     token::{Token, Verifier},
-    write::{Committed, begin, create},
+    write::{Committed, begin, create, tell_of_begun},
 };
 
 /// Log-in and cycle of a stored session (rules M6, M7, M8).
@@ -65,9 +65,9 @@ pub(crate) async fn relocate(
             .await;
         // What the new session must take in before the old one can be left.
         let latest = match left {
-            Ok(Swapped::Saved) => break Ok(true),
-            Ok(Swapped::Moved) => break Ok(log_in.is_some()),
-            Ok(Swapped::Missing) if log_in.is_none() => break Ok(false),
+            Ok(Swapped::Saved) => break Ok(Left::Behind),
+            Ok(Swapped::Moved | Swapped::Missing) if log_in.is_none() => break Ok(Left::Nothing),
+            Ok(Swapped::Moved) => break Ok(Left::Ended),
             Ok(Swapped::Missing) => None,
             Ok(Swapped::Fresher(latest)) => Some(latest),
             Err(error) => break Err(error),
@@ -83,12 +83,29 @@ pub(crate) async fn relocate(
         }
         match latest {
             Some(latest) => base = latest,
-            None => break Ok(true),
+            None => break Ok(Left::Ended),
         }
     };
     match result {
-        Ok(true) => Ok(Committed::Begun(new)),
-        Ok(false) => {
+        Ok(Left::Behind) => {
+            let (from, to) = (old.id(), new.id());
+            let kind = match log_in {
+                Some(_) => EventKind::LoggedIn {
+                    from: Some(from),
+                    to,
+                },
+                None => EventKind::Cycled { from, to },
+            };
+            config
+                .population()
+                .tell_of(|| Event::of(to, &new.record, now, kind));
+            Ok(Committed::Begun(new))
+        }
+        Ok(Left::Ended) => {
+            tell_of_begun(config, &new, now);
+            Ok(Committed::Begun(new))
+        }
+        Ok(Left::Nothing) => {
             swap.delete(new.id()).await?;
             Ok(Committed::Ended)
         }
@@ -98,6 +115,16 @@ pub(crate) async fn relocate(
             Err(error)
         }
     }
+}
+
+/// What became of the old session.
+enum Left {
+    /// A marker: it goes on as the new one.
+    Behind,
+    /// It ended elsewhere: the new one begins by itself (rule M7).
+    Ended,
+    /// It ended elsewhere, and without it there is nothing to go on with.
+    Nothing,
 }
 
 /// Replaces the new session's record, which nobody else knows yet, by `rest` with `changes` on top.

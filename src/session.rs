@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
+use tracing::Instrument as _;
 
 use crate::{
     Error, ErrorKind, KeyName, ReadKey, Record, SessionId, Timeout, WriteKey,
@@ -398,6 +399,7 @@ impl Session {
     /// failed: what was pending then is lost, what was changed since is saved.
     pub async fn save(&self) -> Result<(), Error> {
         commit::commit(&self.0, Occasion::Save)
+            .instrument(commit::span(&self.0))
             .await
             .map_err(|failed| failed.error)?;
         let mut state = self.0.state();

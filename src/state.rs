@@ -6,6 +6,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
+use tracing::{Span, field};
 
 use crate::{
     Activity, Error, ErrorKind, Record, SessionHandle, SessionId, Timestamp,
@@ -51,7 +52,7 @@ pub(crate) struct State {
     /// The visitor brought a token, whatever it was worth.
     pub(crate) was_presented: bool,
     /// Destroyed by this request and still in the store.
-    pub(crate) destroyed: Option<SessionId>,
+    pub(crate) destroyed: Option<Stored>,
     pub(crate) was_destroyed: bool,
     /// The visitor does not have the token under this cookie's name yet.
     pub(crate) is_cookie_due: bool,
@@ -180,6 +181,20 @@ impl Shared {
         self.state.lock()
     }
 
+    /// Gives a span the id it is about.
+    pub(crate) fn name(&self, span: &Span) {
+        if span.is_disabled() {
+            return;
+        }
+        let state = self.state();
+        let ours = state.stored.as_ref().or(state.destroyed.as_ref());
+        let id = ours.map(Stored::id);
+        drop(state);
+        if let Some(id) = id {
+            span.record("session.id", field::display(id));
+        }
+    }
+
     /// The request has ended before its commit has (rule C2).
     pub(crate) fn forsake(&self) {
         let pending = self.state().forsake();
@@ -232,7 +247,8 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         if state.is_committed && !state.is_displaced && state.is_modified() {
-            let id = state.stored.as_ref().map(Stored::id).or(state.destroyed);
+            let ours = state.stored.as_ref().or(state.destroyed.as_ref());
+            let id = ours.map(Stored::id);
             let id = id.map(|id| id.to_string());
             tracing::warn!(
                 session.id = id.as_deref().unwrap_or("new"),
@@ -381,7 +397,7 @@ impl State {
             Some(Attempt::Update { .. }) | None => None,
         };
         if let Some(stored) = self.stored.take().or(begun) {
-            self.destroyed = Some(stored.id());
+            self.destroyed = Some(stored);
         }
         self.identity = Identity::Same;
         self.drop_changes();

@@ -18,19 +18,21 @@ pub(crate) struct TimedStore {
 }
 
 impl TimedStore {
-    async fn timed<T>(
+    /// `None` where nobody watches.
+    fn started(&self) -> Option<Instant> {
+        self.population.is_watched().then(Instant::now)
+    }
+
+    fn answered<T>(
         &self,
         call: StoreCall,
-        reply: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        if !self.population.is_watched() {
-            return reply.await;
+        started: Option<Instant>,
+        reply: &Result<T, StoreError>,
+    ) {
+        if let Some(started) = started {
+            let tally = &self.population.tally;
+            tally.called(call, started.elapsed(), reply.as_ref().err());
         }
-        let started = Instant::now();
-        let reply = reply.await;
-        let tally = &self.population.tally;
-        tally.called(call, started.elapsed(), reply.as_ref().err());
-        reply
     }
 
     pub(crate) fn answers_at_once(&self) -> bool {
@@ -43,17 +45,24 @@ impl TimedStore {
         record: &Arc<Record>,
         activity: Activity,
     ) -> Result<Created, StoreError> {
-        self.timed(StoreCall::Create, self.store.create(id, record, activity))
-            .await
+        let started = self.started();
+        let reply = self.store.create(id, record, activity).await;
+        self.answered(StoreCall::Create, started, &reply);
+        reply
     }
 
     pub(crate) async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
-        self.timed(StoreCall::Load, self.store.load(id)).await
+        let started = self.started();
+        let reply = self.store.load(id).await;
+        self.answered(StoreCall::Load, started, &reply);
+        reply
     }
 
     pub(crate) async fn load_latest(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
-        self.timed(StoreCall::LoadLatest, self.store.load_latest(id))
-            .await
+        let started = self.started();
+        let reply = self.store.load_latest(id).await;
+        self.answered(StoreCall::LoadLatest, started, &reply);
+        reply
     }
 
     pub(crate) async fn update(
@@ -63,12 +72,13 @@ impl TimedStore {
         activity: Activity,
         expected: Version,
     ) -> Result<Updated, StoreError> {
-        let reply = self.store.update(id, record, activity, expected);
-        let updated = self.timed(StoreCall::Update, reply).await?;
-        if updated == Updated::Conflict && self.population.is_watched() {
+        let started = self.started();
+        let reply = self.store.update(id, record, activity, expected).await;
+        self.answered(StoreCall::Update, started, &reply);
+        if started.is_some() && matches!(reply, Ok(Updated::Conflict)) {
             self.population.tally.conflict();
         }
-        Ok(updated)
+        reply
     }
 
     pub(crate) async fn touch(
@@ -77,16 +87,20 @@ impl TimedStore {
         expected: Version,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        let reply = self.store.touch(id, expected, activity);
-        let touched = self.timed(StoreCall::Touch, reply).await?;
-        if touched == Touched::Yes && self.population.is_watched() {
+        let started = self.started();
+        let reply = self.store.touch(id, expected, activity).await;
+        self.answered(StoreCall::Touch, started, &reply);
+        if started.is_some() && matches!(reply, Ok(Touched::Yes)) {
             self.population.tally.touch();
         }
-        Ok(touched)
+        reply
     }
 
     pub(crate) async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.timed(StoreCall::Delete, self.store.delete(id)).await
+        let started = self.started();
+        let reply = self.store.delete(id).await;
+        self.answered(StoreCall::Delete, started, &reply);
+        reply
     }
 
     pub(crate) async fn delete_expired(
@@ -94,8 +108,10 @@ impl TimedStore {
         before: Timestamp,
         limit: usize,
     ) -> Result<Reaped, StoreError> {
-        let reply = self.store.delete_expired(before, limit);
-        self.timed(StoreCall::DeleteExpired, reply).await
+        let started = self.started();
+        let reply = self.store.delete_expired(before, limit).await;
+        self.answered(StoreCall::DeleteExpired, started, &reply);
+        reply
     }
 
     pub(crate) async fn list(
@@ -104,11 +120,16 @@ impl TimedStore {
         after: Option<SessionId>,
         limit: usize,
     ) -> Result<Page, StoreError> {
-        self.timed(StoreCall::List, self.store.list(filter, after, limit))
-            .await
+        let started = self.started();
+        let reply = self.store.list(filter, after, limit).await;
+        self.answered(StoreCall::List, started, &reply);
+        reply
     }
 
     pub(crate) async fn count(&self) -> Result<u64, StoreError> {
-        self.timed(StoreCall::Count, self.store.count()).await
+        let started = self.started();
+        let reply = self.store.count().await;
+        self.answered(StoreCall::Count, started, &reply);
+        reply
     }
 }

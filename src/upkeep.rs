@@ -12,6 +12,7 @@ use crate::{
     state::{Shared, Stored},
     store::Touched,
     swap::{Swap, Swapped},
+    write::tell_of_saved,
 };
 
 /// Moves the activity forward now, whatever `touch_after` says.
@@ -103,6 +104,9 @@ pub(crate) async fn claim<T>(
                 .await?
             {
                 Swapped::Saved => {
+                    let former = std::mem::replace(&mut stored.record, Arc::clone(&next));
+                    stored.activity = activity;
+                    tell_of_saved(config, &former, &stored);
                     // Whoever else fails now, the value is this request's.
                     if shared
                         .adopt(stored.id(), &(Arc::clone(&next), activity))

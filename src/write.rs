@@ -5,7 +5,7 @@ use std::{error::Error as _, sync::Arc};
 use tracing::warn;
 
 use crate::{
-    Error, ErrorKind, Record, Timestamp, Version,
+    Error, ErrorKind, Event, EventKind, Record, Timestamp, Version,
     changes::Changes,
     commit::Work,
     data::Data,
@@ -74,7 +74,30 @@ pub(crate) async fn create(
         Record::new(verifier, Version::first(writer), now).with_login(login.clone())
     };
     let stored = begin(config, &mut swap, &changes, now, blank, attempting).await?;
+    tell_of_begun(config, &stored, now);
     Ok(Committed::Begun(stored))
+}
+
+/// A session began, perhaps with a log-in.
+pub(crate) fn tell_of_begun(config: &Config, begun: &Stored, now: Timestamp) {
+    let tell = |kind| {
+        let event = || Event::of(begun.id(), &begun.record, now, kind);
+        config.population().tell_of(event);
+    };
+    tell(EventKind::Created);
+    if begun.record.user().is_some() {
+        let (from, to) = (None, begun.id());
+        tell(EventKind::LoggedIn { from, to });
+    }
+}
+
+/// What was `former` has become `saved`.
+pub(crate) fn tell_of_saved(config: &Config, former: &Record, saved: &Stored) {
+    config.population().tell_of(|| {
+        let keys = former.data().keys_that_differ(saved.record.data());
+        let (at, kind) = (saved.activity.last_seen_at, EventKind::Saved { keys });
+        Event::of(saved.id(), &saved.record, at, kind)
+    });
 }
 
 /// Two equal ids are not to be expected; a store that claims so again and again is broken.
@@ -138,8 +161,9 @@ pub(crate) async fn update(
             .await?
         {
             Swapped::Saved => {
-                stored.record = next;
+                let former = std::mem::replace(&mut stored.record, next);
                 stored.activity = activity;
+                tell_of_saved(config, &former, stored);
                 return Ok(Committed::Saved(stored.clone()));
             }
             Swapped::Fresher((record, activity)) => {
