@@ -32,6 +32,8 @@ pub(crate) struct Changes {
     persistent: Option<(Moment, bool)>,
     /// The last moment given out.
     now: Moment,
+    /// What came before it may be asked for by itself, see [`until`](Self::until).
+    mark: Moment,
     /// Bytes of the data with these changes on top, by the record they were made on.
     bytes: usize,
 }
@@ -46,7 +48,16 @@ struct Step {
     made: Moment,
     /// `None`: replayed as it is, the last writer wins (rule M2).
     again: Option<Arc<dyn Replay>>,
+    /// Not kept where the next step was computed from it and nobody asks for it.
     result: Option<Json>,
+}
+
+impl Step {
+    /// Whether `next`, on the same key, is all that needs the result, and computes it again.
+    fn is_covered_by(&self, next: &Self, mark: Moment) -> bool {
+        let is_asked_for = self.made <= mark && mark < next.made;
+        self.again.is_some() && next.again.is_some() && self.key == next.key && !is_asked_for
+    }
 }
 
 impl Changes {
@@ -61,6 +72,11 @@ impl Changes {
 
     pub(crate) fn now(&self) -> Moment {
         self.now
+    }
+
+    /// What is there now stays to be had by [`until`](Self::until), whatever is computed on top.
+    pub(crate) fn mark(&mut self) {
+        self.mark = self.now;
     }
 
     fn tick(&mut self) -> Moment {
@@ -132,6 +148,11 @@ impl Changes {
             again: Some(again),
             result,
         };
+        if let Some(before) = self.steps[..end].last_mut()
+            && before.is_covered_by(&step, self.mark)
+        {
+            before.result = None;
+        }
         self.steps.insert(end, step);
         Ok(())
     }
@@ -245,6 +266,11 @@ impl Changes {
                     _ => fresher.get(&step.key),
                 };
                 step.result = again.run(&step.key, beneath)?;
+                if let Some(before) = before.last_mut()
+                    && before.is_covered_by(step, self.mark)
+                {
+                    before.result = None;
+                }
             }
         }
         let before = if self.cleared.is_some() {
@@ -276,7 +302,7 @@ impl Changes {
         true
     }
 
-    /// Only what was done at `until` or before.
+    /// Only what was done at `until` or before, where [`mark`](Self::mark) was called.
     pub(crate) fn until(&self, until: Moment) -> Self {
         let mut earlier = self.clone();
         earlier.keep(|made| made <= until);
@@ -320,4 +346,87 @@ fn check_size(bytes: usize, max_bytes: usize) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes a value longer by one.
+    struct Grow;
+
+    impl Replay for Grow {
+        fn run(&self, _: &str, current: Option<&[u8]>) -> Result<Option<Json>, Error> {
+            let mut grown = current.unwrap_or_default().to_vec();
+            grown.push(b'1');
+            Ok(Some(grown))
+        }
+    }
+
+    const MAX: usize = 1 << 20;
+
+    fn grow(changes: &mut Changes, base: &Data, times: usize) {
+        for _ in 0..times {
+            let grown = Grow.run("k", changes.get(base, "k")).unwrap();
+            let made = changes.compute(base, "k".into(), Arc::new(Grow), grown, MAX);
+            made.unwrap();
+        }
+    }
+
+    fn base(len: usize) -> Data {
+        Data::from_sorted([("k", &*vec![b'0'; len])].into_iter())
+    }
+
+    fn length(changes: &Changes, base: &Data) -> usize {
+        changes.get(base, "k").unwrap().len()
+    }
+
+    /// Bytes of the values that are kept.
+    fn held(changes: &Changes) -> usize {
+        let results = changes.steps.iter().filter_map(|step| step.result.as_ref());
+        results.map(Vec::capacity).sum()
+    }
+
+    #[test]
+    fn of_steps_computed_one_on_another_only_the_last_result_is_kept() {
+        let base_data = base(10_000);
+        let mut changes = Changes::on(&base_data, Moment::default());
+        grow(&mut changes, &base_data, 1_000);
+        assert!(held(&changes) < 3 * 11_000, "{}", held(&changes));
+        let fresher = base(20_000);
+        changes.rebase(&fresher, MAX).unwrap();
+        assert_eq!(length(&changes, &fresher), 21_000);
+        assert!(held(&changes) < 3 * 21_000, "{}", held(&changes));
+    }
+
+    #[test]
+    fn what_was_computed_before_the_mark_can_be_asked_for() {
+        let base_data = base(10_000);
+        let mut changes = Changes::on(&base_data, Moment::default());
+        grow(&mut changes, &base_data, 3);
+        changes.mark();
+        let marked = changes.now();
+        grow(&mut changes, &base_data, 4);
+        assert_eq!(length(&changes.until(marked), &base_data), 10_003);
+        let fresher = base(20_000);
+        changes.rebase(&fresher, MAX).unwrap();
+        assert_eq!(length(&changes.until(marked), &fresher), 20_003);
+        assert_eq!(length(&changes, &fresher), 20_007);
+        let mut later = changes.clone();
+        later.settle(marked, &base(30_003));
+        later.rebase(&base(30_003), MAX).unwrap();
+        assert_eq!(length(&later, &base(30_003)), 30_007);
+    }
+
+    #[test]
+    fn what_is_put_is_kept_beneath_what_is_computed() {
+        let base = base(10);
+        let mut changes = Changes::on(&base, Moment::default());
+        changes
+            .put(&base, "k".into(), Some(b"22".to_vec()), MAX)
+            .unwrap();
+        grow(&mut changes, &base, 3);
+        changes.rebase(&Data::default(), MAX).unwrap();
+        assert_eq!(changes.get(&base, "k"), Some(&b"22111"[..]));
+    }
 }

@@ -1,9 +1,9 @@
 //! What happens to the session when the response head is ready, or at `save`:
 //! the decision table, and what follows from what the store said.
 
-use std::sync::Arc;
+use std::{error::Error as _, sync::Arc};
 
-use tracing::{Span, debug, debug_span, field};
+use tracing::{Span, debug, debug_span, field, warn};
 
 use crate::{
     EndReason, Error, ErrorKind, Event, Timestamp, Version,
@@ -171,19 +171,41 @@ pub(crate) fn span(shared: &Shared) -> Span {
 ///
 /// # Errors
 ///
-/// Where the store failed. At the head nothing is left pending then: nobody could save it any more.
+/// Where the store failed and something may be lost by it. At the head nothing
+/// is left pending then: nobody could save it any more.
 pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
     let removes_cookie = shared.state().destroyed.is_some();
-    let result = within(shared.config.store_timeout, run(shared, occasion)).await;
-    result.map_err(|error| {
-        if occasion == Occasion::Head {
-            shared.forsake();
-        }
-        Failed {
-            error,
-            removes_cookie,
-        }
+    let running = async { Ok(run(shared, occasion).await) };
+    let error = match within(shared.config.store_timeout, running).await {
+        Ok(Ok(outcome)) => return Ok(outcome),
+        Ok(Err(error)) => error,
+        Err(late) => match do_without(shared, occasion, &late) {
+            Some(outcome) => return Ok(outcome),
+            None => late,
+        },
+    };
+    if occasion == Occasion::Head {
+        shared.forsake();
+    }
+    Err(Failed {
+        error,
+        removes_cookie,
     })
+}
+
+/// Where there was nothing to do but to touch, it is only logged that it came
+/// to nothing (rule F2): be it that others talked with the store for so long.
+fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Outcome> {
+    let now = shared.config.clock.now();
+    let mut state = shared.state();
+    if state.open_save.is_some() || state.is_modified() {
+        return None;
+    }
+    let id = state.stored.as_ref().map(Stored::id)?;
+    warn!(session.id = %id, error = %late, cause = ?late.source(), "touch failed");
+    state.is_head_gone |= occasion == Occasion::Head;
+    state.is_committed |= occasion == Occasion::Head;
+    Some(outcome(&mut state, shared, Some(now)))
 }
 
 async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {

@@ -122,8 +122,8 @@ where
                     session,
                 } => {
                     let committed = ready!(commit.as_mut().poll(context));
-                    let handle = session.take();
                     let response = response.take().expect("polled after completion");
+                    let handle = session.take();
                     let config = &handle.shared().config;
                     return Poll::Ready(Ok(close(response, committed, config)));
                 }

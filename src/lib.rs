@@ -26,7 +26,7 @@
 //! | set timeouts and limits | [`SessionLayer`], [`Timeout`] |
 //! | name the cookie and set its attributes | [`SessionCookie`] |
 //! | list, count and revoke sessions, limit them per user | [`Sessions`], [`SessionLayer::max_sessions_per_user`] |
-//! | choose where sessions are kept | [`MemoryStore`], [`SessionStore`] |
+//! | choose where sessions are kept | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
 //! | tell failures apart | [`Error`], [`ErrorKind`] |
 //!
 //! # Features
@@ -34,6 +34,10 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `axum` | yes | the extractors `Session`, `Option<Session>`, `SessionData`, `SessionHandle`; [`Error`] as a response |
+//! | `file` | no | `store::FileStore`: sessions in a directory, shared by the processes of one machine |
+//! | `sqlite` | no | `SqliteStore`: sessions in a file that the processes of one machine share |
+//! | `postgres` | no | `PostgresStore`: sessions in PostgreSQL, from version 12 on |
+//! | `mysql` | no | `MySqlStore`: sessions in MySQL (from 8.0.1 on) or MariaDB (from 10.6 on) |
 //! | `testing` | no | the module `testing`: a conformance kit for stores, and aids for tests of handlers |
 //!
 //! # Rules

@@ -238,7 +238,7 @@ impl Session {
         // Forgetting another user's values is for the new session: a save must not do it to his.
         let (since, was_afresh) = match &state.identity {
             Identity::LogIn(former) => (former.since, former.is_afresh),
-            Identity::Same | Identity::Cycle => (state.moment(), false),
+            Identity::Same | Identity::Cycle => (state.mark(), false),
         };
         let is_other = state.user().is_some_and(|current| *current != *user);
         if is_other {

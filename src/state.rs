@@ -310,6 +310,14 @@ impl State {
         }
     }
 
+    /// That moment, with what was changed until then to be had by itself.
+    pub(crate) fn mark(&mut self) -> Moment {
+        if let Some(changes) = &mut self.changes {
+            Arc::make_mut(changes).mark();
+        }
+        self.moment()
+    }
+
     pub(crate) fn drop_changes(&mut self) -> bool {
         self.settled = self.moment();
         self.changes.take().is_some()

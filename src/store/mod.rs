@@ -32,6 +32,8 @@
 //!
 //! A call may be dropped at any await point: it then either happened or did not.
 //!
+//! `testing::conformance`, with the feature `testing`, holds a store to all of this.
+//!
 //! # The encoding
 //!
 //! [`Record::to_bytes`] gives a JSON object: `format` (1), `version`,
@@ -46,17 +48,33 @@
 mod dynamic;
 mod ending;
 mod error;
+#[cfg(feature = "file")]
+mod file;
 mod listing;
 mod memory;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod sql;
+mod tiered;
 
 use std::sync::Arc;
 
+#[cfg(feature = "file")]
+pub use self::file::FileStore;
+#[cfg(feature = "mysql")]
+pub use self::sql::MySqlStore;
+#[cfg(feature = "postgres")]
+pub use self::sql::PostgresStore;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use self::sql::SqlStore;
+#[cfg(feature = "sqlite")]
+pub use self::sql::SqliteStore;
 pub use self::{
     dynamic::DynStore,
     ending::{EndedSink, Ending, EndingReason},
     error::{StoreError, StoreErrorKind},
     listing::{Filter, Listed, Page},
     memory::{MemoryStore, MemoryStoreBuilder},
+    tiered::TieredStore,
 };
 use crate::{Activity, Record, SessionId, Timestamp, Version};
 

@@ -245,6 +245,32 @@ async fn f2_a_failing_touch_is_only_logged() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn f2_a_touch_behind_slow_talk_with_the_store_is_only_logged() {
+    for saves in [false, true] {
+        let site = Site::new();
+        let visitor = site.visitor().await;
+        site.clock.advance(600 * SECOND);
+        site.store.plan_for(Call::Touch, Fault::Hang);
+        let start = Instant::now();
+        let reply = visitor.visit(async |session: Session| {
+            let background = session.clone();
+            tokio::spawn(async move {
+                if saves {
+                    background.save().await
+                } else {
+                    background.touch().await
+                }
+            });
+            tokio::time::sleep(SECOND).await;
+            "told so"
+        });
+        let reply = reply.await;
+        assert_eq!((reply.status, &*reply.body), (StatusCode::OK, "told so"));
+        assert_eq!(start.elapsed(), SECOND + TIMEOUT);
+    }
+}
+
 #[tokio::test]
 async fn f2_a_touch_that_panics_is_only_logged() {
     let site = Site::new();

@@ -1,5 +1,6 @@
 //! Every rule of the library as a test that bears its name, a module for each subject.
 
+mod aids;
 mod caching;
 mod cancellation;
 mod claiming;
@@ -25,6 +26,7 @@ mod reaping;
 mod scene;
 mod secrecy;
 mod smoke;
+mod stores;
 mod support;
 mod tokens;
 mod upkeep;

@@ -454,6 +454,26 @@ async fn c7_a_save_writes_only_what_came_before_the_log_in() {
 }
 
 #[tokio::test]
+async fn c7_a_save_writes_what_was_computed_before_the_log_in_and_not_what_came_on_top() {
+    let store = FaultyStore::in_memory();
+    let visitor = anonymous(&store).await;
+    let twin = visitor.twin();
+    let reply = visitor.visit(async |session: Session| {
+        let increment = || session.update("n", |n: Option<u64>| n.unwrap_or(0) + 1);
+        increment()?;
+        increment()?;
+        session.log_in("ann")?;
+        increment()?;
+        increment()?;
+        session.save().await?;
+        assert_eq!(seen(&twin).await, "anonymous: n=3");
+        Ok::<_, Error>(())
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    assert_eq!(seen(&visitor).await, "ann: n=5");
+}
+
+#[tokio::test]
 async fn c7_a_save_writes_everything_while_a_cycle_waits() {
     let store = FaultyStore::in_memory();
     let ann = anonymous(&store).await;

@@ -189,6 +189,12 @@ impl Room {
         shard.table.read().read(id, &shard.ticks)
     }
 
+    /// Which version is kept under `id`, which does not count as a use.
+    pub(super) fn version(&self, id: SessionId) -> Option<Version> {
+        let table = self.shard(id).table.read();
+        table.get(id).map(|slot| slot.record.version())
+    }
+
     pub(super) fn update(
         &self,
         id: SessionId,

@@ -231,8 +231,11 @@ impl Made {
                 format!("version {}", record.version()),
             ));
         }
-        let (ours, theirs) = (self.record.to_bytes(), record.to_bytes());
-        if ours != theirs {
+        let is_same = Arc::ptr_eq(&self.record, &record);
+        let encodings = (!is_same).then(|| (self.record.to_bytes(), record.to_bytes()));
+        if let Some((ours, theirs)) = encodings
+            && ours != theirs
+        {
             let (ours, theirs) = difference(&ours, &theirs);
             return Err(Unmet::new(
                 expected(format!("a record that goes on `{ours}`")),

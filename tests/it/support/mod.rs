@@ -1,8 +1,15 @@
 //! What the tests share beside what the crate offers: a browser, visitors, a log.
 
+pub(crate) mod broken;
 mod browser;
 mod guest;
 mod log;
+#[allow(dead_code)] // Each store uses its part.
+pub(crate) mod process;
+#[allow(dead_code)] // Each store uses its part.
+pub(crate) mod proxy;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) mod servers;
 pub(crate) mod token;
 mod visitor;
 

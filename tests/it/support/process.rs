@@ -92,9 +92,15 @@ wait $!"#;
             .arg(end_by)
             .arg(command.get_program())
             .args(command.get_args())
-            .envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))))
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(key, value)| Some((key, value?))),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Where it would say that what it started was killed.
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut pid = String::new();
@@ -123,6 +129,28 @@ wait $!"#;
         self.end();
     }
 
+    /// As [`kill`](Self::kill), with the processes that it started.
+    pub(crate) fn kill_with_children(self) {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid);
+        let children = std::fs::read_to_string(children).unwrap();
+        let children: Vec<u32> = children
+            .split_whitespace()
+            .map(|pid| pid.parse().unwrap())
+            .collect();
+        // Itself first, or it would start new ones.
+        self.kill();
+        for child in children {
+            let path = format!("/proc/{child}");
+            while Path::new(&path).exists() {
+                // It may be gone before the signal comes.
+                let _ = Command::new("kill")
+                    .args(["-s", "KILL", &child.to_string()])
+                    .stderr(Stdio::null())
+                    .status();
+            }
+        }
+    }
+
     /// Stops or continues it: `STOP`, `CONT`.
     pub(crate) fn signal(&self, name: &str) {
         signal(self.pid, name);
@@ -141,6 +169,8 @@ impl Drop for Process {
 }
 
 fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
+    let sent = Command::new("kill")
+        .args(["-s", name, &pid.to_string()])
+        .status();
     assert!(sent.unwrap().success());
 }

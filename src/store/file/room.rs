@@ -1,0 +1,267 @@
+//! The store beneath the trait: [`Room`], whose every call blocks.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::{Mutex, RwLock};
+use tracing::warn;
+
+use super::{
+    disk::{self, TempFile},
+    header::{self, Header},
+    trouble::Trouble,
+    users::{UserKey, Users},
+    walk::{FOLDERS, Walk, folder_name},
+};
+use crate::{
+    Activity, Record, SessionId, Version,
+    record::Kept,
+    store::{Created, EndedSink, StoreError, Touched, Updated},
+};
+
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) root: PathBuf,
+    pub(super) users: Users,
+    /// The last session a sweep looked at: the next begins after it.
+    pub(super) swept: Mutex<Option<SessionId>>,
+    pub(super) sinks: RwLock<Vec<EndedSink>>,
+}
+
+impl Room {
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        let root = std::path::absolute(root)?;
+        disk::ensure_folder(&root)?;
+        for number in 0..FOLDERS {
+            disk::ensure_folder(&root.join(folder_name(number)))?;
+        }
+        let room = Self {
+            users: Users::open(root.join("users"))?,
+            root,
+            swept: Mutex::new(None),
+            sinks: RwLock::default(),
+        };
+        disk::ensure_folder(&room.temp())?;
+        disk::remove_left_overs(&room.temp())?;
+        disk::sync_folder(&room.root)?;
+        room.try_out()?;
+        Ok(room)
+    }
+
+    /// Does all that a session's file will need, in the last of the folders.
+    fn try_out(&self) -> io::Result<()> {
+        let folder = self.root.join(folder_name(FOLDERS - 1));
+        let _lock = disk::lock(&folder.join(LOCK))?;
+        let trial = folder.join("trial");
+        TempFile::write(&self.temp(), b"")?.rename(&trial)?;
+        fs::remove_file(&trial)?;
+        TempFile::write(&self.temp(), b"")?.link(&trial)?;
+        fs::remove_file(&trial)
+    }
+
+    pub(super) fn temp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    fn folder(&self, id: SessionId) -> PathBuf {
+        self.root.join(folder_name(usize::from(id.as_bytes()[0])))
+    }
+
+    fn path(&self, id: SessionId) -> PathBuf {
+        self.folder(id).join(id.to_string())
+    }
+
+    /// Keeps every other thread and process from changing what is in the folder of `id`.
+    pub(super) fn lock(&self, id: SessionId) -> io::Result<File> {
+        disk::lock(&self.folder(id).join(LOCK))
+    }
+
+    /// The file of `id` and its header.
+    fn open_file(&self, id: SessionId, to_write: bool) -> Result<Option<(File, Header)>, Trouble> {
+        let opened = File::options()
+            .read(true)
+            .write(to_write)
+            .open(self.path(id));
+        let mut file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let header = Header::read(&mut file)?;
+        Ok(Some((file, header)))
+    }
+
+    pub(super) fn header(&self, id: SessionId) -> Result<Option<Header>, Trouble> {
+        Ok(self.open_file(id, false)?.map(|(_, header)| header))
+    }
+
+    pub(super) fn read(&self, id: SessionId) -> Result<Option<Kept>, Trouble> {
+        let Some((mut file, header)) = self.open_file(id, false)? else {
+            return Ok(None);
+        };
+        let file_bytes = file.metadata()?.len();
+        let record = header.read_record(&mut file, file_bytes)?;
+        Ok(Some((Arc::new(record), header.activity)))
+    }
+
+    /// Does `read` without a lock, and once more with it where the file looks
+    /// damaged: then nobody is writing to it, and it is set aside if it still does.
+    pub(super) fn settle<T>(
+        &self,
+        id: SessionId,
+        read: impl Fn(&Self, SessionId) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        match read(self, id) {
+            Err(Trouble::Damaged) => {
+                let _lock = self.lock(id)?;
+                let again = read(self, id);
+                self.set_aside_if_damaged(id, again)
+            }
+            read => read,
+        }
+    }
+
+    /// Called with the lock of `id` held.
+    pub(super) fn set_aside_if_damaged<T>(
+        &self,
+        id: SessionId,
+        read: Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        if matches!(read, Err(Trouble::Damaged)) {
+            let aside = self.set_aside(id)?;
+            warn!(%id, file = %aside.display(), "a session's file is damaged, and was set aside");
+        }
+        read
+    }
+
+    fn set_aside(&self, id: SessionId) -> io::Result<PathBuf> {
+        let path = self.path(id);
+        let mut aside = path.with_added_extension("corrupt");
+        let mut number = 1;
+        // Links, because a rename would overwrite what was set aside before.
+        while let Err(error) = fs::hard_link(&path, &aside) {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                return Err(error);
+            }
+            aside = path.with_added_extension(format!("{number}.corrupt"));
+            number += 1;
+        }
+        fs::remove_file(&path)?;
+        disk::sync_folder(&self.folder(id))?;
+        Ok(aside)
+    }
+
+    pub(super) fn create(
+        &self,
+        id: SessionId,
+        record: &Record,
+        activity: Activity,
+    ) -> Result<Created, Trouble> {
+        let _lock = self.lock(id)?;
+        let path = self.path(id);
+        if path.try_exists()? {
+            return Ok(Created::Exists);
+        }
+        let file = TempFile::write(&self.temp(), &header::contents(record, activity))?;
+        if let Some(user) = record.user() {
+            self.users.add(UserKey::of(user), id)?;
+        }
+        match file.link(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Ok(Created::Exists);
+            }
+            linked => linked?,
+        }
+        disk::sync_folder(&self.folder(id))?;
+        Ok(Created::Yes)
+    }
+
+    pub(super) fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
+        Ok(self.settle(id, Self::read)?)
+    }
+
+    pub(super) fn update(
+        &self,
+        id: SessionId,
+        record: &Record,
+        activity: Activity,
+        expected: Version,
+    ) -> Result<Updated, Trouble> {
+        let _lock = self.lock(id)?;
+        let Some(header) = self.set_aside_if_damaged(id, self.header(id))? else {
+            return Ok(Updated::Missing);
+        };
+        if header.version != expected {
+            return Ok(Updated::Conflict);
+        }
+        let file = TempFile::write(&self.temp(), &header::contents(record, activity))?;
+        let user = record.user().map(UserKey::of);
+        if let Some(user) = user.filter(|user| header.user != Some(*user)) {
+            self.users.add(user, id)?;
+        }
+        file.rename(&self.path(id))?;
+        disk::sync_folder(&self.folder(id))?;
+        if let Some(former) = header.user.filter(|former| user != Some(*former)) {
+            self.users.remove(former, id);
+        }
+        Ok(Updated::Saved)
+    }
+
+    /// Not synced: a loss of power may take the last touches back.
+    pub(super) fn touch(
+        &self,
+        id: SessionId,
+        expected: Version,
+        activity: Activity,
+    ) -> Result<Touched, Trouble> {
+        let _lock = self.lock(id)?;
+        let opened = self.open_file(id, true);
+        let Some((file, header)) = self.set_aside_if_damaged(id, opened)? else {
+            return Ok(Touched::Missing);
+        };
+        if header.version != expected {
+            return Ok(Touched::Stale);
+        }
+        if let Some((place, slot)) = header.touched(activity) {
+            disk::write_at(&file, place, &slot)?;
+        }
+        Ok(Touched::Yes)
+    }
+
+    pub(super) fn delete(&self, id: SessionId) -> Result<bool, Trouble> {
+        let _lock = self.lock(id)?;
+        let header = match self.set_aside_if_damaged(id, self.header(id)) {
+            Ok(None) => return Ok(false),
+            // Gone from its place: what is damaged is never deleted.
+            Err(Trouble::Damaged) => return Ok(true),
+            Err(Trouble::Newer(_)) => None,
+            header => header?,
+        };
+        self.remove(id, header.and_then(|header| header.user))?;
+        disk::sync_folder(&self.folder(id))?;
+        Ok(true)
+    }
+
+    /// Called with the lock of `id` held.
+    pub(super) fn remove(&self, id: SessionId, user: Option<UserKey>) -> io::Result<()> {
+        fs::remove_file(self.path(id))?;
+        if let Some(user) = user {
+            self.users.remove(user, id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn count(&self) -> Result<u64, Trouble> {
+        let mut count = 0;
+        for id in Walk::after(&self.root, None) {
+            id?;
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+const LOCK: &str = "lock";

@@ -1,0 +1,104 @@
+//! Deleting what has expired: [`Room::delete_expired`], by the headers alone.
+
+use std::io;
+
+use tracing::warn;
+
+use super::{disk, header::Header, room::Room, trouble::Trouble, walk::Walk};
+use crate::{
+    SessionId, Timestamp,
+    store::{EndedSink, Ending, EndingReason, Reaped},
+};
+
+/// How many headers one call reads: what it costs where nothing has expired.
+const MAX_HEADERS: usize = 16_384;
+
+impl Room {
+    /// Goes on where the last call ended, once around at most.
+    pub(super) fn delete_expired(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Reaped, Trouble> {
+        disk::remove_left_overs(&self.temp())?;
+        let sinks = self.sinks.read().clone();
+        let mut endings = Vec::new();
+        let swept = self.sweep(before, limit, !sinks.is_empty(), &mut endings);
+        let removed = endings.len();
+        report(&sinks, endings);
+        Ok(Reaped {
+            removed,
+            more: swept?,
+        })
+    }
+
+    /// Whether there may be more.
+    fn sweep(
+        &self,
+        before: Timestamp,
+        limit: usize,
+        with_records: bool,
+        endings: &mut Vec<Ending>,
+    ) -> io::Result<bool> {
+        let start = *self.swept.lock();
+        let ahead = Walk::after(&self.root, start);
+        let behind = Walk::after(&self.root, None)
+            .take_while(|id| id.as_ref().map_or(true, |id| Some(*id) <= start));
+        for (looked, id) in ahead.chain(behind).enumerate() {
+            let id = id?;
+            if endings.len() == limit || looked == MAX_HEADERS {
+                return Ok(true);
+            }
+            *self.swept.lock() = Some(id);
+            match self.reap(id, before, with_records) {
+                Ok(ending) => endings.extend(ending),
+                Err(Trouble::Damaged) => {}
+                // One file must not keep the others.
+                Err(error) => warn!(%id, ?error, "whether a session has expired cannot be read"),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Deletes one session, if it has expired.
+    fn reap(
+        &self,
+        id: SessionId,
+        before: Timestamp,
+        with_record: bool,
+    ) -> Result<Option<Ending>, Trouble> {
+        let is_expired =
+            |header: &Header| header.activity.expires_at.is_some_and(|at| at <= before);
+        if !self
+            .settle(id, Self::header)?
+            .is_some_and(|header| is_expired(&header))
+        {
+            return Ok(None);
+        }
+        let _lock = self.lock(id)?;
+        // Once more: it may have been touched meanwhile.
+        let header = self.set_aside_if_damaged(id, self.header(id))?;
+        let Some(header) = header.filter(is_expired) else {
+            return Ok(None);
+        };
+        let record = match with_record.then(|| self.read(id)) {
+            None | Some(Err(Trouble::Incompatible(_))) => None,
+            Some(read) => self.set_aside_if_damaged(id, read)?,
+        };
+        // Not synced: where a loss of power brings it back, it has expired still.
+        self.remove(id, header.user)?;
+        Ok(Some(Ending {
+            id,
+            reason: EndingReason::Expired,
+            record,
+        }))
+    }
+}
+
+fn report(sinks: &[EndedSink], endings: Vec<Ending>) {
+    for ending in endings {
+        for sink in sinks {
+            sink.report(ending.clone());
+        }
+    }
+}

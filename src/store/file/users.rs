@@ -1,0 +1,99 @@
+//! Which sessions a user may have: [`Users`], a folder for each user with an empty file for each session.
+//!
+//! An entry is there before the session and leaves after it, so the index
+//! knows at least what there is; who asks it compares with the record.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest as _, Sha256};
+
+use super::disk;
+use crate::SessionId;
+
+/// The SHA-256 of a user: nothing of the name itself reaches a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct UserKey(pub(super) [u8; 32]);
+
+impl UserKey {
+    pub(super) fn of(user: &str) -> Self {
+        Self(Sha256::digest(user).into())
+    }
+}
+
+impl std::fmt::Debug for UserKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("REDACTED")
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Users {
+    root: PathBuf,
+}
+
+impl Users {
+    pub(super) fn open(root: PathBuf) -> io::Result<Self> {
+        disk::ensure_folder(&root)?;
+        Ok(Self { root })
+    }
+
+    fn folder(&self, user: UserKey) -> PathBuf {
+        let hex: String = user.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.root.join(hex)
+    }
+
+    pub(super) fn add(&self, user: UserKey, id: SessionId) -> io::Result<()> {
+        let folder = self.folder(user);
+        loop {
+            if disk::ensure_folder(&folder)? {
+                disk::sync_folder(&self.root)?;
+            }
+            match disk::new_file(&folder.join(id.to_string())) {
+                Ok(_) => return disk::sync_folder(&folder),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+                // Whoever removed the last entry removed the folder too.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Leaves an entry too many where it fails: `list` finds it.
+    pub(super) fn remove(&self, user: UserKey, id: SessionId) {
+        let folder = self.folder(user);
+        let _ = fs::remove_file(folder.join(id.to_string()));
+        // Only an empty one goes.
+        let _ = fs::remove_dir(folder);
+    }
+
+    /// The user's sessions after `after`, in the order of their ids.
+    pub(super) fn sessions(
+        &self,
+        user: UserKey,
+        after: Option<SessionId>,
+    ) -> io::Result<Vec<SessionId>> {
+        let mut ids = ids_in(&self.folder(user))?;
+        ids.retain(|id| Some(*id) > after);
+        Ok(ids)
+    }
+}
+
+/// The ids that name files in a folder, in their order; whatever else is there is passed over.
+pub(super) fn ids_in(folder: &Path) -> io::Result<Vec<SessionId>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut ids = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let id: Option<SessionId> = name.to_str().and_then(|name| name.parse().ok());
+        // A UUID can be written in several ways: only ours is a session.
+        ids.extend(id.filter(|id| name == *id.to_string()));
+    }
+    ids.sort_unstable();
+    Ok(ids)
+}
