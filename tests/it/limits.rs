@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use crate::{
     scene::{HOUR, MILLISECOND, MINUTE, SECOND},
+    stores::population,
     support::{Call, Fault, FaultyStore, FixedClock, Log, Reply, Visitor},
 };
 
@@ -270,4 +271,10 @@ async fn where_the_others_cannot_be_counted_or_ended_the_log_in_is_taken_back() 
         assert!(user(&first).await.is_some());
         assert_eq!(house.live("ann").await, 1, "{call:?} {kind:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn ending_sessions_and_their_limit_hold_among_nodes() {
+    let store = MemoryStore::default();
+    population::is_kept_by(vec![store.clone(), store.clone(), store]).await;
 }
