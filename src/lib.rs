@@ -44,8 +44,8 @@
 //!
 //! What the crate promises is written down as rules, and each is a test. The
 //! documentation names them by letter and number: T for tokens, C for the
-//! commit, M for merging, L for lifetime, H for headers, F for failure. They
-//! are all in `RULES.md`.
+//! commit, M for merging, L for lifetime, H for headers, F for failure, P for
+//! all sessions together. They are all in `RULES.md`.
 
 mod changes;
 mod clock;
