@@ -52,6 +52,8 @@ mod error;
 mod file;
 mod listing;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
 mod tiered;
@@ -60,6 +62,8 @@ use std::sync::Arc;
 
 #[cfg(feature = "file")]
 pub use self::file::FileStore;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
 #[cfg(feature = "mysql")]
 pub use self::sql::MySqlStore;
 #[cfg(feature = "postgres")]

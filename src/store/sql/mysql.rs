@@ -100,10 +100,10 @@ fn migration(table: &TableName) -> Migration {
     Migration {
         // Statements that change tables commit by themselves, so no transaction keeps others out.
         lock: vec![format!(
-            "SELECT GET_LOCK(CONCAT('{lock}.', MD5(DATABASE())), 60)"
+            "SELECT GET_LOCK(CONCAT('{lock}.', MD5(COALESCE(DATABASE(), ''))), 60)"
         )],
         unlock: vec![format!(
-            "DO RELEASE_LOCK(CONCAT('{lock}.', MD5(DATABASE())))"
+            "DO RELEASE_LOCK(CONCAT('{lock}.', MD5(COALESCE(DATABASE(), ''))))"
         )],
         begin: format!(
             "CREATE TABLE IF NOT EXISTS {versions} (version BIGINT PRIMARY KEY) ENGINE = InnoDB"

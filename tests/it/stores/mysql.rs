@@ -2,13 +2,13 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use cloakroom::{
     SessionId, SessionStore, Timestamp, Version,
-    store::{Created, EndedSink, Filter, MySqlStore, Reaped, StoreErrorKind, Updated},
+    store::{Created, EndedSink, Filter, MySqlStore, Reaped, StoreErrorKind, Touched, Updated},
     testing::Conformance,
 };
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Row as _, mysql::MySqlPoolOptions};
+use sqlx::{AssertSqlSafe, Row as _, mysql::MySqlPoolOptions, pool::PoolOptions};
 
 use super::{
     load::Load,

@@ -2,13 +2,13 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use cloakroom::{
     SessionId, SessionStore, Timestamp, Version,
-    store::{Created, EndedSink, Filter, PostgresStore, Reaped, StoreErrorKind, Updated},
+    store::{Created, EndedSink, Filter, PostgresStore, Reaped, StoreErrorKind, Touched, Updated},
     testing::Conformance,
 };
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Row as _, pool::PoolOptions};
 
 use super::{
     load::Load,
@@ -129,4 +129,18 @@ async fn nothing_but_a_count_reads_the_whole_table() {
     store.pool().close().await;
     let store = PostgresStore::connect(&database.url).await.unwrap();
     assert_eq!(text(&store, scans).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_keeps_the_contract_where_transactions_are_serializable() {
+    let (database, store) = migrated().await;
+    let name = database.url.rsplit('/').next().unwrap();
+    let strict = format!("ALTER DATABASE {name} SET default_transaction_isolation = serializable");
+    execute(&store, &strict).await;
+    let store = PostgresStore::connect(&database.url).await.unwrap();
+    assert_eq!(
+        text(&store, "SHOW transaction_isolation").await,
+        "serializable"
+    );
+    Conformance::new(async || store.clone()).run().await;
 }

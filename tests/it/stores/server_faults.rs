@@ -80,6 +80,50 @@ macro_rules! server_faults {
             load.finish().await;
         }
 
+        /// The next reply is lost: that of the same statement as `rehearsal`, which is prepared by it.
+        async fn lose<T>(proxy: &Proxy, store: &$store, rehearsal: impl Future<Output = T>) {
+            quiet(store).await;
+            rehearsal.await;
+            quiet(store).await;
+            proxy.set(Mode::LoseOneReply);
+        }
+
+        /// Connections that are given back are tried once more: waits for that.
+        async fn quiet(store: &$store) {
+            while store.pool().num_idle() < store.pool().size() as usize {
+                tokio::task::yield_now().await;
+            }
+        }
+
+        #[tokio::test]
+        async fn a_call_whose_reply_is_lost_is_asked_again_and_an_update_says_so() {
+            let (proxy, store) = wired(<$server>::shared()).await;
+            // One connection, which asks nothing of its own.
+            let pool = PoolOptions::new().max_connections(1).test_before_acquire(false);
+            let options = store.pool().connect_options();
+            let store = <$store>::new(pool.connect_lazy_with((*options).clone()));
+            let first = record(json!({}));
+            let second = record(json!({ "version": "2-00000000000000aa" }));
+            lose(&proxy, &store, store.create(id(2), &first, until(None))).await;
+            let created = store.create(id(1), &first, until(9_000)).await.unwrap();
+            assert_eq!(created, Created::Exists);
+            lose(&proxy, &store, store.load(id(2))).await;
+            let (loaded, _) = store.load(id(1)).await.unwrap().unwrap();
+            assert_eq!(loaded.version(), first.version());
+            lose(&proxy, &store, store.touch(id(2), first.version(), until(None))).await;
+            let touched = store.touch(id(1), first.version(), until(None)).await.unwrap();
+            assert_eq!(touched, Touched::Yes);
+            lose(&proxy, &store, store.update(id(2), &first, until(None), first.version())).await;
+            let lost = store.update(id(1), &second, until(9_000), first.version()).await.unwrap_err();
+            assert_eq!(lost.kind(), StoreErrorKind::Unavailable);
+            let (loaded, activity) = store.load(id(1)).await.unwrap().unwrap();
+            assert_eq!((loaded.version(), activity), (second.version(), until(9_000)));
+            lose(&proxy, &store, store.delete(id(3))).await;
+            assert!(!store.delete(id(1)).await.unwrap());
+            assert!(store.load(id(1)).await.unwrap().is_none());
+            assert_eq!(proxy.lost_replies(), 5);
+        }
+
         #[tokio::test]
         async fn an_error_to_connect_names_host_and_port_and_no_password() {
             let free = free_port();
