@@ -11,6 +11,7 @@ use crate::{
     data::Data,
     deadline::{at_once, within},
     layer::Config,
+    limit,
     record::Wrote,
     relocate::relocate,
     state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
@@ -236,6 +237,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         }
     }
     let (turns, until) = (work.turns, work.until);
+    let logs_in = matches!(work.identity, Identity::LogIn(_));
     let attempting = |stored: &Stored, expected| {
         if occasion == Occasion::Save {
             shared.state().open_save = Some(Attempt {
@@ -262,6 +264,11 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         // Boxed, because its future is larger than all others and rarely needed.
         Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
+    if let (Committed::Begun(new), true) = (&committed, logs_in) {
+        // Where that fails, the next attempt is another session.
+        shared.state().open_save = None;
+        limit::enforce(config, new).await?;
+    }
     let mut state = shared.state();
     state.is_committed |= occasion == Occasion::Head;
     state.open_save = None;
@@ -312,7 +319,11 @@ async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
     };
     let now = config.clock.now();
     match (&committed, former) {
-        (Committed::Begun(begun), _) => tell_of_begun(config, begun, now),
+        (Committed::Begun(begun), _) => {
+            tell_of_begun(config, begun, now);
+            shared.state().open_save = None;
+            limit::enforce(config, begun).await?;
+        }
         (Committed::Saved(saved), Some(former)) => tell_of_saved(config, &former.record, saved),
         _ => {}
     }

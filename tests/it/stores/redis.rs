@@ -10,7 +10,7 @@ use cloakroom::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{load::Load, processes};
+use super::{load::Load, population, processes};
 use crate::support::{
     process::free_port,
     proxy::{Mode, Proxy},
@@ -85,6 +85,13 @@ async fn fresh() -> (RedisStore, String) {
 fn session_key(prefix: &str, id: SessionId) -> String {
     let id = id.to_string();
     format!("{prefix}{{{}}}{id}", &id[..2])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
+    let (here, prefix) = fresh().await;
+    let there = RedisStore::connect(&Redis::shared().url()).await.unwrap();
+    population::is_kept_by(vec![here, there.prefix(&prefix)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
