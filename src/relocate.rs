@@ -41,14 +41,17 @@ pub(crate) async fn relocate(
     let continued = |base: &Record, token: &Token, writer| {
         let (verifier, version) = (Verifier::of(&token.secret), Version::first(writer));
         match &log_in {
-            None => base.clone().with_token(verifier, version),
+            None => {
+                let cycled = base.clone().with_token(verifier, version);
+                cycled.with_moved_from(Some(old.id()))
+            }
             Some(log_in) => {
                 let start = if log_in.is_afresh {
                     Record::new(verifier, version, now)
                 } else {
                     base.clone().with_token(verifier, version)
                 };
-                start.with_login(Some(log_in.login()))
+                start.with_login(Some(log_in.login())).with_moved_from(None)
             }
         }
     };
@@ -56,7 +59,8 @@ pub(crate) async fn relocate(
     let mut new = begin(config, &mut swap, &changes, now, blank, |_| {}).await?;
     let is_afresh = log_in.as_ref().is_some_and(|log_in| log_in.is_afresh);
     let result = loop {
-        let marker = Arc::new(base.0.marker(now, swap.writer));
+        let moved_to = log_in.is_none().then_some(new.id());
+        let marker = Arc::new(base.0.marker(now, moved_to, swap.writer));
         let activity = config.lifetimes.activity(&marker, now);
         let expected = base.0.version();
         let left = swap
