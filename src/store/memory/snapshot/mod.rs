@@ -51,7 +51,6 @@ impl MemoryStore {
     /// # std::fs::remove_file(&path)
     /// # }
     /// ```
-    #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             store: self.clone(),
