@@ -11,6 +11,7 @@ use crate::{
     data::Data,
     deadline::{at_once, within},
     layer::Config,
+    limit,
     record::Wrote,
     relocate::relocate,
     state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
@@ -236,6 +237,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         }
     }
     let (turns, until) = (work.turns, work.until);
+    let logs_in = matches!(work.identity, Identity::LogIn(_));
     let attempting = |attempt| {
         if occasion == Occasion::Save {
             shared.state().open_save = Some(attempt);
@@ -264,6 +266,9 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         // Boxed, because its future is larger than all others and rarely needed.
         Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
+    if let (Committed::Begun(new), true) = (&committed, logs_in) {
+        limit::enforce(config, new).await?;
+    }
     let mut state = shared.state();
     state.is_committed |= occasion == Occasion::Head;
     state.open_save = None;
@@ -350,6 +355,9 @@ async fn settle_create(
     let created = created
         .await
         .inspect_err(|error| shared.state().refuse(error))?;
+    if created {
+        limit::enforce(config, &stored).await?;
+    }
     let now = config.clock.now();
     if created {
         tell_of_begun(config, &stored, now);
