@@ -3,10 +3,10 @@
 
 use std::{error::Error as _, sync::Arc};
 
-use tracing::{Span, debug, debug_span, field, warn};
+use tracing::{Instrument as _, Span, debug, debug_span, field, warn};
 
 use crate::{
-    EndReason, Error, ErrorKind, Event, Timestamp, Version,
+    EndReason, Error, ErrorKind, Event, Record, Timestamp,
     changes::{Changes, Moment},
     data::Data,
     deadline::{at_once, within},
@@ -156,15 +156,33 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>>
             return None;
         }
     }
-    let span = span(shared);
-    span.in_scope(|| at_once(commit(shared, Occasion::Head)))
+    let (span, is_named) = span(shared);
+    let settled = span.in_scope(|| at_once(commit(shared, Occasion::Head)));
+    if !is_named {
+        shared.name(&span);
+    }
+    settled
 }
 
-/// What a commit's log lines are under, with the id that is being committed.
-pub(crate) fn span(shared: &Shared) -> Span {
+/// What a commit's log lines are under, with the id that is being committed, and whether there is one.
+fn span(shared: &Shared) -> (Span, bool) {
     let span = debug_span!("session_commit", session.id = field::Empty);
-    shared.name(&span);
-    span
+    let is_named = shared.name(&span);
+    (span, is_named)
+}
+
+/// The commit, in its span. A session that begins has its id there at the end.
+///
+/// # Errors
+///
+/// As [`commit`].
+pub(crate) async fn commit_in_span(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
+    let (span, is_named) = span(shared);
+    let committed = commit(shared, occasion).instrument(span.clone()).await;
+    if !is_named {
+        shared.name(&span);
+    }
+    committed
 }
 
 /// The commit, within the deadline.
@@ -231,9 +249,8 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
             .take_if(|pending| pending.id() == id);
         if was_there {
             let reason = EndReason::Destroyed;
-            config
-                .population()
-                .tell_of(|| Event::ended(id, Some(ended.kept()), now, reason));
+            let event = || Event::ended(id, Some(ended.kept()), now, reason);
+            config.population().tell_of_destroyed(id, event);
         }
     }
     let (turns, until) = (work.turns, work.until);
@@ -254,20 +271,32 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
                     stored,
                     until,
                     turns,
+                    is_told: false,
                 });
             };
             let created = create(config, &work, now, attempting).await;
-            created.inspect_err(|error| shared.state().refuse(error))?
+            let created = created.inspect_err(|error| shared.state().refuse(error))?;
+            shared.state().told_of_open_save();
+            created
         }
         Plan::Update(data) => {
-            let attempting = |version| attempting(Attempt::Update { version, until });
+            let attempting = |former: &Arc<Record>, next: &Arc<Record>| {
+                let (former, next) = (Arc::clone(former), Arc::clone(next));
+                attempting(Attempt::Update {
+                    former,
+                    next,
+                    until,
+                });
+            };
             update(config, &mut work, data, now, attempting).await?
         }
         // Boxed, because its future is larger than all others and rarely needed.
         Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
     if let (Committed::Begun(new), true) = (&committed, logs_in) {
-        limit::enforce(config, new).await?;
+        let enforced = limit::enforce(config, new).await;
+        // What was taken back is not to be made again.
+        enforced.inspect_err(|_| shared.state().open_save = None)?;
     }
     let mut state = shared.state();
     state.is_committed |= occasion == Occasion::Head;
@@ -285,14 +314,17 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
     // Boxed, because they are rarely needed.
     match open_save {
         None => {}
-        Some(Attempt::Update { version, until }) => {
-            Box::pin(settle_update(shared, version, until)).await?;
-        }
+        Some(Attempt::Update {
+            former,
+            next,
+            until,
+        }) => Box::pin(settle_update(shared, &former, &next, until)).await?,
         Some(Attempt::Create {
             stored,
             until,
             turns,
-        }) => Box::pin(settle_create(shared, stored, until, turns)).await?,
+            is_told,
+        }) => Box::pin(settle_create(shared, stored, until, turns, is_told)).await?,
     }
     let stale = {
         let state = shared.state();
@@ -304,7 +336,12 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
     }
 }
 
-async fn settle_update(shared: &Shared, version: Version, until: Moment) -> Result<(), Error> {
+async fn settle_update(
+    shared: &Shared,
+    former: &Record,
+    next: &Record,
+    until: Moment,
+) -> Result<(), Error> {
     let stored = shared.state().stored.clone();
     let latest = match &stored {
         Some(stored) => shared.config.store.load_latest(stored.id()).await?,
@@ -319,14 +356,19 @@ async fn settle_update(shared: &Shared, version: Version, until: Moment) -> Resu
         return Ok(());
     }
     let computes = state.changes.as_ref().is_some_and(|c| c.computes());
-    match record.wrote(version) {
-        Wrote::Yes if record.is_moved() => state.end(),
+    match record.wrote(next.version()) {
         Wrote::Yes => {
-            let former = std::mem::replace(&mut stored.record, record);
-            stored.activity = activity;
-            state.settle(stored.clone(), until);
+            let id = stored.id();
+            if record.is_moved() {
+                state.end();
+            } else {
+                (stored.record, stored.activity) = (record, activity);
+                state.settle(stored, until);
+            }
             drop(state);
-            tell_of_saved(&shared.config, &former, &stored);
+            // Others may have written on top since: what was in this save is told alone.
+            let now = shared.config.clock.now();
+            tell_of_saved(&shared.config, id, former, next, now);
         }
         Wrote::Unknown if computes => {
             // Said once: what was in that save is given up, not counted twice.
@@ -348,6 +390,7 @@ async fn settle_create(
     stored: Stored,
     until: Moment,
     turns: Turns,
+    is_told: bool,
 ) -> Result<(), Error> {
     let config = &*shared.config;
     let mut swap = Swap::new(config);
@@ -355,12 +398,14 @@ async fn settle_create(
     let created = created
         .await
         .inspect_err(|error| shared.state().refuse(error))?;
-    if created {
-        limit::enforce(config, &stored).await?;
-    }
     let now = config.clock.now();
     if created {
-        tell_of_begun(config, &stored, now);
+        if !is_told {
+            tell_of_begun(config, &stored, now);
+            shared.state().told_of_open_save();
+        }
+        let enforced = limit::enforce(config, &stored).await;
+        enforced.inspect_err(|_| shared.state().open_save = None)?;
     }
     let mut state = shared.state();
     state.open_save = None;
@@ -382,6 +427,13 @@ impl State {
                     .is_touch_due(&stored.record, last_seen_at, loaded_at)
             }
             _ => false,
+        }
+    }
+
+    /// The store has confirmed what was begun, and nobody is to hear of it twice.
+    fn told_of_open_save(&mut self) {
+        if let Some(Attempt::Create { is_told, .. }) = &mut self.open_save {
+            *is_told = true;
         }
     }
 

@@ -16,7 +16,6 @@ use crate::{
     layer::Config,
     record::{Kept, Login},
     token::Token,
-    version::Version,
 };
 
 /// What the handle, every clone of the session and the response future share.
@@ -74,7 +73,8 @@ pub(crate) struct State {
 #[derive(Clone)]
 pub(crate) enum Attempt {
     Update {
-        version: Version,
+        former: Arc<Record>,
+        next: Arc<Record>,
         until: Moment,
     },
     /// Of a new session. Made again as it was, it cannot be made twice.
@@ -82,6 +82,8 @@ pub(crate) enum Attempt {
         stored: Stored,
         until: Moment,
         turns: Turns,
+        /// The store has confirmed it, and it has been told.
+        is_told: bool,
     },
 }
 
@@ -181,10 +183,10 @@ impl Shared {
         self.state.lock()
     }
 
-    /// Gives a span the id it is about.
-    pub(crate) fn name(&self, span: &Span) {
+    /// Gives a span the id it is about; whether there is one.
+    pub(crate) fn name(&self, span: &Span) -> bool {
         if span.is_disabled() {
-            return;
+            return false;
         }
         let state = self.state();
         let ours = state.stored.as_ref().or(state.destroyed.as_ref());
@@ -193,6 +195,7 @@ impl Shared {
         if let Some(id) = id {
             span.record("session.id", field::display(id));
         }
+        id.is_some()
     }
 
     /// The request has ended before its commit has (rule C2).
