@@ -251,6 +251,57 @@ async fn m5_a_save_whose_reply_was_lost_is_told_once_with_its_own_keys() {
     assert_eq!(house.ear.kinds(), [saved(&["mine"]), saved(&["later"])]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_save_that_waited_for_the_limit_in_vain_is_told_once() {
+    let house = House::new();
+    let layer = house.layer.clone().max_sessions_per_user(1);
+    let visitor = Visitor::new(&layer);
+    let (store, ear) = (house.store.clone(), house.ear.clone());
+    visitor
+        .visit(async |session: Session| {
+            session.log_in("ann").unwrap();
+            store.plan_for(Call::List, Fault::Hang);
+            session.save().await.unwrap_err();
+            store.heal();
+            let begun = ear.events();
+            let (from, to) = (None, begun[0].id().unwrap());
+            let kinds: Vec<_> = begun.iter().map(|event| event.kind().clone()).collect();
+            let logged_in = EventKind::LoggedIn { from, to };
+            assert_eq!(kinds, [EventKind::Created, logged_in]);
+            session.save().await.unwrap();
+            assert_eq!(session.id(), Some(to));
+            assert_eq!(ear.kinds(), []);
+        })
+        .await;
+    destroy(&visitor).await;
+    assert_eq!(house.ear.kinds(), [ended(EndReason::Destroyed)]);
+}
+
+#[tokio::test]
+async fn a_log_in_that_was_taken_back_is_not_made_again() {
+    let house = House::new();
+    let layer = house.layer.clone().max_sessions_per_user(1);
+    let visitor = Visitor::new(&layer);
+    let (store, ear) = (house.store.clone(), house.ear.clone());
+    visitor
+        .visit(async |session: Session| {
+            session.log_in("ann").unwrap();
+            store.plan_for(Call::List, Fault::Fail(StoreErrorKind::Unavailable));
+            session.save().await.unwrap_err();
+            store.heal();
+            let told = ear.events();
+            assert_eq!(told.len(), 3);
+            assert_eq!(*told[2].kind(), ended(EndReason::Limit));
+            assert_eq!(told[0].id(), told[2].id());
+            session.save().await.unwrap();
+            assert_ne!(session.id(), told[0].id());
+        })
+        .await;
+    let told = house.ear.kinds();
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0], EventKind::Created);
+}
+
 #[tokio::test]
 async fn a_log_in_that_begins_the_session_is_told_after_its_creation() {
     let house = House::new();

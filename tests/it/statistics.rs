@@ -25,7 +25,7 @@ impl House {
         let layer = SessionLayer::new(store.clone())
             .clock(clock.clone())
             .reap_every(None);
-        layer.sessions();
+        let _ = layer.sessions();
         Self {
             store,
             clock,
@@ -77,7 +77,7 @@ async fn what_begins_and_ends_is_counted_with_its_peak_its_reasons_and_its_lives
 #[tokio::test]
 async fn a_session_that_moves_on_is_one_in_a_memory_store_too() {
     let layer = SessionLayer::default();
-    layer.sessions();
+    let _ = layer.sessions();
     let visitor = Visitor::new(&layer);
     set(&visitor, "n").await;
     for _ in 0..3 {
