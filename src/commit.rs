@@ -15,7 +15,7 @@ use crate::{
     record::Wrote,
     relocate::relocate,
     state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
-    swap::Swap,
+    swap::{Swap, Swapped},
     token::Token,
     write::{Committed, create, tell_of_begun, tell_of_saved, touch, update},
 };
@@ -255,9 +255,14 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     }
     let (turns, until) = (work.turns, work.until);
     let logs_in = matches!(work.identity, Identity::LogIn(_));
-    let attempting = |attempt| {
+    let attempting = |stored: &Stored, former| {
         if occasion == Occasion::Save {
-            shared.state().open_save = Some(attempt);
+            shared.state().open_save = Some(Attempt {
+                stored: stored.clone(),
+                former,
+                until,
+                turns,
+            });
         }
     };
     let committed = match plan {
@@ -265,38 +270,23 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         Plan::Create if is_too_late => return Err(Error::too_late("a new session")),
         Plan::Touch => touch(config, &work, now).await,
         Plan::Create => {
-            let attempting = |stored: &Stored| {
-                let stored = stored.clone();
-                attempting(Attempt::Create {
-                    stored,
-                    until,
-                    turns,
-                    is_told: false,
-                });
-            };
-            let created = create(config, &work, now, attempting).await;
-            let created = created.inspect_err(|error| shared.state().refuse(error))?;
-            shared.state().told_of_open_save();
-            created
+            let created = create(config, &work, now, |stored| attempting(stored, None)).await;
+            created.inspect_err(|error| shared.state().refuse(error))?
         }
         Plan::Update(data) => {
-            let attempting = |former: &Arc<Record>, next: &Arc<Record>| {
-                let (former, next) = (Arc::clone(former), Arc::clone(next));
-                attempting(Attempt::Update {
-                    former,
-                    next,
-                    until,
-                });
+            let attempting = |stored: &Stored, former: &Arc<Record>| {
+                attempting(stored, Some(Arc::clone(former)));
             };
-            update(config, &mut work, data, now, attempting).await?
+            let updated = update(config, &mut work, data, now, attempting).await;
+            updated.inspect_err(|error| shared.state().refuse(error))?
         }
         // Boxed, because its future is larger than all others and rarely needed.
         Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
     if let (Committed::Begun(new), true) = (&committed, logs_in) {
-        let enforced = limit::enforce(config, new).await;
-        // What was taken back is not to be made again.
-        enforced.inspect_err(|_| shared.state().open_save = None)?;
+        // Where that fails, the next attempt is another session.
+        shared.state().open_save = None;
+        limit::enforce(config, new).await?;
     }
     let mut state = shared.state();
     state.is_committed |= occasion == Occasion::Head;
@@ -307,24 +297,14 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     Ok(outcome(&mut state, shared, Some(now)))
 }
 
-/// Finds out whether an earlier save that never heard from the store was kept,
-/// so that the changes in it are not made twice (rule M5).
+/// Settles an earlier save that never heard from the store, so that the
+/// changes in it are not made twice (rule M5).
 pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
     let open_save = shared.state().open_save.clone();
-    // Boxed, because they are rarely needed.
-    match open_save {
-        None => {}
-        Some(Attempt::Update {
-            former,
-            next,
-            until,
-        }) => Box::pin(settle_update(shared, &former, &next, until)).await?,
-        Some(Attempt::Create {
-            stored,
-            until,
-            turns,
-            is_told,
-        }) => Box::pin(settle_create(shared, stored, until, turns, is_told)).await?,
+    if let Some(attempt) = open_save {
+        // Boxed, because it is rarely needed.
+        let settled = Box::pin(settle(shared, attempt)).await;
+        settled.inspect_err(|error| shared.state().refuse(error))?;
     }
     let stale = {
         let state = shared.state();
@@ -336,84 +316,96 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
     }
 }
 
-async fn settle_update(
-    shared: &Shared,
-    former: &Record,
-    next: &Record,
-    until: Moment,
-) -> Result<(), Error> {
-    let stored = shared.state().stored.clone();
-    let latest = match &stored {
-        Some(stored) => shared.config.store.load_latest(stored.id()).await?,
-        None => None,
+/// Makes an attempt again as it was: whichever of the two came first, the
+/// store has it once, and what was done since goes on top.
+async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
+    let config = &*shared.config;
+    let (until, turns) = (attempt.until, attempt.turns);
+    let committed = match attempt.former {
+        Some(former) => settle_update(shared, attempt.stored, &former, until).await?,
+        None => {
+            let Stored {
+                record, activity, ..
+            } = &attempt.stored;
+            let id = attempt.stored.id();
+            if Swap::new(config).create(id, record, *activity).await? {
+                Committed::Begun(attempt.stored)
+            } else {
+                Committed::Nothing
+            }
+        }
     };
+    let now = config.clock.now();
+    if let Committed::Begun(begun) = &committed {
+        tell_of_begun(config, begun, now);
+        shared.state().open_save = None;
+        limit::enforce(config, begun).await?;
+    }
     let mut state = shared.state();
     state.open_save = None;
-    let (Some(mut stored), Some((record, activity))) = (stored, latest) else {
-        return Ok(());
+    state.is_cookie_due |= match committed {
+        Committed::Nothing => false,
+        committed => state.take_in(committed, turns, until, config, now),
     };
-    if !state.is_on(stored.id()) {
-        return Ok(());
-    }
-    let computes = state.changes.as_ref().is_some_and(|c| c.computes());
-    match record.wrote(next.version()) {
-        Wrote::Yes => {
-            let id = stored.id();
-            if record.is_moved() {
-                state.end();
-            } else {
-                (stored.record, stored.activity) = (record, activity);
-                state.settle(stored, until);
-            }
-            drop(state);
-            // Others may have written on top since: what was in this save is told alone.
-            let now = shared.config.clock.now();
-            tell_of_saved(&shared.config, id, former, next, now);
-        }
-        Wrote::Unknown if computes => {
-            // Said once: what was in that save is given up, not counted twice.
-            state.settle(stored, until);
-            return Err(Error::new(
-                ErrorKind::Timeout,
-                "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
-            ));
-        }
-        Wrote::Unknown | Wrote::No => {}
-    }
     Ok(())
 }
 
-/// Makes a create again as it was: the store then has that one record,
-/// whichever of the two came first, and what was done since goes on top of it.
-async fn settle_create(
+/// `Nothing` where it was not made and cannot be any more: what the store has
+/// instead, the commit to come finds too.
+async fn settle_update(
     shared: &Shared,
-    stored: Stored,
+    mut next: Stored,
+    former: &Record,
     until: Moment,
-    turns: Turns,
-    is_told: bool,
-) -> Result<(), Error> {
-    let config = &*shared.config;
-    let mut swap = Swap::new(config);
-    let created = swap.create(stored.id(), &stored.record, stored.activity);
-    let created = created
-        .await
-        .inspect_err(|error| shared.state().refuse(error))?;
-    let now = config.clock.now();
-    if created {
-        if !is_told {
-            tell_of_begun(config, &stored, now);
-            shared.state().told_of_open_save();
+) -> Result<Committed, Error> {
+    let Some((record, activity)) = shared.config.store.load_latest(next.id()).await? else {
+        return Ok(Committed::Nothing);
+    };
+    let computes = {
+        let state = shared.state();
+        state.changes.as_ref().is_some_and(|c| c.computes())
+    };
+    let expected = former.version();
+    // Others may have written on top since: what was in this save is told alone.
+    let tell = |saved: &Record| {
+        let now = shared.config.clock.now();
+        tell_of_saved(&shared.config, next.id(), former, saved, now);
+    };
+    match record.wrote(next.record.version()) {
+        Wrote::Yes if record.is_moved() => {
+            tell(&next.record);
+            Ok(Committed::Ended)
         }
-        let enforced = limit::enforce(config, &stored).await;
-        enforced.inspect_err(|_| shared.state().open_save = None)?;
+        Wrote::Yes => {
+            tell(&next.record);
+            (next.record, next.activity) = (record, activity);
+            Ok(Committed::Saved(next))
+        }
+        Wrote::No if record.version() == expected => {
+            let mut swap = Swap::new(&shared.config);
+            let again = swap.attempt(next.id(), expected, &next.record, next.activity, computes);
+            match again.await? {
+                Swapped::Saved => {
+                    tell(&next.record);
+                    Ok(Committed::Saved(next))
+                }
+                Swapped::Fresher(_) | Swapped::Moved | Swapped::Missing => Ok(Committed::Nothing),
+            }
+        }
+        Wrote::Unknown if computes => {
+            // Said once: what was in that save is given up, not counted twice.
+            let mut state = shared.state();
+            state.open_save = None;
+            if let Some(stored) = state.stored.clone() {
+                state.settle(stored, until);
+            }
+            Err(Error::new(
+                ErrorKind::Timeout,
+                "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
+            ))
+        }
+        Wrote::Unknown | Wrote::No => Ok(Committed::Nothing),
     }
-    let mut state = shared.state();
-    state.open_save = None;
-    if created {
-        let begun = Committed::Begun(stored);
-        state.is_cookie_due |= state.take_in(begun, turns, until, config, now);
-    }
-    Ok(())
 }
 
 impl State {
@@ -427,13 +419,6 @@ impl State {
                     .is_touch_due(&stored.record, last_seen_at, loaded_at)
             }
             _ => false,
-        }
-    }
-
-    /// The store has confirmed what was begun, and nobody is to hear of it twice.
-    fn told_of_open_save(&mut self) {
-        if let Some(Attempt::Create { is_told, .. }) = &mut self.open_save {
-            *is_told = true;
         }
     }
 

@@ -39,6 +39,7 @@
 //! | `sqlite` | no | `SqliteStore`: sessions in a file that the processes of one machine share |
 //! | `postgres` | no | `PostgresStore`: sessions in PostgreSQL, from version 12 on |
 //! | `mysql` | no | `MySqlStore`: sessions in MySQL (from 8.0.1 on) or MariaDB (from 10.6 on) |
+//! | `redis` | no | `store::RedisStore`: sessions in Redis or Valkey, on one server or in a cluster |
 //! | `metrics` | no | the statistics as metrics, through the `metrics` facade: their names are in the docs of [`Stats`] |
 //! | `testing` | no | the module `testing`: a conformance kit for stores, and aids for tests of handlers |
 //!
@@ -46,8 +47,8 @@
 //!
 //! What the crate promises is written down as rules, and each is a test. The
 //! documentation names them by letter and number: T for tokens, C for the
-//! commit, M for merging, L for lifetime, H for headers, F for failure. They
-//! are all in `RULES.md`.
+//! commit, M for merging, L for lifetime, H for headers, F for failure, P for
+//! all sessions together. They are all in `RULES.md`.
 
 mod changes;
 mod clock;

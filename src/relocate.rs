@@ -41,14 +41,17 @@ pub(crate) async fn relocate(
     let continued = |base: &Record, token: &Token, writer| {
         let (verifier, version) = (Verifier::of(&token.secret), Version::first(writer));
         match &log_in {
-            None => base.clone().with_token(verifier, version),
+            None => {
+                let cycled = base.clone().with_token(verifier, version);
+                cycled.with_moved_from(Some(old.id()))
+            }
             Some(log_in) => {
                 let start = if log_in.is_afresh {
                     Record::new(verifier, version, now)
                 } else {
                     base.clone().with_token(verifier, version)
                 };
-                start.with_login(Some(log_in.login()))
+                start.with_login(Some(log_in.login())).with_moved_from(None)
             }
         }
     };

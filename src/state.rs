@@ -69,22 +69,15 @@ pub(crate) struct State {
     forsaken: Option<Moment>,
 }
 
-/// A write on its way to the store, of what was done until then.
+/// A write on its way to the store, of what was done until then. Made again as
+/// it was, it cannot be made twice: the store compares its version.
 #[derive(Clone)]
-pub(crate) enum Attempt {
-    Update {
-        former: Arc<Record>,
-        next: Arc<Record>,
-        until: Moment,
-    },
-    /// Of a new session. Made again as it was, it cannot be made twice.
-    Create {
-        stored: Stored,
-        until: Moment,
-        turns: Turns,
-        /// The store has confirmed it, and it has been told.
-        is_told: bool,
-    },
+pub(crate) struct Attempt {
+    pub(crate) stored: Stored,
+    /// What is to be replaced; `None` for a new session.
+    pub(crate) former: Option<Arc<Record>>,
+    pub(crate) until: Moment,
+    pub(crate) turns: Turns,
 }
 
 /// How often the session took a turn that a commit under way must not undo.
@@ -403,11 +396,9 @@ impl State {
     pub(crate) fn destroy(&mut self) {
         self.turns.destroyed += 1;
         self.was_destroyed = true;
-        let begun = match self.open_save.take() {
-            Some(Attempt::Create { stored, .. }) => Some(stored),
-            Some(Attempt::Update { .. }) | None => None,
-        };
-        if let Some(stored) = self.stored.take().or(begun) {
+        // A new session may be there, though nobody has heard of it.
+        let attempted = self.open_save.take().map(|attempt| attempt.stored);
+        if let Some(stored) = self.stored.take().or(attempted) {
             self.destroyed = Some(stored);
         }
         self.identity = Identity::Same;

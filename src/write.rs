@@ -144,7 +144,7 @@ pub(crate) async fn update(
     work: &mut Work,
     mut data: Data,
     mut now: Timestamp,
-    attempting: impl Fn(&Arc<Record>, &Arc<Record>),
+    attempting: impl Fn(&Stored, &Arc<Record>),
 ) -> Result<Committed, Error> {
     let (Some(stored), Some(changes)) = (&mut work.stored, &mut work.changes) else {
         return Ok(Committed::Nothing);
@@ -156,20 +156,22 @@ pub(crate) async fn update(
         }
         let rested = now.since(stored.activity.last_seen_at);
         let next = stored.record.successor(data, swap.writer, rested);
-        let next = Arc::new(changes.overriding(next));
-        let activity = config.lifetimes.activity(&next, now);
+        let record = Arc::new(changes.overriding(next));
+        let next = Stored {
+            token: stored.token,
+            activity: config.lifetimes.activity(&record, now),
+            record,
+        };
         let expected = stored.record.version();
         let counts = changes.computes();
-        attempting(&stored.record, &next);
+        attempting(&next, &stored.record);
         match swap
-            .attempt(stored.id(), expected, &next, activity, counts)
+            .attempt(next.id(), expected, &next.record, next.activity, counts)
             .await?
         {
             Swapped::Saved => {
-                let former = std::mem::replace(&mut stored.record, next);
-                stored.activity = activity;
-                tell_of_saved(config, stored.id(), &former, &stored.record, now);
-                return Ok(Committed::Saved(stored.clone()));
+                tell_of_saved(config, next.id(), &stored.record, &next.record, now);
+                return Ok(Committed::Saved(next));
             }
             Swapped::Fresher((record, activity)) => {
                 // Others were seen since.

@@ -16,6 +16,7 @@ mod keys;
 mod lifetime;
 mod limits;
 mod lost_replies;
+mod memory_counted;
 mod memory_listing;
 mod memory_store;
 mod merging;

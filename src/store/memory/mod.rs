@@ -88,9 +88,10 @@ struct Shard {
     table: RwLock<Table>,
 }
 
-/// What a session costs beside its record: its slot in a table that has just
-/// grown, and its two heap entries in vectors that have, with leftovers.
-const PLACE_BYTES: usize = (size_of::<Slot>() + 1) * 18 / 7 + 2 * size_of::<(u64, u64)>() * 13 / 8;
+/// What so many shards cost beside their sessions.
+fn spare_bytes(shards: usize) -> usize {
+    shards * (size_of::<Shard>() + Table::SPARE_BYTES) + Users::spare_bytes(shards)
+}
 
 /// About how many sessions share a lock: what one eviction may have to look through.
 const SHARD_SESSIONS: usize = 4096;
@@ -107,7 +108,7 @@ const GRACE: Duration = Duration::from_secs(5 * 60);
 
 fn cost(record: &Record) -> usize {
     let index = record.user().map_or(0, |_| users::ENTRY_BYTES);
-    PLACE_BYTES + index + record.memory_bytes()
+    Table::PLACE_BYTES + index + record.memory_bytes()
 }
 
 impl MemoryStore {
@@ -139,10 +140,12 @@ impl MemoryStore {
             .saturating_sub(self.0.markers.load(Ordering::Relaxed))
     }
 
-    /// How many bytes the sessions are counted with.
+    /// How many bytes the sessions are counted with, and the tables they are
+    /// in: those take some 2 KiB for every four thousand sessions that there
+    /// is room for, and an empty store counts them already.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.budget.bytes()
+        spare_bytes(self.0.shards.len()) + self.0.budget.bytes()
     }
 }
 
@@ -363,7 +366,7 @@ impl Room {
             return Err(StoreError::new(
                 StoreErrorKind::Other,
                 format!(
-                    "a session of {bytes} bytes does not fit into a store of {max}: raise max_bytes"
+                    "a session of {bytes} bytes does not fit into a store with room for {max}: raise max_bytes"
                 ),
             ));
         }
@@ -480,10 +483,12 @@ impl MemoryStoreBuilder {
     /// The store.
     #[must_use]
     pub fn build(self) -> MemoryStore {
-        let most = self.max_sessions.min(self.max_bytes / PLACE_BYTES);
+        let most = self.max_sessions.min(self.max_bytes / Table::PLACE_BYTES);
         let shards = (most / SHARD_SESSIONS)
             .clamp(1, MAX_SHARDS)
             .next_power_of_two();
+        // The tables have their room before any session is in them.
+        let max_bytes = self.max_bytes.saturating_sub(spare_bytes(shards));
         let users = Arc::new(Users::new(shards));
         let shard = || Shard {
             ticks: Ticks::default(),
@@ -492,7 +497,7 @@ impl MemoryStoreBuilder {
         MemoryStore(Arc::new(Room {
             shards: (0..shards).map(|_| shard()).collect(),
             users: Arc::clone(&users),
-            budget: Budget::new(self.max_sessions, self.max_bytes),
+            budget: Budget::new(self.max_sessions, max_bytes),
             swept: AtomicUsize::new(0),
             markers: AtomicUsize::new(0),
             sinks: RwLock::default(),
@@ -581,7 +586,7 @@ mod tests {
     fn where_a_shard_has_nothing_to_give_the_lowest_tier_of_all_leaves() {
         let verifier = Verifier::decode(&"A".repeat(43)).unwrap();
         let record = Record::new(verifier, Version::first(7), Timestamp::EPOCH);
-        let max_bytes = 8 * SHARD_SESSIONS * PLACE_BYTES;
+        let max_bytes = 8 * SHARD_SESSIONS * Table::PLACE_BYTES;
         let value = vec![b'1'; max_bytes * 6 / 10];
         let large = Data::from_sorted([("k", value.as_slice())].into_iter());
         let large = Arc::new(record.clone().with_data(large));

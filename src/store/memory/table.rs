@@ -72,7 +72,22 @@ pub(super) struct Table {
     users: Arc<Users>,
 }
 
+/// Buckets that a table may have beside 18/7 of its sessions.
+const SPARE: usize = 16;
+
 impl Table {
+    /// What a session costs beside its record: its slot in a table that has
+    /// just grown, and its two heap entries in vectors that have, with leftovers.
+    pub(super) const PLACE_BYTES: usize =
+        (size_of::<Slot>() + 1) * 18 / 7 + 2 * size_of::<(u64, u64)>() * 13 / 8;
+
+    /// What its allocations take at most beside that, however few sessions there are.
+    pub(super) const SPARE_BYTES: usize = {
+        // The control bytes of one group more than there are buckets; what an allocator adds to a block.
+        const GROUP: usize = 16;
+        const BLOCK: usize = 2 * size_of::<usize>();
+        SPARE * (size_of::<Slot>() + 1) + GROUP + 2 * LazyHeap::SPARE_BYTES + 3 * BLOCK
+    };
     pub(super) fn new(users: &Arc<Users>) -> Self {
         Self {
             users: Arc::clone(users),
@@ -229,7 +244,6 @@ impl Table {
 
     /// Gives back room after a spike, and clears the heaps of leftovers.
     fn tidy(&mut self) {
-        const SPARE: usize = 16;
         let live = self.slots.len();
         if self.slots.num_buckets() > live * 18 / 7 + SPARE {
             self.rebuild();

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "file")]
 mod file;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
 mod load;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -11,6 +11,10 @@ pub(crate) mod population;
 mod postgres;
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod processes;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod redis_cluster;
 mod sample;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod server_faults;

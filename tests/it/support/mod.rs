@@ -9,7 +9,8 @@ mod log;
 pub(crate) mod process;
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod proxy;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+#[allow(dead_code)] // Each store uses its part.
 pub(crate) mod servers;
 pub(crate) mod token;
 mod visitor;

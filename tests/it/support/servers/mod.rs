@@ -4,6 +4,8 @@
 mod mariadb;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 
 use std::{
     path::Path,
@@ -15,6 +17,8 @@ use std::{
 pub(crate) use self::mariadb::MariaDb;
 #[cfg(feature = "postgres")]
 pub(crate) use self::postgres::Postgres;
+#[cfg(feature = "redis")]
+pub(crate) use self::redis::{Redis, RedisCluster};
 
 /// What every test server's user is called, and its password.
 const USER: &str = "cloakroom";

@@ -1,0 +1,342 @@
+//! Finding sessions: all of them by the first byte of the id, and a user's.
+//!
+//! A bucket is written in one step with its sessions, and so has an entry for
+//! each of them. A user's ids are in another slot: they are written with the
+//! session, before its `create` is answered, and taken out by the sweep. So
+//! an index may have entries too many, and never too few; whoever reads it
+//! looks whether the session is there.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ::redis::{FromRedisValue as _, Value};
+use tracing::warn;
+
+use super::{
+    RedisStore,
+    failure::unexpected,
+    keys::{Entry, UserHash, user_hash},
+    link::{Batch, Call, only},
+    reply::{Fields, bytes, items, number},
+    script::STALE,
+};
+use crate::{
+    SessionId,
+    clock::{Clock as _, SystemClock},
+    store::{Filter, Listed, Page, Reaped, StoreError},
+};
+
+/// How many entries are looked at in one step of a server.
+const CHUNK: usize = 1000;
+
+/// How many chunks one sweep looks at.
+const CHUNKS_A_SWEEP: usize = 16;
+
+/// How old a user's entry without a session must be to be removed by whoever
+/// meets it: the session of a younger one may be on its way to another node.
+const SETTLED: Duration = Duration::from_secs(10 * 60);
+
+/// How far the sweep has come.
+#[derive(Clone, Debug)]
+pub(super) struct Position {
+    pub(super) bucket: u8,
+    pub(super) after: Option<Entry>,
+}
+
+impl RedisStore {
+    /// Puts a session into its user's index.
+    pub(super) fn enter(&self, id: SessionId, user: &UserHash) -> Batch {
+        let key = self.keys.user(user);
+        let now = SystemClock.now().as_millis();
+        let call = Call::command("ZADD")
+            .arg(key.clone())
+            .arg(now.to_string())
+            .arg(*id.as_bytes());
+        Batch::one(&key, call)
+    }
+
+    pub(super) async fn list_user(
+        &self,
+        user: &str,
+        filter: &Filter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let user = user_hash(Some(user));
+        let key = self.keys.user(&user);
+        let all = Call::command("ZRANGE").args([
+            key.clone(),
+            b"0".to_vec(),
+            b"-1".to_vec(),
+            b"WITHSCORES".to_vec(),
+        ]);
+        let all = only(self.link.send(vec![Batch::one(&key, all)]).await?)?;
+        if let Value::ServerError(_) = all {
+            return Err(unexpected(&all));
+        }
+        let all =
+            Vec::<(Vec<u8>, f64)>::from_redis_value(all).map_err(|_| unexpected(&Value::Nil))?;
+        let settled = SystemClock.now().saturating_sub(SETTLED).as_millis() as f64;
+        let mut entries: Vec<(Entry, bool)> = all
+            .iter()
+            .filter_map(|(id, since)| Some((Entry::parse(id)?, *since < settled)))
+            .filter(|(entry, _)| Some(entry.id) > after)
+            .collect();
+        entries.sort_by_key(|(entry, _)| entry.id);
+        let is_end = entries.len() <= limit;
+        entries.truncate(limit);
+        let last = entries.last().map(|(entry, _)| entry.id).or(after);
+        let (entries, are_settled): (Vec<Entry>, Vec<bool>) = entries
+            .into_iter()
+            .map(|(entry, is_settled)| {
+                (
+                    Entry {
+                        user: user.clone(),
+                        ..entry
+                    },
+                    is_settled,
+                )
+            })
+            .unzip();
+        let (sessions, stale) = self.look_up(&entries, filter).await?;
+        let gone: Vec<Vec<u8>> = stale
+            .into_iter()
+            .filter(|place| are_settled[*place])
+            .map(|place| entries[place].id.as_bytes().to_vec())
+            .collect();
+        if !gone.is_empty() {
+            let remove = Call::command("ZREM").arg(key.clone()).args(gone);
+            self.link.send(vec![Batch::one(&key, remove)]).await?;
+        }
+        Ok(Page {
+            sessions,
+            next: if is_end { None } else { last },
+        })
+    }
+
+    pub(super) async fn list_all(
+        &self,
+        filter: &Filter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let mut page = Page {
+            next: after,
+            ..Page::default()
+        };
+        if limit == 0 {
+            return Ok(page);
+        }
+        let mut first = usize::from(after.map_or(0, |id| id.as_bytes()[0]));
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut window = 8;
+        while entries.len() < limit && first < BUCKETS {
+            // In an empty house, few round trips; in a full one, little in vain.
+            let end = BUCKETS.min(first + window);
+            let places = (first..end).map(|bucket| (byte(bucket), page.next));
+            for found in self.entries(places, limit).await? {
+                entries.extend(found);
+            }
+            (first, window) = (end, window * 2);
+        }
+        let is_end = entries.len() <= limit && first == BUCKETS;
+        entries.truncate(limit);
+        page.next = entries.last().map(|entry| entry.id).filter(|_| !is_end);
+        let (sessions, stale) = self.look_up(&entries, filter).await?;
+        page.sessions = sessions;
+        let stale = stale
+            .into_iter()
+            .map(|place| entries[place].clone())
+            .collect();
+        self.forget(stale).await?;
+        Ok(page)
+    }
+
+    pub(super) async fn count_all(&self) -> Result<u64, StoreError> {
+        let mut count = 0;
+        let mut places: Vec<(u8, Option<SessionId>)> =
+            (0..BUCKETS).map(|bucket| (byte(bucket), None)).collect();
+        while !places.is_empty() {
+            let found = self.entries(places.iter().copied(), CHUNK).await?;
+            let stale = self.stale(&found).await?;
+            count += found.iter().map(Vec::len).sum::<usize>();
+            count -= stale.iter().map(Vec::len).sum::<usize>();
+            places = found
+                .iter()
+                .filter(|entries| entries.len() == CHUNK)
+                .filter_map(|entries| entries.last())
+                .map(|entry| (entry.id.as_bytes()[0], Some(entry.id)))
+                .collect();
+        }
+        Ok(u64::try_from(count).unwrap_or(u64::MAX))
+    }
+
+    /// Takes entries whose session is gone out of the indexes, at most `limit`.
+    pub(super) async fn sweep(&self, limit: usize) -> Result<Reaped, StoreError> {
+        let mut removed = 0;
+        for _ in 0..CHUNKS_A_SWEEP {
+            let Position { bucket, after } = self.position.lock().clone();
+            let place = (bucket, after.map(|entry| entry.id));
+            let entries = self.entries([place].into_iter(), CHUNK).await?;
+            let mut stale = self.stale(&entries).await?.concat();
+            let is_full = stale.len() > limit - removed;
+            stale.truncate(limit - removed);
+            removed += stale.len();
+            let reached = entries.concat().pop().filter(|_| entries[0].len() == CHUNK);
+            self.forget(stale).await?;
+            if is_full {
+                return Ok(Reaped {
+                    removed,
+                    more: true,
+                });
+            }
+            *self.position.lock() = Position {
+                bucket: bucket.wrapping_add(u8::from(reached.is_none())),
+                after: reached,
+            };
+        }
+        Ok(Reaped {
+            removed,
+            more: removed > 0,
+        })
+    }
+
+    /// For each place, the entries of the bucket after the id, at most `limit`.
+    async fn entries(
+        &self,
+        places: impl Iterator<Item = (u8, Option<SessionId>)>,
+        limit: usize,
+    ) -> Result<Vec<Vec<Entry>>, StoreError> {
+        let batches = places.map(|(bucket, after)| {
+            let key = self.keys.bucket(bucket);
+            // Behind every entry of that id, whoever its user.
+            let from = after.map_or(b"-".to_vec(), |id| {
+                [b"(", &id.as_bytes()[..], &[0xff; 17]].concat()
+            });
+            let call = Call::command("ZRANGE")
+                .args([key.clone(), from, b"+".to_vec(), b"BYLEX".to_vec()])
+                .args([
+                    b"LIMIT".to_vec(),
+                    b"0".to_vec(),
+                    limit.to_string().into_bytes(),
+                ]);
+            Batch::one(&key, call)
+        });
+        let replies = self.link.send(batches.collect()).await?;
+        replies
+            .into_iter()
+            .map(|reply| {
+                let found = items(reply)?.into_iter().map(bytes);
+                let found = found.collect::<Result<Vec<_>, _>>()?;
+                Ok(found
+                    .iter()
+                    .flatten()
+                    .filter_map(|entry| Entry::parse(entry))
+                    .collect())
+            })
+            .collect()
+    }
+
+    /// The sessions of these entries, and the places of those that have none.
+    async fn look_up(
+        &self,
+        entries: &[Entry],
+        filter: &Filter,
+    ) -> Result<(Vec<Listed>, Vec<usize>), StoreError> {
+        let (mut sessions, mut stale) = (Vec::new(), Vec::new());
+        let mut batches: Vec<Batch> = Vec::new();
+        for entry in entries {
+            let call = self.fields(entry.id);
+            let route = self.keys.bucket(entry.id.as_bytes()[0]);
+            match batches.last_mut() {
+                Some(last) if last.route == route => last.calls.push(call),
+                _ => batches.push(Batch::one(&route, call)),
+            }
+        }
+        if batches.is_empty() {
+            return Ok((sessions, stale));
+        }
+        let replies = self.link.send(batches).await?;
+        for (place, (entry, reply)) in entries.iter().zip(replies).enumerate() {
+            let fields = Fields::read(reply);
+            if let Ok(fields) = &fields
+                && fields.user() != Some(&entry.user)
+            {
+                stale.push(place);
+                continue;
+            }
+            match fields.and_then(Fields::decode) {
+                Ok(Some((record, activity))) if filter.admits(&record, activity) => {
+                    sessions.push(Listed {
+                        id: entry.id,
+                        record,
+                        activity,
+                    });
+                }
+                Ok(_) => {}
+                Err(error) => warn!(session.id = %entry.id, %error, "left out of a list"),
+            }
+        }
+        Ok((sessions, stale))
+    }
+
+    /// Those of the entries, by bucket, whose session is gone or another user's.
+    async fn stale(&self, buckets: &[Vec<Entry>]) -> Result<Vec<Vec<Entry>>, StoreError> {
+        let asked: Vec<&Vec<Entry>> = buckets.iter().filter(|bucket| !bucket.is_empty()).collect();
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batches = asked.iter().map(|entries| {
+            let keys = entries.iter().map(|entry| self.keys.session(entry.id));
+            let call = Call::script(&STALE, keys.collect())
+                .args(entries.iter().map(|entry| entry.user.clone()));
+            Batch::one(&self.keys.bucket(entries[0].id.as_bytes()[0]), call)
+        });
+        let replies = self.link.send(batches.collect()).await?;
+        asked
+            .into_iter()
+            .zip(replies)
+            .map(|(entries, reply)| {
+                let places = items(reply)?;
+                let stale = places.iter().map(|place| {
+                    let place = usize::try_from(number(place)?).unwrap_or_default();
+                    let entry = entries.get(place.wrapping_sub(1));
+                    entry.cloned().ok_or_else(|| unexpected(&Value::Nil))
+                });
+                stale.collect()
+            })
+            .collect()
+    }
+
+    /// Takes these out of the indexes: the users' first, because only the bucket knows of it.
+    async fn forget(&self, stale: Vec<Entry>) -> Result<(), StoreError> {
+        let mut users = BTreeMap::<Vec<u8>, Vec<Vec<u8>>>::new();
+        let mut buckets = BTreeMap::<Vec<u8>, Vec<Vec<u8>>>::new();
+        for entry in &stale {
+            let bucket = self.keys.bucket(entry.id.as_bytes()[0]);
+            buckets.entry(bucket).or_default().push(entry.to_bytes());
+            if !entry.user.is_empty() {
+                let user = users.entry(self.keys.user(&entry.user)).or_default();
+                user.push(entry.id.as_bytes().to_vec());
+            }
+        }
+        for index in [users, buckets] {
+            let batches: Vec<Batch> = index
+                .into_iter()
+                .map(|(key, members)| {
+                    let call = Call::command("ZREM").arg(key.clone()).args(members);
+                    Batch::one(&key, call)
+                })
+                .collect();
+            if !batches.is_empty() {
+                self.link.send(batches).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const BUCKETS: usize = 256;
+
+fn byte(bucket: usize) -> u8 {
+    u8::try_from(bucket).unwrap_or(u8::MAX)
+}

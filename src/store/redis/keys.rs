@@ -1,0 +1,65 @@
+//! How things are called in Redis: [`Keys`], and the [`Entry`] of a session in an index.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::SessionId;
+
+/// The first 16 bytes of the SHA-256 of a user's name; empty for a session without.
+pub(super) type UserHash = Vec<u8>;
+
+pub(super) fn user_hash(user: Option<&str>) -> UserHash {
+    user.map_or_else(Vec::new, |user| Sha256::digest(user)[..16].to_vec())
+}
+
+/// Names of keys, all with one prefix.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    pub(super) prefix: String,
+}
+
+impl Keys {
+    /// The ids that begin with `first`. What is in braces decides on the
+    /// cluster's slot, so that a session and its bucket share one.
+    pub(super) fn bucket(&self, first: u8) -> Vec<u8> {
+        format!("{}{{{first:02x}}}", self.prefix).into_bytes()
+    }
+
+    pub(super) fn session(&self, id: SessionId) -> Vec<u8> {
+        let first = id.as_bytes()[0];
+        format!("{}{{{first:02x}}}{id}", self.prefix).into_bytes()
+    }
+
+    /// The ids of one user.
+    pub(super) fn user(&self, user: &UserHash) -> Vec<u8> {
+        let mut key = format!("{}user:", self.prefix);
+        for byte in user {
+            // Writing to a string does not fail.
+            let _ = write!(key, "{byte:02x}");
+        }
+        key.into_bytes()
+    }
+}
+
+/// What a bucket keeps of a session: its id, and whose it was when it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) id: SessionId,
+    pub(super) user: UserHash,
+}
+
+impl Entry {
+    /// `None` for what this store never put there.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let (id, user) = bytes.split_first_chunk::<16>()?;
+        Some(Self {
+            id: uuid::Uuid::from_bytes(*id).into(),
+            user: user.to_vec(),
+        })
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        [self.id.as_bytes(), &*self.user].concat()
+    }
+}

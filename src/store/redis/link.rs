@@ -1,0 +1,391 @@
+//! The way to the server, or to the cluster's servers: [`Link`].
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ::redis::{
+    Client, Cmd, ConnectionInfo, IntoConnectionInfo as _, Pipeline, RedisError, RedisResult, Value,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+    cluster::{ClusterClient, ClusterClientBuilder},
+    cluster_async::ClusterConnection,
+    cluster_routing::{Route, SingleNodeRoutingInfo, SlotAddr},
+    io::tcp::TcpSettings,
+};
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, task::JoinSet};
+
+use super::{
+    failure::{failed, unexpected},
+    script::Script,
+};
+use crate::store::{StoreError, StoreErrorKind};
+
+/// How long a connection may take to be made, hand-shake included.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long one server may take to answer. A layer's `store_timeout` limits
+/// that too; this is for what nobody waits for any more.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A connection over which nothing has come for so long while somebody waited is given up.
+const SILENT_FOR: Duration = Duration::from_secs(1);
+
+/// How long what was sent may stay unconfirmed by the other machine before the
+/// connection is given up; without it that takes a quarter of an hour.
+#[cfg(target_os = "linux")]
+const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
+
+/// Commands for one slot.
+pub(super) struct Batch {
+    /// A key of the slot.
+    pub(super) route: Vec<u8>,
+    pub(super) calls: Vec<Call>,
+}
+
+impl Batch {
+    pub(super) fn one(route: &[u8], call: Call) -> Self {
+        Self {
+            route: route.to_vec(),
+            calls: vec![call],
+        }
+    }
+}
+
+/// A command, or a script with its keys and arguments.
+#[derive(Clone)]
+pub(super) struct Call {
+    head: Head,
+    arguments: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, Copy)]
+enum Head {
+    Command(&'static str),
+    Script(&'static Script, usize),
+}
+
+impl Call {
+    pub(super) fn command(name: &'static str) -> Self {
+        Self {
+            head: Head::Command(name),
+            arguments: Vec::new(),
+        }
+    }
+
+    pub(super) fn script(script: &'static Script, keys: Vec<Vec<u8>>) -> Self {
+        Self {
+            head: Head::Script(script, keys.len()),
+            arguments: keys,
+        }
+    }
+
+    pub(super) fn arg(mut self, argument: impl Into<Vec<u8>>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    pub(super) fn args(mut self, arguments: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        self.arguments.extend(arguments);
+        self
+    }
+
+    fn encode(&self, form: Form) -> Cmd {
+        let mut cmd = match (self.head, form) {
+            (Head::Command(name), _) => ::redis::cmd(name),
+            (Head::Script(script, keys), Form::Hash) => {
+                let mut cmd = ::redis::cmd("EVALSHA");
+                cmd.arg(&script.hash).arg(keys);
+                cmd
+            }
+            (Head::Script(script, keys), Form::Source) => {
+                let mut cmd = ::redis::cmd("EVAL");
+                cmd.arg(script.source).arg(keys);
+                cmd
+            }
+        };
+        for argument in &self.arguments {
+            cmd.arg(&argument[..]);
+        }
+        cmd
+    }
+}
+
+/// How a script is named: by its hash, or, to a server that has not seen it, by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Hash,
+    Source,
+}
+
+/// Connections that mend themselves. Every clone uses the same ones.
+#[derive(Clone)]
+pub(super) struct Link(Arc<Shared>);
+
+struct Shared {
+    connection: Mutex<Connection>,
+    source: Source,
+    silence: Silence,
+}
+
+#[derive(Clone)]
+enum Connection {
+    One(ConnectionManager),
+    Cluster(ClusterConnection),
+}
+
+/// What another connection is made from.
+enum Source {
+    One(Client, ConnectionManagerConfig),
+    Cluster(ClusterClient),
+    /// The application made it.
+    Given,
+}
+
+impl From<ConnectionManager> for Link {
+    fn from(manager: ConnectionManager) -> Self {
+        Self::new(Connection::One(manager), Source::Given)
+    }
+}
+
+impl From<ClusterConnection> for Link {
+    fn from(connection: ClusterConnection) -> Self {
+        Self::new(Connection::Cluster(connection), Source::Given)
+    }
+}
+
+impl Link {
+    fn new(connection: Connection, source: Source) -> Self {
+        Self(Arc::new(Shared {
+            connection: Mutex::new(connection),
+            source,
+            silence: Silence::default(),
+        }))
+    }
+
+    pub(super) async fn one(url: &str) -> Result<Self, StoreError> {
+        let info = parse(url)?;
+        let address = info.addr().to_string();
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(CONNECT_WITHIN))
+            .set_response_timeout(Some(ANSWER_WITHIN))
+            // About a second: requests outlast a server's restart, and the first says soon that there is none.
+            .set_number_of_retries(6)
+            .set_min_delay(Duration::from_millis(20))
+            .set_max_delay(Duration::from_millis(400));
+        let client = Client::open(info).map_err(|error| unreachable_at(&address, error))?;
+        let manager = ConnectionManager::new_with_config(client.clone(), config.clone()).await;
+        let manager = manager.map_err(|error| unreachable_at(&address, error))?;
+        let source = Source::One(client, config);
+        Ok(Self::new(Connection::One(manager), source))
+    }
+
+    pub(super) async fn cluster<'a>(
+        urls: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, StoreError> {
+        let infos: Vec<ConnectionInfo> = urls.into_iter().map(parse).collect::<Result<_, _>>()?;
+        let addresses: Vec<String> = infos.iter().map(|info| info.addr().to_string()).collect();
+        let addresses = addresses.join(", ");
+        let client = ClusterClientBuilder::new(infos)
+            .tcp_settings(tcp())
+            .connection_timeout(CONNECT_WITHIN)
+            .response_timeout(ANSWER_WITHIN)
+            // Over a failover; whoever asked gives up at the layer's `store_timeout`.
+            .retries(60)
+            .min_retry_wait(10)
+            .max_retry_wait(200)
+            .build()
+            .map_err(|error| unreachable_at(&addresses, error))?;
+        let connection = client.get_async_connection().await;
+        let connection = connection.map_err(|error| unreachable_at(&addresses, error))?;
+        let source = Source::Cluster(client);
+        Ok(Self::new(Connection::Cluster(connection), source))
+    }
+
+    /// The batches as they have to be sent: to one server, all in one.
+    pub(super) fn gather(&self, batches: Vec<Batch>) -> Vec<Batch> {
+        if matches!(*self.0.connection.lock(), Connection::Cluster(_)) {
+            return batches;
+        }
+        let all = batches.into_iter().reduce(|mut all, batch| {
+            all.calls.extend(batch.calls);
+            all
+        });
+        all.into_iter().collect()
+    }
+
+    /// All replies, in the order of the calls: one round trip.
+    pub(super) async fn send(&self, batches: Vec<Batch>) -> Result<Vec<Value>, StoreError> {
+        let mut batches = self.gather(batches);
+        if batches.len() == 1 {
+            return self.ask(batches.remove(0)).await;
+        }
+        // Those that are left are aborted where this is dropped.
+        let mut tasks = JoinSet::new();
+        let mut replies: Vec<Vec<Value>> = Vec::new();
+        for (place, batch) in batches.into_iter().enumerate() {
+            let link = self.clone();
+            replies.push(Vec::new());
+            tasks.spawn(async move { (place, link.ask(batch).await) });
+        }
+        while let Some(done) = tasks.join_next().await {
+            let (place, reply) =
+                done.map_err(|error| StoreError::new(StoreErrorKind::Other, error))?;
+            replies[place] = reply?;
+        }
+        Ok(replies.concat())
+    }
+
+    async fn ask(&self, batch: Batch) -> Result<Vec<Value>, StoreError> {
+        let replies = self.pass(&batch, Form::Hash).await.map_err(failed)?;
+        if !replies.iter().any(is_unknown_script) {
+            return Ok(replies);
+        }
+        // What was done already is done twice then, and harmless (rule M5).
+        self.pass(&batch, Form::Source).await.map_err(failed)
+    }
+
+    async fn pass(&self, batch: &Batch, form: Form) -> RedisResult<Vec<Value>> {
+        let mut pipeline = Pipeline::with_capacity(batch.calls.len());
+        for call in &batch.calls {
+            pipeline.add_command(call.encode(form));
+        }
+        let count = batch.calls.len();
+        let connection = self.0.connection.lock().clone();
+        let asking = Asking::about(self, &batch.route);
+        let answer = match connection {
+            Connection::One(mut manager) => manager.send_packed_commands(&pipeline, 0, count).await,
+            Connection::Cluster(mut connection) => {
+                let route = Route::with_key(&batch.route, SlotAddr::Master);
+                let route = SingleNodeRoutingInfo::SpecificNode(route);
+                connection.route_pipeline(pipeline, 0, count, route).await
+            }
+        };
+        if !matches!(&answer, Err(error) if error.is_timeout()) {
+            asking.answered();
+        }
+        answer
+    }
+
+    /// Goes on over another connection: this one says nothing, and does not end either.
+    fn renew(&self) {
+        self.0.silence.forget();
+        match &self.0.source {
+            Source::Given => {}
+            Source::One(client, config) => {
+                let made = ConnectionManager::new_lazy_with_config(client.clone(), config.clone());
+                if let Ok(manager) = made {
+                    *self.0.connection.lock() = Connection::One(manager);
+                }
+            }
+            Source::Cluster(client) => {
+                let (client, link) = (client.clone(), self.clone());
+                tokio::spawn(async move {
+                    if let Ok(connection) = client.get_async_connection().await {
+                        *link.0.connection.lock() = Connection::Cluster(connection);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// Since when nothing has come from where the asked keys are: a share of the
+/// keys each, because in a cluster one node may be silent and others not.
+struct Silence(Mutex<[Option<Instant>; SHARES]>);
+
+const SHARES: usize = 64;
+
+impl Default for Silence {
+    fn default() -> Self {
+        Self(Mutex::new([None; SHARES]))
+    }
+}
+
+impl Silence {
+    fn forget(&self) {
+        *self.0.lock() = [None; SHARES];
+    }
+}
+
+/// A question to the server. One that is dropped without an answer, because
+/// nobody waits any longer, tells of the silence.
+struct Asking<'a> {
+    link: &'a Link,
+    share: usize,
+    is_answered: bool,
+}
+
+impl<'a> Asking<'a> {
+    fn about(link: &'a Link, route: &[u8]) -> Self {
+        let sum: usize = route.iter().map(|byte| usize::from(*byte)).sum();
+        let share = sum % SHARES;
+        link.0.silence.0.lock()[share].get_or_insert_with(Instant::now);
+        Self {
+            link,
+            share,
+            is_answered: false,
+        }
+    }
+
+    fn answered(mut self) {
+        self.is_answered = true;
+        self.link.0.silence.0.lock()[self.share] = None;
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if self.is_answered || Handle::try_current().is_err() {
+            return;
+        }
+        let since = self.link.0.silence.0.lock()[self.share];
+        if since.is_some_and(|since| since.elapsed() >= SILENT_FOR) {
+            self.link.renew();
+        }
+    }
+}
+
+fn is_unknown_script(reply: &Value) -> bool {
+    matches!(reply, Value::ServerError(error) if error.code() == "NOSCRIPT")
+}
+
+/// The only reply to a batch of one call.
+pub(super) fn only(replies: Vec<Value>) -> Result<Value, StoreError> {
+    replies
+        .into_iter()
+        .next()
+        .ok_or_else(|| unexpected(&Value::Nil))
+}
+
+fn parse(url: &str) -> Result<ConnectionInfo, StoreError> {
+    let info = url.into_connection_info().map_err(|_| {
+        let what = "not a URL of Redis: it should read redis://host:port, or redis://user:password@host:port/database";
+        StoreError::new(StoreErrorKind::Other, what)
+    })?;
+    Ok(info.set_tcp_settings(tcp()))
+}
+
+fn tcp() -> TcpSettings {
+    let settings = TcpSettings::default().set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(CONFIRM_WITHIN);
+    settings
+}
+
+/// Names the server, and neither user nor password.
+fn unreachable_at(address: &str, error: RedisError) -> StoreError {
+    use std::error::Error as _;
+
+    let error = failed(error);
+    let cause = error.source().map(ToString::to_string).unwrap_or_default();
+    let kind = match error.kind() {
+        StoreErrorKind::Timeout => StoreErrorKind::Unavailable,
+        kind => kind,
+    };
+    StoreError::new(
+        kind,
+        format!("cannot connect to Redis at {address}: {cause}"),
+    )
+}
