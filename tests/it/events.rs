@@ -1,6 +1,7 @@
 //! What happens to sessions is told: once, in order, after the store has confirmed it.
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -10,11 +11,14 @@ use std::{
 
 use cloakroom::{
     Activity, Clock as _, EndReason, Event, EventKind, Listener, MemoryStore, Record, Rejection,
-    Session, SessionId, SessionLayer, SessionStore, StoreError, Timeout, Timestamp, Version,
+    Session, SessionHandle, SessionId, SessionLayer, SessionStore, StoreError, Timeout, Timestamp,
+    Version,
     store::{Created, Reaped, StoreErrorKind, Touched, Updated},
 };
-use http::StatusCode;
+use futures::FutureExt as _;
+use http::{Request, Response, StatusCode, header};
 use parking_lot::Mutex;
+use tower::{Layer as _, ServiceExt as _};
 use tracing::Level;
 
 use crate::{
@@ -453,7 +457,7 @@ async fn destroyed_while_a_log_in_is_on_its_way_each_ends_once() {
             tokio::time::sleep(SECOND / 2).await;
             session.destroy();
         });
-        tokio::join!(log_in(&visitor, "ann"), leave);
+        tokio::join!(leave, log_in(&visitor, "ann"));
         tokio::time::resume();
         house.store.heal();
         let new = id(&visitor);
@@ -935,6 +939,32 @@ async fn what_only_a_cache_does_not_know_is_not_rejected() {
     set(&visitor, "n").await;
     set(&visitor, "m").await;
     assert_eq!(ear.kinds(), [EventKind::Created, saved(&["m"])]);
+}
+
+#[tokio::test]
+async fn a_load_that_is_given_up_and_done_again_rejects_once() {
+    let house = House::new();
+    house.store.plan(|_| Fault::Yield);
+    let unknown = token::join(NEVER_ISSUED, [1; 16]);
+    let cookies = format!("__Host-id=nonsense; __Host-id={unknown}");
+    let service = tower::service_fn(async |request: Request<()>| {
+        let handle: &SessionHandle = request.extensions().get().unwrap();
+        assert!(handle.load().now_or_never().is_none());
+        handle.load().await.unwrap();
+        handle.load().await.unwrap();
+        Ok::<_, Infallible>(Response::new(String::new()))
+    });
+    let request = Request::get("/").header(header::COOKIE, cookies);
+    let answer = house
+        .layer
+        .layer(service)
+        .oneshot(request.body(()).unwrap());
+    answer.await.unwrap();
+    let expected = [
+        (None, Rejection::Malformed),
+        (Some(NEVER_ISSUED.into()), Rejection::Unknown),
+    ];
+    assert_eq!(house.ear.rejections(), expected);
 }
 
 #[tokio::test]

@@ -76,7 +76,8 @@ async fn what_begins_and_ends_is_counted_with_its_peak_its_reasons_and_its_lives
 
 #[tokio::test]
 async fn a_session_that_moves_on_is_one_in_a_memory_store_too() {
-    let layer = SessionLayer::default();
+    let clock = FixedClock::default();
+    let layer = SessionLayer::default().clock(clock.clone());
     let _ = layer.sessions();
     let visitor = Visitor::new(&layer);
     set(&visitor, "n").await;
@@ -87,6 +88,9 @@ async fn a_session_that_moves_on_is_one_in_a_memory_store_too() {
     }
     let stats = layer.sessions().stats();
     assert_eq!((stats.live, stats.peak), (1, 1));
+    clock.advance(8 * MINUTE);
+    assert_eq!(layer.sessions().reap().await.unwrap(), 3);
+    assert_eq!(layer.sessions().stats().live, 1);
     destroy(&visitor).await;
     assert_eq!(layer.sessions().stats().live, 0);
 }
