@@ -30,6 +30,7 @@ mod reaping;
 mod scene;
 mod secrecy;
 mod smoke;
+mod snapshots;
 mod statistics;
 mod stores;
 mod support;
