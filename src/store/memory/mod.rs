@@ -83,6 +83,8 @@ pub(super) struct Room {
     shards: Box<[Shard]>,
     users: Arc<Users>,
     budget: Budget,
+    /// How many of them are markers of moved ones (rule M6). Counted up under a shard's lock.
+    markers: AtomicUsize,
     when_full: WhenFull,
     /// Where the next sweep begins.
     swept: AtomicUsize,
@@ -141,6 +143,12 @@ impl MemoryStore {
         self.len() == 0
     }
 
+    /// Without the markers of those that go on under another id.
+    pub(crate) fn sessions(&self) -> usize {
+        self.len()
+            .saturating_sub(self.0.markers.load(Ordering::Relaxed))
+    }
+
     /// How many bytes the sessions are counted with, and the tables they are
     /// in: those take some 2 KiB for every four thousand sessions that there
     /// is room for, and an empty store counts them already.
@@ -187,6 +195,9 @@ impl Room {
                 return Ok(Created::Exists);
             } else if self.budget.try_reserve(1, bytes) {
                 table.insert(id, Arc::clone(record), activity, &shard.ticks);
+                if record.is_moved() {
+                    self.markers.fetch_add(1, Ordering::Relaxed);
+                }
                 return Ok(Created::Yes);
             } else if self.when_full == WhenFull::Refuse {
                 drop(table);
@@ -232,7 +243,11 @@ impl Room {
                 let former = cost(&slot.record);
                 if self.budget.try_reserve(0, bytes.saturating_sub(former)) {
                     let replaced = table.replace(id, Arc::clone(record), activity, &shard.ticks);
+                    if record.is_moved() {
+                        self.markers.fetch_add(1, Ordering::Relaxed);
+                    }
                     drop(table);
+                    self.forget_marker(replaced.as_deref());
                     drop(replaced);
                     self.budget.release(0, former.saturating_sub(bytes));
                     return Ok(Updated::Saved);
@@ -361,8 +376,15 @@ impl Room {
         }
     }
 
+    fn forget_marker(&self, record: Option<&Record>) {
+        if record.is_some_and(Record::is_moved) {
+            self.markers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn release(&self, slot: Slot) {
         let bytes = cost(&slot.record);
+        self.forget_marker(Some(&slot.record));
         drop(slot);
         self.budget.release(1, bytes);
     }
@@ -530,6 +552,7 @@ impl MemoryStoreBuilder {
             budget: Budget::new(self.max_sessions, max_bytes),
             when_full: self.when_full,
             swept: AtomicUsize::new(0),
+            markers: AtomicUsize::new(0),
             sinks: RwLock::default(),
         }))
     }
