@@ -11,6 +11,7 @@ use crate::{
     data::Data,
     deadline::{at_once, within},
     layer::Config,
+    limit,
     record::Wrote,
     relocate::relocate,
     state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
@@ -236,6 +237,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         }
     }
     let (turns, until) = (work.turns, work.until);
+    let logs_in = matches!(work.identity, Identity::LogIn(_));
     let attempting = |stored: &Stored, expected| {
         if occasion == Occasion::Save {
             shared.state().open_save = Some(Attempt {
@@ -262,6 +264,9 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         // Boxed, because its future is larger than all others and rarely needed.
         Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
+    if let (Committed::Begun(new), true) = (&committed, logs_in) {
+        limit::enforce(config, new).await?;
+    }
     let mut state = shared.state();
     state.is_committed |= occasion == Occasion::Head;
     state.open_save = None;
@@ -304,6 +309,7 @@ async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
             } = &attempt.stored;
             let id = attempt.stored.id();
             if Swap::new(config).create(id, record, *activity).await? {
+                limit::enforce(config, &attempt.stored).await?;
                 Committed::Begun(attempt.stored)
             } else {
                 Committed::Nothing

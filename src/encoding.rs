@@ -37,6 +37,9 @@ pub(crate) fn encode(record: &Record) -> Vec<u8> {
     if let Some(moved_at) = rare.moved_at {
         object.field("moved_at", &moved_at.as_millis());
     }
+    if let Some(moved_to) = rare.moved_to {
+        object.field("moved_to", &moved_to.to_string());
+    }
     if !record.recent().is_empty() {
         let recent: Vec<String> = record
             .recent()
@@ -150,6 +153,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
     let absolute = fields.timeout("absolute_timeout")?;
     let persistent = fields.optional("persistent")?;
     let moved_at: Option<u64> = fields.optional("moved_at")?;
+    let moved_to: Option<String> = fields.optional("moved_to")?;
+    let moved_to = moved_to
+        .map(|id| id.parse().map_err(|_| malformed("moved_to")))
+        .transpose()?;
     let recent: Vec<String> = fields.optional("recent")?.unwrap_or_default();
     let recent = recent
         .iter()
@@ -171,6 +178,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
         rare.absolute = absolute;
         rare.persistent = persistent;
         rare.moved_at = moved_at.map(Timestamp::from_millis);
+        rare.moved_to = moved_to;
         rare.unknown = fields
             .0
             .into_iter()

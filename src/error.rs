@@ -13,7 +13,7 @@ use crate::store::{StoreError, StoreErrorKind};
 /// its `Debug` shows a token or a value of the session (rule T3).
 ///
 /// With the feature `axum` it is a response: 503 with `Retry-After` where the
-/// same request may succeed later, 500 otherwise.
+/// same request may succeed later, 400 for a bad cursor, 500 otherwise.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -54,6 +54,10 @@ pub enum ErrorKind {
     Refused,
     /// There is no `SessionLayer` around the handler. 500.
     MissingLayer,
+    /// The session is not stored, or nobody has logged in. 500.
+    NoUser,
+    /// A cursor that this crate never gave, or one of another filter. 400.
+    BadCursor,
     /// Any other failure, of the store or of the system's random source. 500.
     Other,
 }

@@ -90,7 +90,8 @@ pub enum EventKind {
 pub enum EndReason {
     /// By [`Session::destroy`](crate::Session::destroy).
     Destroyed,
-    /// It was not seen for its idle timeout. Told when it is deleted, five minutes or more after.
+    /// It was not seen for its idle timeout, which is told when it is deleted, five minutes or
+    /// more after; or for longer than [`Sessions::expire_idle`](crate::Sessions::expire_idle) was told.
     Idle,
     /// Its absolute lifetime had passed. Told when it is deleted, five minutes or more after.
     Absolute,

@@ -25,6 +25,7 @@
 //! | read and change a session | [`Session`], [`Key`] |
 //! | set timeouts and limits | [`SessionLayer`], [`Timeout`] |
 //! | name the cookie and set its attributes | [`SessionCookie`] |
+//! | list, count and revoke sessions, limit them per user | [`Sessions`], [`SessionLayer::max_sessions_per_user`] |
 //! | choose where sessions are kept | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
 //! | tell failures apart | [`Error`], [`ErrorKind`] |
 //!
@@ -64,14 +65,18 @@ mod headers;
 mod key;
 mod layer;
 mod lifetime;
+mod limit;
 mod metering;
+mod paging;
 mod population;
 mod queue;
 mod reaper;
 mod record;
 mod relocate;
+mod revoke;
 mod service;
 mod session;
+mod sessions;
 mod state;
 mod stats;
 pub mod store;
@@ -97,9 +102,11 @@ pub use self::{
     key::{Key, KeyName, ReadKey, WriteKey},
     layer::SessionLayer,
     lifetime::Timeout,
+    paging::{Cursor, SessionFilter, SessionPage},
     record::{Activity, Record},
     service::SessionService,
     session::Session,
+    sessions::Sessions,
     stats::{CallStats, Stats, StoreCall},
     store::{MemoryStore, SessionStore, StoreError},
     summary::SessionSummary,

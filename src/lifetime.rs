@@ -92,6 +92,11 @@ impl Lifetimes {
         }
     }
 
+    /// Whether a visitor could use the session now (rule L3).
+    pub(crate) fn is_live(&self, record: &Record, activity: Activity, now: Timestamp) -> bool {
+        !record.is_moved() && !is_past(self.deadline(record, activity.last_seen_at), now)
+    }
+
     /// What to keep beside `record` when it is seen at `now`.
     pub(crate) fn activity(&self, record: &Record, now: Timestamp) -> Activity {
         Activity {

@@ -56,7 +56,8 @@ pub(crate) async fn relocate(
     let mut new = begin(config, &mut swap, &changes, now, blank, |_| {}).await?;
     let is_afresh = log_in.as_ref().is_some_and(|log_in| log_in.is_afresh);
     let result = loop {
-        let marker = Arc::new(base.0.marker(now, swap.writer));
+        let moved_to = log_in.is_none().then_some(new.id());
+        let marker = Arc::new(base.0.marker(now, moved_to, swap.writer));
         let activity = config.lifetimes.activity(&marker, now);
         let expected = base.0.version();
         let left = swap

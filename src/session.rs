@@ -48,6 +48,10 @@ impl Session {
         Self(shared)
     }
 
+    pub(crate) fn stored(&self) -> Option<Stored> {
+        self.0.state().stored.clone()
+    }
+
     /// The public id; `None` until a new session has been stored.
     #[must_use]
     pub fn id(&self) -> Option<SessionId> {

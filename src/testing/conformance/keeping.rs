@@ -67,6 +67,7 @@ pub(super) async fn every_field_comes_back<S: SessionStore>(trial: &Trial<S>) ->
         &[
             ("persistent", json!(false)),
             ("moved_at", json!(1_767_225_600_123_u64)),
+            ("moved_to", json!("67e55044-10b1-426f-9247-bb680e5fe0c8")),
         ],
     ];
     for fields in fields {

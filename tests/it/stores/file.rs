@@ -26,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
+    population,
     processes::{self, Worker},
     sample::{HOUR, NOW, id, record, seen, version},
 };
@@ -107,6 +108,13 @@ fn files_below(path: &Path) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn ending_sessions_and_their_limit_hold_among_nodes() {
+    let home = Home::new();
+    let there = FileStore::open(home.path()).unwrap();
+    population::is_kept_by(vec![home.store, there]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -6,6 +6,7 @@ mod file;
 mod load;
 #[cfg(feature = "mysql")]
 mod mysql;
+pub(crate) mod population;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[allow(dead_code)] // Each store uses its part.

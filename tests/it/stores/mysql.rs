@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Row as _, mysql::MySqlPoolOptions, pool::PoolOptions};
 
 use super::{
     load::Load,
-    processes,
+    population, processes,
     server_faults::server_faults,
     sql::{Database, id, record, sql_store_tests, until},
 };

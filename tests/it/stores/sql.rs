@@ -93,6 +93,13 @@ macro_rules! sql_store_tests {
             assert_eq!(text(&store, versions).await, "1");
         }
 
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn ending_sessions_and_their_limit_hold_among_nodes() {
+            let (database, store) = migrated().await;
+            let there = <$store>::connect(&database.url).await.unwrap();
+            population::is_kept_by(vec![store, there]).await;
+        }
+
         #[tokio::test]
         async fn to_migrate_again_changes_nothing() {
             let (_database, store) = migrated().await;

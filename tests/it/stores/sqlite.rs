@@ -14,7 +14,7 @@ use sqlx::{
 };
 
 use super::{
-    processes,
+    population, processes,
     sql::{Database, id, record, sql_store_tests, until},
 };
 use crate::support::process::Directory;
