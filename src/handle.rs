@@ -5,12 +5,14 @@ use std::{error::Error as _, fmt, sync::Arc, time::Duration};
 use tracing::{Instrument as _, debug, debug_span, field, warn};
 
 use crate::{
-    Error, Event, Rejection, Session, SessionId, Timestamp,
+    EndReason, Error, Event, Rejection, Session, SessionId, Timestamp,
     cookie::{CookieHeaders, Presented},
     deadline::{at_once, within},
     layer::Config,
     lifetime::is_past,
     record::Kept,
+    renewal::{self, Verdict},
+    revoke::end,
     state::{Shared, State, Stored, Usage},
     token::Token,
 };
@@ -140,7 +142,7 @@ impl Shared {
             stored: None,
             displaced: false,
         };
-        let mut was_moved = false;
+        let (mut was_moved, mut copied) = (false, Vec::new());
         for presented in presented.iter() {
             let is_former = presented.is_former;
             if let Some((_, found_former)) = &found.stored
@@ -150,7 +152,13 @@ impl Shared {
             }
             let token = presented.token;
             match self.prove(&token, now).await? {
-                Err(why) => {
+                Err(Refusal::Copied) => {
+                    if !is_former {
+                        copied.push(token);
+                    }
+                    self.reject(Some(token.id), now, Rejection::Unproven);
+                }
+                Err(Refusal::Rejected(why)) => {
                     was_moved |= why == Rejection::Moved;
                     self.reject(Some(token.id), now, why);
                 }
@@ -178,12 +186,17 @@ impl Shared {
                 },
             }
         }
+        let proven = found.stored.as_ref().map(|(stored, _)| stored.id());
+        // Beside one that is good it is a leftover under another path or domain.
+        for token in copied.iter().filter(|token| proven != Some(token.id)) {
+            self.end_copied(token).await?;
+        }
         found.displaced = was_moved && found.stored.is_none();
         Ok(found)
     }
 
     /// A rejection is final only if the store says so past any cache.
-    async fn prove(&self, token: &Token, now: Timestamp) -> Result<Result<Kept, Rejection>, Error> {
+    async fn prove(&self, token: &Token, now: Timestamp) -> Result<Result<Kept, Refusal>, Error> {
         let store = &self.config.store;
         let proof = self.judge(store.load(token.id).await?, token, now);
         if proof.is_ok() {
@@ -194,14 +207,15 @@ impl Shared {
         Ok(self.judge(latest, token, now))
     }
 
-    fn judge(&self, kept: Option<Kept>, token: &Token, now: Timestamp) -> Result<Kept, Rejection> {
+    fn judge(&self, kept: Option<Kept>, token: &Token, now: Timestamp) -> Result<Kept, Refusal> {
         let Some((record, activity)) = kept else {
             debug!("a token of an unknown session");
-            return Err(Rejection::Unknown);
+            return Err(Refusal::Rejected(Rejection::Unknown));
         };
-        if !record.verifier().accepts(&token.secret) {
+        let verdict = renewal::judge(&record, &token.secret, now);
+        if verdict == Verdict::Unproven {
             debug!(session.id = %token.id, "a token that does not prove itself");
-            return Err(Rejection::Unproven);
+            return Err(Refusal::Rejected(Rejection::Unproven));
         }
         let last_seen_at = activity.last_seen_at;
         if last_seen_at.since(now) > SUSPICIOUS {
@@ -214,12 +228,29 @@ impl Shared {
         let deadline = self.config.lifetimes.deadline(&record, last_seen_at);
         if is_past(deadline, now) {
             debug!(session.id = %token.id, "a token of an expired session");
-            return Err(Rejection::Expired);
+            return Err(Refusal::Rejected(Rejection::Expired));
         }
         if record.is_moved() {
-            return Err(Rejection::Moved);
+            return Err(Refusal::Rejected(Rejection::Moved));
+        }
+        if verdict == Verdict::Copied {
+            return Err(Refusal::Copied);
         }
         Ok((record, activity))
+    }
+
+    /// Two have had the visitor's cookie, and only one of them is the visitor (rule R3).
+    async fn end_copied(&self, token: &Token) -> Result<(), Error> {
+        let config = &*self.config;
+        let is_copied = |_, (record, _): &Kept| {
+            renewal::judge(record, &token.secret, config.clock.now()) == Verdict::Copied
+        };
+        // Boxed, because it is large and hardly ever needed.
+        let ending = Box::pin(end(config, token.id, EndReason::Copied, is_copied));
+        if ending.await? {
+            warn!(session.id = %token.id, "a secret came back after its time: the session was ended");
+        }
+        Ok(())
     }
 
     fn reject(&self, id: Option<SessionId>, now: Timestamp, why: Rejection) {
@@ -248,6 +279,13 @@ impl State {
         self.load = Some(loaded.clone());
         loaded
     }
+}
+
+/// Why a token opens nothing.
+enum Refusal {
+    Rejected(Rejection),
+    /// It did once: whoever brings it now ends the session.
+    Copied,
 }
 
 struct Found {

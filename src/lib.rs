@@ -73,6 +73,7 @@ mod queue;
 mod reaper;
 mod record;
 mod relocate;
+mod renewal;
 mod revoke;
 mod service;
 mod session;

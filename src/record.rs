@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use crate::{
     SessionId, Timeout, Timestamp,
     data::Data,
+    renewal::{Dated, Renewal},
     store::StoreError,
     token::Verifier,
     version::{Recent, Version},
@@ -56,6 +57,7 @@ pub(crate) struct Rare {
     pub(crate) moved_at: Option<Timestamp>,
     /// Where a cycle took the session.
     pub(crate) moved_to: Option<SessionId>,
+    pub(crate) renewal: Option<Box<Renewal>>,
     /// Fields that a later version of the same format put there.
     pub(crate) unknown: Vec<(String, Box<RawValue>)>,
 }
@@ -67,6 +69,7 @@ impl Rare {
         persistent: None,
         moved_at: None,
         moved_to: None,
+        renewal: None,
         unknown: Vec::new(),
     };
 
@@ -76,6 +79,7 @@ impl Rare {
             && self.persistent.is_none()
             && self.moved_at.is_none()
             && self.moved_to.is_none()
+            && self.renewal.is_none()
             && self.unknown.is_empty()
     }
 }
@@ -154,7 +158,11 @@ impl Record {
                 .unknown
                 .iter()
                 .map(|(name, value)| block(name.capacity()) + block(value.get().len()));
-            block(size_of::<Rare>()) + block(slots) + unknown.sum::<usize>()
+            let renewal = rare.renewal.as_ref().map_or(0, |renewal| {
+                let dated = |list: &Vec<Dated>| block(list.capacity() * size_of::<Dated>());
+                block(size_of::<Renewal>()) + dated(&renewal.pending) + dated(&renewal.former)
+            });
+            block(size_of::<Rare>()) + block(slots) + unknown.sum::<usize>() + renewal
         });
         let recent = block(size_of_val(self.recent()));
         block(COUNTS + size_of::<Self>()) + block(self.data.allocated()) + login + rare + recent
@@ -266,6 +274,8 @@ impl Record {
             *rare = Rare {
                 moved_at: Some(moved_at),
                 moved_to,
+                // A straggler may bring any of them.
+                renewal: rare.renewal.take(),
                 ..Rare::default()
             };
         });
@@ -281,6 +291,11 @@ impl Record {
         self.verifier = verifier;
         self.version = version;
         self.recent = Recent::default();
+        self
+    }
+
+    pub(crate) fn with_verifier(mut self, verifier: Verifier) -> Self {
+        self.verifier = verifier;
         self
     }
 

@@ -41,12 +41,17 @@ pub(crate) async fn relocate(
     let continued = |base: &Record, token: &Token, writer| {
         let (verifier, version) = (Verifier::of(&token.secret), Version::first(writer));
         match &log_in {
-            None => base.clone().with_token(verifier, version),
+            None => base
+                .clone()
+                .with_token(verifier, version)
+                .issued(config.renew_every, now),
             Some(log_in) => {
                 let start = if log_in.is_afresh {
                     Record::new(verifier, version, now)
                 } else {
-                    base.clone().with_token(verifier, version)
+                    base.clone()
+                        .with_token(verifier, version)
+                        .with_renewal(None)
                 };
                 start.with_login(Some(log_in.login()))
             }

@@ -15,6 +15,7 @@ use crate::{
     data::Data,
     layer::Config,
     record::{Kept, Login},
+    renewal,
     token::Token,
     version::Version,
 };
@@ -56,6 +57,8 @@ pub(crate) struct State {
     pub(crate) was_destroyed: bool,
     /// The visitor does not have the token under this cookie's name yet.
     pub(crate) is_cookie_due: bool,
+    /// It was drawn by this request: nobody has it yet.
+    pub(crate) is_token_fresh: bool,
     /// What was loaded came under a former name: to be re-issued where it is used.
     pub(crate) is_under_former_name: bool,
     pub(crate) is_head_gone: bool,
@@ -312,6 +315,12 @@ impl State {
             Arc::make_mut(changes).mark();
         }
         self.moment()
+    }
+
+    /// Whether a cookie with the token would not put the visitor back to an earlier one.
+    pub(crate) fn may_issue(&self, stored: &Stored, config: &Config, now: Timestamp) -> bool {
+        let (record, secret) = (&stored.record, &stored.token.secret);
+        self.is_token_fresh || renewal::is_repeatable(record, secret, config.renew_every, now)
     }
 
     pub(crate) fn drop_changes(&mut self) -> bool {
