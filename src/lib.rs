@@ -27,6 +27,8 @@
 //! | name the cookie and set its attributes | [`SessionCookie`] |
 //! | list, count and revoke sessions, limit them per user | [`Sessions`], [`SessionLayer::max_sessions_per_user`] |
 //! | choose where sessions are kept | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
+//! | close a socket when its session ends | [`Session::ended`], [`Session::touch`] |
+//! | make a copied cookie worthless | [`SessionLayer::renew_every`] |
 //! | tell failures apart | [`Error`], [`ErrorKind`] |
 //!
 //! # Features
@@ -45,7 +47,8 @@
 //!
 //! What the crate promises is written down as rules, and each is a test. The
 //! documentation names them by letter and number: T for tokens, C for the
-//! commit, M for merging, L for lifetime, H for headers, F for failure. They
+//! commit, M for merging, L for lifetime, H for headers, F for failure, R for
+//! renewal. They
 //! are all in `RULES.md`.
 
 mod changes;
@@ -55,6 +58,7 @@ mod cookie;
 mod data;
 mod deadline;
 mod encoding;
+mod ended;
 mod error;
 mod event;
 #[cfg(feature = "axum")]
@@ -89,6 +93,7 @@ mod timed;
 mod token;
 mod upkeep;
 mod version;
+mod waiting;
 mod write;
 
 #[cfg(feature = "axum")]
@@ -96,6 +101,7 @@ pub use self::extract::{SessionData, SessionValue};
 pub use self::{
     clock::{Clock, SystemClock, Timestamp},
     cookie::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder},
+    ended::SessionEnd,
     error::{ConfigError, Error, ErrorKind},
     event::{EndReason, Event, EventKind, Listener, Rejection},
     future::ResponseFuture,

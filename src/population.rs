@@ -18,12 +18,14 @@ use crate::{
     lifetime::Lifetimes,
     stats::Tally,
     store::{EndedSink, Ending, EndingReason, SessionStore as _},
+    waiting::Waiters,
 };
 
-/// The listeners of one layer, and its statistics.
+/// The listeners of one layer, its statistics, and who waits for a session's end.
 pub(crate) struct Population {
     pub(crate) listeners: Vec<Arc<dyn Listener>>,
     pub(crate) tally: Tally,
+    pub(crate) waiters: Waiters,
     /// Whether anybody wants to know. Nothing is counted, timed or built otherwise.
     is_watched: AtomicBool,
     /// The store is asked once to report what it ends by itself.
@@ -36,6 +38,7 @@ impl Population {
         Self {
             listeners,
             tally: Tally::default(),
+            waiters: Waiters::default(),
             is_watched: AtomicBool::new(is_watched),
             reporting: Once::new(),
         }
@@ -52,6 +55,7 @@ impl Population {
 
     pub(crate) fn tell(&self, event: &Event) {
         self.tally.count(event);
+        self.waiters.hear(event);
         if self.listeners.is_empty() {
             return;
         }

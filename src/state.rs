@@ -368,6 +368,11 @@ impl State {
         }
     }
 
+    /// Whether neither a log-in nor a cycle is pending.
+    pub(crate) fn keeps_id(&self) -> bool {
+        matches!(self.identity, Identity::Same)
+    }
+
     /// Whether the pending changes are on top of the stored session `id`.
     pub(crate) fn is_on(&self, id: SessionId) -> bool {
         self.stored.as_ref().is_some_and(|stored| stored.id() == id)
