@@ -276,6 +276,8 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
     if let (Committed::Begun(new), true) = (&committed, logs_in) {
+        // Where that fails, the next attempt is another session.
+        shared.state().open_save = None;
         limit::enforce(config, new).await?;
     }
     let mut state = shared.state();
@@ -329,7 +331,11 @@ async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
     };
     let now = config.clock.now();
     match (&committed, former) {
-        (Committed::Begun(begun), _) => tell_of_begun(config, begun, now),
+        (Committed::Begun(begun), _) => {
+            tell_of_begun(config, begun, now);
+            shared.state().open_save = None;
+            limit::enforce(config, begun).await?;
+        }
         (Committed::Saved(saved), Some(former)) => tell_of_saved(config, &former.record, saved),
         _ => {}
     }

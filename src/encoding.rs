@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    Record, Timeout, Timestamp,
+    Record, SessionId, Timeout, Timestamp,
     data::{self, Data},
     record::Login,
     renewal::{Dated, Renewal},
@@ -40,6 +40,9 @@ pub(crate) fn encode(record: &Record) -> Vec<u8> {
     }
     if let Some(moved_to) = rare.moved_to {
         object.field("moved_to", &moved_to.to_string());
+    }
+    if let Some(moved_from) = rare.moved_from {
+        object.field("moved_from", &moved_from.to_string());
     }
     if let Some(renewal) = &rare.renewal {
         if let Some(issued_at) = renewal.issued_at {
@@ -169,10 +172,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
     let absolute = fields.timeout("absolute_timeout")?;
     let persistent = fields.optional("persistent")?;
     let moved_at: Option<u64> = fields.optional("moved_at")?;
-    let moved_to: Option<String> = fields.optional("moved_to")?;
-    let moved_to = moved_to
-        .map(|id| id.parse().map_err(|_| malformed("moved_to")))
-        .transpose()?;
+    let moved_to = fields.id("moved_to")?;
+    let moved_from = fields.id("moved_from")?;
     let renewal = fields.renewal()?;
     let recent: Vec<String> = fields.optional("recent")?.unwrap_or_default();
     let recent = recent
@@ -196,6 +197,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
         rare.persistent = persistent;
         rare.moved_at = moved_at.map(Timestamp::from_millis);
         rare.moved_to = moved_to;
+        rare.moved_from = moved_from;
         rare.renewal = renewal.map(Box::new);
         rare.unknown = fields
             .0
@@ -241,6 +243,12 @@ impl<'a> Fields<'a> {
             Ok(Dated { verifier, at })
         });
         dated.collect()
+    }
+
+    fn id(&mut self, name: &str) -> Result<Option<SessionId>, StoreError> {
+        let id: Option<String> = self.optional(name)?;
+        id.map(|id| id.parse().map_err(|_| malformed(name)))
+            .transpose()
     }
 
     fn timeout(&mut self, name: &str) -> Result<Timeout, StoreError> {

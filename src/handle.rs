@@ -247,7 +247,7 @@ impl Shared {
         };
         // Boxed, because it is large and hardly ever needed.
         let ending = Box::pin(end(config, token.id, EndReason::Copied, is_copied));
-        if ending.await? {
+        if ending.await?.is_some() {
             warn!(session.id = %token.id, "a secret came back after its time: the session was ended");
         }
         Ok(())

@@ -47,9 +47,8 @@
 //!
 //! What the crate promises is written down as rules, and each is a test. The
 //! documentation names them by letter and number: T for tokens, C for the
-//! commit, M for merging, L for lifetime, H for headers, F for failure, R for
-//! renewal. They
-//! are all in `RULES.md`.
+//! commit, M for merging, L for lifetime, H for headers, F for failure, P for
+//! all sessions together, R for renewal. They are all in `RULES.md`.
 
 mod changes;
 mod clock;

@@ -1,13 +1,10 @@
 //! How many sessions a user may have: [`enforce`].
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use crate::{
-    EndReason, Error, ErrorKind, Record, SessionId, Timestamp,
-    layer::Config,
-    revoke::end,
-    state::Stored,
-    store::{Filter, Listed},
+    EndReason, Error, ErrorKind, Record, SessionId, layer::Config, revoke::end, state::Stored,
+    store::Filter,
 };
 
 /// How many sessions are asked for at once.
@@ -33,9 +30,18 @@ pub(crate) async fn enforce(config: &Config, new: &Stored) -> Result<(), Error> 
 }
 
 async fn trim(config: &Config, user: &str, most: usize, new: SessionId) -> Result<(), Error> {
-    let mut sessions: Vec<_> = sessions_of(config, user).await?.into_iter().collect();
-    sessions.sort_by_key(|(id, since)| Reverse((*since, *id)));
-    for (id, _) in sessions.drain(..).skip(most) {
+    let live = sessions_of(config, user).await?;
+    let is_counted = |record: &Record| {
+        // What a cycle under way has created is the session it comes from.
+        let origin = record.moved_from();
+        origin.is_none_or(|origin| !live.contains_key(&origin))
+    };
+    let counted = live.iter().filter(|(_, record)| is_counted(record));
+    let mut sessions: Vec<_> = counted
+        .map(|(id, record)| (record.authenticated_at(), *id))
+        .collect();
+    sessions.sort_unstable_by_key(|session| Reverse(*session));
+    for (_, id) in sessions.into_iter().skip(most) {
         if id == new {
             return Err(Error::new(
                 ErrorKind::Ended,
@@ -50,11 +56,11 @@ async fn trim(config: &Config, user: &str, most: usize, new: SessionId) -> Resul
     Ok(())
 }
 
-/// The live sessions of a user, and when each logged in.
+/// The live sessions of a user.
 async fn sessions_of(
     config: &Config,
     user: &str,
-) -> Result<BTreeMap<SessionId, Option<Timestamp>>, Error> {
+) -> Result<BTreeMap<SessionId, Arc<Record>>, Error> {
     let filter = Filter {
         user: Some(user.to_owned()),
         ..Filter::default()
@@ -63,19 +69,15 @@ async fn sessions_of(
     let mut after = None;
     loop {
         let page = config.store.list(&filter, after, PAGE).await?;
-        for Listed {
-            id,
-            record,
-            activity,
-        } in page.sessions
-        {
+        for listed in page.sessions {
+            moved.extend(listed.record.moved_to());
+            let now = config.clock.now();
             if config
                 .lifetimes
-                .is_live(&record, activity, config.clock.now())
+                .is_live(&listed.record, listed.activity, now)
             {
-                live.insert(id, record.authenticated_at());
+                live.insert(listed.id, listed.record);
             }
-            moved.extend(record.moved_to());
         }
         after = page.next;
         if after.is_none() {
@@ -88,15 +90,11 @@ async fn sessions_of(
             continue;
         }
         if let Some((record, activity)) = config.store.load_latest(id).await? {
-            let is_his = |record: &Record| record.user() == Some(user);
-            if is_his(&record)
-                && config
-                    .lifetimes
-                    .is_live(&record, activity, config.clock.now())
-            {
-                live.insert(id, record.authenticated_at());
-            }
             moved.extend(record.moved_to());
+            let now = config.clock.now();
+            if record.user() == Some(user) && config.lifetimes.is_live(&record, activity, now) {
+                live.insert(id, record);
+            }
         }
     }
     Ok(live)

@@ -57,6 +57,8 @@ pub(crate) struct Rare {
     pub(crate) moved_at: Option<Timestamp>,
     /// Where a cycle took the session.
     pub(crate) moved_to: Option<SessionId>,
+    /// Where a cycle brought the session from, until it is written again.
+    pub(crate) moved_from: Option<SessionId>,
     pub(crate) renewal: Option<Box<Renewal>>,
     /// Fields that a later version of the same format put there.
     pub(crate) unknown: Vec<(String, Box<RawValue>)>,
@@ -69,6 +71,7 @@ impl Rare {
         persistent: None,
         moved_at: None,
         moved_to: None,
+        moved_from: None,
         renewal: None,
         unknown: Vec::new(),
     };
@@ -79,6 +82,7 @@ impl Rare {
             && self.persistent.is_none()
             && self.moved_at.is_none()
             && self.moved_to.is_none()
+            && self.moved_from.is_none()
             && self.renewal.is_none()
             && self.unknown.is_empty()
     }
@@ -226,6 +230,11 @@ impl Record {
         self.rare().moved_to
     }
 
+    /// Where the session is still, if it is live there: then the cycle is under way.
+    pub(crate) fn moved_from(&self) -> Option<SessionId> {
+        self.rare().moved_from
+    }
+
     /// Whether the write of `version` is this record or was before it.
     pub(crate) fn wrote(&self, version: Version) -> Wrote {
         let Some(age) = self.version.counter.checked_sub(version.counter) else {
@@ -251,7 +260,7 @@ impl Record {
         } else {
             &[]
         };
-        Self {
+        let next = Self {
             verifier: self.verifier,
             version: self.version.next(writer),
             data,
@@ -259,7 +268,9 @@ impl Record {
             login: self.login.clone(),
             rare: self.rare.clone(),
             recent: Recent::after(earlier, self.version.writer),
-        }
+        };
+        // Only who has its new token can write to it: it has arrived.
+        next.with_moved_from(None)
     }
 
     /// What stays under the old id when the session moves on, to `moved_to` or for good.
@@ -296,6 +307,13 @@ impl Record {
 
     pub(crate) fn with_verifier(mut self, verifier: Verifier) -> Self {
         self.verifier = verifier;
+        self
+    }
+
+    pub(crate) fn with_moved_from(mut self, moved_from: Option<SessionId>) -> Self {
+        if self.moved_from() != moved_from {
+            self.set_rare(|rare| rare.moved_from = moved_from);
+        }
         self
     }
 

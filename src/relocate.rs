@@ -41,10 +41,11 @@ pub(crate) async fn relocate(
     let continued = |base: &Record, token: &Token, writer| {
         let (verifier, version) = (Verifier::of(&token.secret), Version::first(writer));
         match &log_in {
-            None => base
-                .clone()
-                .with_token(verifier, version)
-                .issued(config.renew_every, now),
+            None => {
+                let cycled = base.clone().with_token(verifier, version);
+                let cycled = cycled.issued(config.renew_every, now);
+                cycled.with_moved_from(Some(old.id()))
+            }
             Some(log_in) => {
                 let start = if log_in.is_afresh {
                     Record::new(verifier, version, now)
@@ -53,7 +54,7 @@ pub(crate) async fn relocate(
                         .with_token(verifier, version)
                         .with_renewal(None)
                 };
-                start.with_login(Some(log_in.login()))
+                start.with_login(Some(log_in.login())).with_moved_from(None)
             }
         }
     };

@@ -15,35 +15,46 @@ use crate::{
 const MAX_MOVES: usize = 1000;
 
 /// Ends the session `id`, wherever a cycle has taken it meanwhile, if `is_meant`
-/// says so of what it is by then. `false`: there was nothing to end.
+/// says so of what it is by then. The id it had, unless there was nothing to end.
 ///
 /// It becomes a marker without successor first, by compare-and-swap, so that a
-/// cycle under way is either followed or finds that it has come too late. A
-/// log-in under way is a new session, which goes on (rule M7).
+/// cycle under way is either followed or finds that it has come too late. What
+/// such a cycle has created already is not another session: the one that it
+/// comes from is meant. A log-in under way is one, and goes on (rule M7).
 pub(crate) async fn end(
     config: &Config,
     mut id: SessionId,
     reason: EndReason,
     is_meant: impl Fn(SessionId, &Kept) -> bool,
-) -> Result<bool, Error> {
+) -> Result<Option<SessionId>, Error> {
     let store = &config.store;
     let mut swap = Swap::new(config);
     let mut latest = store.load_latest(id).await?;
+    let mut unborn = None;
     for _ in 0..MAX_MOVES {
         let Some(kept) = latest else {
-            return Ok(false);
+            return Ok(None);
         };
         let (record, _) = &kept;
         if record.is_moved() {
             let Some(next) = record.moved_to() else {
-                return Ok(false);
+                return Ok(None);
             };
             id = next;
             latest = store.load_latest(id).await?;
             continue;
         }
+        if let Some(origin) = record.moved_from() {
+            let still = store.load_latest(origin).await?;
+            if still.as_ref().is_some_and(|(still, _)| !still.is_moved()) {
+                unborn = Some(id);
+                id = origin;
+                latest = still;
+                continue;
+            }
+        }
         if !is_meant(id, &kept) {
-            return Ok(false);
+            return Ok(None);
         }
         let now = config.clock.now();
         let marker = Arc::new(record.marker(now, None, swap.writer));
@@ -51,12 +62,16 @@ pub(crate) async fn end(
         let expected = record.version();
         match swap.attempt(id, expected, &marker, activity, false).await? {
             Swapped::Saved => {
+                if let Some(unborn) = unborn.filter(|unborn| *unborn != id) {
+                    // The cycle does so too, unless its node is gone.
+                    let _ = swap.delete(unborn).await;
+                }
                 remove(config, &mut swap, id, kept, reason).await;
-                return Ok(true);
+                return Ok(Some(id));
             }
             Swapped::Fresher(fresher) => latest = Some(fresher),
             Swapped::Moved => latest = store.load_latest(id).await?,
-            Swapped::Missing => return Ok(false),
+            Swapped::Missing => return Ok(None),
         }
     }
     Err(Error::new(

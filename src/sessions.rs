@@ -1,6 +1,6 @@
 //! The operator's handle on all sessions: [`Sessions`].
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use crate::{
     Cursor, EndReason, Error, ErrorKind, Session, SessionFilter, SessionId, SessionPage,
@@ -154,7 +154,8 @@ impl Sessions {
     ///
     /// Those of the store: then it may have ended or not.
     pub async fn revoke(&self, id: SessionId) -> Result<bool, Error> {
-        self.end(id, EndReason::Revoked, |_, _| true).await
+        let ended = self.end(id, EndReason::Revoked, |_, _| true).await?;
+        Ok(ended.is_some())
     }
 
     /// Ends a session if it is this user's: for a page where users see their
@@ -165,7 +166,8 @@ impl Sessions {
     /// Those of the store: then it may have ended or not.
     pub async fn revoke_for(&self, user: &str, id: SessionId) -> Result<bool, Error> {
         let is_his = |_, (record, _): &Kept| record.user() == Some(user);
-        self.end(id, EndReason::Revoked, is_his).await
+        let ended = self.end(id, EndReason::Revoked, is_his).await?;
+        Ok(ended.is_some())
     }
 
     /// Ends every session that the user has when this is called; how many.
@@ -237,22 +239,36 @@ impl Sessions {
         is_meant: impl Fn(SessionId, &Kept) -> bool,
     ) -> Result<u64, Error> {
         let filter = filter.at(self.0.clock.now());
-        let (mut ended, mut after) = (0, None);
         let mut spared: Vec<SessionId> = spared.into_iter().collect();
+        let (mut ended, mut after) = (HashSet::new(), None);
         loop {
             let part = self.part(&filter, after, BATCH).await?;
             self.follow(&mut spared).await?;
+            let is_meant = |id, kept: &Kept| {
+                let origin = kept.0.moved_from();
+                let mut ids = origin.into_iter().chain([id]);
+                !ids.any(|id| spared.contains(&id)) && is_meant(id, kept)
+            };
             for listed in part.sessions {
+                let record = &listed.record;
+                if record
+                    .moved_from()
+                    .is_some_and(|from| ended.contains(&from))
+                {
+                    // A cycle that has come too late: nobody will have its token.
+                    self.within(async { Ok(self.0.store.delete(listed.id).await?) })
+                        .await?;
+                    continue;
+                }
                 // Where a session moves while the list is made, its marker leads to it.
-                let is_left = listed.record.is_moved() && listed.record.moved_to().is_none();
+                let is_left = record.is_moved() && record.moved_to().is_none();
                 if !is_left && !spared.contains(&listed.id) {
-                    let is_meant = |id, kept: &Kept| !spared.contains(&id) && is_meant(id, kept);
-                    ended += u64::from(self.end(listed.id, reason, is_meant).await?);
+                    ended.extend(self.end(listed.id, reason, &is_meant).await?);
                 }
             }
             after = part.next;
             if after.is_none() {
-                return Ok(ended);
+                return Ok(ended.len() as u64);
             }
             // A store in memory never waits: others want to run too.
             pause(Duration::ZERO).await;
@@ -280,7 +296,7 @@ impl Sessions {
         id: SessionId,
         reason: EndReason,
         is_meant: impl Fn(SessionId, &Kept) -> bool,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<SessionId>, Error> {
         self.within(end(&self.0, id, reason, is_meant)).await
     }
 

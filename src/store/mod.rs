@@ -40,10 +40,12 @@
 //! `verifier`, `created_at` (milliseconds since the epoch), `data` (an object
 //! of the session's values), and where they apply `user`, `authenticated_at`,
 //! `idle_timeout` and `absolute_timeout` (milliseconds or `"never"`),
-//! `persistent`, `recent` (the writers of the versions before this one), and for
-//! what stays where a session moved on `moved_at` and `moved_to` (the id it has
-//! now). Unknown fields are kept and written back. The [`Activity`] is
+//! `persistent`, `recent` (the writers of the versions before this one),
+//! `moved_from` (the id before a cycle, until the next write), and for what stays
+//! where a session moved on `moved_at` and `moved_to` (the id after a cycle). Unknown fields are kept and written back. The [`Activity`] is
 //! stored beside it, and so are copies of what a store must index.
+//!
+#![doc = include_str!("../../STORES.md")]
 
 mod dynamic;
 mod ending;

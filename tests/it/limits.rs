@@ -1,4 +1,4 @@
-//! `max_sessions_per_user`: a log-in beyond it ends the oldest.
+//! Rule P3, `max_sessions_per_user`: a log-in beyond it ends the oldest.
 
 use std::sync::{
     Arc,
@@ -81,7 +81,7 @@ async fn user(visitor: &Visitor) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_log_in_beyond_the_limit_ends_the_oldest() {
+async fn p3_a_log_in_beyond_the_limit_ends_the_oldest() {
     let house = House::of(2);
     let first = house.log_in("ann").await;
     let (second, bob) = (house.log_in("ann").await, house.log_in("bob").await);
@@ -144,7 +144,7 @@ async fn a_log_in_that_is_saved_before_the_head_counts_too() {
 }
 
 #[tokio::test]
-async fn what_has_expired_takes_no_place() {
+async fn p3_what_has_expired_takes_no_place() {
     let house = House::of(2);
     let (first, second) = (house.log_in("ann").await, house.log_in("ann").await);
     house.clock.advance(HOUR / 2);
@@ -157,7 +157,7 @@ async fn what_has_expired_takes_no_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_moves_while_the_others_are_counted_is_counted() {
+async fn p3_a_session_that_moves_while_the_others_are_counted_is_counted() {
     for millis in 0..20 {
         let house = House::of(1);
         let (first, third) = (house.log_in("ann").await, Visitor::new(&house.layer));
@@ -176,8 +176,30 @@ async fn a_session_that_moves_while_the_others_are_counted_is_counted() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn p3_a_session_that_moves_while_the_others_are_counted_is_counted_once() {
+    for millis in 0..20 {
+        let house = House::of(3);
+        let (first, second) = (house.log_in("ann").await, house.log_in("ann").await);
+        let third = Visitor::new(&house.layer);
+        house.clock.advance(SECOND);
+        house.store.plan(move |call| match call {
+            Call::List => Fault::Delay(5 * MILLISECOND),
+            Call::Update => Fault::Delay(MILLISECOND * millis),
+            _ => Fault::Delay(MILLISECOND),
+        });
+        let cycle = async |session: Session| session.cycle_id();
+        join(second.visit(cycle), log_in(&third, "ann")).await;
+        house.store.heal();
+        for visitor in [&first, &second, &third] {
+            assert!(user(visitor).await.is_some(), "{millis}");
+        }
+        assert_eq!(*house.ended.lock(), [], "{millis}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_who_log_in_at_once_on_many_nodes_leave_no_more_than_the_limit() {
+async fn p3_many_who_log_in_at_once_on_many_nodes_leave_no_more_than_the_limit() {
     const MOST: usize = 3;
     for round in 0..10 {
         let store = FaultyStore::new(MemoryStore::default());
@@ -229,7 +251,7 @@ async fn many_who_log_in_at_once_on_many_nodes_leave_no_more_than_the_limit() {
 }
 
 #[tokio::test]
-async fn a_log_in_that_newer_ones_have_outdone_is_taken_back() {
+async fn p3_a_log_in_that_newer_ones_have_outdone_is_taken_back() {
     let house = House::of(1);
     let first = house.log_in("ann").await;
     house.clock.go_back(MINUTE);
@@ -242,7 +264,7 @@ async fn a_log_in_that_newer_ones_have_outdone_is_taken_back() {
 }
 
 #[tokio::test]
-async fn where_the_others_cannot_be_counted_or_ended_the_log_in_is_taken_back() {
+async fn p3_where_the_others_cannot_be_counted_or_ended_the_log_in_is_taken_back() {
     for (call, kind) in [
         (Call::List, StoreErrorKind::Unsupported),
         (Call::List, StoreErrorKind::Unavailable),
@@ -274,7 +296,7 @@ async fn where_the_others_cannot_be_counted_or_ended_the_log_in_is_taken_back() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn ending_sessions_and_their_limit_hold_among_nodes() {
+async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
     let store = MemoryStore::default();
     population::is_kept_by(vec![store.clone(), store.clone(), store]).await;
 }

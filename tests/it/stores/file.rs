@@ -111,7 +111,7 @@ fn files_below(path: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn ending_sessions_and_their_limit_hold_among_nodes() {
+async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
     let home = Home::new();
     let there = FileStore::open(home.path()).unwrap();
     population::is_kept_by(vec![home.store, there]).await;

@@ -94,7 +94,7 @@ macro_rules! sql_store_tests {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn ending_sessions_and_their_limit_hold_among_nodes() {
+        async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
             let (database, store) = migrated().await;
             let there = <$store>::connect(&database.url).await.unwrap();
             population::is_kept_by(vec![store, there]).await;

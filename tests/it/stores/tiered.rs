@@ -89,14 +89,14 @@ async fn with_a_front_that_holds_next_to_nothing_it_keeps_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn ending_sessions_and_their_limit_hold_among_nodes() {
+async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
     let back = Back::in_memory();
     let node = || over(&back).max_staleness(Duration::ZERO);
     population::is_kept_by(vec![node(), node()]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_revoked_elsewhere_is_dead_when_its_copy_is_too_old() {
+async fn p1_a_session_revoked_elsewhere_is_dead_when_its_copy_is_too_old() {
     let back = Back::in_memory();
     let (here, there) = (over(&back), elsewhere(&back));
     let ann = Visitor::new(&SessionLayer::new(here));
