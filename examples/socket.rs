@@ -30,6 +30,7 @@ const LOGGED_OUT: u16 = 4000;
 const EXPIRED: u16 = 4001;
 const COME_AGAIN: u16 = 4002;
 
+/// A session ends after ten minutes without a request or an open socket.
 pub fn app() -> Router {
     app_under(SessionLayer::default().idle_timeout(Duration::from_secs(10 * 60)))
 }

@@ -107,3 +107,31 @@ impl Drop for Waiter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::{EndReason, testing::FixedClock, token::Token};
+
+    #[test]
+    fn who_no_longer_waits_leaves_nothing_behind() {
+        let population = Arc::new(Population::new(Vec::new()));
+        let ids = [(); 3].map(|()| Token::generate().unwrap().id);
+        let waiters: Vec<_> = (0..30)
+            .map(|n| Waiter::new(&population, ids[n % 3]))
+            .collect();
+        let count = || population.waiters.count.load(Ordering::SeqCst);
+        assert_eq!(count(), 3);
+        let destroyed = Event::ended(ids[1], None, FixedClock::START, EndReason::Destroyed);
+        population.tell(&destroyed);
+        for (n, mut waiter) in waiters.into_iter().enumerate() {
+            let told = waiter.told().now_or_never();
+            let expected = SessionEnd::Ended(EndReason::Destroyed);
+            assert_eq!(told, (n % 3 == 1).then_some(expected));
+        }
+        assert_eq!(count(), 0);
+        assert_eq!(population.waiters.sessions.lock().capacity(), 0);
+    }
+}
