@@ -81,7 +81,7 @@ async fn is_open(ended: &mut Pin<Box<dyn Future<Output = SessionEnd> + Send>>) -
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_tab_does_to_the_session_closes_the_socket_at_once() {
+async fn r4_what_another_tab_does_to_the_session_closes_the_socket_at_once() {
     let acts: [(fn(Session), SessionEnd); 4] = [
         (
             |session| session.destroy(),
@@ -109,7 +109,7 @@ async fn what_another_tab_does_to_the_session_closes_the_socket_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_operator_revokes_closes_the_socket_at_once() {
+async fn r4_what_the_operator_revokes_closes_the_socket_at_once() {
     let site = Site::new();
     let guest = site.guest().await;
     let session = session_of(&guest).await;
@@ -122,7 +122,7 @@ async fn what_the_operator_revokes_closes_the_socket_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_handlers_own_destroy_closes_its_socket_when_it_is_stored() {
+async fn r4_the_handlers_own_destroy_closes_its_socket_when_it_is_stored() {
     let site = Site::new();
     let guest = site.guest().await;
     let session = session_of(&guest).await;
@@ -135,7 +135,7 @@ async fn the_handlers_own_destroy_closes_its_socket_when_it_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_evicted_for_room_closes_its_socket_at_once() {
+async fn r4_a_session_evicted_for_room_closes_its_socket_at_once() {
     let store = MemoryStore::builder().max_sessions(1).build();
     let layer = SessionLayer::new(store);
     let arrive = async || {
@@ -153,7 +153,7 @@ async fn a_session_evicted_for_room_closes_its_socket_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_node_ends_is_found_at_the_interval() {
+async fn r4_what_another_node_ends_is_found_at_the_interval() {
     let acts: [(fn(Session), SessionEnd); 3] = [
         (|session| session.destroy(), SessionEnd::Gone),
         (|session| session.cycle_id().unwrap(), SessionEnd::Moved),
@@ -173,7 +173,7 @@ async fn what_another_node_ends_is_found_at_the_interval() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_ended_before_anybody_waited_is_found_at_once() {
+async fn r4_a_session_that_ended_before_anybody_waited_is_found_at_once() {
     let site = Site::new();
     let guest = site.guest().await;
     let session = session_of(&guest).await;
@@ -183,7 +183,7 @@ async fn a_session_that_ended_before_anybody_waited_is_found_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_session_closes_its_socket_at_its_deadline() {
+async fn r4_an_idle_session_closes_its_socket_at_its_deadline() {
     let site = Site::with(|layer| layer.check_ended_every(HOUR));
     let guest = site.guest().await;
     let mut ended = waiting(&session_of(&guest).await);
