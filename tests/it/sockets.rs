@@ -269,11 +269,11 @@ async fn f1_a_store_that_fails_closes_no_socket() {
 async fn a_session_that_is_stored_later_is_waited_for_then() {
     let site = Site::new();
     let guest = Guest::new(site.layer.clone());
-    let mut ended = guest
+    let (mut ended,) = guest
         .visit(async |session: Session| {
             let ended = waiting(&session);
             session.insert("n", 1).unwrap();
-            ended
+            (ended,)
         })
         .await;
     assert!(is_open(&mut ended).await);
@@ -286,10 +286,10 @@ async fn a_session_that_is_stored_later_is_waited_for_then() {
 async fn a_session_that_is_about_to_log_in_is_waited_for_under_its_new_id() {
     let site = Site::new();
     let guest = site.guest().await;
-    let mut ended = guest
+    let (mut ended,) = guest
         .visit(async |session: Session| {
             session.log_in("ann").unwrap();
-            waiting(&session)
+            (waiting(&session),)
         })
         .await;
     assert!(is_open(&mut ended).await);
