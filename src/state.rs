@@ -15,6 +15,7 @@ use crate::{
     data::Data,
     layer::Config,
     record::{Kept, Login},
+    renewal,
     token::Token,
 };
 
@@ -55,6 +56,8 @@ pub(crate) struct State {
     pub(crate) was_destroyed: bool,
     /// The visitor does not have the token under this cookie's name yet.
     pub(crate) is_cookie_due: bool,
+    /// It was drawn by this request: nobody has it yet.
+    pub(crate) is_token_fresh: bool,
     /// What was loaded came under a former name: to be re-issued where it is used.
     pub(crate) is_under_former_name: bool,
     pub(crate) is_head_gone: bool,
@@ -314,6 +317,12 @@ impl State {
         self.moment()
     }
 
+    /// Whether a cookie with the token would not put the visitor back to an earlier one.
+    pub(crate) fn may_issue(&self, stored: &Stored, config: &Config, now: Timestamp) -> bool {
+        let (record, secret) = (&stored.record, &stored.token.secret);
+        self.is_token_fresh || renewal::is_repeatable(record, secret, config.renew_every, now)
+    }
+
     pub(crate) fn drop_changes(&mut self) -> bool {
         self.settled = self.moment();
         self.changes.take().is_some()
@@ -357,6 +366,11 @@ impl State {
             (Some(changes), None) => changes.apply(&EMPTY) != *EMPTY,
             (Some(changes), Some(stored)) => amended(&stored.record, changes).is_some(),
         }
+    }
+
+    /// Whether neither a log-in nor a cycle is pending.
+    pub(crate) fn keeps_id(&self) -> bool {
+        matches!(self.identity, Identity::Same)
     }
 
     /// Whether the pending changes are on top of the stored session `id`.
