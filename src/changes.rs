@@ -298,8 +298,13 @@ impl Changes {
                 step.result.clone_from(&rebased.result);
             }
         }
-        self.bytes = self.apply(fresher).bytes();
+        self.measure(fresher);
         true
+    }
+
+    /// To be called where these come on top of another record.
+    pub(crate) fn measure(&mut self, base: &Data) {
+        self.bytes = self.apply(base).bytes();
     }
 
     /// Only what was done at `until` or before, where [`mark`](Self::mark) was called.
@@ -312,7 +317,7 @@ impl Changes {
     /// Forgets what was done at `until` or before: it has been saved.
     pub(crate) fn settle(&mut self, until: Moment, saved: &Data) {
         self.keep(|made| made > until);
-        self.bytes = self.apply(saved).bytes();
+        self.measure(saved);
     }
 
     fn keep(&mut self, keep: impl Fn(Moment) -> bool) {

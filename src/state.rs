@@ -369,6 +369,9 @@ impl State {
         if let Some(stored) = &mut self.stored
             && stored.id() == id
         {
+            if let Some(changes) = &mut self.changes {
+                Arc::make_mut(changes).measure(record.data());
+            }
             (stored.record, stored.activity) = (record, activity);
             self.is_stale = true;
         }
