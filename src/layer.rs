@@ -201,7 +201,6 @@ impl SessionLayer {
     }
 }
 
-/// A [`MemoryStore`] and every default.
 impl Config {
     /// Whoever wants to know what happens.
     pub(crate) fn population(&self) -> &Arc<Population> {
@@ -209,6 +208,7 @@ impl Config {
     }
 }
 
+/// A [`MemoryStore`] and every default.
 impl Default for SessionLayer {
     fn default() -> Self {
         Self::new(MemoryStore::default())

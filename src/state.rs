@@ -16,7 +16,6 @@ use crate::{
     layer::Config,
     record::{Kept, Login},
     token::Token,
-    version::Version,
 };
 
 /// What the handle, every clone of the session and the response future share.
@@ -75,8 +74,8 @@ pub(crate) struct State {
 #[derive(Clone)]
 pub(crate) struct Attempt {
     pub(crate) stored: Stored,
-    /// The version to be replaced; `None` for a new session.
-    pub(crate) expected: Option<Version>,
+    /// What is to be replaced; `None` for a new session.
+    pub(crate) former: Option<Arc<Record>>,
     pub(crate) until: Moment,
     pub(crate) turns: Turns,
 }
@@ -177,10 +176,10 @@ impl Shared {
         self.state.lock()
     }
 
-    /// Gives a span the id it is about.
-    pub(crate) fn name(&self, span: &Span) {
+    /// Gives a span the id it is about; whether there is one.
+    pub(crate) fn name(&self, span: &Span) -> bool {
         if span.is_disabled() {
-            return;
+            return false;
         }
         let state = self.state();
         let ours = state.stored.as_ref().or(state.destroyed.as_ref());
@@ -189,6 +188,7 @@ impl Shared {
         if let Some(id) = id {
             span.record("session.id", field::display(id));
         }
+        id.is_some()
     }
 
     /// For whatever may let go of changes: what their closures keep is dropped
