@@ -3,18 +3,19 @@
 
 use std::{error::Error as _, sync::Arc};
 
-use tracing::{Span, debug, debug_span, field, warn};
+use tracing::{Instrument as _, Span, debug, debug_span, field, warn};
 
 use crate::{
-    EndReason, Error, ErrorKind, Event, Timestamp, Version,
+    EndReason, Error, ErrorKind, Event, Record, Timestamp,
     changes::{Changes, Moment},
     data::Data,
     deadline::{at_once, within},
     layer::Config,
+    limit,
     record::Wrote,
     relocate::relocate,
     state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
-    swap::Swap,
+    swap::{Swap, Swapped},
     token::Token,
     write::{Committed, create, tell_of_begun, tell_of_saved, touch, update},
 };
@@ -155,15 +156,33 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>>
             return None;
         }
     }
-    let span = span(shared);
-    span.in_scope(|| at_once(commit(shared, Occasion::Head)))
+    let (span, is_named) = span(shared);
+    let settled = span.in_scope(|| at_once(commit(shared, Occasion::Head)));
+    if !is_named {
+        shared.name(&span);
+    }
+    settled
 }
 
-/// What a commit's log lines are under, with the id that is being committed.
-pub(crate) fn span(shared: &Shared) -> Span {
+/// What a commit's log lines are under, with the id that is being committed, and whether there is one.
+fn span(shared: &Shared) -> (Span, bool) {
     let span = debug_span!("session_commit", session.id = field::Empty);
-    shared.name(&span);
-    span
+    let is_named = shared.name(&span);
+    (span, is_named)
+}
+
+/// The commit, in its span. A session that begins has its id there at the end.
+///
+/// # Errors
+///
+/// As [`commit`].
+pub(crate) async fn commit_in_span(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
+    let (span, is_named) = span(shared);
+    let committed = commit(shared, occasion).instrument(span.clone()).await;
+    if !is_named {
+        shared.name(&span);
+    }
+    committed
 }
 
 /// The commit, within the deadline.
@@ -230,15 +249,20 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
             .take_if(|pending| pending.id() == id);
         if was_there {
             let reason = EndReason::Destroyed;
-            config
-                .population()
-                .tell_of(|| Event::ended(id, Some(ended.kept()), now, reason));
+            let event = || Event::ended(id, Some(ended.kept()), now, reason);
+            config.population().tell_of_destroyed(id, event);
         }
     }
     let (turns, until) = (work.turns, work.until);
-    let attempting = |attempt| {
+    let logs_in = matches!(work.identity, Identity::LogIn(_));
+    let attempting = |stored: &Stored, former| {
         if occasion == Occasion::Save {
-            shared.state().open_save = Some(attempt);
+            shared.state().open_save = Some(Attempt {
+                stored: stored.clone(),
+                former,
+                until,
+                turns,
+            });
         }
     };
     let committed = match plan {
@@ -246,24 +270,24 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         Plan::Create if is_too_late => return Err(Error::too_late("a new session")),
         Plan::Touch => touch(config, &work, now).await,
         Plan::Create => {
-            let attempting = |stored: &Stored| {
-                let stored = stored.clone();
-                attempting(Attempt::Create {
-                    stored,
-                    until,
-                    turns,
-                });
-            };
-            let created = create(config, &work, now, attempting).await;
+            let created = create(config, &work, now, |stored| attempting(stored, None)).await;
             created.inspect_err(|error| shared.state().refuse(error))?
         }
         Plan::Update(data) => {
-            let attempting = |version| attempting(Attempt::Update { version, until });
-            update(config, &mut work, data, now, attempting).await?
+            let attempting = |stored: &Stored, former: &Arc<Record>| {
+                attempting(stored, Some(Arc::clone(former)));
+            };
+            let updated = update(config, &mut work, data, now, attempting).await;
+            updated.inspect_err(|error| shared.state().refuse(error))?
         }
         // Boxed, because its future is larger than all others and rarely needed.
         Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
+    if let (Committed::Begun(new), true) = (&committed, logs_in) {
+        // Where that fails, the next attempt is another session.
+        shared.state().open_save = None;
+        limit::enforce(config, new).await?;
+    }
     let mut state = shared.state();
     state.is_committed |= occasion == Occasion::Head;
     state.open_save = None;
@@ -273,21 +297,14 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     Ok(outcome(&mut state, shared, Some(now)))
 }
 
-/// Finds out whether an earlier save that never heard from the store was kept,
-/// so that the changes in it are not made twice (rule M5).
+/// Settles an earlier save that never heard from the store, so that the
+/// changes in it are not made twice (rule M5).
 pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
     let open_save = shared.state().open_save.clone();
-    // Boxed, because they are rarely needed.
-    match open_save {
-        None => {}
-        Some(Attempt::Update { version, until }) => {
-            Box::pin(settle_update(shared, version, until)).await?;
-        }
-        Some(Attempt::Create {
-            stored,
-            until,
-            turns,
-        }) => Box::pin(settle_create(shared, stored, until, turns)).await?,
+    if let Some(attempt) = open_save {
+        // Boxed, because it is rarely needed.
+        let settled = Box::pin(settle(shared, attempt)).await;
+        settled.inspect_err(|error| shared.state().refuse(error))?;
     }
     let stale = {
         let state = shared.state();
@@ -299,68 +316,96 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
     }
 }
 
-async fn settle_update(shared: &Shared, version: Version, until: Moment) -> Result<(), Error> {
-    let stored = shared.state().stored.clone();
-    let latest = match &stored {
-        Some(stored) => shared.config.store.load_latest(stored.id()).await?,
-        None => None,
+/// Makes an attempt again as it was: whichever of the two came first, the
+/// store has it once, and what was done since goes on top.
+async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
+    let config = &*shared.config;
+    let (until, turns) = (attempt.until, attempt.turns);
+    let committed = match attempt.former {
+        Some(former) => settle_update(shared, attempt.stored, &former, until).await?,
+        None => {
+            let Stored {
+                record, activity, ..
+            } = &attempt.stored;
+            let id = attempt.stored.id();
+            if Swap::new(config).create(id, record, *activity).await? {
+                Committed::Begun(attempt.stored)
+            } else {
+                Committed::Nothing
+            }
+        }
     };
+    let now = config.clock.now();
+    if let Committed::Begun(begun) = &committed {
+        tell_of_begun(config, begun, now);
+        shared.state().open_save = None;
+        limit::enforce(config, begun).await?;
+    }
     let mut state = shared.state();
     state.open_save = None;
-    let (Some(mut stored), Some((record, activity))) = (stored, latest) else {
-        return Ok(());
+    state.is_cookie_due |= match committed {
+        Committed::Nothing => false,
+        committed => state.take_in(committed, turns, until, config, now),
     };
-    if !state.is_on(stored.id()) {
-        return Ok(());
-    }
-    let computes = state.changes.as_ref().is_some_and(|c| c.computes());
-    match record.wrote(version) {
-        Wrote::Yes if record.is_moved() => state.end(),
-        Wrote::Yes => {
-            let former = std::mem::replace(&mut stored.record, record);
-            stored.activity = activity;
-            state.settle(stored.clone(), until);
-            drop(state);
-            tell_of_saved(&shared.config, &former, &stored);
-        }
-        Wrote::Unknown if computes => {
-            // Said once: what was in that save is given up, not counted twice.
-            state.settle(stored, until);
-            return Err(Error::new(
-                ErrorKind::Timeout,
-                "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
-            ));
-        }
-        Wrote::Unknown | Wrote::No => {}
-    }
     Ok(())
 }
 
-/// Makes a create again as it was: the store then has that one record,
-/// whichever of the two came first, and what was done since goes on top of it.
-async fn settle_create(
+/// `Nothing` where it was not made and cannot be any more: what the store has
+/// instead, the commit to come finds too.
+async fn settle_update(
     shared: &Shared,
-    stored: Stored,
+    mut next: Stored,
+    former: &Record,
     until: Moment,
-    turns: Turns,
-) -> Result<(), Error> {
-    let config = &*shared.config;
-    let mut swap = Swap::new(config);
-    let created = swap.create(stored.id(), &stored.record, stored.activity);
-    let created = created
-        .await
-        .inspect_err(|error| shared.state().refuse(error))?;
-    let now = config.clock.now();
-    if created {
-        tell_of_begun(config, &stored, now);
+) -> Result<Committed, Error> {
+    let Some((record, activity)) = shared.config.store.load_latest(next.id()).await? else {
+        return Ok(Committed::Nothing);
+    };
+    let computes = {
+        let state = shared.state();
+        state.changes.as_ref().is_some_and(|c| c.computes())
+    };
+    let expected = former.version();
+    // Others may have written on top since: what was in this save is told alone.
+    let tell = |saved: &Record| {
+        let now = shared.config.clock.now();
+        tell_of_saved(&shared.config, next.id(), former, saved, now);
+    };
+    match record.wrote(next.record.version()) {
+        Wrote::Yes if record.is_moved() => {
+            tell(&next.record);
+            Ok(Committed::Ended)
+        }
+        Wrote::Yes => {
+            tell(&next.record);
+            (next.record, next.activity) = (record, activity);
+            Ok(Committed::Saved(next))
+        }
+        Wrote::No if record.version() == expected => {
+            let mut swap = Swap::new(&shared.config);
+            let again = swap.attempt(next.id(), expected, &next.record, next.activity, computes);
+            match again.await? {
+                Swapped::Saved => {
+                    tell(&next.record);
+                    Ok(Committed::Saved(next))
+                }
+                Swapped::Fresher(_) | Swapped::Moved | Swapped::Missing => Ok(Committed::Nothing),
+            }
+        }
+        Wrote::Unknown if computes => {
+            // Said once: what was in that save is given up, not counted twice.
+            let mut state = shared.state();
+            state.open_save = None;
+            if let Some(stored) = state.stored.clone() {
+                state.settle(stored, until);
+            }
+            Err(Error::new(
+                ErrorKind::Timeout,
+                "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
+            ))
+        }
+        Wrote::Unknown | Wrote::No => Ok(Committed::Nothing),
     }
-    let mut state = shared.state();
-    state.open_save = None;
-    if created {
-        let begun = Committed::Begun(stored);
-        state.is_cookie_due |= state.take_in(begun, turns, until, config, now);
-    }
-    Ok(())
 }
 
 impl State {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    Record, Timeout, Timestamp,
+    Record, SessionId, Timeout, Timestamp,
     data::{self, Data},
     record::Login,
     store::{StoreError, StoreErrorKind},
@@ -36,6 +36,12 @@ pub(crate) fn encode(record: &Record) -> Vec<u8> {
     }
     if let Some(moved_at) = rare.moved_at {
         object.field("moved_at", &moved_at.as_millis());
+    }
+    if let Some(moved_to) = rare.moved_to {
+        object.field("moved_to", &moved_to.to_string());
+    }
+    if let Some(moved_from) = rare.moved_from {
+        object.field("moved_from", &moved_from.to_string());
     }
     if !record.recent().is_empty() {
         let recent: Vec<String> = record
@@ -150,6 +156,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
     let absolute = fields.timeout("absolute_timeout")?;
     let persistent = fields.optional("persistent")?;
     let moved_at: Option<u64> = fields.optional("moved_at")?;
+    let moved_to = fields.id("moved_to")?;
+    let moved_from = fields.id("moved_from")?;
     let recent: Vec<String> = fields.optional("recent")?.unwrap_or_default();
     let recent = recent
         .iter()
@@ -171,6 +179,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
         rare.absolute = absolute;
         rare.persistent = persistent;
         rare.moved_at = moved_at.map(Timestamp::from_millis);
+        rare.moved_to = moved_to;
+        rare.moved_from = moved_from;
         rare.unknown = fields
             .0
             .into_iter()
@@ -193,6 +203,12 @@ impl<'a> Fields<'a> {
 
     fn required<T: Deserialize<'a>>(&mut self, name: &str) -> Result<T, StoreError> {
         self.optional(name)?.ok_or_else(|| malformed(name))
+    }
+
+    fn id(&mut self, name: &str) -> Result<Option<SessionId>, StoreError> {
+        let id: Option<String> = self.optional(name)?;
+        id.map(|id| id.parse().map_err(|_| malformed(name)))
+            .transpose()
     }
 
     fn timeout(&mut self, name: &str) -> Result<Timeout, StoreError> {

@@ -13,7 +13,7 @@ use crate::store::{StoreError, StoreErrorKind};
 /// its `Debug` shows a token or a value of the session (rule T3).
 ///
 /// With the feature `axum` it is a response: 503 with `Retry-After` where the
-/// same request may succeed later, 500 otherwise.
+/// same request may succeed later, 400 for a bad cursor, 500 otherwise.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -32,6 +32,8 @@ pub enum ErrorKind {
     /// The store did not answer within `store_timeout`, or other requests
     /// kept changing the session for that long. 503.
     Timeout,
+    /// The store has no room for the session, and evicts none of the others. 503.
+    Full,
     /// The record in the store does not decode. 500.
     Corrupt,
     /// The record is of a format this version does not know. 503: a node that knows it may answer.
@@ -54,6 +56,10 @@ pub enum ErrorKind {
     Refused,
     /// There is no `SessionLayer` around the handler. 500.
     MissingLayer,
+    /// The session is not stored, or nobody has logged in. 500.
+    NoUser,
+    /// A cursor that this crate never gave, or one of another filter. 400.
+    BadCursor,
     /// Any other failure, of the store or of the system's random source. 500.
     Other,
 }
@@ -103,6 +109,7 @@ impl Error {
             self.kind(),
             ErrorKind::Unavailable
                 | ErrorKind::Timeout
+                | ErrorKind::Full
                 | ErrorKind::Incompatible
                 | ErrorKind::Refused
         )
@@ -139,6 +146,7 @@ impl From<StoreError> for Error {
         let kind = match error.kind() {
             StoreErrorKind::Unavailable => ErrorKind::Unavailable,
             StoreErrorKind::Timeout => ErrorKind::Timeout,
+            StoreErrorKind::Full => ErrorKind::Full,
             StoreErrorKind::Corrupt => ErrorKind::Corrupt,
             StoreErrorKind::Incompatible => ErrorKind::Incompatible,
             StoreErrorKind::Unsupported => ErrorKind::Unsupported,

@@ -147,7 +147,7 @@ impl<T: SessionValue, S: Sync> FromRequestParts<S> for SessionData<T> {
     }
 }
 
-/// 503 with `Retry-After` where the same request may succeed later, else 500;
+/// 503 with `Retry-After` where the same request may succeed later, 400 for a bad cursor, else 500;
 /// the body says no more than that, but for a missing layer, which no visitor ever causes.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
@@ -160,6 +160,9 @@ impl IntoResponse for Error {
             let headers = [(header::RETRY_AFTER, RETRY_AFTER)];
             let body = "The service is not available now. Please try again later.";
             (StatusCode::SERVICE_UNAVAILABLE, headers, body).into_response()
+        } else if self.kind() == ErrorKind::BadCursor {
+            let body = "This page of the list does not exist.";
+            (StatusCode::BAD_REQUEST, body).into_response()
         } else {
             let body = "Something went wrong on our side.";
             (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 use crate::{
-    Clock, Listener, SessionCookie, SessionService, SystemClock, Timeout,
+    Clock, Listener, SessionCookie, SessionService, Sessions, SystemClock, Timeout,
     lifetime::Lifetimes,
     population::Population,
     queue::Queues,
@@ -41,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) cookie: SessionCookie,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) max_data_bytes: usize,
+    pub(crate) max_sessions_per_user: Option<usize>,
     pub(crate) store_timeout: Duration,
     pub(crate) cache_headers: bool,
     pub(crate) clock: Arc<dyn Clock>,
@@ -62,6 +63,7 @@ impl SessionLayer {
                 cookie: SessionCookie::default(),
                 lifetimes: Lifetimes::default(),
                 max_data_bytes: 64 * 1024,
+                max_sessions_per_user: None,
                 store_timeout: Duration::from_secs(5),
                 cache_headers: true,
                 clock: Arc::new(SystemClock),
@@ -121,6 +123,22 @@ impl SessionLayer {
         self.with(|config| config.max_data_bytes = bytes)
     }
 
+    /// How many sessions a user has at most. Default: `None`, any number; 0 is taken as 1.
+    ///
+    /// A log-in beyond it ends the one whose log-in is the oldest, with the
+    /// event `Ended` for the reason [`Limit`](crate::EndReason::Limit). However
+    /// many log in at once, on however many nodes, no more are left when they
+    /// are answered: the newest by the nodes' clocks, which should agree. A
+    /// log-in that newer ones have outdone before its answer is on the way, or
+    /// whose user's other sessions cannot be listed and ended, is taken back
+    /// and answered with 503. A store that cannot list sessions, which
+    /// [`SessionStore::list`] says of itself, thus fails every log-in, and says so in the log.
+    #[must_use]
+    pub fn max_sessions_per_user(self, sessions: impl Into<Option<usize>>) -> Self {
+        let most = sessions.into().map(|sessions| sessions.max(1));
+        self.with(|config| config.max_sessions_per_user = most)
+    }
+
     /// How long one whole load, and one whole commit, may take. Default: 5 seconds.
     #[must_use]
     pub fn store_timeout(self, timeout: Duration) -> Self {
@@ -147,6 +165,13 @@ impl SessionLayer {
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
         self.with(|config| config.clock = Arc::new(clock))
+    }
+
+    /// The operator's handle on all sessions of this layer. Take it when the
+    /// layer is set up: its statistics are of the settings as they are now.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        Sessions::of(&self.config)
     }
 
     #[cfg(feature = "testing")]
@@ -176,7 +201,6 @@ impl SessionLayer {
     }
 }
 
-/// A [`MemoryStore`] and every default.
 impl Config {
     /// Whoever wants to know what happens.
     pub(crate) fn population(&self) -> &Arc<Population> {
@@ -184,6 +208,7 @@ impl Config {
     }
 }
 
+/// A [`MemoryStore`] and every default.
 impl Default for SessionLayer {
     fn default() -> Self {
         Self::new(MemoryStore::default())

@@ -25,6 +25,8 @@
 //! | read and change a session | [`Session`], [`Key`] |
 //! | set timeouts and limits | [`SessionLayer`], [`Timeout`] |
 //! | name the cookie and set its attributes | [`SessionCookie`] |
+//! | list, count and revoke sessions, limit them per user | [`Sessions`], [`SessionLayer::max_sessions_per_user`] |
+//! | hear what happens to sessions, and count it | [`SessionLayer::on_event`], [`EventKind`], [`Stats`] |
 //! | choose where sessions are kept | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
 //! | tell failures apart | [`Error`], [`ErrorKind`] |
 //!
@@ -34,15 +36,19 @@
 //! | --- | --- | --- |
 //! | `axum` | yes | the extractors `Session`, `Option<Session>`, `SessionData`, `SessionHandle`; [`Error`] as a response |
 //! | `file` | no | `store::FileStore`: sessions in a directory, shared by the processes of one machine |
+//! | `sqlite` | no | `SqliteStore`: sessions in a file that the processes of one machine share |
+//! | `postgres` | no | `PostgresStore`: sessions in PostgreSQL, from version 12 on |
+//! | `mysql` | no | `MySqlStore`: sessions in MySQL (from 8.0.1 on) or MariaDB (from 10.6 on) |
 //! | `redis` | no | `store::RedisStore`: sessions in Redis or Valkey, on one server or in a cluster |
+//! | `metrics` | no | the statistics as metrics, through the `metrics` facade: their names are in the docs of [`Stats`] |
 //! | `testing` | no | the module `testing`: a conformance kit for stores, and aids for tests of handlers |
 //!
 //! # Rules
 //!
 //! What the crate promises is written down as rules, and each is a test. The
 //! documentation names them by letter and number: T for tokens, C for the
-//! commit, M for merging, L for lifetime, H for headers, F for failure. They
-//! are all in `RULES.md`.
+//! commit, M for merging, L for lifetime, H for headers, F for failure, P for
+//! all sessions together. They are all in `RULES.md`.
 
 mod changes;
 mod clock;
@@ -61,14 +67,19 @@ mod headers;
 mod key;
 mod layer;
 mod lifetime;
+mod limit;
 mod metering;
+mod moves;
+mod paging;
 mod population;
 mod queue;
 mod reaper;
 mod record;
 mod relocate;
+mod revoke;
 mod service;
 mod session;
+mod sessions;
 mod state;
 mod stats;
 pub mod store;
@@ -94,9 +105,11 @@ pub use self::{
     key::{Key, KeyName, ReadKey, WriteKey},
     layer::SessionLayer,
     lifetime::Timeout,
+    paging::{Cursor, SessionFilter, SessionPage},
     record::{Activity, Record},
     service::SessionService,
     session::Session,
+    sessions::Sessions,
     stats::{CallStats, Stats, StoreCall},
     store::{MemoryStore, SessionStore, StoreError},
     summary::SessionSummary,

@@ -29,7 +29,7 @@ pub(crate) struct Reaper {
 
 /// How long past its deadline a record is at least before it is deleted: what
 /// clocks of different machines may differ by (rule L3).
-const GRACE: Duration = Duration::from_secs(5 * 60);
+pub(crate) const GRACE: Duration = Duration::from_secs(5 * 60);
 
 /// How many records one call deletes.
 const BATCH: usize = 1000;
@@ -53,11 +53,7 @@ impl Reaper {
             return;
         }
         let running = Running(Arc::clone(&self.is_running));
-        let sweep = Sweep {
-            store: config.store.clone(),
-            clock: Arc::clone(&config.clock),
-            timeout: config.store_timeout,
-        };
+        let sweep = Sweep::of(config);
         let task = runtime.spawn(async move {
             let _running = running;
             if surviving(sweep.repeat(interval)).await.is_none() {
@@ -88,13 +84,21 @@ impl Drop for Running {
 }
 
 /// What the task needs: not the layer, so that it does not keep it alive.
-struct Sweep {
+pub(crate) struct Sweep {
     store: TimedStore,
     clock: Arc<dyn Clock>,
     timeout: Duration,
 }
 
 impl Sweep {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            store: config.store.clone(),
+            clock: Arc::clone(&config.clock),
+            timeout: config.store_timeout,
+        }
+    }
+
     async fn repeat(&self, interval: Duration) {
         let interval = interval.max(Duration::from_millis(1));
         let mut ticks = tokio::time::interval(interval);
@@ -119,7 +123,7 @@ impl Sweep {
     }
 
     /// Deletes all that is expired, a batch at a time.
-    async fn once(&self) -> Result<usize, Error> {
+    pub(crate) async fn once(&self) -> Result<usize, Error> {
         let mut removed = 0;
         loop {
             let batch = async {

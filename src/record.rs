@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde_json::value::RawValue;
 
 use crate::{
-    Timeout, Timestamp,
+    SessionId, Timeout, Timestamp,
     data::Data,
     store::StoreError,
     token::Verifier,
@@ -54,6 +54,10 @@ pub(crate) struct Rare {
     pub(crate) absolute: Timeout,
     pub(crate) persistent: Option<bool>,
     pub(crate) moved_at: Option<Timestamp>,
+    /// Where a cycle took the session.
+    pub(crate) moved_to: Option<SessionId>,
+    /// Where a cycle brought the session from, until it is written again.
+    pub(crate) moved_from: Option<SessionId>,
     /// Fields that a later version of the same format put there.
     pub(crate) unknown: Vec<(String, Box<RawValue>)>,
 }
@@ -64,6 +68,8 @@ impl Rare {
         absolute: Timeout::Layer,
         persistent: None,
         moved_at: None,
+        moved_to: None,
+        moved_from: None,
         unknown: Vec::new(),
     };
 
@@ -72,6 +78,8 @@ impl Rare {
             && self.absolute == Timeout::Layer
             && self.persistent.is_none()
             && self.moved_at.is_none()
+            && self.moved_to.is_none()
+            && self.moved_from.is_none()
             && self.unknown.is_empty()
     }
 }
@@ -127,7 +135,8 @@ impl Record {
     }
 
     /// Whether this is the marker left where a session went on under another
-    /// id (rule M6). It has no data and lives 60 seconds.
+    /// id (rule M6). It has no data and lives 60 seconds; its user is still
+    /// the session's, so that a list by user finds who moves while it is made.
     #[must_use]
     pub fn is_moved(&self) -> bool {
         self.moved_at().is_some()
@@ -208,6 +217,16 @@ impl Record {
         self.rare().moved_at
     }
 
+    /// Where the same session goes on. A log-in begins another one (rule M7).
+    pub(crate) fn moved_to(&self) -> Option<SessionId> {
+        self.rare().moved_to
+    }
+
+    /// Where the session is still, if it is live there: then the cycle is under way.
+    pub(crate) fn moved_from(&self) -> Option<SessionId> {
+        self.rare().moved_from
+    }
+
     /// Whether the write of `version` is this record or was before it.
     pub(crate) fn wrote(&self, version: Version) -> Wrote {
         let Some(age) = self.version.counter.checked_sub(version.counter) else {
@@ -233,7 +252,7 @@ impl Record {
         } else {
             &[]
         };
-        Self {
+        let next = Self {
             verifier: self.verifier,
             version: self.version.next(writer),
             data,
@@ -241,16 +260,23 @@ impl Record {
             login: self.login.clone(),
             rare: self.rare.clone(),
             recent: Recent::after(earlier, self.version.writer),
-        }
+        };
+        // Only who has its new token can write to it: it has arrived.
+        next.with_moved_from(None)
     }
 
-    /// What stays under the old id when the session moves on.
-    pub(crate) fn marker(&self, moved_at: Timestamp, writer: u64) -> Self {
+    /// What stays under the old id when the session moves on, to `moved_to` or for good.
+    pub(crate) fn marker(
+        &self,
+        moved_at: Timestamp,
+        moved_to: Option<SessionId>,
+        writer: u64,
+    ) -> Self {
         let mut marker = self.successor(Data::default(), writer, Duration::ZERO);
-        marker.login = None;
         marker.set_rare(|rare| {
             *rare = Rare {
                 moved_at: Some(moved_at),
+                moved_to,
                 ..Rare::default()
             };
         });
@@ -266,6 +292,13 @@ impl Record {
         self.verifier = verifier;
         self.version = version;
         self.recent = Recent::default();
+        self
+    }
+
+    pub(crate) fn with_moved_from(mut self, moved_from: Option<SessionId>) -> Self {
+        if self.moved_from() != moved_from {
+            self.set_rare(|rare| rare.moved_from = moved_from);
+        }
         self
     }
 
@@ -370,19 +403,19 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_keeps_the_chain_and_nothing_else() {
+    fn a_marker_keeps_the_chain_and_the_user_and_nothing_else() {
         let mut record = after(3, Duration::ZERO).with_login(Some(Login {
             user: "ann".into(),
             at: Timestamp::EPOCH,
         }));
         record.set_rare(|rare| rare.persistent = Some(true));
         let record = record.with_data(Data::from_sorted([("k", &b"1"[..])].into_iter()));
-        let marker = record.marker(Timestamp::MAX, 200);
+        let marker = record.marker(Timestamp::MAX, None, 200);
         assert!(marker.is_moved());
         assert_eq!(marker.moved_at(), Some(Timestamp::MAX));
         assert_eq!(marker.version(), version(4, 200));
         assert_eq!(marker.wrote(record.version()), Wrote::Yes);
-        assert_eq!((marker.user(), marker.persistent()), (None, None));
+        assert_eq!((marker.user(), marker.persistent()), (Some("ann"), None));
         assert_eq!(marker.data().len(), 0);
     }
 

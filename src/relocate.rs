@@ -11,7 +11,7 @@ use crate::{
     state::{Identity, Stored},
     swap::{Swap, Swapped},
     token::{Token, Verifier},
-    write::{Committed, begin, create, tell_of_begun},
+    write::{Committed, begin, create, tell_of_begun, tell_of_saved},
 };
 
 /// Log-in and cycle of a stored session (rules M6, M7, M8).
@@ -41,22 +41,27 @@ pub(crate) async fn relocate(
     let continued = |base: &Record, token: &Token, writer| {
         let (verifier, version) = (Verifier::of(&token.secret), Version::first(writer));
         match &log_in {
-            None => base.clone().with_token(verifier, version),
+            None => {
+                let cycled = base.clone().with_token(verifier, version);
+                cycled.with_moved_from(Some(old.id()))
+            }
             Some(log_in) => {
                 let start = if log_in.is_afresh {
                     Record::new(verifier, version, now)
                 } else {
                     base.clone().with_token(verifier, version)
                 };
-                start.with_login(Some(log_in.login()))
+                start.with_login(Some(log_in.login())).with_moved_from(None)
             }
         }
     };
     let blank = |token: &Token, writer| continued(&base.0, token, writer);
+    let moving = config.population().moving(old.id(), now);
     let mut new = begin(config, &mut swap, &changes, now, blank, |_| {}).await?;
     let is_afresh = log_in.as_ref().is_some_and(|log_in| log_in.is_afresh);
     let result = loop {
-        let marker = Arc::new(base.0.marker(now, swap.writer));
+        let moved_to = log_in.is_none().then_some(new.id());
+        let marker = Arc::new(base.0.marker(now, moved_to, swap.writer));
         let activity = config.lifetimes.activity(&marker, now);
         let expected = base.0.version();
         let left = swap
@@ -87,6 +92,9 @@ pub(crate) async fn relocate(
     };
     match result {
         Ok(Left::Behind) => {
+            if let Some(moving) = moving {
+                moving.done(now);
+            }
             let (from, to) = (old.id(), new.id());
             let kind = match log_in {
                 Some(_) => EventKind::LoggedIn {
@@ -98,9 +106,13 @@ pub(crate) async fn relocate(
             config
                 .population()
                 .tell_of(|| Event::of(to, &new.record, now, kind));
+            if base.0.data() != new.record.data() {
+                tell_of_saved(config, to, &base.0, &new.record, now);
+            }
             Ok(Committed::Begun(new))
         }
         Ok(Left::Ended) => {
+            drop(moving);
             tell_of_begun(config, &new, now);
             Ok(Committed::Begun(new))
         }

@@ -11,7 +11,6 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use tracing::Instrument as _;
 
 use crate::{
     Error, ErrorKind, KeyName, ReadKey, Record, SessionId, Timeout, WriteKey,
@@ -46,6 +45,10 @@ pub struct Session(Arc<Shared>);
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self(shared)
+    }
+
+    pub(crate) fn stored(&self) -> Option<Stored> {
+        self.0.state().stored.clone()
     }
 
     /// The public id; `None` until a new session has been stored.
@@ -394,8 +397,7 @@ impl Session {
     /// `TooLate` also, once, where the request was dropped or its commit
     /// failed: what was pending then is lost, what was changed since is saved.
     pub async fn save(&self) -> Result<(), Error> {
-        commit::commit(&self.0, Occasion::Save)
-            .instrument(commit::span(&self.0))
+        commit::commit_in_span(&self.0, Occasion::Save)
             .await
             .map_err(|failed| failed.error)?;
         let mut state = self.0.state();

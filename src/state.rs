@@ -16,7 +16,6 @@ use crate::{
     layer::Config,
     record::{Kept, Login},
     token::Token,
-    version::Version,
 };
 
 /// What the handle, every clone of the session and the response future share.
@@ -70,19 +69,15 @@ pub(crate) struct State {
     forsaken: Option<Moment>,
 }
 
-/// A write on its way to the store, of what was done until then.
+/// A write on its way to the store, of what was done until then. Made again as
+/// it was, it cannot be made twice: the store compares its version.
 #[derive(Clone)]
-pub(crate) enum Attempt {
-    Update {
-        version: Version,
-        until: Moment,
-    },
-    /// Of a new session. Made again as it was, it cannot be made twice.
-    Create {
-        stored: Stored,
-        until: Moment,
-        turns: Turns,
-    },
+pub(crate) struct Attempt {
+    pub(crate) stored: Stored,
+    /// What is to be replaced; `None` for a new session.
+    pub(crate) former: Option<Arc<Record>>,
+    pub(crate) until: Moment,
+    pub(crate) turns: Turns,
 }
 
 /// How often the session took a turn that a commit under way must not undo.
@@ -181,10 +176,10 @@ impl Shared {
         self.state.lock()
     }
 
-    /// Gives a span the id it is about.
-    pub(crate) fn name(&self, span: &Span) {
+    /// Gives a span the id it is about; whether there is one.
+    pub(crate) fn name(&self, span: &Span) -> bool {
         if span.is_disabled() {
-            return;
+            return false;
         }
         let state = self.state();
         let ours = state.stored.as_ref().or(state.destroyed.as_ref());
@@ -193,6 +188,7 @@ impl Shared {
         if let Some(id) = id {
             span.record("session.id", field::display(id));
         }
+        id.is_some()
     }
 
     /// The request has ended before its commit has (rule C2).
@@ -400,11 +396,9 @@ impl State {
     pub(crate) fn destroy(&mut self) {
         self.turns.destroyed += 1;
         self.was_destroyed = true;
-        let begun = match self.open_save.take() {
-            Some(Attempt::Create { stored, .. }) => Some(stored),
-            Some(Attempt::Update { .. }) | None => None,
-        };
-        if let Some(stored) = self.stored.take().or(begun) {
+        // A new session may be there, though nobody has heard of it.
+        let attempted = self.open_save.take().map(|attempt| attempt.stored);
+        if let Some(stored) = self.stored.take().or(attempted) {
             self.destroyed = Some(stored);
         }
         self.identity = Identity::Same;

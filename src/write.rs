@@ -5,7 +5,7 @@ use std::{error::Error as _, sync::Arc};
 use tracing::warn;
 
 use crate::{
-    Error, ErrorKind, Event, EventKind, Record, Timestamp, Version,
+    Error, ErrorKind, Event, EventKind, Record, SessionId, Timestamp, Version,
     changes::Changes,
     commit::Work,
     data::Data,
@@ -92,11 +92,16 @@ pub(crate) fn tell_of_begun(config: &Config, begun: &Stored, now: Timestamp) {
 }
 
 /// What was `former` has become `saved`.
-pub(crate) fn tell_of_saved(config: &Config, former: &Record, saved: &Stored) {
+pub(crate) fn tell_of_saved(
+    config: &Config,
+    id: SessionId,
+    former: &Record,
+    saved: &Record,
+    now: Timestamp,
+) {
     config.population().tell_of(|| {
-        let keys = former.data().keys_that_differ(saved.record.data());
-        let (at, kind) = (saved.activity.last_seen_at, EventKind::Saved { keys });
-        Event::of(saved.id(), &saved.record, at, kind)
+        let keys = former.data().keys_that_differ(saved.data());
+        Event::of(id, saved, now, EventKind::Saved { keys })
     });
 }
 
@@ -139,7 +144,7 @@ pub(crate) async fn update(
     work: &mut Work,
     mut data: Data,
     mut now: Timestamp,
-    attempting: impl Fn(Version),
+    attempting: impl Fn(&Stored, &Arc<Record>),
 ) -> Result<Committed, Error> {
     let (Some(stored), Some(changes)) = (&mut work.stored, &mut work.changes) else {
         return Ok(Committed::Nothing);
@@ -151,20 +156,22 @@ pub(crate) async fn update(
         }
         let rested = now.since(stored.activity.last_seen_at);
         let next = stored.record.successor(data, swap.writer, rested);
-        let next = Arc::new(changes.overriding(next));
-        let activity = config.lifetimes.activity(&next, now);
+        let record = Arc::new(changes.overriding(next));
+        let next = Stored {
+            token: stored.token,
+            activity: config.lifetimes.activity(&record, now),
+            record,
+        };
         let expected = stored.record.version();
         let counts = changes.computes();
-        attempting(next.version());
+        attempting(&next, &stored.record);
         match swap
-            .attempt(stored.id(), expected, &next, activity, counts)
+            .attempt(next.id(), expected, &next.record, next.activity, counts)
             .await?
         {
             Swapped::Saved => {
-                let former = std::mem::replace(&mut stored.record, next);
-                stored.activity = activity;
-                tell_of_saved(config, &former, stored);
-                return Ok(Committed::Saved(stored.clone()));
+                tell_of_saved(config, next.id(), &stored.record, &next.record, now);
+                return Ok(Committed::Saved(next));
             }
             Swapped::Fresher((record, activity)) => {
                 // Others were seen since.

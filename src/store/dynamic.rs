@@ -50,6 +50,14 @@ impl DynStore {
     pub(crate) fn answers_at_once(&self) -> bool {
         matches!(self.0, Inner::Memory(_))
     }
+
+    /// What a memory store holds: (sessions without markers of moved ones, bytes).
+    pub(crate) fn held_in_memory(&self) -> Option<(usize, usize)> {
+        match &self.0 {
+            Inner::Memory(store) => Some((store.sessions(), store.bytes())),
+            Inner::Other(_) => None,
+        }
+    }
 }
 
 impl fmt::Debug for DynStore {

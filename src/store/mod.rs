@@ -40,9 +40,12 @@
 //! `verifier`, `created_at` (milliseconds since the epoch), `data` (an object
 //! of the session's values), and where they apply `user`, `authenticated_at`,
 //! `idle_timeout` and `absolute_timeout` (milliseconds or `"never"`),
-//! `persistent`, `moved_at` and `recent` (the writers of the versions before
-//! this one). Unknown fields are kept and written back. The [`Activity`] is
+//! `persistent`, `recent` (the writers of the versions before this one),
+//! `moved_from` (the id before a cycle, until the next write), and for what stays
+//! where a session moved on `moved_at` and `moved_to` (the id after a cycle). Unknown fields are kept and written back. The [`Activity`] is
 //! stored beside it, and so are copies of what a store must index.
+//!
+#![doc = include_str!("../../STORES.md")]
 
 mod dynamic;
 mod ending;
@@ -53,6 +56,8 @@ mod listing;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod sql;
 mod tiered;
 
 use std::sync::Arc;
@@ -61,12 +66,20 @@ use std::sync::Arc;
 pub use self::file::FileStore;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
+#[cfg(feature = "mysql")]
+pub use self::sql::MySqlStore;
+#[cfg(feature = "postgres")]
+pub use self::sql::PostgresStore;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use self::sql::SqlStore;
+#[cfg(feature = "sqlite")]
+pub use self::sql::SqliteStore;
 pub use self::{
     dynamic::DynStore,
     ending::{EndedSink, Ending, EndingReason},
     error::{StoreError, StoreErrorKind},
     listing::{Filter, Listed, Page},
-    memory::{MemoryStore, MemoryStoreBuilder},
+    memory::{Flaw, FlawKind, MemoryStore, MemoryStoreBuilder, Restored, Snapshot, WhenFull},
     tiered::TieredStore,
 };
 use crate::{Activity, Record, SessionId, Timestamp, Version};

@@ -30,6 +30,8 @@ fn full() -> Value {
         "absolute_timeout": "never",
         "persistent": true,
         "moved_at": 1_767_225_720_000_u64,
+        "moved_to": "67e55044-10b1-426f-9247-bb680e5fe0c8",
+        "moved_from": "67e55044-10b1-426f-9247-bb680e5fe0c9",
         "recent": ["00000000000000fe", "0000000000000001"],
         "data": {"cart": [1, {"price": 2.5}], "name": "Ann"},
         "x_later": {"a": null},
@@ -63,7 +65,7 @@ fn kind(record: &Value) -> StoreErrorKind {
 #[test]
 fn a_full_record_is_written_so_that_a_person_can_read_it() {
     let text = String::from_utf8(read(&full()).unwrap().to_bytes()).unwrap();
-    insta::assert_snapshot!(text, @r#"{"format":1,"version":"18-00000000000000ff","verifier":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","created_at":1767225600000,"user":"ann","authenticated_at":1767225660000,"idle_timeout":60000,"absolute_timeout":"never","persistent":true,"moved_at":1767225720000,"recent":["00000000000000fe","0000000000000001"],"data":{"cart":[1,{"price":2.5}],"name":"Ann"},"x_later":{"a":null}}"#);
+    insta::assert_snapshot!(text, @r#"{"format":1,"version":"18-00000000000000ff","verifier":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","created_at":1767225600000,"user":"ann","authenticated_at":1767225660000,"idle_timeout":60000,"absolute_timeout":"never","persistent":true,"moved_at":1767225720000,"moved_to":"67e55044-10b1-426f-9247-bb680e5fe0c8","moved_from":"67e55044-10b1-426f-9247-bb680e5fe0c9","recent":["00000000000000fe","0000000000000001"],"data":{"cart":[1,{"price":2.5}],"name":"Ann"},"x_later":{"a":null}}"#);
 }
 
 #[test]
@@ -196,6 +198,9 @@ fn another_format_is_incompatible_and_anything_else_is_corrupt() {
         json!({"absolute_timeout": []}),
         json!({"persistent": 1}),
         json!({"moved_at": true}),
+        json!({"moved_to": "elsewhere"}),
+        json!({"moved_to": 7}),
+        json!({"moved_from": "elsewhere"}),
         json!({"recent": [1]}),
         json!({"recent": ["x"]}),
         json!({"data": []}),
@@ -220,6 +225,7 @@ fn neither_errors_nor_records_show_what_is_stored() {
         json!({"user": [SECRET]}),
         json!({"idle_timeout": SECRET}),
         json!({"recent": [SECRET]}),
+        json!({"moved_to": SECRET}),
         json!({"data": SECRET}),
         json!({"format": SECRET}),
     ];
@@ -307,6 +313,7 @@ prop_compose! {
         idle in prop::option::of(prop_oneof![any::<u64>().prop_map(Value::from), Just(json!("never"))]),
         persistent in any::<Option<bool>>(),
         moved_at in prop::option::of(0..=Timestamp::MAX.as_millis()),
+        (moved_to, moved_from) in any::<(Option<u128>, Option<u128>)>(),
         recent in prop::collection::vec(any::<u64>(), 1..16),
         data in prop::collection::btree_map(any::<String>(), value(), 0..8),
         unknown in prop::collection::btree_map("x_[^\"]{0,6}", value(), 0..3),
@@ -321,6 +328,8 @@ prop_compose! {
             "idle_timeout": idle,
             "persistent": persistent,
             "moved_at": moved_at,
+            "moved_to": moved_to.map(|id| Uuid::from_u128(id).to_string()),
+            "moved_from": moved_from.map(|id| Uuid::from_u128(id).to_string()),
         }));
         record.as_object_mut().unwrap().extend(unknown);
         record

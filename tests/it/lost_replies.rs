@@ -1,4 +1,4 @@
-//! Rule M5 for new sessions: a create whose reply is lost or late neither fails nor is made twice.
+//! Rule M5 for saves and for new sessions: what is lost or late neither fails nor is made twice.
 
 use std::{
     collections::BTreeMap,
@@ -287,4 +287,79 @@ async fn m5_a_create_whose_reply_was_lost_is_recognized_under_another_write() {
     assert_eq!(reply.await.status, StatusCode::OK);
     assert_eq!(seen(&visitor).await, r#"{"n": 6}"#);
     assert_eq!(store.inner().len(), 1);
+}
+
+/// Its first update arrives after six seconds, though nobody waits for it any more; the others take two.
+struct Sluggish {
+    inner: FaultyStore,
+    is_late: AtomicBool,
+}
+
+impl SessionStore for Sluggish {
+    async fn create(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+    ) -> Result<Created, StoreError> {
+        self.inner.create(id, record, activity).await
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<(Arc<Record>, Activity)>, StoreError> {
+        self.inner.load(id).await
+    }
+
+    async fn update(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+        expected: Version,
+    ) -> Result<Updated, StoreError> {
+        if self.is_late.swap(true, Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            return self.inner.update(id, record, activity, expected).await;
+        }
+        let (inner, record) = (self.inner.clone(), Arc::clone(record));
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            inner.update(id, &record, activity, expected).await
+        });
+        std::future::pending().await
+    }
+
+    async fn touch(
+        &self,
+        id: SessionId,
+        expected: Version,
+        activity: Activity,
+    ) -> Result<Touched, StoreError> {
+        self.inner.touch(id, expected, activity).await
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        self.inner.delete(id).await
+    }
+
+    async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
+        self.inner.delete_expired(before, limit).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn m5_a_save_that_arrives_after_its_deadline_is_counted_once() {
+    let store = FaultyStore::in_memory();
+    let visitor = visitor(Sluggish {
+        inner: store.clone(),
+        is_late: AtomicBool::new(false),
+    });
+    let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
+    assert_eq!(reply.await.status, StatusCode::OK);
+    let reply = visitor.visit(async |session: Session| {
+        increment(&session, "n")?;
+        save_late(&session).await;
+        increment(&session, "m").map(drop)
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    assert_eq!(seen(&visitor).await, r#"{"m": 1, "n": 2}"#);
 }

@@ -9,13 +9,17 @@ use std::{
 };
 
 use cloakroom::{
-    Activity, MemoryStore, Record, SessionId, SessionStore, StoreError, Timestamp, Version,
-    store::{Created, EndedSink, EndingReason, Reaped, StoreErrorKind, Touched, Updated},
+    Activity, MemoryStore, Record, Session, SessionId, SessionLayer, SessionStore, StoreError,
+    Timestamp, Version,
+    store::{Created, EndedSink, EndingReason, Reaped, StoreErrorKind, Touched, Updated, WhenFull},
 };
 use futures::{FutureExt, executor::block_on};
+use http::{StatusCode, header};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use uuid::Uuid;
+
+use crate::support::{Call, Fault, FaultyStore, Visitor};
 
 const GRACE: Duration = Duration::from_secs(5 * 60);
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -109,9 +113,15 @@ fn at_once<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, St
 /// What one session of this kind costs beside its record.
 fn place_bytes(kind: Kind) -> usize {
     let store = MemoryStore::default();
+    let empty = store.bytes();
     let record = kind.record();
     at_once(store.create(id(0), &record, for_ever())).unwrap();
-    store.bytes() - record.memory_bytes()
+    store.bytes() - empty - record.memory_bytes()
+}
+
+/// What a store of one shard counts without a session.
+fn shard_bytes() -> usize {
+    bounded(1).bytes()
 }
 
 fn bounded(max_sessions: usize) -> MemoryStore {
@@ -157,6 +167,7 @@ struct Modelled {
 struct Model {
     slots: BTreeMap<SessionId, Modelled>,
     place: usize,
+    empty: usize,
     /// What a user adds to it.
     index: usize,
     max_sessions: usize,
@@ -172,10 +183,8 @@ impl Model {
     }
 
     fn bytes(&self) -> usize {
-        self.slots
-            .values()
-            .map(|slot| self.cost(&slot.record))
-            .sum()
+        let sessions = self.slots.values().map(|slot| self.cost(&slot.record));
+        self.empty + sessions.sum::<usize>()
     }
 
     fn used(&mut self, tier: Tier) -> (Tier, usize) {
@@ -217,7 +226,7 @@ impl Model {
         activity: Activity,
     ) -> Option<Created> {
         let cost = self.cost(record);
-        if cost > self.max_bytes {
+        if self.empty + cost > self.max_bytes {
             return None;
         }
         self.reap(activity.last_seen_at.saturating_sub(GRACE), 2);
@@ -255,7 +264,7 @@ impl Model {
         expected: Version,
     ) -> Option<Updated> {
         let cost = self.cost(record);
-        if cost > self.max_bytes {
+        if self.empty + cost > self.max_bytes {
             return None;
         }
         let Some(slot) = self.slots.get(&id) else {
@@ -362,7 +371,7 @@ proptest! {
     fn one_shard_is_a_map_with_an_order_of_use_after_any_history(
         steps in steps(),
         max_sessions in 1_usize..12,
-        max_bytes in 1500_usize..8000,
+        max_bytes in 3500_usize..10_000,
     ) {
         let store = MemoryStore::builder()
             .max_sessions(max_sessions)
@@ -372,6 +381,7 @@ proptest! {
         let mut model = Model {
             slots: BTreeMap::new(),
             place: place_bytes(Kind::first()),
+            empty: shard_bytes(),
             index: place_bytes(Kind::of_user()) - place_bytes(Kind::first()),
             max_sessions,
             max_bytes,
@@ -448,7 +458,7 @@ proptest! {
             prop_assert!(at_once(store.delete(*who)).unwrap());
         }
         prop_assert!(store.is_empty());
-        prop_assert_eq!(store.bytes(), 0);
+        prop_assert_eq!(store.bytes(), shard_bytes());
     }
 }
 
@@ -559,7 +569,7 @@ fn delete_of_nothing_is_false() {
     at_once(store.create(id(1), &Kind::first().record(), for_ever())).unwrap();
     assert!(at_once(store.delete(id(1))).unwrap());
     assert!(!at_once(store.delete(id(1))).unwrap());
-    assert_eq!(store.bytes(), 0);
+    assert_eq!(store.bytes(), MemoryStore::default().bytes());
 }
 
 #[test]
@@ -673,6 +683,7 @@ fn hammer(
 ) {
     const THREADS: u64 = 4;
     const STEPS: u64 = 8_000;
+    let empty = store.bytes();
     let is_over = AtomicBool::new(false);
     let running = AtomicUsize::new(THREADS as usize);
     let sizes = sizes.map(|size| {
@@ -712,7 +723,7 @@ fn hammer(
     assert!(!is_over.load(Ordering::SeqCst));
     let kept = (0..ids).filter(|number| at_once(store.delete(id(*number))).unwrap());
     assert!(kept.count() > 0);
-    assert_eq!((store.len(), store.bytes()), (0, 0));
+    assert_eq!((store.len(), store.bytes()), (0, empty));
 }
 
 #[test]
@@ -775,12 +786,13 @@ fn a_record_larger_than_the_store_is_an_error_that_evicts_nobody() {
 fn the_bounds_are_met_exactly() {
     let record = Kind::first().record();
     let each = place_bytes(Kind::first()) + record.memory_bytes();
-    let store = MemoryStore::builder().max_bytes(3 * each).build();
+    let most = shard_bytes() + 3 * each;
+    let store = MemoryStore::builder().max_bytes(most).build();
     let endings = endings_of(&store);
     for number in 0..4 {
         at_once(store.create(id(number), &record, for_ever())).unwrap();
     }
-    assert_eq!((store.len(), store.bytes()), (3, 3 * each));
+    assert_eq!((store.len(), store.bytes()), (3, most));
     assert_eq!(*endings.lock(), [(id(0), EndingReason::Evicted)]);
 }
 
@@ -795,7 +807,10 @@ fn bytes_are_none_after_a_spike_is_deleted() {
     for number in 0..20_000 {
         assert!(at_once(store.delete(id(number))).unwrap());
     }
-    assert_eq!((store.len(), store.bytes()), (0, 0));
+    assert_eq!(
+        (store.len(), store.bytes()),
+        (0, MemoryStore::default().bytes())
+    );
 }
 
 #[test]
@@ -864,11 +879,142 @@ fn a_sink_that_panics_leaves_no_bytes_behind() {
         let reaping = std::panic::AssertUnwindSafe(|| at_once(store.delete_expired(NOW, 10)));
         assert!(std::panic::catch_unwind(reaping).is_err());
     }
-    assert_eq!(store.bytes(), 0);
+    assert_eq!(store.bytes(), MemoryStore::default().bytes());
     assert_eq!(
         at_once(store.delete_expired(NOW, 10)).unwrap(),
         Reaped::default()
     );
+}
+
+fn refusing(max_sessions: usize) -> MemoryStore {
+    let bounds = MemoryStore::builder().max_sessions(max_sessions);
+    bounds.when_full(WhenFull::Refuse).build()
+}
+
+#[test]
+fn a_full_store_that_refuses_leaves_everybody_else_alone() {
+    let store = refusing(10);
+    let endings = endings_of(&store);
+    let first = Kind::first();
+    for number in 0..10 {
+        let created = at_once(store.create(id(number), &first.record(), for_ever()));
+        assert_eq!(created.unwrap(), Created::Yes);
+    }
+    let refused = at_once(store.create(id(10), &first.record(), for_ever())).unwrap_err();
+    assert_eq!(refused.kind(), StoreErrorKind::Full);
+    let exists = at_once(store.create(id(3), &first.record(), for_ever())).unwrap();
+    assert_eq!(exists, Created::Exists);
+    for number in 0..10 {
+        let next = first.next().record();
+        let updated = at_once(store.update(id(number), &next, for_ever(), first.version));
+        assert_eq!(updated.unwrap(), Updated::Saved);
+    }
+    assert_eq!((store.len(), endings.lock().len()), (10, 0));
+    at_once(store.delete(id(3))).unwrap();
+    let created = at_once(store.create(id(10), &first.record(), for_ever())).unwrap();
+    assert_eq!(created, Created::Yes);
+}
+
+#[test]
+fn what_grows_beyond_a_store_that_refuses_stays_as_it_was() {
+    let small = Kind::first();
+    let each = place_bytes(small) + small.record().memory_bytes();
+    let bounds = MemoryStore::builder().max_bytes(10 * each);
+    let store = bounds.when_full(WhenFull::Refuse).build();
+    for number in 0..10 {
+        at_once(store.create(id(number), &small.record(), for_ever())).unwrap();
+    }
+    let large = Kind::sized(each + 1).next().record();
+    let grown = at_once(store.update(id(0), &large, for_ever(), small.version)).unwrap_err();
+    assert_eq!(grown.kind(), StoreErrorKind::Full);
+    let (kept, _) = at_once(store.load(id(0))).unwrap().unwrap();
+    assert_eq!(kept.version(), small.version);
+    at_once(store.delete(id(1))).unwrap();
+    let grown = at_once(store.update(id(0), &large, for_ever(), small.version));
+    assert_eq!(grown.unwrap_err().kind(), StoreErrorKind::Full);
+    at_once(store.delete(id(2))).unwrap();
+    let grown = at_once(store.update(id(0), &large, for_ever(), small.version));
+    assert_eq!(grown.unwrap(), Updated::Saved);
+    assert_eq!(
+        store.bytes(),
+        8 * each + (large.memory_bytes() - small.record().memory_bytes())
+    );
+}
+
+#[test]
+fn a_store_that_refuses_makes_room_by_what_has_expired_in_any_shard() {
+    let sessions = 5 * 4096;
+    let store = refusing(sessions);
+    let endings = endings_of(&store);
+    let record = Kind::first().record();
+    for number in 0..sessions as u64 {
+        let expires_at = (number < 3).then_some(NOW);
+        at_once(store.create(id(number), &record, seen(NOW, expires_at))).unwrap();
+    }
+    let passed = NOW.saturating_add(GRACE);
+    let almost = Timestamp::from_millis(passed.as_millis() - 1);
+    let newcomer = |number, now| at_once(store.create(id(number), &record, seen(now, None)));
+    let refused = newcomer(100_000, almost).unwrap_err();
+    assert_eq!(refused.kind(), StoreErrorKind::Full);
+    for number in 0..3 {
+        assert_eq!(newcomer(200_000 + number, passed).unwrap(), Created::Yes);
+    }
+    assert_eq!(
+        newcomer(300_000, passed).unwrap_err().kind(),
+        StoreErrorKind::Full
+    );
+    let mut ended = endings.lock().clone();
+    ended.sort_unstable_by_key(|(id, _)| *id);
+    let mut expired: Vec<_> = (0..3).map(|n| (id(n), EndingReason::Expired)).collect();
+    expired.sort_unstable_by_key(|(id, _)| *id);
+    assert_eq!(ended, expired);
+}
+
+#[tokio::test]
+async fn a_visitor_whom_a_full_store_refuses_gets_503_and_the_others_go_on() {
+    let layer = SessionLayer::new(refusing(2));
+    let count = async |visitor: &Visitor| {
+        let visit = visitor.visit(|session| async move {
+            let visits = session.update("n", |n: Option<u32>| n.unwrap_or(0) + 1);
+            visits.map(|visits| visits.to_string())
+        });
+        visit.await
+    };
+    let known = [Visitor::new(&layer), Visitor::new(&layer)];
+    for visitor in &known {
+        assert_eq!(count(visitor).await.body, "1");
+    }
+    let reply = count(&Visitor::new(&layer)).await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(reply.headers.contains_key(header::RETRY_AFTER));
+    assert_eq!((reply.body.as_str(), reply.set_cookies().len()), ("", 0));
+
+    let looks = Visitor::new(&layer);
+    let reply = looks.visit(|session| async move { session.is_new().to_string() });
+    assert_eq!(reply.await.body, "true");
+    for visitor in &known {
+        assert_eq!(count(visitor).await.body, "2");
+    }
+
+    let leaves = |session: Session| async move { session.destroy() };
+    assert_eq!(known[0].visit(leaves).await.status, StatusCode::OK);
+    assert_eq!(count(&Visitor::new(&layer)).await.body, "1");
+    assert_eq!(count(&known[1]).await.body, "3");
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_tried_again() {
+    let store = FaultyStore::in_memory();
+    store.plan_for(Call::Create, Fault::Fail(StoreErrorKind::Full));
+    let visitor = Visitor::new(&SessionLayer::new(store.clone()));
+    let insert = |session: Session| async move { session.insert("n", 1) };
+    let reply = visitor.visit(insert).await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    let creates = store
+        .calls()
+        .into_iter()
+        .filter(|call| *call == Call::Create);
+    assert_eq!(creates.count(), 1);
 }
 
 #[test]

@@ -22,11 +22,14 @@ pub(super) struct LazyHeap(BinaryHeap<Reverse<(u64, u64)>>);
 const SPARE: usize = 8;
 
 /// The capacity for `live` entries, at most.
-fn most(live: usize) -> usize {
+const fn most(live: usize) -> usize {
     live + live * 5 / 8 + 4 * SPARE
 }
 
 impl LazyHeap {
+    /// What its vector takes at most beside 13/8 of the live entries.
+    pub(super) const SPARE_BYTES: usize = most(0) * size_of::<(u64, u64)>();
+
     pub(super) fn push(&mut self, key: u64, tag: u64) {
         if self.0.len() == self.0.capacity() {
             // Doubling would reserve far more than the sessions are counted with.

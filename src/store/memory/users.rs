@@ -26,6 +26,10 @@ type Entry = (u64, SessionId);
 /// What an entry takes at most: a node has room for 11 and holds five at least.
 pub(super) const ENTRY_BYTES: usize = size_of::<Entry>() * 10 / 3;
 
+/// What a shard takes at most beside that: itself, and a node that is all there is.
+const SHARD_BYTES: usize =
+    size_of::<Mutex<BTreeSet<Entry>>>() + 11 * size_of::<Entry>() + 4 * size_of::<usize>();
+
 /// As many as threads ever write at once.
 const MAX_SHARDS: usize = 64;
 
@@ -38,6 +42,11 @@ impl Users {
                 .collect(),
             hasher: RandomState::new(),
         }
+    }
+
+    /// What it takes at most beside its entries, for a table of so many shards.
+    pub(super) fn spare_bytes(shards: usize) -> usize {
+        shards.min(MAX_SHARDS) * SHARD_BYTES
     }
 
     pub(super) fn enter(&self, user: &str, id: SessionId) {

@@ -263,7 +263,7 @@ impl Link {
             }
         };
         if !matches!(&answer, Err(error) if error.is_timeout()) {
-            asking.is_answered();
+            asking.answered();
         }
         answer
     }
@@ -329,7 +329,7 @@ impl<'a> Asking<'a> {
         }
     }
 
-    fn is_answered(mut self) {
+    fn answered(mut self) {
         self.is_answered = true;
         self.link.0.silence.0.lock()[self.share] = None;
     }

@@ -47,7 +47,7 @@ async fn comes_back<S: SessionStore>(trial: &Trial<S>, record: Arc<Record>, what
 }
 
 pub(super) async fn every_field_comes_back<S: SessionStore>(trial: &Trial<S>) -> Outcome {
-    let fields: [&[(&str, Value)]; 5] = [
+    let fields: [&[(&str, Value)]; 6] = [
         &[
             ("user", json!("ann")),
             ("authenticated_at", json!(1_767_225_600_123_u64)),
@@ -67,7 +67,9 @@ pub(super) async fn every_field_comes_back<S: SessionStore>(trial: &Trial<S>) ->
         &[
             ("persistent", json!(false)),
             ("moved_at", json!(1_767_225_600_123_u64)),
+            ("moved_to", json!("67e55044-10b1-426f-9247-bb680e5fe0c8")),
         ],
+        &[("moved_from", json!("67e55044-10b1-426f-9247-bb680e5fe0c8"))],
     ];
     for fields in fields {
         let mut draft = Draft::first();

@@ -26,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
+    population,
     processes::{self, Worker},
     sample::{HOUR, NOW, id, record, seen, version},
 };
@@ -107,6 +108,13 @@ fn files_below(path: &Path) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
+    let home = Home::new();
+    let there = FileStore::open(home.path()).unwrap();
+    population::is_kept_by(vec![home.store, there]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -348,7 +356,7 @@ fn a_newer_format_is_incompatible_and_stays_as_it_is() {
     fs::write(home.file(id(1)), of_format(2, &file)).unwrap();
     assert!(block_on(home.store.delete(id(1))).unwrap());
     assert!(!home.file(id(1)).exists());
-    assert_eq!(home.corrupt(), [PathBuf::new(); 0]);
+    assert_eq!(home.corrupt().len(), 0);
 }
 
 #[test]
@@ -462,6 +470,52 @@ fn writing_worker() {
         block_on(fleeting).unwrap();
         assert!(block_on(store.delete(id(WRITTEN))).unwrap());
     }
+}
+
+#[test]
+fn a_write_for_which_there_is_no_room_fails_and_leaves_everything_as_it_was() {
+    let home = Home::new();
+    let place = home.path().to_str().unwrap();
+    home.create(id(1), &record(2, "ann"));
+    Worker::start_with_little_room("stores::file::worker_without_room", place).pass();
+    let former = (record(2, "ann").to_bytes(), seen(Duration::ZERO));
+    assert_eq!(home.load(id(1)), Ok(Some(former)));
+    assert_eq!(home.listed(&Filter::default(), 10), [id(1)]);
+    assert_eq!(files_below(&home.path().join("tmp")).len(), 0);
+}
+
+/// Does nothing unless another process is started for it.
+#[test]
+fn worker_without_room() {
+    let Some(path) = processes::place() else {
+        return;
+    };
+    let store = FileStore::open(path).unwrap();
+    let large = record(96 + 97, "ann");
+    let updated = block_on(store.update(id(1), &large, seen(HOUR), version(2)));
+    assert_eq!(updated.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    let created = block_on(store.create(id(2), &large, seen(HOUR)));
+    assert_eq!(created.unwrap_err().kind(), StoreErrorKind::Unavailable);
+}
+
+#[test]
+fn sessions_of_one_user_that_come_and_go_at_once_are_all_found() {
+    let home = Home::new();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let home = &home;
+            scope.spawn(move || {
+                for turn in 0..40 {
+                    let own = id(thread * 1_000 + turn);
+                    home.create(own, &record(1, "ann"));
+                    assert!(home.listed(&of_user("ann"), 100).contains(&own));
+                    assert!(block_on(home.store.delete(own)).unwrap());
+                }
+            });
+        }
+    });
+    assert_eq!(home.listed(&of_user("ann"), 100), []);
+    assert_eq!(fs::read_dir(home.path().join("users")).unwrap().count(), 0);
 }
 
 /// Runs `test` where a single thread does all that blocks.

@@ -21,7 +21,7 @@ use std::{
     convert::Infallible,
     env,
     io::{Read as _, stdin},
-    process::{Child, Command, Stdio, exit},
+    process::{Child, Command, Stdio, abort},
     thread,
     time::Duration,
 };
@@ -38,12 +38,13 @@ const PLACE: &str = "CLOAKROOM_TEST_PLACE";
 const COOKIE: &str = "CLOAKROOM_TEST_COOKIE";
 
 /// Where the store is that this process is to work on; `None`: it is no worker.
+#[allow(clippy::exit)] // A worker is a process of its own.
 pub(crate) fn place() -> Option<String> {
     let place = env::var(PLACE).ok()?;
     // Ends with the process that started it, however that ends.
     thread::spawn(|| {
         let _ = stdin().read(&mut [0]);
-        exit(1);
+        abort();
     });
     Some(place)
 }
@@ -54,7 +55,20 @@ pub(crate) struct Worker(Child);
 impl Worker {
     /// Runs the test `name`, which finds `place` by [`place`], and `env` around it.
     pub(crate) fn start(name: &str, place: &str, env: &[(&str, &str)]) -> Self {
-        let started = Command::new(env::current_exe().unwrap())
+        let program = Command::new(env::current_exe().unwrap());
+        Self::run(program, name, place, env)
+    }
+
+    /// The same in a process whose files cannot grow beyond a few KiB: there the disk is full.
+    pub(crate) fn start_with_little_room(name: &str, place: &str) -> Self {
+        const LIMITED: &str = r#"trap '' XFSZ; ulimit -f 8; exec "$0" "$@""#;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", LIMITED]).arg(env::current_exe().unwrap());
+        Self::run(shell, name, place, &[])
+    }
+
+    fn run(mut program: Command, name: &str, place: &str, env: &[(&str, &str)]) -> Self {
+        let started = program
             .args([name, "--exact", "--nocapture"])
             .env(PLACE, place)
             .envs(env.iter().copied())

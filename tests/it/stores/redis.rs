@@ -10,7 +10,7 @@ use cloakroom::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{load::Load, processes};
+use super::{load::Load, population, processes};
 use crate::support::{
     process::free_port,
     proxy::{Mode, Proxy},
@@ -85,6 +85,13 @@ async fn fresh() -> (RedisStore, String) {
 fn session_key(prefix: &str, id: SessionId) -> String {
     let id = id.to_string();
     format!("{prefix}{{{}}}{id}", &id[..2])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
+    let (here, prefix) = fresh().await;
+    let there = RedisStore::connect(&Redis::shared().url()).await.unwrap();
+    population::is_kept_by(vec![here, there.prefix(&prefix)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -224,8 +231,8 @@ async fn what_too_few_replicas_have_is_not_reported_as_kept() {
     let master = Redis::start();
     let replica = Redis::replica_of(&master);
     let store = RedisStore::connect(&master.url()).await.unwrap();
-    let store = store.wait_replicas(1, Duration::from_millis(100));
-    let created = store
+    let patient = store.clone().wait_replicas(1, Duration::from_secs(30));
+    let created = patient
         .create(id(1), &record(1, Some("ann")), until(None))
         .await;
     assert_eq!(created.unwrap(), Created::Yes);
@@ -242,6 +249,7 @@ async fn what_too_few_replicas_have_is_not_reported_as_kept() {
     );
 
     replica.signal("STOP");
+    let store = store.wait_replicas(1, Duration::from_millis(100));
     let next = record(2, Some("ann"));
     let error = store
         .update(id(1), &next, until(None), version(1))
@@ -268,7 +276,6 @@ async fn what_too_few_replicas_have_is_not_reported_as_kept() {
     assert_eq!(error.kind(), StoreErrorKind::Timeout);
 
     replica.signal("CONT");
-    let patient = other.wait_replicas(1, Duration::from_secs(30));
     assert!(!patient.delete(id(1)).await.unwrap());
     assert_eq!(replica.ask(&["EXISTS", &key]), "0");
 }
@@ -279,7 +286,7 @@ async fn an_error_to_connect_names_host_and_port_and_neither_user_nor_password()
     let free = free_port();
     for (url, place, why) in [
         (
-            format!("redis://olivia:hunter3@127.0.0.1:{free}"),
+            format!("redis://beatrix:hunter3@127.0.0.1:{free}"),
             format!("127.0.0.1:{free}"),
             "refused",
         ),
@@ -298,7 +305,7 @@ async fn an_error_to_connect_names_host_and_port_and_neither_user_nor_password()
             let said = format!("{error} {error:?} {}", error.source().unwrap());
             assert!(said.contains(&place), "{said}");
             assert!(
-                !said.contains("hunter") && !said.contains("olivia"),
+                !said.contains("hunter") && !said.contains("beatrix"),
                 "{said}"
             );
             let none = said.contains("no node of the cluster can be reached");

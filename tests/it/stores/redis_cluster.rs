@@ -13,7 +13,7 @@ use cloakroom::{
 
 use super::{
     load::{Load, STORE_TIMEOUT},
-    processes,
+    population, processes,
     redis::{id, ids, of, record, until, version},
 };
 use crate::support::servers::{
@@ -35,6 +35,13 @@ async fn a_cluster_keeps_the_contract() {
     Conformance::new(async || connect(cluster).await.prefix(&prefix))
         .run()
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
+    let (cluster, prefix) = (RedisCluster::shared(), unique_prefix());
+    let store = async || connect(cluster).await.prefix(&prefix);
+    population::is_kept_by(vec![store().await, store().await]).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use cloakroom::{
-    MemoryStore, SessionStore as _, StoreError, Timestamp,
+    MemoryStore, Session, SessionLayer, SessionStore as _, StoreError, Timestamp,
     store::{
         Created, EndedSink, Ending, Filter, Reaped, StoreErrorKind, TieredStore, Touched, Updated,
     },
@@ -13,7 +13,11 @@ use futures::{FutureExt as _, future::join_all, poll};
 use parking_lot::Mutex;
 use tokio::time::advance;
 
-use super::sample::{HOUR, id, record, seen, version};
+use super::{
+    population,
+    sample::{HOUR, id, record, seen, version},
+};
+use crate::support::Visitor;
 
 type Back = FaultyStore;
 type Tiered = TieredStore<Back>;
@@ -82,6 +86,34 @@ async fn with_a_front_that_holds_next_to_nothing_it_keeps_the_contract() {
     conformance(async || TieredStore::new(few(), MemoryStore::default())).await;
     let small = || MemoryStore::builder().max_bytes(600).build();
     conformance(async || TieredStore::new(small(), MemoryStore::default())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
+    let back = Back::in_memory();
+    let node = || over(&back).max_staleness(Duration::ZERO);
+    population::is_kept_by(vec![node(), node()]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_session_revoked_elsewhere_is_dead_when_its_copy_is_too_old() {
+    let back = Back::in_memory();
+    let (here, there) = (over(&back), elsewhere(&back));
+    let ann = Visitor::new(&SessionLayer::new(here));
+    let log_in = async |session: Session| session.log_in("ann");
+    ann.visit(log_in).await;
+    let user = async |session: Session| session.user().unwrap_or_default();
+    assert_eq!(ann.visit(user).await.body, "ann");
+    let sessions = SessionLayer::new(there).sessions();
+    assert_eq!(sessions.revoke_user("ann").await.unwrap(), 1);
+    advance(STALENESS).await;
+    assert_eq!(
+        ann.visit(user).await.body,
+        "ann",
+        "no guarantee, but a copy"
+    );
+    advance(MILLISECOND).await;
+    assert_eq!(ann.visit(user).await.body, "");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,15 +2,14 @@
 
 pub(crate) mod broken;
 mod browser;
+mod ear;
 mod guest;
 mod log;
-#[cfg(any(feature = "file", feature = "redis"))]
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod process;
-#[cfg(feature = "redis")]
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod proxy;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod servers;
 pub(crate) mod token;
@@ -20,6 +19,7 @@ pub(crate) use cloakroom::testing::{Call, Fault, FaultyStore, FixedClock};
 
 pub(crate) use self::{
     browser::{Browser, Reply, session_cookie},
+    ear::Ear,
     guest::Guest,
     log::Log,
     visitor::Visitor,

@@ -1,0 +1,510 @@
+//! "Where you are logged in": users see their sessions, end one, or all others:
+//! `cargo run --example devices`, and open the page in two browsers.
+//!
+//! What changes something is a POST, and the cookie is `SameSite=Lax`: browsers
+//! do not send it along with a POST from another site, so no other site can end
+//! anybody's sessions. The ids in the page are public, and open nothing.
+
+use std::{
+    env,
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
+
+use axum::{
+    Form, Router,
+    extract::{FromRequestParts, OptionalFromRequestParts, State},
+    http::{HeaderMap, header, request::Parts},
+    response::{Html, IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use cloakroom::{
+    Error, Key, Session, SessionFilter, SessionId, SessionLayer, SessionSummary, Sessions,
+};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+
+/// What the browser calls itself, kept at log-in.
+const DEVICE: Key<String> = Key::new("device");
+
+/// A session is touched every minute, so "last seen" is exact to that; a user has ten at most.
+pub fn app() -> Router {
+    app_under(SessionLayer::default())
+}
+
+fn app_under(layer: SessionLayer) -> Router {
+    let layer = layer
+        .touch_after(Duration::from_secs(60))
+        .max_sessions_per_user(10);
+    Router::new()
+        .route("/", get(entrance))
+        .route("/login", post(log_in))
+        .route("/devices", get(devices))
+        .route("/end", post(end))
+        .route("/end-others", post(end_others))
+        .route("/logout", post(log_out))
+        .with_state(layer.sessions())
+        .layer(layer)
+}
+
+/// Only for demonstration: everybody has the same password. A real service
+/// looks up a slow, salted hash, and limits how often one may try.
+fn is_right(name: &str, password: &str) -> bool {
+    !name.is_empty() && password == "open sesame"
+}
+
+/// A handler that takes one is for users alone; everybody else is sent to the entrance.
+struct User {
+    name: String,
+    session: Session,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for User {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let session = <Session as OptionalFromRequestParts<S>>::from_request_parts(parts, state)
+            .await
+            .map_err(Error::into_response)?;
+        match session.and_then(|session| Some((session.user()?, session))) {
+            Some((name, session)) => Ok(Self { name, session }),
+            None => Err(Redirect::to("/").into_response()),
+        }
+    }
+}
+
+async fn entrance(session: Option<Session>) -> Response {
+    match session.and_then(|session| session.user()) {
+        Some(_) => Redirect::to("/devices").into_response(),
+        None => form().into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+struct Credentials {
+    name: String,
+    password: String,
+}
+
+async fn log_in(
+    session: Session,
+    headers: HeaderMap,
+    Form(given): Form<Credentials>,
+) -> Result<Redirect, Error> {
+    let name = given.name.trim();
+    if !is_right(name, &given.password) {
+        return Ok(Redirect::to("/"));
+    }
+    session.log_in(name)?;
+    let agent = headers.get(header::USER_AGENT);
+    let agent = agent.map_or("", |agent| agent.to_str().unwrap_or_default());
+    session.insert(DEVICE, device(agent))?;
+    Ok(Redirect::to("/devices"))
+}
+
+/// "Firefox on Linux". Anybody can send anything: it is text, of a bounded length.
+fn device(agent: &str) -> String {
+    // Most browsers call themselves by others' names too: the first that is found is it.
+    let browsers = [
+        ("Edg", "Edge"),
+        ("Firefox", "Firefox"),
+        ("Chrom", "Chrome"),
+        ("Safari", "Safari"),
+    ];
+    let systems = [
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Windows", "Windows"),
+        ("Mac OS", "macOS"),
+        ("Linux", "Linux"),
+    ];
+    let found = |names: &[(&str, &'static str)]| {
+        let found = names.iter().find(|(part, _)| agent.contains(part));
+        found.map(|(_, name)| *name)
+    };
+    match (found(&browsers), found(&systems)) {
+        (Some(browser), Some(system)) => format!("{browser} on {system}"),
+        (Some(name), None) | (None, Some(name)) => name.to_owned(),
+        (None, None) if agent.is_empty() => "Unknown device".to_owned(),
+        (None, None) => agent.chars().take(60).collect(),
+    }
+}
+
+async fn devices(user: User, State(sessions): State<Sessions>) -> Result<Page, Error> {
+    let filter = SessionFilter::default().user(&user.name);
+    // No more than the limit, so one page holds them all.
+    let page = sessions.list(&filter, None, 100).await?;
+    let mut devices = page.sessions;
+    devices.sort_by_key(|device| {
+        let is_this = user.session.id() == Some(device.id());
+        (!is_this, std::cmp::Reverse(device.last_seen_at()))
+    });
+    let now = SystemTime::now();
+    let mut rows = String::new();
+    for device in &devices {
+        let is_this = user.session.id() == Some(device.id());
+        rows += &row(device, is_this, now)?;
+    }
+    let others = if devices.len() > 1 {
+        r#"<form method="post" action="/end-others"><button>Log out all other devices</button></form>"#
+    } else {
+        ""
+    };
+    let body = format!(
+        r#"<h1>Where you are logged in</h1>
+<p>As <strong>{name}</strong>.</p>
+<ul>
+{rows}</ul>
+<div class="actions">{others}<form method="post" action="/logout"><button class="quiet">Log out here</button></form></div>"#,
+        name = escape(&user.name),
+    );
+    Ok(page_of("Devices", &body))
+}
+
+fn row(session: &SessionSummary, is_this: bool, now: SystemTime) -> Result<String, Error> {
+    let device: Option<String> = session.get(DEVICE)?;
+    let action = if is_this {
+        r#"<span class="badge">this device</span>"#.to_owned()
+    } else {
+        format!(
+            r#"<form method="post" action="/end"><input type="hidden" name="id" value="{}"><button>Log out</button></form>"#,
+            session.id()
+        )
+    };
+    let since = session.authenticated_at().unwrap_or(session.created_at());
+    Ok(format!(
+        "<li><div><strong>{device}</strong><br><small>Last seen {seen} · logged in {since}</small></div>{action}</li>\n",
+        device = escape(device.as_deref().unwrap_or("Unknown device")),
+        seen = ago(now, session.last_seen_at()),
+        since = ago(now, since),
+    ))
+}
+
+#[derive(Deserialize)]
+struct Chosen {
+    id: String,
+}
+
+/// Ends it only if it is the user's own; for any other id nothing happens.
+async fn end(
+    user: User,
+    State(sessions): State<Sessions>,
+    Form(chosen): Form<Chosen>,
+) -> Result<Redirect, Error> {
+    if let Ok(id) = chosen.id.parse::<SessionId>() {
+        sessions.revoke_for(&user.name, id).await?;
+    }
+    Ok(Redirect::to("/devices"))
+}
+
+async fn end_others(user: User, State(sessions): State<Sessions>) -> Result<Redirect, Error> {
+    sessions.revoke_others(&user.session).await?;
+    Ok(Redirect::to("/devices"))
+}
+
+async fn log_out(user: User) -> Redirect {
+    user.session.destroy();
+    Redirect::to("/")
+}
+
+fn ago(now: SystemTime, then: SystemTime) -> String {
+    let seconds = now.duration_since(then).unwrap_or_default().as_secs();
+    match seconds {
+        0..60 => "just now".to_owned(),
+        60..3_600 => format!("{} min ago", seconds / 60),
+        3_600..86_400 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+fn form() -> Page {
+    page_of(
+        "Log in",
+        r#"<h1>Log in</h1>
+<form method="post" action="/login">
+<label>Name <input name="name" autocomplete="username" required></label>
+<label>Password <input name="password" type="password" autocomplete="current-password" required></label>
+<button>Log in</button>
+</form>
+<p class="hint">A demonstration: any name, and the password <code>open sesame</code>. Log in from another
+browser, or a private window, to have a second device.</p>"#,
+    )
+}
+
+/// The browser must not keep a page that the next person at the keyboard could go back to.
+type Page = ([(header::HeaderName, &'static str); 1], Html<String>);
+
+fn page_of(title: &str, body: &str) -> Page {
+    let headers = [(header::CACHE_CONTROL, "no-store")];
+    let html = format!(
+        r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ margin: 0; padding: 8vh 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #2b2b33; background: #f4f1ec }}
+main {{ max-width: 34rem; margin: auto; padding: 2rem; background: #fff; border-radius: 0.5rem; box-shadow: 0 1px 6px #0002 }}
+h1 {{ margin: 0 0 1rem; font-size: 1.6rem; color: #8a3b2e }}
+label {{ display: block; margin-bottom: 1rem }}
+label input {{ display: block; box-sizing: border-box; width: 100%; padding: 0.5rem; font: inherit;
+  border: 1px solid #8f8a83; border-radius: 0.25rem }}
+button {{ padding: 0.4rem 1rem; font: inherit; color: #fff; background: #8a3b2e; border: 0; border-radius: 0.25rem; cursor: pointer;
+  white-space: nowrap }}
+button.quiet {{ color: #8a3b2e; background: none; box-shadow: inset 0 0 0 1px }}
+ul {{ margin: 1.5rem 0; padding: 0; list-style: none }}
+li {{ display: flex; gap: 1rem; align-items: center; justify-content: space-between; padding: 0.75rem 0; border-top: 1px solid #e4dfd8 }}
+li div, p {{ min-width: 0; overflow-wrap: anywhere }}
+small, .hint {{ color: #5f5b56 }}
+.badge {{ padding: 0.1rem 0.75rem; color: #2d5a3d; background: #e2f0e6; border-radius: 1rem; white-space: nowrap }}
+.actions {{ display: flex; flex-wrap: wrap; gap: 1rem }}
+.hint {{ margin: 1.5rem 0 0; font-size: 0.9rem }}
+</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"#
+    );
+    (headers, Html(html))
+}
+
+/// What somebody entered, as text in HTML.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let port = env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
+    let address = format!("127.0.0.1:{port}");
+    let listener = match TcpListener::bind(&address).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            eprintln!("cannot listen on {address}: {error}; set PORT to a free port");
+            return ExitCode::FAILURE;
+        }
+    };
+    // Browsers accept Secure cookies on localhost over plain http.
+    println!("http://localhost:{port}");
+    match axum::serve(listener, app()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the server stopped: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use axum::{
+        body::{Body, to_bytes},
+        http::{Request, StatusCode},
+    };
+    use cloakroom::Timestamp;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+    const IPHONE: &str =
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Safari/604.1";
+
+    /// A browser with its cookie, or without one.
+    #[derive(Clone)]
+    struct Device {
+        app: Router,
+        agent: &'static str,
+        cookie: Option<String>,
+    }
+
+    struct Reply {
+        status: StatusCode,
+        location: Option<String>,
+        body: String,
+    }
+
+    impl Device {
+        fn new(app: &Router, agent: &'static str) -> Self {
+            let (app, cookie) = (app.clone(), None);
+            Self { app, agent, cookie }
+        }
+
+        async fn of(app: &Router, agent: &'static str, form: &str) -> Self {
+            let mut device = Self::new(app, agent);
+            let reply = device.post("/login", form).await;
+            assert_eq!(reply.location.as_deref(), Some("/devices"));
+            device
+        }
+
+        async fn get(&mut self, path: &str) -> Reply {
+            self.send(Request::get(path), "").await
+        }
+
+        async fn post(&mut self, path: &str, form: &str) -> Reply {
+            let form_type = "application/x-www-form-urlencoded";
+            let request = Request::post(path).header(header::CONTENT_TYPE, form_type);
+            self.send(request, form).await
+        }
+
+        async fn send(&mut self, mut request: axum::http::request::Builder, form: &str) -> Reply {
+            request = request.header(header::USER_AGENT, self.agent);
+            if let Some(cookie) = &self.cookie {
+                request = request.header(header::COOKIE, cookie);
+            }
+            let request = request.body(Body::from(form.to_owned())).unwrap();
+            let response = self.app.clone().oneshot(request).await.unwrap();
+            let (parts, body) = response.into_parts();
+            if let Some(cookie) = parts.headers.get(header::SET_COOKIE) {
+                let pair = cookie.to_str().unwrap().split(';').next();
+                self.cookie = pair.map(str::to_owned);
+            }
+            let location = parts.headers.get(header::LOCATION);
+            let body = to_bytes(body, usize::MAX).await.unwrap();
+            Reply {
+                status: parts.status,
+                location: location.map(|value| value.to_str().unwrap().to_owned()),
+                body: String::from_utf8(body.to_vec()).unwrap(),
+            }
+        }
+
+        async fn is_logged_in(&mut self) -> bool {
+            self.get("/devices").await.status == StatusCode::OK
+        }
+    }
+
+    const ANN: &str = "name=Ann&password=open+sesame";
+    const BOB: &str = "name=Bob&password=open+sesame";
+
+    /// The ids in the page's forms.
+    fn ids(page: &str) -> Vec<&str> {
+        let parts = page.split(r#"name="id" value=""#).skip(1);
+        parts.map(|part| &part[..36]).collect()
+    }
+
+    #[tokio::test]
+    async fn a_user_sees_each_device_and_which_one_is_this() {
+        let app = app();
+        let mut laptop = Device::of(&app, FIREFOX, ANN).await;
+        let _phone = Device::of(&app, IPHONE, ANN).await;
+        let _bob = Device::of(&app, "curl/8", BOB).await;
+        let page = laptop.get("/devices").await.body;
+        assert!(page.contains("Firefox on Linux") && page.contains("Safari on iPhone"));
+        assert!(!page.contains("curl"), "{page}");
+        assert_eq!(page.matches("this device").count(), 1);
+        assert_eq!(ids(&page).len(), 1);
+        let token = laptop.cookie.unwrap();
+        assert!(!page.contains(token.split_once('=').unwrap().1));
+    }
+
+    #[tokio::test]
+    async fn a_user_ends_one_device() {
+        let app = app();
+        let mut laptop = Device::of(&app, FIREFOX, ANN).await;
+        let mut phone = Device::of(&app, IPHONE, ANN).await;
+        let page = laptop.get("/devices").await.body;
+        let form = format!("id={}", ids(&page)[0]);
+        let reply = laptop.post("/end", &form).await;
+        assert_eq!(reply.status, StatusCode::SEE_OTHER);
+        assert_eq!(reply.location.as_deref(), Some("/devices"));
+        assert!(!phone.is_logged_in().await);
+        assert!(laptop.is_logged_in().await);
+        assert!(!laptop.get("/devices").await.body.contains("iPhone"));
+    }
+
+    #[tokio::test]
+    async fn a_user_ends_all_others() {
+        let app = app();
+        let mut laptop = Device::of(&app, FIREFOX, ANN).await;
+        let mut others = [
+            Device::of(&app, IPHONE, ANN).await,
+            Device::of(&app, "curl/8", ANN).await,
+        ];
+        let mut bob = Device::of(&app, IPHONE, BOB).await;
+        laptop.post("/end-others", "").await;
+        for other in &mut others {
+            assert!(!other.is_logged_in().await);
+        }
+        assert!(laptop.is_logged_in().await && bob.is_logged_in().await);
+    }
+
+    #[tokio::test]
+    async fn nobody_ends_what_is_not_his() {
+        let app = app();
+        let mut ann = Device::of(&app, FIREFOX, ANN).await;
+        let _phone = Device::of(&app, IPHONE, ANN).await;
+        let mut bob = Device::of(&app, FIREFOX, BOB).await;
+        let page = ann.get("/devices").await.body;
+        let of_ann = format!("id={}", ids(&page)[0]);
+        assert_eq!(
+            bob.post("/end", &of_ann).await.status,
+            StatusCode::SEE_OTHER
+        );
+        assert_eq!(
+            bob.post("/end", "id=nonsense").await.status,
+            StatusCode::SEE_OTHER
+        );
+        let reply = Device::new(&app, "curl/8").post("/end", &of_ann).await;
+        assert_eq!(reply.location.as_deref(), Some("/"));
+        assert!(ann.get("/devices").await.body.contains("iPhone"));
+    }
+
+    #[tokio::test]
+    async fn a_name_and_a_device_are_text_whatever_they_look_like() {
+        let form = "name=%3Cscript%3E%26&password=open+sesame";
+        let mut eve = Device::of(&app(), "<b onclick='x'>\"", form).await;
+        let page = eve.get("/devices").await.body;
+        assert!(page.contains("As <strong>&lt;script&gt;&amp;</strong>"));
+        assert!(
+            page.contains("&lt;b onclick=&#39;x&#39;&gt;&quot;"),
+            "{page}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_eleventh_device_ends_the_first() {
+        let ticks = AtomicU64::new(1);
+        let clock = move || Timestamp::from_millis(ticks.fetch_add(1, Ordering::Relaxed));
+        let app = app_under(SessionLayer::default().clock(clock));
+        let mut first = Device::of(&app, IPHONE, ANN).await;
+        for _ in 0..10 {
+            assert!(first.is_logged_in().await);
+            Device::of(&app, FIREFOX, ANN).await;
+        }
+        assert!(!first.is_logged_in().await);
+    }
+
+    #[tokio::test]
+    async fn nothing_changes_by_following_a_link() {
+        let mut ann = Device::of(&app(), FIREFOX, ANN).await;
+        for path in ["/end", "/end-others", "/logout"] {
+            let status = ann.get(path).await.status;
+            assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+        }
+        assert!(ann.is_logged_in().await);
+        ann.post("/logout", "").await;
+        assert!(!ann.is_logged_in().await);
+        let reply = ann.post("/login", "name=Ann&password=sesame").await;
+        assert_eq!(reply.location.as_deref(), Some("/"));
+        assert!(!ann.is_logged_in().await);
+    }
+}

@@ -1,0 +1,16 @@
+//! A counter over MySQL or MariaDB:
+//! `cargo run --example store_mysql --features mysql -- mysql://user:password@localhost/database`
+
+mod counter;
+
+use std::error::Error;
+
+use cloakroom::{SessionLayer, store::MySqlStore};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let url = counter::argument("mysql://user:password@localhost/database")?;
+    let store = MySqlStore::connect(&url).await?;
+    store.migrate().await?;
+    counter::serve(SessionLayer::new(store)).await
+}

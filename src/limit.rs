@@ -1,0 +1,101 @@
+//! How many sessions a user may have: [`enforce`].
+
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+
+use crate::{
+    EndReason, Error, ErrorKind, Record, SessionId, layer::Config, revoke::end, state::Stored,
+    store::Filter,
+};
+
+/// How many sessions are asked for at once.
+const PAGE: usize = 100;
+
+/// Ends the oldest sessions of the user who has logged in as `new`, so that no
+/// more than the limit are left.
+///
+/// Each log-in looks after it was stored, so of any number at once the last to
+/// look sees them all; and all go by the same order, so that no two end each
+/// other. Where this cannot be done the log-in is taken back.
+pub(crate) async fn enforce(config: &Config, new: &Stored) -> Result<(), Error> {
+    let (Some(most), Some(user)) = (config.max_sessions_per_user, new.record.user()) else {
+        return Ok(());
+    };
+    // Boxed, because few log-ins have a limit.
+    let result = Box::pin(trim(config, user, most, new.id())).await;
+    if result.is_err() {
+        // Nobody has its token yet; if this fails too, it expires.
+        let _ = Box::pin(end(config, new.id(), EndReason::Limit, |_, _| true)).await;
+    }
+    result
+}
+
+async fn trim(config: &Config, user: &str, most: usize, new: SessionId) -> Result<(), Error> {
+    let live = sessions_of(config, user).await?;
+    let is_counted = |record: &Record| {
+        // What a cycle under way has created is the session it comes from.
+        let origin = record.moved_from();
+        origin.is_none_or(|origin| !live.contains_key(&origin))
+    };
+    let counted = live.iter().filter(|(_, record)| is_counted(record));
+    let mut sessions: Vec<_> = counted
+        .map(|(id, record)| (record.authenticated_at(), *id))
+        .collect();
+    sessions.sort_unstable_by_key(|session| Reverse(*session));
+    for (_, id) in sessions.into_iter().skip(most) {
+        if id == new {
+            return Err(Error::new(
+                ErrorKind::Ended,
+                "newer log-ins of the same user leave no room for this one",
+            ));
+        }
+        end(config, id, EndReason::Limit, |_, (record, _)| {
+            record.user() == Some(user)
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// The live sessions of a user.
+async fn sessions_of(
+    config: &Config,
+    user: &str,
+) -> Result<BTreeMap<SessionId, Arc<Record>>, Error> {
+    let filter = Filter {
+        user: Some(user.to_owned()),
+        ..Filter::default()
+    };
+    let (mut live, mut moved) = (BTreeMap::new(), Vec::new());
+    let mut after = None;
+    loop {
+        let page = config.store.list(&filter, after, PAGE).await?;
+        for listed in page.sessions {
+            moved.extend(listed.record.moved_to());
+            let now = config.clock.now();
+            if config
+                .lifetimes
+                .is_live(&listed.record, listed.activity, now)
+            {
+                live.insert(listed.id, listed.record);
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    // A cycle may have taken a session to where the list had been already.
+    while let Some(id) = moved.pop() {
+        if live.contains_key(&id) {
+            continue;
+        }
+        if let Some((record, activity)) = config.store.load_latest(id).await? {
+            moved.extend(record.moved_to());
+            let now = config.clock.now();
+            if record.user() == Some(user) && config.lifetimes.is_live(&record, activity, now) {
+                live.insert(id, record);
+            }
+        }
+    }
+    Ok(live)
+}

@@ -1,0 +1,331 @@
+//! The store contract in SQL.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use tracing::warn;
+
+use super::{
+    REAP_BATCH, SqlStore,
+    driver::{Driver, SessionRow, Value, Wanted},
+    failure::failure,
+    statements::Reap,
+};
+use crate::{
+    Activity, Record, SessionId, Timestamp, Version,
+    record::Kept,
+    store::{
+        Created, EndedSink, Ending, EndingReason, Filter, Listed, Page, Reaped, SessionStore,
+        StoreError, StoreErrorKind, Touched, Updated,
+    },
+};
+
+/// The most rows of one page: they are in memory all at once.
+const MAX_PAGE: usize = 1000;
+
+impl<D: Driver> SessionStore for SqlStore<D> {
+    async fn create(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+    ) -> Result<Created, StoreError> {
+        let columns = Columns::of(record)?;
+        let values = [&columns.values(activity)[..], &[Value::Id(id.into())]].concat();
+        match self.count_hit(&self.statements().create, &values).await? {
+            0 => Ok(Created::Exists),
+            _ => Ok(Created::Yes),
+        }
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
+        let rows = self
+            .rows(&self.statements().load, &[Value::Id(id.into())])
+            .await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let row = D::session(row).map_err(|error| self.error(error))?;
+        Ok(Some((
+            Arc::new(Record::from_bytes(row.record)?),
+            row.activity(),
+        )))
+    }
+
+    async fn update(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+        expected: Version,
+    ) -> Result<Updated, StoreError> {
+        let columns = Columns::of(record)?;
+        let values = [&columns.values(activity)[..], &place(id, expected)].concat();
+        let (asked, lost) = self
+            .ask(&self.statements().update, &values, Wanted::Count)
+            .await?;
+        if asked.count() > 0 {
+            return Ok(Updated::Saved);
+        }
+        match (self.exists(id).await?, lost) {
+            (false, _) => Ok(Updated::Missing),
+            (true, None) => Ok(Updated::Conflict),
+            // Perhaps with what it wrote itself: the core finds that out.
+            (true, Some(lost)) => Err(lost),
+        }
+    }
+
+    async fn touch(
+        &self,
+        id: SessionId,
+        expected: Version,
+        activity: Activity,
+    ) -> Result<Touched, StoreError> {
+        let times = [
+            Value::Number(millis(activity.last_seen_at)),
+            Value::Deadline(activity.expires_at.map(millis)),
+        ];
+        let values = [&times[..], &place(id, expected)].concat();
+        if self.count_hit(&self.statements().touch, &values).await? > 0 {
+            return Ok(Touched::Yes);
+        }
+        match self.exists(id).await? {
+            true => Ok(Touched::Stale),
+            false => Ok(Touched::Missing),
+        }
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        let values = [Value::Id(id.into())];
+        Ok(self.count_hit(&self.statements().delete, &values).await? > 0)
+    }
+
+    async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
+        let sinks = self.sinks.read().clone();
+        let mut removed = 0;
+        while removed < limit {
+            let batch = REAP_BATCH.min(limit - removed);
+            let (deleted, endings) = self.reap(before, batch, !sinks.is_empty()).await?;
+            for ending in endings {
+                for sink in &sinks {
+                    sink.report(ending.clone());
+                }
+            }
+            removed += deleted;
+            if deleted < batch {
+                break;
+            }
+        }
+        // Where another node holds what is left, that node deletes it.
+        let more = removed == limit;
+        Ok(Reaped { removed, more })
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let limit = limit.min(MAX_PAGE);
+        if limit == 0 {
+            return Ok(Page {
+                sessions: Vec::new(),
+                next: after,
+            });
+        }
+        let hash = filter.user.as_deref().map(hash);
+        let conditions = [
+            hash.as_ref()
+                .map(|hash| ("user_hash = ", Value::Hash(Some(hash)))),
+            after.map(|id| ("id > ", Value::Id(id.into()))),
+            filter
+                .last_seen_before
+                .map(|time| ("last_seen_at < ", Value::Number(millis(time)))),
+            filter
+                .created_before
+                .map(|time| ("created_at < ", Value::Number(millis(time)))),
+        ];
+        let rows = i64::try_from(limit).unwrap_or(i64::MAX);
+        let (sql, values) = self
+            .statements()
+            .list(conditions.into_iter().flatten(), rows);
+        let rows = self.rows(&sql, &values).await?;
+        let mut page = Page::default();
+        for row in &rows {
+            let row = D::session(row).map_err(|error| self.error(error))?;
+            let id = row.id.into();
+            if rows.len() == limit {
+                page.next = Some(id);
+            }
+            let activity = row.activity();
+            match Record::from_bytes(row.record) {
+                Ok(record) => page.sessions.push(Listed {
+                    id,
+                    record: Arc::new(record),
+                    activity,
+                }),
+                Err(error) => warn!(session.id = %id, %error, "left out of a list"),
+            }
+        }
+        Ok(page)
+    }
+
+    async fn count(&self) -> Result<u64, StoreError> {
+        let rows = self.rows(&self.statements().count, &[]).await?;
+        let count = rows.first().map(D::number).transpose();
+        let count = count.map_err(|error| self.error(error))?.flatten();
+        Ok(count
+            .and_then(|count| u64::try_from(count).ok())
+            .unwrap_or(0))
+    }
+
+    fn report_endings(&self, sink: EndedSink) {
+        self.sinks.write().push(sink);
+    }
+}
+
+impl<D: Driver> SqlStore<D> {
+    async fn exists(&self, id: SessionId) -> Result<bool, StoreError> {
+        let values = [Value::Id(id.into())];
+        let rows = self.rows(&self.statements().exists, &values).await?;
+        Ok(!rows.is_empty())
+    }
+
+    /// Deletes at most `limit` expired sessions, at most [`REAP_BATCH`].
+    async fn reap(
+        &self,
+        before: Timestamp,
+        limit: usize,
+        reports: bool,
+    ) -> Result<(usize, Vec<Ending>), StoreError> {
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let values = [Value::Number(millis(before)), Value::Number(most)];
+        match &self.statements().reap {
+            Reap::Delete { silent, .. } if !reports => {
+                let deleted = self.count_hit(silent, &values).await?;
+                Ok((usize::try_from(deleted).unwrap_or(limit), Vec::new()))
+            }
+            Reap::Delete { reporting, .. } => {
+                let rows = self.rows(reporting, &values).await?;
+                Ok((rows.len(), self.endings(&rows)?))
+            }
+            Reap::LockAndDelete {
+                silent,
+                reporting,
+                delete,
+            } => {
+                let lock = if reports { reporting } else { silent };
+                let rows = self.lock_and_delete(lock, &values, delete).await;
+                let rows = rows.map_err(|error| self.error(error))?;
+                let endings = if reports {
+                    self.endings(&rows)?
+                } else {
+                    Vec::new()
+                };
+                Ok((rows.len(), endings))
+            }
+        }
+    }
+
+    /// In one transaction; gives the rows that were deleted.
+    async fn lock_and_delete(
+        &self,
+        lock: &str,
+        values: &[Value<'_>],
+        delete: &str,
+    ) -> Result<Vec<D::Row>, sqlx::Error> {
+        let mut lease = super::Lease::of(&self.pool).await?;
+        lease.ask_within("BEGIN", &[], Wanted::Count).await?;
+        let rows = lease.ask_within(lock, values, Wanted::Rows).await?.rows;
+        let mut ids = Vec::with_capacity(REAP_BATCH);
+        for row in &rows {
+            ids.push(Value::Id(D::session(row)?.id));
+        }
+        if let Some(last) = ids.last().copied() {
+            // The statement takes so many: to name one twice deletes it once.
+            ids.resize(REAP_BATCH, last);
+            lease.ask_within(delete, &ids, Wanted::Count).await?;
+        }
+        lease.ask_within("COMMIT", &[], Wanted::Count).await?;
+        lease.settle();
+        Ok(rows)
+    }
+
+    fn endings(&self, rows: &[D::Row]) -> Result<Vec<Ending>, StoreError> {
+        let ending = |row| {
+            let row: SessionRow<'_> = D::session(row).map_err(|error| self.error(error))?;
+            let record = Record::from_bytes(row.record).ok();
+            Ok(Ending {
+                id: row.id.into(),
+                reason: EndingReason::Expired,
+                record: record.map(|record| (Arc::new(record), row.activity())),
+            })
+        };
+        rows.iter().map(ending).collect()
+    }
+}
+
+/// What is stored of a record.
+struct Columns {
+    version: Version,
+    user_hash: Option<[u8; 32]>,
+    created_at: Timestamp,
+    text: String,
+}
+
+impl Columns {
+    fn of(record: &Record) -> Result<Self, StoreError> {
+        let text = String::from_utf8(record.to_bytes());
+        Ok(Self {
+            version: record.version(),
+            user_hash: record.user().map(hash),
+            created_at: record.created_at(),
+            text: text.map_err(|_| failure(StoreErrorKind::Other, "a record is not text"))?,
+        })
+    }
+
+    /// In the order in which `create` and `update` take them.
+    fn values(&self, activity: Activity) -> [Value<'_>; 7] {
+        [
+            Value::Number(self.version.counter.cast_signed()),
+            Value::Number(self.version.writer.cast_signed()),
+            Value::Hash(self.user_hash.as_ref().map(|hash| &hash[..])),
+            Value::Number(millis(self.created_at)),
+            Value::Number(millis(activity.last_seen_at)),
+            Value::Deadline(activity.expires_at.map(millis)),
+            Value::Text(&self.text),
+        ]
+    }
+}
+
+impl SessionRow<'_> {
+    fn activity(&self) -> Activity {
+        Activity {
+            last_seen_at: moment(self.last_seen_at),
+            expires_at: self.expires_at.map(moment),
+        }
+    }
+}
+
+/// Which version of which session.
+fn place(id: SessionId, version: Version) -> [Value<'static>; 3] {
+    [
+        Value::Id(id.into()),
+        Value::Number(version.counter.cast_signed()),
+        Value::Number(version.writer.cast_signed()),
+    ]
+}
+
+fn hash(user: &str) -> [u8; 32] {
+    Sha256::digest(user).into()
+}
+
+fn millis(moment: Timestamp) -> i64 {
+    // A timestamp ends with the year 9999.
+    moment.as_millis().cast_signed()
+}
+
+fn moment(millis: i64) -> Timestamp {
+    Timestamp::from_millis(u64::try_from(millis).unwrap_or(0))
+}

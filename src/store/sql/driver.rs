@@ -1,0 +1,166 @@
+//! What each database does in its own way: [`Driver`].
+
+#![allow(
+    missing_debug_implementations,
+    reason = "nobody outside can name these, and they hold data"
+)]
+
+use sqlx::{Connection, Database, error::DatabaseError};
+use uuid::Uuid;
+
+use super::{failure::Verdict, statements::Statements, table::TableName};
+
+/// A database that sessions can be kept in: sqlx's `Postgres`, `MySql` or `Sqlite`.
+///
+/// Nothing else implements it.
+pub trait Driver: Database {
+    /// What people call it.
+    #[doc(hidden)]
+    const TITLE: &'static str;
+
+    /// How a URL of it looks.
+    #[doc(hidden)]
+    const URL: &'static str;
+
+    /// Whether a connection that a call left before its end is closed: what
+    /// comes next on it may be the reply to that call.
+    #[doc(hidden)]
+    const CLOSES_ABANDONED: bool;
+
+    /// What `connect` adds to the options of a URL.
+    #[doc(hidden)]
+    fn adjust(options: Options<Self>) -> Options<Self> {
+        options
+    }
+
+    /// Where it is, for errors: host and port, or a path.
+    #[doc(hidden)]
+    fn place(options: &Options<Self>) -> String;
+
+    /// Every statement for this table.
+    #[doc(hidden)]
+    fn statements(table: &TableName) -> Statements;
+
+    /// What an error of the database means.
+    #[doc(hidden)]
+    fn judge(error: &dyn DatabaseError) -> Verdict;
+
+    /// Asks one statement; one without values goes as text and is not prepared.
+    #[doc(hidden)]
+    fn ask<'a>(
+        connection: &'a mut Self::Connection,
+        sql: &'a str,
+        values: &'a [Value<'a>],
+        wanted: Wanted,
+    ) -> impl Future<Output = Result<Answer<Self>, sqlx::Error>> + Send + 'a;
+
+    /// Reads a row of a session.
+    #[doc(hidden)]
+    fn session(row: &Self::Row) -> Result<SessionRow<'_>, sqlx::Error>;
+
+    /// Reads a row of one number.
+    #[doc(hidden)]
+    fn number(row: &Self::Row) -> Result<Option<i64>, sqlx::Error>;
+
+    /// What has to be done before a migration locks anything.
+    #[doc(hidden)]
+    fn before_migrating(
+        connection: &mut Self::Connection,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        let _ = connection;
+        async { Ok(()) }
+    }
+}
+
+pub(super) type Options<D> = <<D as Database>::Connection as Connection>::Options;
+
+/// What is bound to a placeholder.
+#[derive(Clone, Copy)]
+pub enum Value<'a> {
+    Id(Uuid),
+    Number(i64),
+    /// A deadline; `None`: never.
+    Deadline(Option<i64>),
+    /// A hash; `None`: no user.
+    Hash(Option<&'a [u8]>),
+    Text(&'a str),
+}
+
+/// What a statement is asked for.
+#[derive(Clone, Copy)]
+pub enum Wanted {
+    /// How many rows it hit.
+    Count,
+    Rows,
+}
+
+/// What a statement gave.
+pub struct Answer<D: Database> {
+    pub(super) count: u64,
+    pub(super) rows: Vec<D::Row>,
+}
+
+/// The columns of a session that a statement gives, in this order.
+pub struct SessionRow<'a> {
+    pub(super) id: Uuid,
+    pub(super) record: &'a [u8],
+    pub(super) last_seen_at: i64,
+    pub(super) expires_at: Option<i64>,
+}
+
+/// The methods of [`Driver`] that read the same for each, but that each has types of its own for.
+///
+/// `text`: what a record is bound as.
+macro_rules! through_sqlx {
+    (text: $text:ty) => {
+        async fn ask<'a>(
+            connection: &'a mut Self::Connection,
+            sql: &'a str,
+            values: &'a [Value<'a>],
+            wanted: Wanted,
+        ) -> Result<Answer<Self>, sqlx::Error> {
+            // Only the name of the table is not ours, and that has been checked.
+            let sql = AssertSqlSafe(sql);
+            let (mut count, mut rows) = (0, Vec::new());
+            if values.is_empty() {
+                let statement = sqlx::raw_sql(sql);
+                match wanted {
+                    Wanted::Count => count = statement.execute(connection).await?.rows_affected(),
+                    Wanted::Rows => rows = statement.fetch_all(connection).await?,
+                }
+            } else {
+                let mut arguments = <Self as Database>::Arguments::default();
+                for value in values {
+                    match *value {
+                        Value::Id(id) => arguments.add(id),
+                        Value::Number(number) => arguments.add(number),
+                        Value::Deadline(moment) => arguments.add(moment),
+                        Value::Hash(hash) => arguments.add(hash),
+                        Value::Text(text) => arguments.add(AsRef::<$text>::as_ref(text)),
+                    }
+                    .map_err(sqlx::Error::Encode)?;
+                }
+                let statement = sqlx::query_with::<Self, _>(sql, arguments);
+                match wanted {
+                    Wanted::Count => count = statement.execute(connection).await?.rows_affected(),
+                    Wanted::Rows => rows = statement.fetch_all(connection).await?,
+                }
+            }
+            Ok(Answer { count, rows })
+        }
+
+        fn session(row: &Self::Row) -> Result<SessionRow<'_>, sqlx::Error> {
+            Ok(SessionRow {
+                id: row.try_get(0)?,
+                record: row.try_get_unchecked(1)?,
+                last_seen_at: row.try_get(2)?,
+                expires_at: row.try_get(3)?,
+            })
+        }
+
+        fn number(row: &Self::Row) -> Result<Option<i64>, sqlx::Error> {
+            row.try_get(0)
+        }
+    };
+}
+pub(super) use through_sqlx;

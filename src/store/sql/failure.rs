@@ -1,0 +1,116 @@
+//! What the databases' errors come to: [`Verdict`], and errors that tell neither data nor passwords.
+
+use std::{error, fmt, io};
+
+use super::{
+    driver::{Driver, Options},
+    table::TableName,
+};
+use crate::store::{StoreError, StoreErrorKind};
+
+/// What an error of a database means for the call.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The row is there already.
+    Duplicate,
+    /// The connection is gone; whether the call happened is open.
+    Lost,
+    /// The call was undone in favour of another: it may be asked again.
+    Undone,
+    /// The table is not there, or has another shape.
+    NoTable,
+    /// Anything else, and what to do about it.
+    Failed(StoreErrorKind, &'static str),
+}
+
+/// An error that names the place, the error's code and what to do.
+///
+/// The driver's own error is not kept: it repeats values of rows and names of users.
+#[derive(Debug)]
+struct Failure {
+    what: String,
+    source: Option<io::Error>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl error::Error for Failure {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}
+
+pub(super) fn failure(kind: StoreErrorKind, what: impl Into<String>) -> StoreError {
+    caused(kind, what, None)
+}
+
+fn caused(kind: StoreErrorKind, what: impl Into<String>, source: Option<io::Error>) -> StoreError {
+    let what = what.into();
+    StoreError::new(kind, Failure { what, source })
+}
+
+pub(super) fn verdict<D: Driver>(error: &sqlx::Error) -> Verdict {
+    use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
+    match error {
+        Database(error) => D::judge(&**error),
+        Io(_) | Protocol(_) | WorkerCrashed => Verdict::Lost,
+        PoolTimedOut => Verdict::Failed(
+            StoreErrorKind::Unavailable,
+            "no connection within the pool's acquire_timeout: it cannot be reached, \
+             or the pool has too few connections",
+        ),
+        PoolClosed => Verdict::Failed(StoreErrorKind::Unavailable, "the pool is closed"),
+        Tls(_) => Verdict::Failed(
+            StoreErrorKind::Unavailable,
+            "no TLS: it needs one of sqlx's tls features, and certificates both sides accept",
+        ),
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Verdict::Failed(
+            StoreErrorKind::Corrupt,
+            "a column is not of the type that migrate() gave it",
+        ),
+        _ => Verdict::Failed(StoreErrorKind::Other, "the driver refuses the call"),
+    }
+}
+
+/// The error of a call.
+pub(super) fn store_error<D: Driver>(
+    error: sqlx::Error,
+    options: &Options<D>,
+    table: &TableName,
+) -> StoreError {
+    let place = format!("{} at {}", D::TITLE, D::place(options));
+    let code = error.as_database_error().and_then(|error| error.code());
+    let code = code
+        .map(|code| format!(" (error {code})"))
+        .unwrap_or_default();
+    match verdict::<D>(&error) {
+        Verdict::NoTable => failure(
+            StoreErrorKind::Other,
+            format!(
+                "{place} has no table {table} as this version needs it{code}: \
+                 call migrate() before the first request"
+            ),
+        ),
+        Verdict::Lost => {
+            let (what, source) = match error {
+                sqlx::Error::Io(error) => (error.to_string(), Some(error)),
+                _ => ("the connection broke off".to_owned(), None),
+            };
+            let what = format!("{place} cannot be reached{code}: {what}");
+            caused(StoreErrorKind::Unavailable, what, source)
+        }
+        Verdict::Undone => failure(
+            StoreErrorKind::Unavailable,
+            format!("{place}: other calls were in the way{code}"),
+        ),
+        Verdict::Duplicate => failure(
+            StoreErrorKind::Other,
+            format!("{place}: an index that is not the store's forbids this row of {table}{code}"),
+        ),
+        Verdict::Failed(kind, what) => failure(kind, format!("{place}: {what}{code}")),
+    }
+}

@@ -1,0 +1,128 @@
+use sqlx::{
+    Arguments as _, AssertSqlSafe, Database, MySql, Row as _,
+    error::DatabaseError,
+    mysql::{MySqlConnectOptions, MySqlDatabaseError},
+};
+
+use super::{
+    REAP_BATCH,
+    driver::{Answer, Driver, SessionRow, Value, Wanted, through_sqlx},
+    failure::Verdict,
+    statements::{Dialect, Migration, Reap, Statements},
+    table::TableName,
+};
+use crate::store::StoreErrorKind;
+
+const DIALECT: Dialect = Dialect {
+    quote: '`',
+    // ON DUPLICATE KEY counts the row as hit, and IGNORE hides every other error too.
+    unless_there: "",
+    // Whatever the connection's character set is.
+    record: "CAST(record AS BINARY)",
+    later_seen: "GREATEST(last_seen_at, $1)",
+    // NULL if one of them is.
+    later_expiry: "GREATEST(expires_at, $2)",
+    numbers: false,
+};
+
+impl Driver for MySql {
+    const TITLE: &'static str = "MySQL";
+    const URL: &'static str = "mysql://user:password@host:3306/database";
+    const CLOSES_ABANDONED: bool = true;
+
+    fn place(options: &MySqlConnectOptions) -> String {
+        match options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        }
+    }
+
+    fn statements(table: &TableName) -> Statements {
+        Statements::new(&DIALECT, table, reap, migration(table))
+    }
+
+    fn judge(error: &dyn DatabaseError) -> Verdict {
+        use StoreErrorKind::{Other, Timeout, Unavailable};
+        let error = error.try_downcast_ref::<MySqlDatabaseError>();
+        match error.map_or(0, MySqlDatabaseError::number) {
+            1062 => Verdict::Duplicate,
+            1054 | 1146 => Verdict::NoTable,
+            // Lock wait timeout, deadlock, MariaDB's snapshot isolation
+            1205 | 1213 | 1020 => Verdict::Undone,
+            // Shutdown, killed by an administrator, idle for too long
+            1053 | 1927 | 4031 | 3169 => Verdict::Lost,
+            1317 | 1969 | 3024 => Verdict::Failed(Timeout, "it interrupted the statement"),
+            1044 | 1045 | 1698 => {
+                Verdict::Failed(Unavailable, "it refuses the user or the password")
+            }
+            1040 | 1203 | 1226 => {
+                Verdict::Failed(Unavailable, "it has no connection left for this user")
+            }
+            1290 | 1836 => Verdict::Failed(Unavailable, "it is a replica, or read-only"),
+            1021 | 1037 | 1041 | 1114 => Verdict::Failed(Unavailable, "it has no room left"),
+            1049 => Verdict::Failed(Other, "there is no such database: create it"),
+            1142 | 1143 => Verdict::Failed(Other, "the user lacks a privilege on the table"),
+            1153 => Verdict::Failed(
+                Other,
+                "the record is larger than max_allowed_packet: raise that",
+            ),
+            1064 => Verdict::Failed(
+                Other,
+                "it is too old: this needs MySQL 8.0.1 or MariaDB 10.6",
+            ),
+            _ => Verdict::Failed(Other, "it refuses the statement"),
+        }
+    }
+
+    // Bytes are stored as they come, in whatever character set the connection talks.
+    through_sqlx!(text: [u8]);
+}
+
+fn reap(table: &str, columns: &str) -> Reap {
+    let lock = |columns: &str| {
+        format!(
+            "SELECT {columns} FROM {table} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 \
+             FOR UPDATE SKIP LOCKED"
+        )
+    };
+    let ids = vec!["?"; REAP_BATCH].join(", ");
+    Reap::LockAndDelete {
+        silent: lock("id, '', last_seen_at, expires_at"),
+        reporting: lock(columns),
+        delete: format!("DELETE FROM {table} WHERE id IN ({ids})"),
+    }
+}
+
+fn migration(table: &TableName) -> Migration {
+    let versions = table.with("_schema").quoted('`');
+    let lock = format!("cloakroom.{:016x}", table.number());
+    let table = table.quoted('`');
+    Migration {
+        // Statements that change tables commit by themselves, so no transaction keeps others out.
+        lock: vec![format!(
+            "SELECT GET_LOCK(CONCAT('{lock}.', MD5(COALESCE(DATABASE(), ''))), 60)"
+        )],
+        unlock: vec![format!(
+            "DO RELEASE_LOCK(CONCAT('{lock}.', MD5(COALESCE(DATABASE(), ''))))"
+        )],
+        begin: format!(
+            "CREATE TABLE IF NOT EXISTS {versions} (version BIGINT PRIMARY KEY) ENGINE = InnoDB"
+        ),
+        version: format!("SELECT MAX(version) FROM {versions}"),
+        done: format!("INSERT INTO {versions} (version) VALUES ($1)"),
+        steps: vec![vec![format!(
+            "CREATE TABLE IF NOT EXISTS {table} (\
+             id BINARY(16) NOT NULL PRIMARY KEY, \
+             counter BIGINT NOT NULL, \
+             writer BIGINT NOT NULL, \
+             user_hash BINARY(32), \
+             created_at BIGINT NOT NULL, \
+             last_seen_at BIGINT NOT NULL, \
+             expires_at BIGINT, \
+             record LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, \
+             KEY expires_at (expires_at), \
+             KEY user_hash (user_hash, id)\
+             ) ENGINE = InnoDB"
+        )]],
+    }
+}

@@ -1,0 +1,120 @@
+use sqlx::{
+    Arguments as _, AssertSqlSafe, Database, Postgres, Row as _, error::DatabaseError,
+    postgres::PgConnectOptions,
+};
+
+use super::{
+    driver::{Answer, Driver, SessionRow, Value, Wanted, through_sqlx},
+    failure::Verdict,
+    statements::{Dialect, Migration, Reap, Statements},
+    table::TableName,
+};
+use crate::store::StoreErrorKind;
+
+const DIALECT: Dialect = Dialect {
+    quote: '"',
+    unless_there: " ON CONFLICT (id) DO NOTHING",
+    record: "record",
+    later_seen: "GREATEST(last_seen_at, $1)",
+    // GREATEST passes over NULL here.
+    later_expiry: "CASE WHEN expires_at IS NOT NULL THEN \
+                   CASE WHEN $2 IS NOT NULL THEN GREATEST(expires_at, $2) END END",
+    numbers: true,
+};
+
+impl Driver for Postgres {
+    const TITLE: &'static str = "PostgreSQL";
+    const URL: &'static str = "postgres://user:password@host:5432/database";
+    const CLOSES_ABANDONED: bool = true;
+
+    fn place(options: &PgConnectOptions) -> String {
+        match options.get_socket() {
+            Some(folder) => format!("{} (port {})", folder.display(), options.get_port()),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        }
+    }
+
+    fn statements(table: &TableName) -> Statements {
+        Statements::new(&DIALECT, table, reap, migration(table))
+    }
+
+    fn judge(error: &dyn DatabaseError) -> Verdict {
+        use StoreErrorKind::{Other, Timeout, Unavailable};
+        let code = error.code().unwrap_or_default();
+        match &*code {
+            "23505" => Verdict::Duplicate,
+            "42P01" | "42703" => Verdict::NoTable,
+            // serialization_failure, deadlock_detected
+            "40001" | "40P01" => Verdict::Undone,
+            // admin_shutdown, crash_shutdown, idle_session_timeout
+            "57P01" | "57P02" | "57P05" => Verdict::Lost,
+            "57014" => Verdict::Failed(Timeout, "its statement_timeout has passed"),
+            "57P03" => Verdict::Failed(Unavailable, "it is starting or stopping"),
+            "53300" => Verdict::Failed(Unavailable, "it has no connection left for this user"),
+            "25006" => Verdict::Failed(Unavailable, "it is a standby, or read-only"),
+            "3D000" => Verdict::Failed(Other, "there is no such database: create it"),
+            "3F000" => Verdict::Failed(Other, "there is no such schema: create it"),
+            "42501" => Verdict::Failed(Other, "the user lacks a privilege on the table or schema"),
+            "22021" => Verdict::Failed(Other, "the database's encoding must be UTF8"),
+            _ => match code.get(..2) {
+                Some("08") => Verdict::Lost,
+                Some("28") => Verdict::Failed(Unavailable, "it refuses the user or the password"),
+                Some("53" | "55" | "57") => Verdict::Failed(Unavailable, "it refuses for now"),
+                _ => Verdict::Failed(Other, "it refuses the statement"),
+            },
+        }
+    }
+
+    through_sqlx!(text: str);
+}
+
+fn reap(table: &str, columns: &str) -> Reap {
+    // An array, and not IN: so the rows are chosen and locked once, whatever
+    // plan the database makes. What was touched since is looked at again.
+    let silent = format!(
+        "DELETE FROM {table} WHERE id = ANY(ARRAY(\
+         SELECT id FROM {table} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 \
+         FOR UPDATE SKIP LOCKED))"
+    );
+    let reporting = format!("{silent} RETURNING {columns}");
+    Reap::Delete { silent, reporting }
+}
+
+fn migration(table: &TableName) -> Migration {
+    let versions = table.with("_schema").quoted('"');
+    let expires = table.with("_expires_at").bare('"');
+    let user = table.with("_user").bare('"');
+    let lock = table.number();
+    let table = table.quoted('"');
+    Migration {
+        lock: vec![
+            "BEGIN".to_owned(),
+            format!("SELECT count(pg_advisory_xact_lock({lock}))"),
+        ],
+        unlock: vec!["COMMIT".to_owned()],
+        begin: format!("CREATE TABLE IF NOT EXISTS {versions} (version bigint PRIMARY KEY)"),
+        version: format!("SELECT max(version) FROM {versions}"),
+        done: format!("INSERT INTO {versions} (version) VALUES ($1)"),
+        steps: vec![vec![
+            // text: json would check it once more at each write, and jsonb
+            // changes it (order, numbers, repeated keys) and refuses \u0000.
+            format!(
+                "CREATE TABLE IF NOT EXISTS {table} (\
+                 id uuid PRIMARY KEY, \
+                 counter bigint NOT NULL, \
+                 writer bigint NOT NULL, \
+                 user_hash bytea, \
+                 created_at bigint NOT NULL, \
+                 last_seen_at bigint NOT NULL, \
+                 expires_at bigint, \
+                 record text NOT NULL)"
+            ),
+            format!(
+                "CREATE INDEX IF NOT EXISTS {expires} ON {table} (expires_at) WHERE expires_at IS NOT NULL"
+            ),
+            format!(
+                "CREATE INDEX IF NOT EXISTS {user} ON {table} (user_hash, id) WHERE user_hash IS NOT NULL"
+            ),
+        ]],
+    }
+}

@@ -1,0 +1,183 @@
+use std::time::{Duration, Instant};
+
+use sqlx::{
+    Arguments as _, AssertSqlSafe, Database, Row as _, Sqlite, SqliteConnection,
+    error::DatabaseError,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode},
+};
+
+use super::{
+    driver::{Answer, Driver, SessionRow, Value, Wanted, through_sqlx},
+    failure::Verdict,
+    statements::{Dialect, Migration, Reap, Statements},
+    table::TableName,
+};
+use crate::{deadline::pause, store::StoreErrorKind};
+
+const DIALECT: Dialect = Dialect {
+    quote: '"',
+    unless_there: " ON CONFLICT (id) DO NOTHING",
+    record: "record",
+    later_seen: "max(last_seen_at, $1)",
+    // NULL if one of them is.
+    later_expiry: "max(expires_at, $2)",
+    numbers: true,
+};
+
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+
+/// How long a migration waits for others to leave the file alone.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Driver for Sqlite {
+    const TITLE: &'static str = "SQLite";
+    const URL: &'static str = "sqlite:///path/to/sessions.db";
+    // A thread of its own brings each statement to its end.
+    const CLOSES_ABANDONED: bool = false;
+
+    fn adjust(options: SqliteConnectOptions) -> SqliteConnectOptions {
+        options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+    }
+
+    fn place(options: &SqliteConnectOptions) -> String {
+        options.get_filename().display().to_string()
+    }
+
+    fn statements(table: &TableName) -> Statements {
+        Statements::new(&DIALECT, table, reap, migration(table))
+    }
+
+    fn judge(error: &dyn DatabaseError) -> Verdict {
+        use StoreErrorKind::{Other, Unavailable};
+        // The lowest byte of an extended code is the code.
+        match code(error) & 0xff {
+            1 if is_table_missing(error) => Verdict::NoTable,
+            BUSY | LOCKED => Verdict::Failed(
+                Unavailable,
+                "others kept it locked for longer than the busy_timeout",
+            ),
+            8 => Verdict::Failed(Unavailable, "it is read-only"),
+            10 => Verdict::Failed(Unavailable, "the disk failed"),
+            13 => Verdict::Failed(Unavailable, "the disk is full"),
+            14 => Verdict::Failed(Unavailable, "the file cannot be opened, or not be made"),
+            11 | 26 => Verdict::Failed(Other, "the file is damaged, or not a database"),
+            19 if error.is_unique_violation() => Verdict::Duplicate,
+            _ => Verdict::Failed(Other, "it refuses the statement"),
+        }
+    }
+
+    through_sqlx!(text: str);
+
+    /// In WAL mode readers and the writer do not wait for each other. It is kept in the file.
+    async fn before_migrating(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let started = Instant::now();
+        loop {
+            let switch = sqlx::raw_sql("PRAGMA journal_mode = WAL").execute(&mut *connection);
+            match switch.await {
+                // The busy_timeout does not apply to it.
+                Err(sqlx::Error::Database(error))
+                    if matches!(code(&*error) & 0xff, BUSY | LOCKED)
+                        && started.elapsed() < PATIENCE => {}
+                switched => return switched.map(drop),
+            }
+            pause(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+fn code(error: &dyn DatabaseError) -> i32 {
+    let code = error.code().and_then(|code| code.parse().ok());
+    code.unwrap_or_default()
+}
+
+/// SQLite has no code for it.
+fn is_table_missing(error: &dyn DatabaseError) -> bool {
+    let message = error.message();
+    message.starts_with("no such table") || message.starts_with("no such column")
+}
+
+fn reap(table: &str, columns: &str) -> Reap {
+    let silent = format!(
+        "DELETE FROM {table} WHERE id IN \
+         (SELECT id FROM {table} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)"
+    );
+    let reporting = format!("{silent} RETURNING {columns}");
+    Reap::Delete { silent, reporting }
+}
+
+fn migration(table: &TableName) -> Migration {
+    let versions = table.with("_schema").quoted('"');
+    let expires = table.with("_expires_at").quoted('"');
+    let user = table.with("_user").quoted('"');
+    let (quoted, bare) = (table.quoted('"'), table.bare('"'));
+    Migration {
+        lock: vec!["BEGIN IMMEDIATE".to_owned(), "SELECT 1".to_owned()],
+        unlock: vec!["COMMIT".to_owned()],
+        begin: format!("CREATE TABLE IF NOT EXISTS {versions} (version INTEGER PRIMARY KEY)"),
+        version: format!("SELECT max(version) FROM {versions}"),
+        done: format!("INSERT INTO {versions} (version) VALUES ($1)"),
+        steps: vec![vec![
+            format!(
+                "CREATE TABLE IF NOT EXISTS {quoted} (\
+                 id BLOB NOT NULL PRIMARY KEY, \
+                 counter INTEGER NOT NULL, \
+                 writer INTEGER NOT NULL, \
+                 user_hash BLOB, \
+                 created_at INTEGER NOT NULL, \
+                 last_seen_at INTEGER NOT NULL, \
+                 expires_at INTEGER, \
+                 record TEXT NOT NULL)"
+            ),
+            format!(
+                "CREATE INDEX IF NOT EXISTS {expires} ON {bare} (expires_at) WHERE expires_at IS NOT NULL"
+            ),
+            format!(
+                "CREATE INDEX IF NOT EXISTS {user} ON {bare} (user_hash, id) WHERE user_hash IS NOT NULL"
+            ),
+        ]],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection as _, SqliteConnection};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_but_a_count_reads_the_whole_table() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let statements = Sqlite::statements(&TableName::default());
+        for sql in statements.migration.steps.iter().flatten() {
+            let made = Sqlite::ask(&mut connection, sql, &[], Wanted::Count).await;
+            made.unwrap();
+        }
+        let Reap::Delete { silent, reporting } = &statements.reap else {
+            panic!("deleted at once");
+        };
+        let of_user = [("user_hash = ", Value::Hash(None))];
+        let (of_user, _) = statements.list(of_user, 10);
+        let (of_all, _) = statements.list([], 10);
+        for (sql, index) in [
+            (&statements.load, "sqlite_autoindex_sessions_1"),
+            (&statements.update, "sqlite_autoindex_sessions_1"),
+            (&statements.touch, "sqlite_autoindex_sessions_1"),
+            (&statements.delete, "sqlite_autoindex_sessions_1"),
+            (&of_all, "sqlite_autoindex_sessions_1"),
+            (&of_user, "sessions_user"),
+            (silent, "sessions_expires_at"),
+            (reporting, "sessions_expires_at"),
+        ] {
+            let plan = format!("EXPLAIN QUERY PLAN {sql}");
+            let plan = Sqlite::ask(&mut connection, &plan, &[], Wanted::Rows).await;
+            let steps = plan.unwrap().rows;
+            let steps: Vec<String> = steps.iter().map(|row| row.get(3)).collect();
+            let steps = steps.join("; ");
+            assert!(steps.contains(index), "{sql}: {steps}");
+            assert!(!steps.contains("TEMP B-TREE"), "{sql}: {steps}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The text of every statement: [`Statements`].
+
+use super::{driver::Value, table::TableName};
+
+/// How the databases' SQL differs.
+pub(super) struct Dialect {
+    pub(super) quote: char,
+    /// Put behind an `INSERT`, so that a row that is there already is left alone and counts as none.
+    pub(super) unless_there: &'static str,
+    /// The record as bytes.
+    pub(super) record: &'static str,
+    /// The later of `last_seen_at` and `$1`.
+    pub(super) later_seen: &'static str,
+    /// The later of `expires_at` and `$2`, where NULL is later than anything.
+    pub(super) later_expiry: &'static str,
+    /// Whether placeholders have numbers.
+    pub(super) numbers: bool,
+}
+
+/// Every statement for one table. Each placeholder of the unnumbered ones stands once, in order.
+#[derive(Debug)]
+pub struct Statements {
+    pub(super) create: String,
+    pub(super) load: String,
+    pub(super) update: String,
+    pub(super) touch: String,
+    pub(super) exists: String,
+    pub(super) delete: String,
+    pub(super) count: String,
+    pub(super) reap: Reap,
+    pub(super) migration: Migration,
+    list: String,
+    numbers: bool,
+}
+
+/// How a batch of expired sessions is deleted. `$1`: deadline, `$2`: how many.
+#[derive(Debug)]
+pub(super) enum Reap {
+    /// At once; `reporting` gives the rows that were deleted.
+    Delete { silent: String, reporting: String },
+    /// Locked first, in one transaction; `delete` takes [`REAP_BATCH`](super::REAP_BATCH) ids.
+    LockAndDelete {
+        silent: String,
+        reporting: String,
+        delete: String,
+    },
+}
+
+/// How the tables come about.
+#[derive(Debug)]
+pub(super) struct Migration {
+    /// Keeps other nodes out. The last gives the number 1, unless it could not.
+    pub(super) lock: Vec<String>,
+    pub(super) unlock: Vec<String>,
+    /// The table of versions, unless it is there.
+    pub(super) begin: String,
+    /// The version the tables have; NULL: none yet.
+    pub(super) version: String,
+    /// Writes down version `$1`.
+    pub(super) done: String,
+    /// What makes each version of the one before, the first of nothing. To be
+    /// interrupted and run again must do no harm.
+    pub(super) steps: Vec<Vec<String>>,
+}
+
+/// What [`SessionRow`](super::driver::SessionRow) reads.
+fn columns(dialect: &Dialect) -> String {
+    format!("id, {}, last_seen_at, expires_at", dialect.record)
+}
+
+impl Statements {
+    pub(super) fn new(
+        dialect: &Dialect,
+        table: &TableName,
+        reap: impl FnOnce(&str, &str) -> Reap,
+        migration: Migration,
+    ) -> Self {
+        let columns = columns(dialect);
+        let table = &table.quoted(dialect.quote);
+        let text = |sql: String| dialect.placeholders(sql);
+        let Dialect {
+            unless_there,
+            later_seen,
+            later_expiry,
+            ..
+        } = dialect;
+        Self {
+            create: text(format!(
+                "INSERT INTO {table} (counter, writer, user_hash, created_at, last_seen_at, \
+                 expires_at, record, id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8){unless_there}"
+            )),
+            load: text(format!("SELECT {columns} FROM {table} WHERE id = $1")),
+            update: text(format!(
+                "UPDATE {table} SET counter = $1, writer = $2, user_hash = $3, created_at = $4, \
+                 last_seen_at = $5, expires_at = $6, record = $7 \
+                 WHERE id = $8 AND counter = $9 AND writer = $10"
+            )),
+            touch: text(format!(
+                "UPDATE {table} SET last_seen_at = {later_seen}, expires_at = {later_expiry} \
+                 WHERE id = $3 AND counter = $4 AND writer = $5"
+            )),
+            exists: text(format!("SELECT id FROM {table} WHERE id = $1")),
+            delete: text(format!("DELETE FROM {table} WHERE id = $1")),
+            count: format!("SELECT count(*) FROM {table}"),
+            reap: reap(table, &columns).map(text),
+            migration: Migration {
+                done: text(migration.done),
+                ..migration
+            },
+            list: format!("SELECT {columns} FROM {table} "),
+            numbers: dialect.numbers,
+        }
+    }
+
+    /// A page of the sessions that meet `conditions`: a column with its operator, and the value.
+    pub(super) fn list<'a>(
+        &self,
+        conditions: impl IntoIterator<Item = (&'static str, Value<'a>)>,
+        limit: i64,
+    ) -> (String, Vec<Value<'a>>) {
+        let mut sql = self.list.clone();
+        let mut values = Vec::new();
+        let mut place = |sql: &mut String, value| {
+            values.push(value);
+            sql.push_str(&placeholder(self.numbers, values.len()));
+        };
+        for (index, (condition, value)) in conditions.into_iter().enumerate() {
+            sql.push_str(if index == 0 { "WHERE " } else { " AND " });
+            sql.push_str(condition);
+            place(&mut sql, value);
+        }
+        sql.push_str(" ORDER BY id LIMIT ");
+        place(&mut sql, Value::Number(limit));
+        (sql, values)
+    }
+}
+
+impl Reap {
+    fn map(self, text: impl Fn(String) -> String) -> Self {
+        match self {
+            Self::Delete { silent, reporting } => Self::Delete {
+                silent: text(silent),
+                reporting: text(reporting),
+            },
+            Self::LockAndDelete {
+                silent,
+                reporting,
+                delete,
+            } => Self::LockAndDelete {
+                silent: text(silent),
+                reporting: text(reporting),
+                delete: text(delete),
+            },
+        }
+    }
+}
+
+impl Dialect {
+    /// `$1`, `$2` … as this dialect writes them.
+    fn placeholders(&self, sql: String) -> String {
+        if self.numbers {
+            return sql;
+        }
+        let mut parts = sql.split('$');
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            text.push('?');
+            text.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_digit()));
+        }
+        text
+    }
+}
+
+fn placeholder(numbers: bool, number: usize) -> String {
+    if numbers {
+        format!("${number}")
+    } else {
+        "?".to_owned()
+    }
+}
