@@ -17,14 +17,20 @@ pub(super) fn failed(error: RedisError) -> StoreError {
             None => StoreErrorKind::Other,
         },
     };
-    match error.kind() {
+    const REFUSED: &str = "Redis refuses user or password";
+    match (error.kind(), error.detail()) {
         // Nothing but the operating system's words.
-        ErrorKind::Io => StoreError::new(kind, error),
-        ErrorKind::AuthenticationFailed => StoreError::new(
-            StoreErrorKind::Unavailable,
-            "Redis refuses user or password",
-        ),
-        other => StoreError::new(kind, format!("Redis: {other:?}")),
+        (ErrorKind::Io, None) => StoreError::new(kind, error),
+        // With what each node said, which may be anything.
+        (ErrorKind::Io, Some(said)) => {
+            let is_refused = said.contains("AuthenticationFailed");
+            let none = "no node of the cluster can be reached";
+            StoreError::new(kind, if is_refused { REFUSED } else { none })
+        }
+        (ErrorKind::AuthenticationFailed, _) => {
+            StoreError::new(StoreErrorKind::Unavailable, REFUSED)
+        }
+        (other, _) => StoreError::new(kind, format!("Redis: {other:?}")),
     }
 }
 

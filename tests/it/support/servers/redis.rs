@@ -48,12 +48,11 @@ impl Redis {
     }
 
     pub(crate) fn replica_of(master: &Self) -> Self {
-        let master = master.port.to_string();
-        let server = Self::with(&["--replicaof", "127.0.0.1", &master]);
-        eventually("the replica follows", || {
-            server
-                .ask(&["INFO", "replication"])
-                .contains("master_link_status:up")
+        let server = Self::with(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
+        let info = ["INFO", "replication"];
+        eventually("the replica follows, and its master knows", || {
+            server.ask(&info).contains("master_link_status:up")
+                && master.ask(&info).contains("state=online")
         });
         server
     }
