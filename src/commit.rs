@@ -3,10 +3,10 @@
 
 use std::{error::Error as _, sync::Arc};
 
-use tracing::{Span, debug, debug_span, field, warn};
+use tracing::{Instrument as _, Span, debug, debug_span, field, warn};
 
 use crate::{
-    EndReason, Error, ErrorKind, Event, Timestamp, Version,
+    EndReason, Error, ErrorKind, Event, Record, Timestamp,
     changes::{Changes, Moment},
     data::Data,
     deadline::{at_once, within},
@@ -166,15 +166,33 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>>
             return None;
         }
     }
-    let span = span(shared);
-    span.in_scope(|| at_once(commit(shared, Occasion::Head)))
+    let (span, is_named) = span(shared);
+    let settled = span.in_scope(|| at_once(commit(shared, Occasion::Head)));
+    if !is_named {
+        shared.name(&span);
+    }
+    settled
 }
 
-/// What a commit's log lines are under, with the id that is being committed.
-pub(crate) fn span(shared: &Shared) -> Span {
+/// What a commit's log lines are under, with the id that is being committed, and whether there is one.
+fn span(shared: &Shared) -> (Span, bool) {
     let span = debug_span!("session_commit", session.id = field::Empty);
-    shared.name(&span);
-    span
+    let is_named = shared.name(&span);
+    (span, is_named)
+}
+
+/// The commit, in its span. A session that begins has its id there at the end.
+///
+/// # Errors
+///
+/// As [`commit`].
+pub(crate) async fn commit_in_span(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
+    let (span, is_named) = span(shared);
+    let committed = commit(shared, occasion).instrument(span.clone()).await;
+    if !is_named {
+        shared.name(&span);
+    }
+    committed
 }
 
 /// The commit, within the deadline.
@@ -241,18 +259,17 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
             .take_if(|pending| pending.id() == id);
         if was_there {
             let reason = EndReason::Destroyed;
-            config
-                .population()
-                .tell_of(|| Event::ended(id, Some(ended.kept()), now, reason));
+            let event = || Event::ended(id, Some(ended.kept()), now, reason);
+            config.population().tell_of_destroyed(id, event);
         }
     }
     let (turns, until) = (work.turns, work.until);
     let logs_in = matches!(work.identity, Identity::LogIn(_));
-    let attempting = |stored: &Stored, expected| {
+    let attempting = |stored: &Stored, former| {
         if occasion == Occasion::Save {
             shared.state().open_save = Some(Attempt {
                 stored: stored.clone(),
-                expected,
+                former,
                 until,
                 turns,
             });
@@ -267,7 +284,9 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
             created.inspect_err(|error| shared.state().refuse(error))?
         }
         Plan::Update(data) => {
-            let attempting = |stored: &Stored, expected| attempting(stored, Some(expected));
+            let attempting = |stored: &Stored, former: &Arc<Record>| {
+                attempting(stored, Some(Arc::clone(former)));
+            };
             let updated = update(config, &mut work, Some(data), now, attempting).await;
             updated.inspect_err(|error| shared.state().refuse(error))?
         }
@@ -313,16 +332,14 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
 async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
     let config = &*shared.config;
     let (until, turns) = (attempt.until, attempt.turns);
-    let former = shared.state().stored.clone();
-    let committed = match attempt.expected {
-        Some(expected) => settle_update(shared, attempt.stored, expected, until).await?,
+    let committed = match attempt.former {
+        Some(former) => settle_update(shared, attempt.stored, &former, until).await?,
         None => {
             let Stored {
                 record, activity, ..
             } = &attempt.stored;
             let id = attempt.stored.id();
             if Swap::new(config).create(id, record, *activity).await? {
-                limit::enforce(config, &attempt.stored).await?;
                 Committed::Begun(attempt.stored)
             } else {
                 Committed::Nothing
@@ -330,14 +347,10 @@ async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
         }
     };
     let now = config.clock.now();
-    match (&committed, former) {
-        (Committed::Begun(begun), _) => {
-            tell_of_begun(config, begun, now);
-            shared.state().open_save = None;
-            limit::enforce(config, begun).await?;
-        }
-        (Committed::Saved(saved), Some(former)) => tell_of_saved(config, &former.record, saved),
-        _ => {}
+    if let Committed::Begun(begun) = &committed {
+        tell_of_begun(config, begun, now);
+        shared.state().open_save = None;
+        limit::enforce(config, begun).await?;
     }
     let mut state = shared.state();
     state.open_save = None;
@@ -353,7 +366,7 @@ async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
 async fn settle_update(
     shared: &Shared,
     mut next: Stored,
-    expected: Version,
+    former: &Record,
     until: Moment,
 ) -> Result<Committed, Error> {
     let Some((record, activity)) = shared.config.store.load_latest(next.id()).await? else {
@@ -363,9 +376,19 @@ async fn settle_update(
         let state = shared.state();
         state.changes.as_ref().is_some_and(|c| c.computes())
     };
+    let expected = former.version();
+    // Others may have written on top since: what was in this save is told alone.
+    let tell = |saved: &Record| {
+        let now = shared.config.clock.now();
+        tell_of_saved(&shared.config, next.id(), former, saved, now);
+    };
     match record.wrote(next.record.version()) {
-        Wrote::Yes if record.is_moved() => Ok(Committed::Ended),
+        Wrote::Yes if record.is_moved() => {
+            tell(&next.record);
+            Ok(Committed::Ended)
+        }
         Wrote::Yes => {
+            tell(&next.record);
             (next.record, next.activity) = (record, activity);
             Ok(Committed::Saved(next))
         }
@@ -373,7 +396,10 @@ async fn settle_update(
             let mut swap = Swap::new(&shared.config);
             let again = swap.attempt(next.id(), expected, &next.record, next.activity, computes);
             match again.await? {
-                Swapped::Saved => Ok(Committed::Saved(next)),
+                Swapped::Saved => {
+                    tell(&next.record);
+                    Ok(Committed::Saved(next))
+                }
                 Swapped::Fresher(_) | Swapped::Moved | Swapped::Missing => Ok(Committed::Nothing),
             }
         }

@@ -5,7 +5,7 @@ use std::{error::Error as _, fmt, sync::Arc, time::Duration};
 use tracing::{Instrument as _, debug, debug_span, field, warn};
 
 use crate::{
-    EndReason, Error, Event, Rejection, Session, SessionId, Timestamp,
+    EndReason, Error, Event, Record, Rejection, Session, SessionId, Timestamp,
     cookie::{CookieHeaders, Presented},
     deadline::{at_once, within},
     layer::Config,
@@ -112,20 +112,37 @@ impl Shared {
     async fn look_up(&self, usage: Usage) -> Result<(), Error> {
         let now = self.config.clock.now();
         let presented = self.config.cookie.presented(&self.cookies);
-        if presented.has_malformed {
-            self.reject(None, now, Rejection::Malformed);
-        }
         let found = within(self.config.store_timeout, self.find(&presented, now)).await;
         if let Err(error) = &found {
             warn!(%error, cause = ?error.source(), "the session was not loaded");
         }
-        let mut state = self.state();
-        // What another has loaded meanwhile may have changed since.
-        let loaded = match state.load.clone() {
-            Some(loaded) => loaded,
-            None => state.begin(found, now, !presented.is_empty()),
+        let mut rejected = Vec::new();
+        if presented.has_malformed {
+            rejected.push(Rejected::malformed());
+        }
+        let loaded = {
+            let mut state = self.state();
+            // What another has loaded meanwhile may have changed since, and it has told of it.
+            let loaded = match state.load.clone() {
+                Some(loaded) => {
+                    rejected.clear();
+                    loaded
+                }
+                None => {
+                    let found = found.map(|mut found| {
+                        rejected.append(&mut found.rejected);
+                        found
+                    });
+                    state.begin(found, now, !presented.is_empty())
+                }
+            };
+            state.use_for(usage);
+            loaded
         };
-        state.use_for(usage);
+        for rejected in &rejected {
+            let population = self.config.population();
+            population.tell_of(|| rejected.event(now));
+        }
         loaded
     }
 
@@ -141,6 +158,7 @@ impl Shared {
         let mut found = Found {
             stored: None,
             displaced: false,
+            rejected: Vec::new(),
         };
         let (mut was_moved, mut copied) = (false, Vec::new());
         for presented in presented.iter() {
@@ -152,24 +170,26 @@ impl Shared {
             }
             let token = presented.token;
             match self.prove(&token, now).await? {
-                Err(Refusal::Copied) => {
-                    if !is_former {
+                Err(rejected) => {
+                    was_moved |= rejected.why == Rejection::Moved;
+                    if rejected.is_copied && !is_former {
                         copied.push(token);
                     }
-                    self.reject(Some(token.id), now, Rejection::Unproven);
-                }
-                Err(Refusal::Rejected(why)) => {
-                    was_moved |= why == Rejection::Moved;
-                    self.reject(Some(token.id), now, why);
+                    found.rejected.push(rejected);
                 }
                 Ok((record, activity)) => match &found.stored {
                     Some((other, _)) if other.id() != token.id => {
+                        let why = Rejection::Planted;
+                        let other_record = Arc::clone(&other.record);
+                        found.rejected.extend([
+                            Rejected::of(other.id(), Some(other_record), why),
+                            Rejected::of(token.id, Some(record), why),
+                        ]);
                         warn!(
                             session.id = %token.id,
                             other.id = %other.id(),
                             "two session cookies prove themselves: one was planted, the visitor stays anonymous"
                         );
-                        self.reject(Some(token.id), now, Rejection::Planted);
                         found.stored = None;
                         found.displaced = true;
                         return Ok(found);
@@ -196,7 +216,7 @@ impl Shared {
     }
 
     /// A rejection is final only if the store says so past any cache.
-    async fn prove(&self, token: &Token, now: Timestamp) -> Result<Result<Kept, Refusal>, Error> {
+    async fn prove(&self, token: &Token, now: Timestamp) -> Result<Result<Kept, Rejected>, Error> {
         let store = &self.config.store;
         let proof = self.judge(store.load(token.id).await?, token, now);
         if proof.is_ok() {
@@ -207,15 +227,16 @@ impl Shared {
         Ok(self.judge(latest, token, now))
     }
 
-    fn judge(&self, kept: Option<Kept>, token: &Token, now: Timestamp) -> Result<Kept, Refusal> {
+    fn judge(&self, kept: Option<Kept>, token: &Token, now: Timestamp) -> Result<Kept, Rejected> {
         let Some((record, activity)) = kept else {
             debug!("a token of an unknown session");
-            return Err(Refusal::Rejected(Rejection::Unknown));
+            return Err(Rejected::of(token.id, None, Rejection::Unknown));
         };
+        let rejected = |record, why| Err(Rejected::of(token.id, Some(record), why));
         let verdict = renewal::judge(&record, &token.secret, now);
         if verdict == Verdict::Unproven {
             debug!(session.id = %token.id, "a token that does not prove itself");
-            return Err(Refusal::Rejected(Rejection::Unproven));
+            return rejected(record, Rejection::Unproven);
         }
         let last_seen_at = activity.last_seen_at;
         if last_seen_at.since(now) > SUSPICIOUS {
@@ -228,13 +249,17 @@ impl Shared {
         let deadline = self.config.lifetimes.deadline(&record, last_seen_at);
         if is_past(deadline, now) {
             debug!(session.id = %token.id, "a token of an expired session");
-            return Err(Refusal::Rejected(Rejection::Expired));
+            return rejected(record, Rejection::Expired);
         }
         if record.is_moved() {
-            return Err(Refusal::Rejected(Rejection::Moved));
+            return rejected(record, Rejection::Moved);
         }
         if verdict == Verdict::Copied {
-            return Err(Refusal::Copied);
+            let rejected = Rejected::of(token.id, Some(record), Rejection::Unproven);
+            return Err(Rejected {
+                is_copied: true,
+                ..rejected
+            });
         }
         Ok((record, activity))
     }
@@ -251,11 +276,6 @@ impl Shared {
             warn!(session.id = %token.id, "a secret came back after its time: the session was ended");
         }
         Ok(())
-    }
-
-    fn reject(&self, id: Option<SessionId>, now: Timestamp, why: Rejection) {
-        let population = self.config.population();
-        population.tell_of(|| Event::rejected(id, now, why));
     }
 }
 
@@ -281,15 +301,44 @@ impl State {
     }
 }
 
-/// Why a token opens nothing.
-enum Refusal {
-    Rejected(Rejection),
-    /// It did once: whoever brings it now ends the session.
-    Copied,
-}
-
 struct Found {
     /// And whether it came under a former name.
     stored: Option<(Stored, bool)>,
     displaced: bool,
+    rejected: Vec<Rejected>,
+}
+
+/// A cookie that opens nothing.
+struct Rejected {
+    id: Option<SessionId>,
+    /// The session that it names, where there is one.
+    record: Option<Arc<Record>>,
+    why: Rejection,
+    /// It did once: whoever brings it now ends the session.
+    is_copied: bool,
+}
+
+impl Rejected {
+    fn of(id: SessionId, record: Option<Arc<Record>>, why: Rejection) -> Self {
+        let id = Some(id);
+        Self {
+            id,
+            record,
+            why,
+            is_copied: false,
+        }
+    }
+
+    fn malformed() -> Self {
+        Self {
+            id: None,
+            record: None,
+            why: Rejection::Malformed,
+            is_copied: false,
+        }
+    }
+
+    fn event(&self, now: Timestamp) -> Event {
+        Event::rejected(self.id, self.record.as_deref(), now, self.why)
+    }
 }

@@ -231,7 +231,6 @@ impl SessionLayer {
     }
 }
 
-/// A [`MemoryStore`] and every default.
 impl Config {
     /// Whoever wants to know what happens.
     pub(crate) fn population(&self) -> &Arc<Population> {
@@ -239,6 +238,7 @@ impl Config {
     }
 }
 
+/// A [`MemoryStore`] and every default.
 impl Default for SessionLayer {
     fn default() -> Self {
         Self::new(MemoryStore::default())

@@ -26,6 +26,7 @@
 //! | set timeouts and limits | [`SessionLayer`], [`Timeout`] |
 //! | name the cookie and set its attributes | [`SessionCookie`] |
 //! | list, count and revoke sessions, limit them per user | [`Sessions`], [`SessionLayer::max_sessions_per_user`] |
+//! | hear what happens to sessions, and count it | [`SessionLayer::on_event`], [`EventKind`], [`Stats`] |
 //! | choose where sessions are kept | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
 //! | close a socket when its session ends | [`Session::ended`], [`Session::touch`] |
 //! | make a copied cookie worthless | [`SessionLayer::renew_every`] |
@@ -41,6 +42,7 @@
 //! | `postgres` | no | `PostgresStore`: sessions in PostgreSQL, from version 12 on |
 //! | `mysql` | no | `MySqlStore`: sessions in MySQL (from 8.0.1 on) or MariaDB (from 10.6 on) |
 //! | `redis` | no | `store::RedisStore`: sessions in Redis or Valkey, on one server or in a cluster |
+//! | `metrics` | no | the statistics as metrics, through the `metrics` facade: their names are in the docs of [`Stats`] |
 //! | `testing` | no | the module `testing`: a conformance kit for stores, and aids for tests of handlers |
 //!
 //! # Rules
@@ -70,6 +72,7 @@ mod layer;
 mod lifetime;
 mod limit;
 mod metering;
+mod moves;
 mod paging;
 mod population;
 mod queue;

@@ -16,6 +16,7 @@ use crate::{
     Clock, EndReason, Event, Listener,
     layer::Config,
     lifetime::Lifetimes,
+    moves::Moves,
     stats::Tally,
     store::{EndedSink, Ending, EndingReason, SessionStore as _},
     waiting::Waiters,
@@ -26,6 +27,7 @@ pub(crate) struct Population {
     pub(crate) listeners: Vec<Arc<dyn Listener>>,
     pub(crate) tally: Tally,
     pub(crate) waiters: Waiters,
+    pub(crate) moves: Moves,
     /// Whether anybody wants to know. Nothing is counted, timed or built otherwise.
     is_watched: AtomicBool,
     /// The store is asked once to report what it ends by itself.
@@ -39,6 +41,7 @@ impl Population {
             listeners,
             tally: Tally::default(),
             waiters: Waiters::default(),
+            moves: Moves::default(),
             is_watched: AtomicBool::new(is_watched),
             reporting: Once::new(),
         }
@@ -119,7 +122,9 @@ impl Endings {
         let reason = match (ending.reason, &kept) {
             (EndingReason::Evicted, _) => EndReason::Evicted,
             (EndingReason::Expired, Some((record, activity)))
-                if activity.expires_at == self.lifetimes.absolute_deadline(record) =>
+                if self
+                    .lifetimes
+                    .ends_absolutely(record, activity.last_seen_at) =>
             {
                 EndReason::Absolute
             }

@@ -11,7 +11,6 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use tracing::Instrument as _;
 
 use crate::{
     Error, ErrorKind, KeyName, ReadKey, Record, SessionEnd, SessionId, Timeout, WriteKey,
@@ -399,8 +398,7 @@ impl Session {
     /// `TooLate` also, once, where the request was dropped or its commit
     /// failed: what was pending then is lost, what was changed since is saved.
     pub async fn save(&self) -> Result<(), Error> {
-        commit::commit(&self.0, Occasion::Save)
-            .instrument(commit::span(&self.0))
+        commit::commit_in_span(&self.0, Occasion::Save)
             .await
             .map_err(|failed| failed.error)?;
         let mut state = self.0.state();

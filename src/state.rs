@@ -17,7 +17,6 @@ use crate::{
     record::{Kept, Login},
     renewal,
     token::Token,
-    version::Version,
 };
 
 /// What the handle, every clone of the session and the response future share.
@@ -78,8 +77,8 @@ pub(crate) struct State {
 #[derive(Clone)]
 pub(crate) struct Attempt {
     pub(crate) stored: Stored,
-    /// The version to be replaced; `None` for a new session.
-    pub(crate) expected: Option<Version>,
+    /// What is to be replaced; `None` for a new session.
+    pub(crate) former: Option<Arc<Record>>,
     pub(crate) until: Moment,
     pub(crate) turns: Turns,
 }
@@ -180,10 +179,10 @@ impl Shared {
         self.state.lock()
     }
 
-    /// Gives a span the id it is about.
-    pub(crate) fn name(&self, span: &Span) {
+    /// Gives a span the id it is about; whether there is one.
+    pub(crate) fn name(&self, span: &Span) -> bool {
         if span.is_disabled() {
-            return;
+            return false;
         }
         let state = self.state();
         let ours = state.stored.as_ref().or(state.destroyed.as_ref());
@@ -192,6 +191,7 @@ impl Shared {
         if let Some(id) = id {
             span.record("session.id", field::display(id));
         }
+        id.is_some()
     }
 
     /// The request has ended before its commit has (rule C2).

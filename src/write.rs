@@ -5,7 +5,7 @@ use std::{error::Error as _, sync::Arc};
 use tracing::warn;
 
 use crate::{
-    Error, ErrorKind, Event, EventKind, Record, Timestamp, Version,
+    Error, ErrorKind, Event, EventKind, Record, SessionId, Timestamp, Version,
     changes::Changes,
     commit::Work,
     data::Data,
@@ -108,11 +108,16 @@ pub(crate) fn tell_of_begun(config: &Config, begun: &Stored, now: Timestamp) {
 }
 
 /// What was `former` has become `saved`.
-pub(crate) fn tell_of_saved(config: &Config, former: &Record, saved: &Stored) {
+pub(crate) fn tell_of_saved(
+    config: &Config,
+    id: SessionId,
+    former: &Record,
+    saved: &Record,
+    now: Timestamp,
+) {
     config.population().tell_of(|| {
-        let keys = former.data().keys_that_differ(saved.record.data());
-        let (at, kind) = (saved.activity.last_seen_at, EventKind::Saved { keys });
-        Event::of(saved.id(), &saved.record, at, kind)
+        let keys = former.data().keys_that_differ(saved.data());
+        Event::of(id, saved, now, EventKind::Saved { keys })
     });
 }
 
@@ -155,7 +160,7 @@ pub(crate) async fn update(
     work: &mut Work,
     data: Option<Data>,
     mut now: Timestamp,
-    attempting: impl Fn(&Stored, Version),
+    attempting: impl Fn(&Stored, &Arc<Record>),
 ) -> Result<Committed, Error> {
     let Some(stored) = &mut work.stored else {
         return Ok(Committed::Nothing);
@@ -198,14 +203,14 @@ pub(crate) async fn update(
         };
         let expected = stored.record.version();
         let counts = changes.computes();
-        attempting(&next, expected);
+        attempting(&next, &stored.record);
         match swap
             .attempt(next.id(), expected, &next.record, next.activity, counts)
             .await?
         {
             Swapped::Saved => {
                 if is_saved {
-                    tell_of_saved(config, &stored.record, &next);
+                    tell_of_saved(config, next.id(), &stored.record, &next.record, now);
                 }
                 return Ok(if renewing.is_some_and(|(step, _)| step.issues) {
                     Committed::Renewed(next)

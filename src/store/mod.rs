@@ -83,7 +83,7 @@ pub use self::{
     ending::{EndedSink, Ending, EndingReason},
     error::{StoreError, StoreErrorKind},
     listing::{Filter, Listed, Page},
-    memory::{MemoryStore, MemoryStoreBuilder},
+    memory::{Flaw, FlawKind, MemoryStore, MemoryStoreBuilder, Restored, Snapshot, WhenFull},
     tiered::TieredStore,
 };
 use crate::{Activity, Record, SessionId, Timestamp, Version};
