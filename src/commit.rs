@@ -299,13 +299,14 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         shared.state().open_save = None;
         limit::enforce(config, new).await?;
     }
-    let mut state = shared.state();
-    state.is_committed |= occasion == Occasion::Head;
-    state.open_save = None;
-    let refreshed = state.take_in(committed, turns, until, config, now);
-    // At a save, what was refreshed is for the head to say.
-    state.is_cookie_due |= refreshed;
-    Ok(outcome(&mut state, shared, Some(now)))
+    Ok(shared.alter(|state| {
+        state.is_committed |= occasion == Occasion::Head;
+        state.open_save = None;
+        let refreshed = state.take_in(committed, turns, until, config, now);
+        // At a save, what was refreshed is for the head to say.
+        state.is_cookie_due |= refreshed;
+        outcome(state, shared, Some(now))
+    }))
 }
 
 /// Settles an earlier save that never heard from the store, so that the
@@ -352,12 +353,13 @@ async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
         shared.state().open_save = None;
         limit::enforce(config, begun).await?;
     }
-    let mut state = shared.state();
-    state.open_save = None;
-    state.is_cookie_due |= match committed {
-        Committed::Nothing => false,
-        committed => state.take_in(committed, turns, until, config, now),
-    };
+    shared.alter(|state| {
+        state.open_save = None;
+        state.is_cookie_due |= match committed {
+            Committed::Nothing => false,
+            committed => state.take_in(committed, turns, until, config, now),
+        };
+    });
     Ok(())
 }
 
@@ -405,11 +407,12 @@ async fn settle_update(
         }
         Wrote::Unknown if computes => {
             // Said once: what was in that save is given up, not counted twice.
-            let mut state = shared.state();
-            state.open_save = None;
-            if let Some(stored) = state.stored.clone() {
-                state.settle(stored, until);
-            }
+            shared.alter(|state| {
+                state.open_save = None;
+                if let Some(stored) = state.stored.clone() {
+                    state.settle(stored, until);
+                }
+            });
             Err(Error::new(
                 ErrorKind::Timeout,
                 "an earlier save got no reply, and too many writes came after it to tell whether it was kept",

@@ -255,11 +255,7 @@ impl Shared {
             return rejected(record, Rejection::Moved);
         }
         if verdict == Verdict::Copied {
-            let rejected = Rejected::of(token.id, Some(record), Rejection::Unproven);
-            return Err(Rejected {
-                is_copied: true,
-                ..rejected
-            });
+            return Err(Rejected::copied(token.id, record));
         }
         Ok((record, activity))
     }
@@ -314,18 +310,24 @@ struct Rejected {
     /// The session that it names, where there is one.
     record: Option<Arc<Record>>,
     why: Rejection,
-    /// It did once: whoever brings it now ends the session.
+    /// Its secret was the session's, and was replaced (rule R3).
     is_copied: bool,
 }
 
 impl Rejected {
     fn of(id: SessionId, record: Option<Arc<Record>>, why: Rejection) -> Self {
-        let id = Some(id);
         Self {
-            id,
+            id: Some(id),
             record,
             why,
             is_copied: false,
+        }
+    }
+
+    fn copied(id: SessionId, record: Arc<Record>) -> Self {
+        Self {
+            is_copied: true,
+            ..Self::of(id, Some(record), Rejection::Unproven)
         }
     }
 

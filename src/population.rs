@@ -26,8 +26,8 @@ use crate::{
 pub(crate) struct Population {
     pub(crate) listeners: Vec<Arc<dyn Listener>>,
     pub(crate) tally: Tally,
-    pub(crate) waiters: Waiters,
     pub(crate) moves: Moves,
+    pub(crate) waiters: Waiters,
     /// Whether anybody wants to know. Nothing is counted, timed or built otherwise.
     is_watched: AtomicBool,
     /// The store is asked once to report what it ends by itself.
@@ -40,8 +40,8 @@ impl Population {
         Self {
             listeners,
             tally: Tally::default(),
-            waiters: Waiters::default(),
             moves: Moves::default(),
+            waiters: Waiters::default(),
             is_watched: AtomicBool::new(is_watched),
             reporting: Once::new(),
         }

@@ -25,10 +25,10 @@ pub(crate) struct Shared {
     pub(crate) cookies: CookieHeaders,
     /// The session of a layer around this one, under another cookie name.
     pub(crate) outer: Option<SessionHandle>,
-    /// Held by whoever talks to the store for this request, so that loads,
+    /// Held by whoever waits for the store for this request, so that loads,
     /// saves and the commit follow one another. It guards no data.
     gate: tokio::sync::Mutex<()>,
-    // Never held across an await, nor while a closure or a `Serialize` runs.
+    // Never held across an await, nor while a closure or a `Serialize` runs, or what a closure keeps is dropped.
     state: Mutex<State>,
 }
 
@@ -194,10 +194,20 @@ impl Shared {
         id.is_some()
     }
 
+    /// For whatever may let go of changes: what their closures keep is dropped
+    /// after the lock, because it may use the session.
+    pub(crate) fn alter<T>(&self, alter: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let former = state.changes.clone();
+        let altered = alter(&mut state);
+        drop(state);
+        drop(former);
+        altered
+    }
+
     /// The request has ended before its commit has (rule C2).
     pub(crate) fn forsake(&self) {
-        let pending = self.state().forsake();
-        drop(pending);
+        self.alter(State::forsake);
     }
 
     /// A look at the values that needs no lock.
@@ -329,10 +339,8 @@ impl State {
     }
 
     /// There is no response, or one that says that nothing was kept: what is
-    /// pending goes with it (rules C2, F2). To be dropped with no lock held:
-    /// what closures hold may use the session.
-    #[must_use]
-    pub(crate) fn forsake(&mut self) -> Option<Arc<Changes>> {
+    /// pending goes with it (rules C2, F2).
+    fn forsake(&mut self) {
         if self.is_modified() {
             self.forsaken = Some(self.moment());
         }
@@ -342,8 +350,7 @@ impl State {
         self.open_save = None;
         self.destroyed = None;
         self.identity = Identity::Same;
-        self.settled = self.moment();
-        self.changes.take()
+        self.drop_changes();
     }
 
     /// `TooLate`, once, where something was lost with the response.
@@ -383,6 +390,9 @@ impl State {
         if let Some(stored) = &mut self.stored
             && stored.id() == id
         {
+            if let Some(changes) = &mut self.changes {
+                Arc::make_mut(changes).measure(record.data());
+            }
             (stored.record, stored.activity) = (record, activity);
             self.is_stale = true;
         }
@@ -405,6 +415,30 @@ impl State {
                 self.drop_changes();
             }
         }
+    }
+
+    /// Binds `user`, at the commit.
+    pub(crate) fn log_in(&mut self, user: Box<str>, at: Timestamp) -> Result<(), Error> {
+        if self.is_head_gone {
+            return Err(Error::too_late("log_in"));
+        }
+        // Forgetting another user's values is for the new session: a save must not do it to his.
+        let (since, was_afresh) = match &self.identity {
+            Identity::LogIn(former) => (former.since, former.is_afresh),
+            Identity::Same | Identity::Cycle => (self.mark(), false),
+        };
+        let is_other = self.user().is_some_and(|current| *current != *user);
+        if is_other {
+            self.edit().0.forget();
+        }
+        self.turns.identified += 1;
+        self.identity = Identity::LogIn(LogIn {
+            user,
+            at,
+            is_afresh: is_other || was_afresh,
+            since,
+        });
+        Ok(())
     }
 
     pub(crate) fn destroy(&mut self) {

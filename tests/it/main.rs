@@ -13,6 +13,7 @@ mod failure;
 mod hostile;
 mod http;
 mod keys;
+mod letting_go;
 mod lifetime;
 mod limits;
 mod lost_replies;
