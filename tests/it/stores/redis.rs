@@ -304,7 +304,10 @@ async fn an_error_to_connect_names_host_and_port_and_neither_user_nor_password()
             assert_eq!(error.kind(), StoreErrorKind::Unavailable);
             let said = format!("{error} {error:?} {}", error.source().unwrap());
             assert!(said.contains(&place), "{said}");
-            assert!(!said.contains("hunter") && !said.contains("beatrix"), "{said}");
+            assert!(
+                !said.contains("hunter") && !said.contains("beatrix"),
+                "{said}"
+            );
             // A cluster's client has words of its own for it.
             let is_said = said.contains(why) || said.contains("authentication failed");
             assert!(is_said || said.contains("luster"), "{said}");
