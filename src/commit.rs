@@ -3,10 +3,10 @@
 
 use std::{error::Error as _, sync::Arc};
 
-use tracing::{Span, debug, debug_span, field, warn};
+use tracing::{Instrument as _, Span, debug, debug_span, field, warn};
 
 use crate::{
-    EndReason, Error, ErrorKind, Event, Timestamp, Version,
+    EndReason, Error, ErrorKind, Event, Record, Timestamp,
     changes::{Changes, Moment},
     data::Data,
     deadline::{at_once, within},
@@ -14,10 +14,11 @@ use crate::{
     limit,
     record::Wrote,
     relocate::relocate,
+    renewal,
     state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
     swap::{Swap, Swapped},
     token::Token,
-    write::{Committed, create, tell_of_begun, tell_of_saved, touch, update},
+    write::{Committed, create, renew, tell_of_begun, tell_of_saved, touch, update},
 };
 
 /// What the response head tells the visitor.
@@ -64,6 +65,8 @@ enum Plan {
     Create,
     /// With the data as it is to be.
     Update(Data),
+    /// The secret, and nothing else.
+    Renew,
     Move,
 }
 
@@ -73,18 +76,21 @@ pub(crate) struct Work {
     pub(crate) identity: Identity,
     pub(crate) changes: Option<Arc<Changes>>,
     pub(crate) is_displaced: bool,
+    /// Something is to be done about the secret.
+    pub(crate) renews: bool,
     until: Moment,
     turns: Turns,
 }
 
 impl Work {
-    fn new(state: &State, occasion: Occasion) -> Self {
+    fn new(state: &State, config: &Config, occasion: Occasion) -> Self {
         let work = Self {
             stored: state.stored.clone(),
             identity: state.identity.clone(),
             changes: state.changes.clone(),
             until: state.moment(),
             is_displaced: state.is_displaced,
+            renews: occasion == Occasion::Head && state.is_renewal_due(config),
             turns: state.turns,
         };
         match (occasion, &work.identity, &work.stored) {
@@ -125,7 +131,9 @@ impl Work {
         if let Some(data) = changes.and_then(|changes| amended(&stored.record, changes)) {
             return Plan::Update(data);
         }
-        if state.is_touch_due(config) {
+        if self.renews {
+            Plan::Renew
+        } else if state.is_touch_due(config) {
             Plan::Touch
         } else {
             Plan::Nothing
@@ -145,26 +153,46 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>>
         let mut state = shared.state();
         let has_moved = !matches!(state.identity, Identity::Same);
         let is_unchanged = !has_moved && state.destroyed.is_none() && state.changes.is_none();
+        let config = &*shared.config;
+        let is_due = state.is_touch_due(config) || state.is_renewal_due(config);
         // A cookie's Max-Age takes a look at the clock, which is not for this lock.
-        if is_unchanged && !state.is_cookie_due && !state.is_touch_due(&shared.config) {
+        if is_unchanged && !state.is_cookie_due && !is_due {
             state.is_head_gone = true;
             state.is_committed = true;
             return Some(Ok(outcome(&mut state, shared, None)));
         }
         // Where it has to wait after all it begins again: a move would have made a record by then.
-        if has_moved || !shared.config.store.answers_at_once() {
+        if has_moved || !config.store.answers_at_once() {
             return None;
         }
     }
-    let span = span(shared);
-    span.in_scope(|| at_once(commit(shared, Occasion::Head)))
+    let (span, is_named) = span(shared);
+    let settled = span.in_scope(|| at_once(commit(shared, Occasion::Head)));
+    if !is_named {
+        shared.name(&span);
+    }
+    settled
 }
 
-/// What a commit's log lines are under, with the id that is being committed.
-pub(crate) fn span(shared: &Shared) -> Span {
+/// What a commit's log lines are under, with the id that is being committed, and whether there is one.
+fn span(shared: &Shared) -> (Span, bool) {
     let span = debug_span!("session_commit", session.id = field::Empty);
-    shared.name(&span);
-    span
+    let is_named = shared.name(&span);
+    (span, is_named)
+}
+
+/// The commit, in its span. A session that begins has its id there at the end.
+///
+/// # Errors
+///
+/// As [`commit`].
+pub(crate) async fn commit_in_span(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
+    let (span, is_named) = span(shared);
+    let committed = commit(shared, occasion).instrument(span.clone()).await;
+    if !is_named {
+        shared.name(&span);
+    }
+    committed
 }
 
 /// The commit, within the deadline.
@@ -216,7 +244,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         let mut state = shared.state();
         let is_too_late = state.is_head_gone && occasion == Occasion::Save;
         state.is_head_gone |= occasion == Occasion::Head;
-        let work = Work::new(&state, occasion);
+        let work = Work::new(&state, config, occasion);
         let plan = work.plan(&state, config);
         (work, plan, state.destroyed.clone(), is_too_late)
     };
@@ -231,18 +259,17 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
             .take_if(|pending| pending.id() == id);
         if was_there {
             let reason = EndReason::Destroyed;
-            config
-                .population()
-                .tell_of(|| Event::ended(id, Some(ended.kept()), now, reason));
+            let event = || Event::ended(id, Some(ended.kept()), now, reason);
+            config.population().tell_of_destroyed(id, event);
         }
     }
     let (turns, until) = (work.turns, work.until);
     let logs_in = matches!(work.identity, Identity::LogIn(_));
-    let attempting = |stored: &Stored, expected| {
+    let attempting = |stored: &Stored, former| {
         if occasion == Occasion::Save {
             shared.state().open_save = Some(Attempt {
                 stored: stored.clone(),
-                expected,
+                former,
                 until,
                 turns,
             });
@@ -257,10 +284,13 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
             created.inspect_err(|error| shared.state().refuse(error))?
         }
         Plan::Update(data) => {
-            let attempting = |stored: &Stored, expected| attempting(stored, Some(expected));
-            let updated = update(config, &mut work, data, now, attempting).await;
+            let attempting = |stored: &Stored, former: &Arc<Record>| {
+                attempting(stored, Some(Arc::clone(former)));
+            };
+            let updated = update(config, &mut work, Some(data), now, attempting).await;
             updated.inspect_err(|error| shared.state().refuse(error))?
         }
+        Plan::Renew => Box::pin(renew(config, &mut work, now)).await,
         // Boxed, because its future is larger than all others and rarely needed.
         Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
@@ -303,9 +333,8 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
 async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
     let config = &*shared.config;
     let (until, turns) = (attempt.until, attempt.turns);
-    let former = shared.state().stored.clone();
-    let committed = match attempt.expected {
-        Some(expected) => settle_update(shared, attempt.stored, expected, until).await?,
+    let committed = match attempt.former {
+        Some(former) => settle_update(shared, attempt.stored, &former, until).await?,
         None => {
             let Stored {
                 record, activity, ..
@@ -319,14 +348,10 @@ async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
         }
     };
     let now = config.clock.now();
-    match (&committed, former) {
-        (Committed::Begun(begun), _) => {
-            tell_of_begun(config, begun, now);
-            shared.state().open_save = None;
-            limit::enforce(config, begun).await?;
-        }
-        (Committed::Saved(saved), Some(former)) => tell_of_saved(config, &former.record, saved),
-        _ => {}
+    if let Committed::Begun(begun) = &committed {
+        tell_of_begun(config, begun, now);
+        shared.state().open_save = None;
+        limit::enforce(config, begun).await?;
     }
     shared.alter(|state| {
         state.open_save = None;
@@ -343,7 +368,7 @@ async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
 async fn settle_update(
     shared: &Shared,
     mut next: Stored,
-    expected: Version,
+    former: &Record,
     until: Moment,
 ) -> Result<Committed, Error> {
     let Some((record, activity)) = shared.config.store.load_latest(next.id()).await? else {
@@ -353,9 +378,19 @@ async fn settle_update(
         let state = shared.state();
         state.changes.as_ref().is_some_and(|c| c.computes())
     };
+    let expected = former.version();
+    // Others may have written on top since: what was in this save is told alone.
+    let tell = |saved: &Record| {
+        let now = shared.config.clock.now();
+        tell_of_saved(&shared.config, next.id(), former, saved, now);
+    };
     match record.wrote(next.record.version()) {
-        Wrote::Yes if record.is_moved() => Ok(Committed::Ended),
+        Wrote::Yes if record.is_moved() => {
+            tell(&next.record);
+            Ok(Committed::Ended)
+        }
         Wrote::Yes => {
+            tell(&next.record);
             (next.record, next.activity) = (record, activity);
             Ok(Committed::Saved(next))
         }
@@ -363,7 +398,10 @@ async fn settle_update(
             let mut swap = Swap::new(&shared.config);
             let again = swap.attempt(next.id(), expected, &next.record, next.activity, computes);
             match again.await? {
-                Swapped::Saved => Ok(Committed::Saved(next)),
+                Swapped::Saved => {
+                    tell(&next.record);
+                    Ok(Committed::Saved(next))
+                }
                 Swapped::Fresher(_) | Swapped::Moved | Swapped::Missing => Ok(Committed::Nothing),
             }
         }
@@ -393,6 +431,17 @@ impl State {
                 config
                     .lifetimes
                     .is_touch_due(&stored.record, last_seen_at, loaded_at)
+            }
+            _ => false,
+        }
+    }
+
+    /// By the time of the load, as the touch.
+    fn is_renewal_due(&self, config: &Config) -> bool {
+        match (&self.stored, self.loaded_at) {
+            (Some(stored), Some(loaded_at)) if self.usage == Usage::Loaded => {
+                let (record, secret) = (&stored.record, &stored.token.secret);
+                renewal::step(record, secret, config.renew_every, loaded_at).is_some()
             }
             _ => false,
         }
@@ -439,6 +488,12 @@ impl State {
                 self.stored = Some(stored);
                 refreshed
             }
+            Committed::Renewed(stored) => {
+                debug!(session.id = %stored.id(), "session renewed");
+                self.is_token_fresh = true;
+                self.settle(stored, until);
+                true
+            }
             Committed::Saved(stored) => {
                 debug!(session.id = %stored.id(), "session saved");
                 let was_persistent = self.stored.as_ref().is_some_and(is_persistent);
@@ -452,6 +507,7 @@ impl State {
                     self.identity = Identity::Same;
                 }
                 self.is_displaced = false;
+                self.is_token_fresh = true;
                 self.settle(stored, until);
                 true
             }
@@ -462,9 +518,10 @@ impl State {
 /// What the head says, after whatever the store did.
 fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>) -> Outcome {
     let config = &*shared.config;
+    let now = || now.unwrap_or_else(|| config.clock.now());
     let cookie = match &state.stored {
-        Some(stored) if state.is_cookie_due => {
-            let now = now.unwrap_or_else(|| config.clock.now());
+        Some(stored) if state.is_cookie_due && state.may_issue(stored, config, now()) => {
+            let now = now();
             let lifetimes = &config.lifetimes;
             let last_seen_at = stored.activity.last_seen_at;
             let max_age = lifetimes.max_age(&stored.record, last_seen_at, now);

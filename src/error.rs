@@ -32,6 +32,8 @@ pub enum ErrorKind {
     /// The store did not answer within `store_timeout`, or other requests
     /// kept changing the session for that long. 503.
     Timeout,
+    /// The store has no room for the session, and evicts none of the others. 503.
+    Full,
     /// The record in the store does not decode. 500.
     Corrupt,
     /// The record is of a format this version does not know. 503: a node that knows it may answer.
@@ -107,6 +109,7 @@ impl Error {
             self.kind(),
             ErrorKind::Unavailable
                 | ErrorKind::Timeout
+                | ErrorKind::Full
                 | ErrorKind::Incompatible
                 | ErrorKind::Refused
         )
@@ -143,6 +146,7 @@ impl From<StoreError> for Error {
         let kind = match error.kind() {
             StoreErrorKind::Unavailable => ErrorKind::Unavailable,
             StoreErrorKind::Timeout => ErrorKind::Timeout,
+            StoreErrorKind::Full => ErrorKind::Full,
             StoreErrorKind::Corrupt => ErrorKind::Corrupt,
             StoreErrorKind::Incompatible => ErrorKind::Incompatible,
             StoreErrorKind::Unsupported => ErrorKind::Unsupported,

@@ -12,6 +12,10 @@ use crate::{Record, SessionId, SessionSummary, Timestamp, record::Kept};
 /// took is in the [statistics](crate::Stats). One that panics is reported in the
 /// log, and stops nothing else.
 ///
+/// No lock is held: it may ask the store, and a session for its values. It must
+/// not wait for a `save` or the like of the session it is told of, whose own
+/// commit waits for the listener: that, too, is for a task.
+///
 /// ```
 /// use cloakroom::{Event, EventKind, SessionLayer};
 ///
@@ -47,7 +51,24 @@ pub struct Event {
 /// A session has at most one `Created` and one `Ended` in one process, and
 /// exactly one of each where nothing is disturbed and the store reports what it
 /// ends by itself. Logging in and cycling go on with the same session under
-/// another id: they are neither.
+/// another id: they are neither. A store that several layers share tells each
+/// of them of what it ends.
+///
+/// # Which endings are told
+///
+/// `Destroyed`, `Revoked` and `Limit` with every store, by the process that did
+/// it. What a store ends by itself it tells by
+/// [`report_endings`](crate::SessionStore::report_endings), to the process in
+/// which it does so:
+///
+/// | store | tells |
+/// | --- | --- |
+/// | `MemoryStore` | `Idle`, `Absolute`, `Evicted` |
+/// | `FileStore`, `SqliteStore`, `PostgresStore`, `MySqlStore` | `Idle`, `Absolute`: in the one process whose sweep deletes it |
+/// | `RedisStore` | neither: Redis expires records by itself |
+/// | `TieredStore` | what the store behind it does; what leaves its copies has not ended |
+/// | your own | what it reports; by default nothing |
+///
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -67,9 +88,11 @@ pub enum EventKind {
         /// The id from now on.
         to: SessionId,
     },
-    /// Changes to an existing session were stored.
+    /// Changes to an existing session were stored. What a log-in or cycle
+    /// changes at the same time is told right after it.
     Saved {
-        /// The names of the values that were set or removed, sorted.
+        /// The names of the values that this request set or removed, sorted;
+        /// none where it changed the session's timeouts alone.
         keys: Vec<String>,
     },
     /// The session is over.
@@ -95,22 +118,26 @@ pub enum EndReason {
     Idle,
     /// Its absolute lifetime had passed. Told when it is deleted, five minutes or more after.
     Absolute,
-    /// The store needed the room.
+    /// The store needed the room: a `MemoryStore`.
     Evicted,
     /// By [`Sessions`](crate::Sessions).
     Revoked,
     /// Its user logged in once more than `max_sessions_per_user` allows.
     Limit,
+    /// A secret that [`renew_every`](crate::SessionLayer::renew_every) had replaced came back
+    /// after its time: somebody has copied it.
+    Copied,
 }
 
 impl EndReason {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Destroyed,
         Self::Idle,
         Self::Absolute,
         Self::Evicted,
         Self::Revoked,
         Self::Limit,
+        Self::Copied,
     ];
 }
 
@@ -124,11 +151,11 @@ pub enum Rejection {
     Unknown,
     /// The token's secret is not the session's.
     Unproven,
-    /// The session's deadline has passed.
+    /// The session's deadline has passed, or it moved more than a minute since.
     Expired,
     /// The session goes on under another id, less than a minute since.
     Moved,
-    /// Two cookies prove themselves for different sessions (rule T5).
+    /// Two cookies prove themselves for different sessions (rule T5). Told of both.
     Planted,
 }
 
@@ -171,10 +198,15 @@ impl Event {
         }
     }
 
-    pub(crate) fn rejected(id: Option<SessionId>, at: Timestamp, why: Rejection) -> Self {
+    pub(crate) fn rejected(
+        id: Option<SessionId>,
+        record: Option<&Record>,
+        at: Timestamp,
+        why: Rejection,
+    ) -> Self {
         Self {
             id,
-            user: None,
+            user: record.and_then(Record::user).map(Box::from),
             at,
             kind: EventKind::Rejected { why },
             summary: None,
@@ -187,7 +219,8 @@ impl Event {
         self.id
     }
 
-    /// The session's user, where one has logged in and it is known.
+    /// The session's user, where one has logged in and it is known. For `Rejected` it is
+    /// the user of the session that the cookie names, who need not be the visitor.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()

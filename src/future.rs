@@ -10,7 +10,7 @@ use std::{
 
 use http::Response;
 use pin_project_lite::pin_project;
-use tracing::{Instrument as _, error};
+use tracing::error;
 
 use crate::{
     SessionHandle,
@@ -108,8 +108,7 @@ where
                     if let Some(committed) = commit::settle_at_once(shared) {
                         return Poll::Ready(Ok(close(response, committed, &shared.config)));
                     }
-                    let span = commit::span(shared);
-                    let commit = Box::pin(commit_head(Arc::clone(shared)).instrument(span));
+                    let commit = Box::pin(commit_head(Arc::clone(shared)));
                     state.set(State::Committing {
                         response: Some(response),
                         commit,
@@ -152,7 +151,7 @@ fn close<B: Default>(
 }
 
 async fn commit_head(shared: Arc<Shared>) -> Result<Outcome, Failed> {
-    commit::commit(&shared, Occasion::Head).await
+    commit::commit_in_span(&shared, Occasion::Head).await
 }
 
 impl<F, B> fmt::Debug for ResponseFuture<F, B> {

@@ -5,12 +5,14 @@ use std::{error::Error as _, fmt, sync::Arc, time::Duration};
 use tracing::{Instrument as _, debug, debug_span, field, warn};
 
 use crate::{
-    Error, Event, Rejection, Session, SessionId, Timestamp,
+    EndReason, Error, Event, Record, Rejection, Session, SessionId, Timestamp,
     cookie::{CookieHeaders, Presented},
     deadline::{at_once, within},
     layer::Config,
     lifetime::is_past,
     record::Kept,
+    renewal::{self, Verdict},
+    revoke::end,
     state::{Shared, State, Stored, Usage},
     token::Token,
 };
@@ -110,20 +112,37 @@ impl Shared {
     async fn look_up(&self, usage: Usage) -> Result<(), Error> {
         let now = self.config.clock.now();
         let presented = self.config.cookie.presented(&self.cookies);
-        if presented.has_malformed {
-            self.reject(None, now, Rejection::Malformed);
-        }
         let found = within(self.config.store_timeout, self.find(&presented, now)).await;
         if let Err(error) = &found {
             warn!(%error, cause = ?error.source(), "the session was not loaded");
         }
-        let mut state = self.state();
-        // What another has loaded meanwhile may have changed since.
-        let loaded = match state.load.clone() {
-            Some(loaded) => loaded,
-            None => state.begin(found, now, !presented.is_empty()),
+        let mut rejected = Vec::new();
+        if presented.has_malformed {
+            rejected.push(Rejected::malformed());
+        }
+        let loaded = {
+            let mut state = self.state();
+            // What another has loaded meanwhile may have changed since, and it has told of it.
+            let loaded = match state.load.clone() {
+                Some(loaded) => {
+                    rejected.clear();
+                    loaded
+                }
+                None => {
+                    let found = found.map(|mut found| {
+                        rejected.append(&mut found.rejected);
+                        found
+                    });
+                    state.begin(found, now, !presented.is_empty())
+                }
+            };
+            state.use_for(usage);
+            loaded
         };
-        state.use_for(usage);
+        for rejected in &rejected {
+            let population = self.config.population();
+            population.tell_of(|| rejected.event(now));
+        }
         loaded
     }
 
@@ -139,8 +158,9 @@ impl Shared {
         let mut found = Found {
             stored: None,
             displaced: false,
+            rejected: Vec::new(),
         };
-        let mut was_moved = false;
+        let (mut was_moved, mut copied) = (false, Vec::new());
         for presented in presented.iter() {
             let is_former = presented.is_former;
             if let Some((_, found_former)) = &found.stored
@@ -150,18 +170,26 @@ impl Shared {
             }
             let token = presented.token;
             match self.prove(&token, now).await? {
-                Err(why) => {
-                    was_moved |= why == Rejection::Moved;
-                    self.reject(Some(token.id), now, why);
+                Err(rejected) => {
+                    was_moved |= rejected.why == Rejection::Moved;
+                    if rejected.is_copied && !is_former {
+                        copied.push(token);
+                    }
+                    found.rejected.push(rejected);
                 }
                 Ok((record, activity)) => match &found.stored {
                     Some((other, _)) if other.id() != token.id => {
+                        let why = Rejection::Planted;
+                        let other_record = Arc::clone(&other.record);
+                        found.rejected.extend([
+                            Rejected::of(other.id(), Some(other_record), why),
+                            Rejected::of(token.id, Some(record), why),
+                        ]);
                         warn!(
                             session.id = %token.id,
                             other.id = %other.id(),
                             "two session cookies prove themselves: one was planted, the visitor stays anonymous"
                         );
-                        self.reject(Some(token.id), now, Rejection::Planted);
                         found.stored = None;
                         found.displaced = true;
                         return Ok(found);
@@ -178,12 +206,17 @@ impl Shared {
                 },
             }
         }
+        let proven = found.stored.as_ref().map(|(stored, _)| stored.id());
+        // Beside one that is good it is a leftover under another path or domain.
+        for token in copied.iter().filter(|token| proven != Some(token.id)) {
+            self.end_copied(token).await?;
+        }
         found.displaced = was_moved && found.stored.is_none();
         Ok(found)
     }
 
     /// A rejection is final only if the store says so past any cache.
-    async fn prove(&self, token: &Token, now: Timestamp) -> Result<Result<Kept, Rejection>, Error> {
+    async fn prove(&self, token: &Token, now: Timestamp) -> Result<Result<Kept, Rejected>, Error> {
         let store = &self.config.store;
         let proof = self.judge(store.load(token.id).await?, token, now);
         if proof.is_ok() {
@@ -194,14 +227,16 @@ impl Shared {
         Ok(self.judge(latest, token, now))
     }
 
-    fn judge(&self, kept: Option<Kept>, token: &Token, now: Timestamp) -> Result<Kept, Rejection> {
+    fn judge(&self, kept: Option<Kept>, token: &Token, now: Timestamp) -> Result<Kept, Rejected> {
         let Some((record, activity)) = kept else {
             debug!("a token of an unknown session");
-            return Err(Rejection::Unknown);
+            return Err(Rejected::of(token.id, None, Rejection::Unknown));
         };
-        if !record.verifier().accepts(&token.secret) {
+        let rejected = |record, why| Err(Rejected::of(token.id, Some(record), why));
+        let verdict = renewal::judge(&record, &token.secret, now);
+        if verdict == Verdict::Unproven {
             debug!(session.id = %token.id, "a token that does not prove itself");
-            return Err(Rejection::Unproven);
+            return rejected(record, Rejection::Unproven);
         }
         let last_seen_at = activity.last_seen_at;
         if last_seen_at.since(now) > SUSPICIOUS {
@@ -214,17 +249,29 @@ impl Shared {
         let deadline = self.config.lifetimes.deadline(&record, last_seen_at);
         if is_past(deadline, now) {
             debug!(session.id = %token.id, "a token of an expired session");
-            return Err(Rejection::Expired);
+            return rejected(record, Rejection::Expired);
         }
         if record.is_moved() {
-            return Err(Rejection::Moved);
+            return rejected(record, Rejection::Moved);
+        }
+        if verdict == Verdict::Copied {
+            return Err(Rejected::copied(token.id, record));
         }
         Ok((record, activity))
     }
 
-    fn reject(&self, id: Option<SessionId>, now: Timestamp, why: Rejection) {
-        let population = self.config.population();
-        population.tell_of(|| Event::rejected(id, now, why));
+    /// Two have had the visitor's cookie, and only one of them is the visitor (rule R3).
+    async fn end_copied(&self, token: &Token) -> Result<(), Error> {
+        let config = &*self.config;
+        let is_copied = |_, (record, _): &Kept| {
+            renewal::judge(record, &token.secret, config.clock.now()) == Verdict::Copied
+        };
+        // Boxed, because it is large and hardly ever needed.
+        let ending = Box::pin(end(config, token.id, EndReason::Copied, is_copied));
+        if ending.await?.is_some() {
+            warn!(session.id = %token.id, "a secret came back after its time: the session was ended");
+        }
+        Ok(())
     }
 }
 
@@ -254,4 +301,46 @@ struct Found {
     /// And whether it came under a former name.
     stored: Option<(Stored, bool)>,
     displaced: bool,
+    rejected: Vec<Rejected>,
+}
+
+/// A cookie that opens nothing.
+struct Rejected {
+    id: Option<SessionId>,
+    /// The session that it names, where there is one.
+    record: Option<Arc<Record>>,
+    why: Rejection,
+    /// Its secret was the session's, and was replaced (rule R3).
+    is_copied: bool,
+}
+
+impl Rejected {
+    fn of(id: SessionId, record: Option<Arc<Record>>, why: Rejection) -> Self {
+        Self {
+            id: Some(id),
+            record,
+            why,
+            is_copied: false,
+        }
+    }
+
+    fn copied(id: SessionId, record: Arc<Record>) -> Self {
+        Self {
+            is_copied: true,
+            ..Self::of(id, Some(record), Rejection::Unproven)
+        }
+    }
+
+    fn malformed() -> Self {
+        Self {
+            id: None,
+            record: None,
+            why: Rejection::Malformed,
+            is_copied: false,
+        }
+    }
+
+    fn event(&self, now: Timestamp) -> Event {
+        Event::rejected(self.id, self.record.as_deref(), now, self.why)
+    }
 }

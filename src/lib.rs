@@ -26,7 +26,10 @@
 //! | set timeouts and limits | [`SessionLayer`], [`Timeout`] |
 //! | name the cookie and set its attributes | [`SessionCookie`] |
 //! | list, count and revoke sessions, limit them per user | [`Sessions`], [`SessionLayer::max_sessions_per_user`] |
+//! | hear what happens to sessions, and count it | [`SessionLayer::on_event`], [`EventKind`], [`Stats`] |
 //! | choose where sessions are kept | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
+//! | close a socket when its session ends | [`Session::ended`], [`Session::touch`] |
+//! | make a copied cookie worthless | [`SessionLayer::renew_every`] |
 //! | tell failures apart | [`Error`], [`ErrorKind`] |
 //!
 //! # Features
@@ -39,6 +42,7 @@
 //! | `postgres` | no | `PostgresStore`: sessions in PostgreSQL, from version 12 on |
 //! | `mysql` | no | `MySqlStore`: sessions in MySQL (from 8.0.1 on) or MariaDB (from 10.6 on) |
 //! | `redis` | no | `store::RedisStore`: sessions in Redis or Valkey, on one server or in a cluster |
+//! | `metrics` | no | the statistics as metrics, through the `metrics` facade: their names are in the docs of [`Stats`] |
 //! | `testing` | no | the module `testing`: a conformance kit for stores, and aids for tests of handlers |
 //!
 //! # Rules
@@ -46,7 +50,7 @@
 //! What the crate promises is written down as rules, and each is a test. The
 //! documentation names them by letter and number: T for tokens, C for the
 //! commit, M for merging, L for lifetime, H for headers, F for failure, P for
-//! all sessions together. They are all in `RULES.md`.
+//! all sessions together, R for renewal. They are all in `RULES.md`.
 
 mod changes;
 mod clock;
@@ -55,6 +59,7 @@ mod cookie;
 mod data;
 mod deadline;
 mod encoding;
+mod ended;
 mod error;
 mod event;
 #[cfg(feature = "axum")]
@@ -67,12 +72,14 @@ mod layer;
 mod lifetime;
 mod limit;
 mod metering;
+mod moves;
 mod paging;
 mod population;
 mod queue;
 mod reaper;
 mod record;
 mod relocate;
+mod renewal;
 mod revoke;
 mod service;
 mod session;
@@ -88,6 +95,7 @@ mod timed;
 mod token;
 mod upkeep;
 mod version;
+mod waiting;
 mod write;
 
 #[cfg(feature = "axum")]
@@ -95,6 +103,7 @@ pub use self::extract::{SessionData, SessionValue};
 pub use self::{
     clock::{Clock, SystemClock, Timestamp},
     cookie::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder},
+    ended::SessionEnd,
     error::{ConfigError, Error, ErrorKind},
     event::{EndReason, Event, EventKind, Listener, Rejection},
     future::ResponseFuture,

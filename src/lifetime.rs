@@ -97,6 +97,12 @@ impl Lifetimes {
         !record.is_moved() && !is_past(self.deadline(record, activity.last_seen_at), now)
     }
 
+    /// Whether the absolute deadline comes before the idle one, or with it.
+    pub(crate) fn ends_absolutely(&self, record: &Record, last_seen_at: Timestamp) -> bool {
+        let absolute = self.absolute_deadline(record);
+        absolute.is_some() && absolute == self.deadline(record, last_seen_at)
+    }
+
     /// What to keep beside `record` when it is seen at `now`.
     pub(crate) fn activity(&self, record: &Record, now: Timestamp) -> Activity {
         Activity {

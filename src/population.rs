@@ -16,14 +16,18 @@ use crate::{
     Clock, EndReason, Event, Listener,
     layer::Config,
     lifetime::Lifetimes,
+    moves::Moves,
     stats::Tally,
     store::{EndedSink, Ending, EndingReason, SessionStore as _},
+    waiting::Waiters,
 };
 
-/// The listeners of one layer, and its statistics.
+/// The listeners of one layer, its statistics, and who waits for a session's end.
 pub(crate) struct Population {
     pub(crate) listeners: Vec<Arc<dyn Listener>>,
     pub(crate) tally: Tally,
+    pub(crate) moves: Moves,
+    pub(crate) waiters: Waiters,
     /// Whether anybody wants to know. Nothing is counted, timed or built otherwise.
     is_watched: AtomicBool,
     /// The store is asked once to report what it ends by itself.
@@ -36,6 +40,8 @@ impl Population {
         Self {
             listeners,
             tally: Tally::default(),
+            moves: Moves::default(),
+            waiters: Waiters::default(),
             is_watched: AtomicBool::new(is_watched),
             reporting: Once::new(),
         }
@@ -52,6 +58,7 @@ impl Population {
 
     pub(crate) fn tell(&self, event: &Event) {
         self.tally.count(event);
+        self.waiters.hear(event);
         if self.listeners.is_empty() {
             return;
         }
@@ -115,7 +122,9 @@ impl Endings {
         let reason = match (ending.reason, &kept) {
             (EndingReason::Evicted, _) => EndReason::Evicted,
             (EndingReason::Expired, Some((record, activity)))
-                if activity.expires_at == self.lifetimes.absolute_deadline(record) =>
+                if self
+                    .lifetimes
+                    .ends_absolutely(record, activity.last_seen_at) =>
             {
                 EndReason::Absolute
             }

@@ -29,7 +29,7 @@ pub(crate) struct Reaper {
 
 /// How long past its deadline a record is at least before it is deleted: what
 /// clocks of different machines may differ by (rule L3).
-const GRACE: Duration = Duration::from_secs(5 * 60);
+pub(crate) const GRACE: Duration = Duration::from_secs(5 * 60);
 
 /// How many records one call deletes.
 const BATCH: usize = 1000;

@@ -11,7 +11,7 @@ use crate::{
     state::{Identity, Stored},
     swap::{Swap, Swapped},
     token::{Token, Verifier},
-    write::{Committed, begin, create, tell_of_begun},
+    write::{Committed, begin, create, tell_of_begun, tell_of_saved},
 };
 
 /// Log-in and cycle of a stored session (rules M6, M7, M8).
@@ -43,19 +43,23 @@ pub(crate) async fn relocate(
         match &log_in {
             None => {
                 let cycled = base.clone().with_token(verifier, version);
+                let cycled = cycled.issued(config.renew_every, now);
                 cycled.with_moved_from(Some(old.id()))
             }
             Some(log_in) => {
                 let start = if log_in.is_afresh {
                     Record::new(verifier, version, now)
                 } else {
-                    base.clone().with_token(verifier, version)
+                    base.clone()
+                        .with_token(verifier, version)
+                        .with_renewal(None)
                 };
                 start.with_login(Some(log_in.login())).with_moved_from(None)
             }
         }
     };
     let blank = |token: &Token, writer| continued(&base.0, token, writer);
+    let moving = config.population().moving(old.id(), now);
     let mut new = begin(config, &mut swap, &changes, now, blank, |_| {}).await?;
     let is_afresh = log_in.as_ref().is_some_and(|log_in| log_in.is_afresh);
     let result = loop {
@@ -91,6 +95,9 @@ pub(crate) async fn relocate(
     };
     match result {
         Ok(Left::Behind) => {
+            if let Some(moving) = moving {
+                moving.done(now);
+            }
             let (from, to) = (old.id(), new.id());
             let kind = match log_in {
                 Some(_) => EventKind::LoggedIn {
@@ -102,9 +109,13 @@ pub(crate) async fn relocate(
             config
                 .population()
                 .tell_of(|| Event::of(to, &new.record, now, kind));
+            if base.0.data() != new.record.data() {
+                tell_of_saved(config, to, &base.0, &new.record, now);
+            }
             Ok(Committed::Begun(new))
         }
         Ok(Left::Ended) => {
+            drop(moving);
             tell_of_begun(config, &new, now);
             Ok(Committed::Begun(new))
         }

@@ -11,12 +11,12 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use tracing::Instrument as _;
 
 use crate::{
-    Error, ErrorKind, KeyName, ReadKey, Record, SessionId, Timeout, WriteKey,
+    Error, ErrorKind, KeyName, ReadKey, Record, SessionEnd, SessionId, Timeout, WriteKey,
     changes::{Json, Replay},
     commit::{self, Occasion},
+    ended::ended,
     state::{Identity, Shared, State, Stored},
     upkeep,
 };
@@ -378,8 +378,7 @@ impl Session {
     /// `TooLate` also, once, where the request was dropped or its commit
     /// failed: what was pending then is lost, what was changed since is saved.
     pub async fn save(&self) -> Result<(), Error> {
-        commit::commit(&self.0, Occasion::Save)
-            .instrument(commit::span(&self.0))
+        commit::commit_in_span(&self.0, Occasion::Save)
             .await
             .map_err(|failed| failed.error)?;
         let mut state = self.0.state();
@@ -394,6 +393,48 @@ impl Session {
     /// `Ended` where the session has ended, and those of the store.
     pub async fn touch(&self) -> Result<(), Error> {
         upkeep::touch(&self.0).await
+    }
+
+    /// Resolves when the session is over: to close a WebSocket or an event
+    /// stream with it. Borrows nothing, and is cheap to wait for, for hours.
+    ///
+    /// At once where it ends by this process: destroyed, revoked, evicted, gone
+    /// on under another id by a log-in or a cycle. At its own deadline, which
+    /// every [`touch`](Self::touch) and every request moves. And within
+    /// [`check_ended_every`](crate::SessionLayer::check_ended_every), by asking
+    /// the store, where another process has ended it. A store that fails ends nothing:
+    /// it is asked again.
+    ///
+    /// A session that is new, or about to log in or cycle, is decided on by the
+    /// response head: from then on this waits for the session that the visitor
+    /// has. Where none was stored there is nothing to end, and it never resolves.
+    ///
+    /// It needs a tokio runtime with time. Where it is dropped, or has
+    /// resolved, nothing is left of it.
+    ///
+    /// ```
+    /// use std::{pin::pin, time::Duration};
+    /// use cloakroom::{Session, SessionEnd};
+    ///
+    /// async fn serve(session: Session) -> SessionEnd {
+    ///     let mut ended = pin!(session.ended());
+    ///     let mut minutes = tokio::time::interval(Duration::from_secs(60));
+    ///     loop {
+    ///         tokio::select! {
+    ///             end = &mut ended => return end,
+    ///             // The visitor is still here, as long as the absolute limit lets him.
+    ///             _ = minutes.tick() => {
+    ///                 let _ = session.touch().await;
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn ended(&self) -> impl Future<Output = SessionEnd> + Send + use<> {
+        let config = &self.0.config;
+        config.population().watch();
+        config.population().ensure_reporting(config);
+        ended(Arc::clone(&self.0))
     }
 
     /// Reads the session again, and keeps pending changes on top.

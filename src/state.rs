@@ -15,8 +15,8 @@ use crate::{
     data::Data,
     layer::Config,
     record::{Kept, Login},
+    renewal,
     token::Token,
-    version::Version,
 };
 
 /// What the handle, every clone of the session and the response future share.
@@ -56,6 +56,8 @@ pub(crate) struct State {
     pub(crate) was_destroyed: bool,
     /// The visitor does not have the token under this cookie's name yet.
     pub(crate) is_cookie_due: bool,
+    /// It was drawn by this request: nobody has it yet.
+    pub(crate) is_token_fresh: bool,
     /// What was loaded came under a former name: to be re-issued where it is used.
     pub(crate) is_under_former_name: bool,
     pub(crate) is_head_gone: bool,
@@ -75,8 +77,8 @@ pub(crate) struct State {
 #[derive(Clone)]
 pub(crate) struct Attempt {
     pub(crate) stored: Stored,
-    /// The version to be replaced; `None` for a new session.
-    pub(crate) expected: Option<Version>,
+    /// What is to be replaced; `None` for a new session.
+    pub(crate) former: Option<Arc<Record>>,
     pub(crate) until: Moment,
     pub(crate) turns: Turns,
 }
@@ -177,10 +179,10 @@ impl Shared {
         self.state.lock()
     }
 
-    /// Gives a span the id it is about.
-    pub(crate) fn name(&self, span: &Span) {
+    /// Gives a span the id it is about; whether there is one.
+    pub(crate) fn name(&self, span: &Span) -> bool {
         if span.is_disabled() {
-            return;
+            return false;
         }
         let state = self.state();
         let ours = state.stored.as_ref().or(state.destroyed.as_ref());
@@ -189,6 +191,7 @@ impl Shared {
         if let Some(id) = id {
             span.record("session.id", field::display(id));
         }
+        id.is_some()
     }
 
     /// For whatever may let go of changes: what their closures keep is dropped
@@ -324,6 +327,12 @@ impl State {
         self.moment()
     }
 
+    /// Whether a cookie with the token would not put the visitor back to an earlier one.
+    pub(crate) fn may_issue(&self, stored: &Stored, config: &Config, now: Timestamp) -> bool {
+        let (record, secret) = (&stored.record, &stored.token.secret);
+        self.is_token_fresh || renewal::is_repeatable(record, secret, config.renew_every, now)
+    }
+
     pub(crate) fn drop_changes(&mut self) -> bool {
         self.settled = self.moment();
         self.changes.take().is_some()
@@ -364,6 +373,11 @@ impl State {
             (Some(changes), None) => changes.apply(&EMPTY) != *EMPTY,
             (Some(changes), Some(stored)) => amended(&stored.record, changes).is_some(),
         }
+    }
+
+    /// Whether neither a log-in nor a cycle is pending.
+    pub(crate) fn keeps_id(&self) -> bool {
+        matches!(self.identity, Identity::Same)
     }
 
     /// Whether the pending changes are on top of the stored session `id`.

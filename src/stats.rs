@@ -15,11 +15,35 @@ use crate::{
 /// What has happened to the sessions of a layer in this process, since somebody
 /// first asked it for its [`sessions`](crate::SessionLayer::sessions) or listened to its events.
 ///
-/// Everything but `live` only grows, and starts at zero with the process.
+/// Everything but `live` and `memory_bytes` only grows, and starts at zero with the process.
+///
+/// # As metrics
+///
+/// With the feature `metrics` the same goes to whatever recorder the program
+/// has installed for the `metrics` facade, for all layers of the process together:
+///
+/// | metric | kind | label | what it is |
+/// | --- | --- | --- | --- |
+/// | `cloakroom_sessions` | gauge | | seen to begin and not to end by this process |
+/// | `cloakroom_sessions_created_total` | counter | | sessions begun |
+/// | `cloakroom_sessions_ended_total` | counter | `reason` | by [`EndReason`], in lower case |
+/// | `cloakroom_session_life_seconds` | histogram | | how long those that ended had lived |
+/// | `cloakroom_log_ins_total` | counter | | log-ins |
+/// | `cloakroom_cookies_rejected_total` | counter | `why` | by [`Rejection`], in lower case |
+/// | `cloakroom_conflicts_total` | counter | | writes that met another and were merged |
+/// | `cloakroom_touches_total` | counter | | activity written without data |
+/// | `cloakroom_store_call_seconds` | histogram | `call` | each answer's time, by [`StoreCall::name`] |
+/// | `cloakroom_store_failures_total` | counter | `call` | answers that were errors |
+/// | `cloakroom_store_abandoned_total` | counter | `call` | calls for whose answer nobody waited in the end |
+/// | `cloakroom_listening_seconds` | histogram | | each event's time in all its listeners |
+/// | `cloakroom_memory_bytes` | gauge | | what a memory store holds, as of its last sweep |
+///
+/// No label names a session or a user.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
-    /// How many sessions there are now. A [`MemoryStore`](crate::MemoryStore)
+    /// How many sessions there are now, those included that have expired and are
+    /// not deleted yet. A [`MemoryStore`](crate::MemoryStore)
     /// counts what it holds; of any other store it is those that this process
     /// has seen begin and not end. [`Sessions::count`](crate::Sessions::count) asks the store.
     pub live: u64,
@@ -113,6 +137,9 @@ pub struct CallStats {
     pub calls: u64,
     /// How often the answer was an error.
     pub failures: u64,
+    /// How often nobody waited for the answer in the end: it took longer than
+    /// `store_timeout`, or the request was dropped. These are not among the `calls`.
+    pub abandoned: u64,
     /// How long the answers took, all together.
     pub total: Duration,
     /// How long the slowest took.
@@ -191,6 +218,7 @@ struct Counted {
 struct CallTally {
     calls: AtomicU64,
     failures: AtomicU64,
+    abandoned: AtomicU64,
     nanos: AtomicU64,
     longest_nanos: AtomicU64,
 }
@@ -215,6 +243,7 @@ impl Tally {
                     counted.lives += 1;
                     counted.lived += life.as_millis();
                     counted.longest_life = counted.longest_life.max(life);
+                    metering::lived(life);
                 }
             }
             EventKind::Rejected { why } => counted.rejected[*why as usize] += 1,
@@ -223,6 +252,7 @@ impl Tally {
     }
 
     pub(crate) fn listened(&self, took: Duration) {
+        metering::listened(took);
         let mut counted = self.counted.lock();
         counted.listening += took;
         counted.longest_listening = counted.longest_listening.max(took);
@@ -248,6 +278,12 @@ impl Tally {
         if failure.is_some() {
             tally.failures.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    pub(crate) fn abandoned(&self, call: StoreCall) {
+        metering::abandoned(call);
+        let tally = &self.calls[call as usize];
+        tally.abandoned.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What a memory store holds, where it is one: (sessions, bytes).
@@ -284,6 +320,7 @@ impl CallTally {
         CallStats {
             calls: self.calls.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
+            abandoned: self.abandoned.load(Ordering::Relaxed),
             total: duration(&self.nanos),
             longest: duration(&self.longest_nanos),
         }

@@ -1,9 +1,12 @@
 //! The layer's store, and how long it takes: [`TimedStore`].
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
+
+// Without a runtime this is the standard library's; in tests it can be paused.
+use tokio::time::Instant;
 
 use crate::{
-    Activity, Record, SessionId, StoreError, Timestamp, Version,
+    Activity, Record, SessionId, StoreError, Timestamp, Version, metering,
     population::Population,
     record::Kept,
     stats::StoreCall,
@@ -18,20 +21,11 @@ pub(crate) struct TimedStore {
 }
 
 impl TimedStore {
-    /// `None` where nobody watches.
-    fn started(&self) -> Option<Instant> {
-        self.population.is_watched().then(Instant::now)
-    }
-
-    fn answered<T>(
-        &self,
-        call: StoreCall,
-        started: Option<Instant>,
-        reply: &Result<T, StoreError>,
-    ) {
-        if let Some(started) = started {
-            let tally = &self.population.tally;
-            tally.called(call, started.elapsed(), reply.as_ref().err());
+    fn started(&self, call: StoreCall) -> Started<'_> {
+        Started {
+            population: &self.population,
+            call,
+            at: self.population.is_watched().then(Instant::now),
         }
     }
 
@@ -45,23 +39,23 @@ impl TimedStore {
         record: &Arc<Record>,
         activity: Activity,
     ) -> Result<Created, StoreError> {
-        let started = self.started();
+        let started = self.started(StoreCall::Create);
         let reply = self.store.create(id, record, activity).await;
-        self.answered(StoreCall::Create, started, &reply);
+        started.answered(&reply);
         reply
     }
 
     pub(crate) async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
-        let started = self.started();
+        let started = self.started(StoreCall::Load);
         let reply = self.store.load(id).await;
-        self.answered(StoreCall::Load, started, &reply);
+        started.answered(&reply);
         reply
     }
 
     pub(crate) async fn load_latest(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
-        let started = self.started();
+        let started = self.started(StoreCall::LoadLatest);
         let reply = self.store.load_latest(id).await;
-        self.answered(StoreCall::LoadLatest, started, &reply);
+        started.answered(&reply);
         reply
     }
 
@@ -72,10 +66,9 @@ impl TimedStore {
         activity: Activity,
         expected: Version,
     ) -> Result<Updated, StoreError> {
-        let started = self.started();
+        let started = self.started(StoreCall::Update);
         let reply = self.store.update(id, record, activity, expected).await;
-        self.answered(StoreCall::Update, started, &reply);
-        if started.is_some() && matches!(reply, Ok(Updated::Conflict)) {
+        if started.answered(&reply) && matches!(reply, Ok(Updated::Conflict)) {
             self.population.tally.conflict();
         }
         reply
@@ -87,19 +80,18 @@ impl TimedStore {
         expected: Version,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        let started = self.started();
+        let started = self.started(StoreCall::Touch);
         let reply = self.store.touch(id, expected, activity).await;
-        self.answered(StoreCall::Touch, started, &reply);
-        if started.is_some() && matches!(reply, Ok(Touched::Yes)) {
+        if started.answered(&reply) && matches!(reply, Ok(Touched::Yes)) {
             self.population.tally.touch();
         }
         reply
     }
 
     pub(crate) async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        let started = self.started();
+        let started = self.started(StoreCall::Delete);
         let reply = self.store.delete(id).await;
-        self.answered(StoreCall::Delete, started, &reply);
+        started.answered(&reply);
         reply
     }
 
@@ -108,9 +100,13 @@ impl TimedStore {
         before: Timestamp,
         limit: usize,
     ) -> Result<Reaped, StoreError> {
-        let started = self.started();
+        let started = self.started(StoreCall::DeleteExpired);
         let reply = self.store.delete_expired(before, limit).await;
-        self.answered(StoreCall::DeleteExpired, started, &reply);
+        if started.answered(&reply)
+            && let Some((_, bytes)) = self.store.held_in_memory()
+        {
+            metering::held(bytes);
+        }
         reply
     }
 
@@ -120,16 +116,45 @@ impl TimedStore {
         after: Option<SessionId>,
         limit: usize,
     ) -> Result<Page, StoreError> {
-        let started = self.started();
+        let started = self.started(StoreCall::List);
         let reply = self.store.list(filter, after, limit).await;
-        self.answered(StoreCall::List, started, &reply);
+        started.answered(&reply);
         reply
     }
 
     pub(crate) async fn count(&self) -> Result<u64, StoreError> {
-        let started = self.started();
+        let started = self.started(StoreCall::Count);
         let reply = self.store.count().await;
-        self.answered(StoreCall::Count, started, &reply);
+        started.answered(&reply);
         reply
+    }
+}
+
+/// A call on its way, for whoever watches.
+struct Started<'a> {
+    population: &'a Population,
+    call: StoreCall,
+    /// `None` where nobody watches, and once it is counted.
+    at: Option<Instant>,
+}
+
+impl Started<'_> {
+    /// Whether somebody watches.
+    fn answered<T>(mut self, reply: &Result<T, StoreError>) -> bool {
+        let at = self.at.take();
+        if let Some(at) = at {
+            let tally = &self.population.tally;
+            tally.called(self.call, at.elapsed(), reply.as_ref().err());
+        }
+        at.is_some()
+    }
+}
+
+/// Nobody waits for the answer any more.
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        if self.at.is_some() {
+            self.population.tally.abandoned(self.call);
+        }
     }
 }

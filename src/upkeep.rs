@@ -106,7 +106,7 @@ pub(crate) async fn claim<T>(
                 Swapped::Saved => {
                     let former = std::mem::replace(&mut stored.record, Arc::clone(&next));
                     stored.activity = activity;
-                    tell_of_saved(config, &former, &stored);
+                    tell_of_saved(config, stored.id(), &former, &stored.record, now);
                     // Whoever else fails now, the value is this request's.
                     if shared
                         .adopt(stored.id(), &(Arc::clone(&next), activity))

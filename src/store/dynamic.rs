@@ -51,10 +51,10 @@ impl DynStore {
         matches!(self.0, Inner::Memory(_))
     }
 
-    /// What a memory store holds: (sessions, bytes).
+    /// What a memory store holds: (sessions without markers of moved ones, bytes).
     pub(crate) fn held_in_memory(&self) -> Option<(usize, usize)> {
         match &self.0 {
-            Inner::Memory(store) => Some((store.len(), store.bytes())),
+            Inner::Memory(store) => Some((store.sessions(), store.bytes())),
             Inner::Other(_) => None,
         }
     }

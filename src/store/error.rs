@@ -27,6 +27,8 @@ pub enum StoreErrorKind {
     Unavailable,
     /// The backend did not answer in time: what was asked may have happened.
     Timeout,
+    /// There is no room for it, and nothing was changed; see [`WhenFull`](super::WhenFull).
+    Full,
     /// What is stored is not a record.
     Corrupt,
     /// What is stored is a record of another format.
@@ -76,6 +78,7 @@ impl fmt::Display for StoreError {
         let what = match self.kind {
             StoreErrorKind::Unavailable => "the session store is unavailable",
             StoreErrorKind::Timeout => "the session store did not answer in time",
+            StoreErrorKind::Full => "the session store is full",
             StoreErrorKind::Corrupt => "a stored session is corrupt",
             StoreErrorKind::Incompatible => "a stored session is of another format",
             StoreErrorKind::Unsupported => "the session store does not support this",

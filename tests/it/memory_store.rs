@@ -9,13 +9,17 @@ use std::{
 };
 
 use cloakroom::{
-    Activity, MemoryStore, Record, SessionId, SessionStore, StoreError, Timestamp, Version,
-    store::{Created, EndedSink, EndingReason, Reaped, StoreErrorKind, Touched, Updated},
+    Activity, MemoryStore, Record, Session, SessionId, SessionLayer, SessionStore, StoreError,
+    Timestamp, Version,
+    store::{Created, EndedSink, EndingReason, Reaped, StoreErrorKind, Touched, Updated, WhenFull},
 };
 use futures::{FutureExt, executor::block_on};
+use http::{StatusCode, header};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use uuid::Uuid;
+
+use crate::support::{Call, Fault, FaultyStore, Visitor};
 
 const GRACE: Duration = Duration::from_secs(5 * 60);
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -880,6 +884,137 @@ fn a_sink_that_panics_leaves_no_bytes_behind() {
         at_once(store.delete_expired(NOW, 10)).unwrap(),
         Reaped::default()
     );
+}
+
+fn refusing(max_sessions: usize) -> MemoryStore {
+    let bounds = MemoryStore::builder().max_sessions(max_sessions);
+    bounds.when_full(WhenFull::Refuse).build()
+}
+
+#[test]
+fn a_full_store_that_refuses_leaves_everybody_else_alone() {
+    let store = refusing(10);
+    let endings = endings_of(&store);
+    let first = Kind::first();
+    for number in 0..10 {
+        let created = at_once(store.create(id(number), &first.record(), for_ever()));
+        assert_eq!(created.unwrap(), Created::Yes);
+    }
+    let refused = at_once(store.create(id(10), &first.record(), for_ever())).unwrap_err();
+    assert_eq!(refused.kind(), StoreErrorKind::Full);
+    let exists = at_once(store.create(id(3), &first.record(), for_ever())).unwrap();
+    assert_eq!(exists, Created::Exists);
+    for number in 0..10 {
+        let next = first.next().record();
+        let updated = at_once(store.update(id(number), &next, for_ever(), first.version));
+        assert_eq!(updated.unwrap(), Updated::Saved);
+    }
+    assert_eq!((store.len(), endings.lock().len()), (10, 0));
+    at_once(store.delete(id(3))).unwrap();
+    let created = at_once(store.create(id(10), &first.record(), for_ever())).unwrap();
+    assert_eq!(created, Created::Yes);
+}
+
+#[test]
+fn what_grows_beyond_a_store_that_refuses_stays_as_it_was() {
+    let small = Kind::first();
+    let each = place_bytes(small) + small.record().memory_bytes();
+    let bounds = MemoryStore::builder().max_bytes(shard_bytes() + 10 * each);
+    let store = bounds.when_full(WhenFull::Refuse).build();
+    for number in 0..10 {
+        at_once(store.create(id(number), &small.record(), for_ever())).unwrap();
+    }
+    let large = Kind::sized(each + 1).next().record();
+    let grown = at_once(store.update(id(0), &large, for_ever(), small.version)).unwrap_err();
+    assert_eq!(grown.kind(), StoreErrorKind::Full);
+    let (kept, _) = at_once(store.load(id(0))).unwrap().unwrap();
+    assert_eq!(kept.version(), small.version);
+    at_once(store.delete(id(1))).unwrap();
+    let grown = at_once(store.update(id(0), &large, for_ever(), small.version));
+    assert_eq!(grown.unwrap_err().kind(), StoreErrorKind::Full);
+    at_once(store.delete(id(2))).unwrap();
+    let grown = at_once(store.update(id(0), &large, for_ever(), small.version));
+    assert_eq!(grown.unwrap(), Updated::Saved);
+    assert_eq!(
+        store.bytes(),
+        shard_bytes() + 8 * each + (large.memory_bytes() - small.record().memory_bytes())
+    );
+}
+
+#[test]
+fn a_store_that_refuses_makes_room_by_what_has_expired_in_any_shard() {
+    let sessions = 5 * 4096;
+    let store = refusing(sessions);
+    let endings = endings_of(&store);
+    let record = Kind::first().record();
+    for number in 0..sessions as u64 {
+        let expires_at = (number < 3).then_some(NOW);
+        at_once(store.create(id(number), &record, seen(NOW, expires_at))).unwrap();
+    }
+    let passed = NOW.saturating_add(GRACE);
+    let almost = Timestamp::from_millis(passed.as_millis() - 1);
+    let newcomer = |number, now| at_once(store.create(id(number), &record, seen(now, None)));
+    let refused = newcomer(100_000, almost).unwrap_err();
+    assert_eq!(refused.kind(), StoreErrorKind::Full);
+    for number in 0..3 {
+        assert_eq!(newcomer(200_000 + number, passed).unwrap(), Created::Yes);
+    }
+    assert_eq!(
+        newcomer(300_000, passed).unwrap_err().kind(),
+        StoreErrorKind::Full
+    );
+    let mut ended = endings.lock().clone();
+    ended.sort_unstable_by_key(|(id, _)| *id);
+    let mut expired: Vec<_> = (0..3).map(|n| (id(n), EndingReason::Expired)).collect();
+    expired.sort_unstable_by_key(|(id, _)| *id);
+    assert_eq!(ended, expired);
+}
+
+#[tokio::test]
+async fn a_visitor_whom_a_full_store_refuses_gets_503_and_the_others_go_on() {
+    let layer = SessionLayer::new(refusing(2));
+    let count = async |visitor: &Visitor| {
+        let visit = visitor.visit(|session| async move {
+            let visits = session.update("n", |n: Option<u32>| n.unwrap_or(0) + 1);
+            visits.map(|visits| visits.to_string())
+        });
+        visit.await
+    };
+    let known = [Visitor::new(&layer), Visitor::new(&layer)];
+    for visitor in &known {
+        assert_eq!(count(visitor).await.body, "1");
+    }
+    let reply = count(&Visitor::new(&layer)).await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(reply.headers.contains_key(header::RETRY_AFTER));
+    assert_eq!((reply.body.as_str(), reply.set_cookies().len()), ("", 0));
+
+    let looks = Visitor::new(&layer);
+    let reply = looks.visit(|session| async move { session.is_new().to_string() });
+    assert_eq!(reply.await.body, "true");
+    for visitor in &known {
+        assert_eq!(count(visitor).await.body, "2");
+    }
+
+    let leaves = |session: Session| async move { session.destroy() };
+    assert_eq!(known[0].visit(leaves).await.status, StatusCode::OK);
+    assert_eq!(count(&Visitor::new(&layer)).await.body, "1");
+    assert_eq!(count(&known[1]).await.body, "3");
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_tried_again() {
+    let store = FaultyStore::in_memory();
+    store.plan_for(Call::Create, Fault::Fail(StoreErrorKind::Full));
+    let visitor = Visitor::new(&SessionLayer::new(store.clone()));
+    let insert = |session: Session| async move { session.insert("n", 1) };
+    let reply = visitor.visit(insert).await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    let creates = store
+        .calls()
+        .into_iter()
+        .filter(|call| *call == Call::Create);
+    assert_eq!(creates.count(), 1);
 }
 
 #[test]

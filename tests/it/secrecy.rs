@@ -20,12 +20,12 @@ use base64::{
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
 };
 use cloakroom::{
-    Activity, CookiePrefix, Error, ErrorKind, Key, MemoryStore, Record, SameSite, Session,
-    SessionCookie, SessionData, SessionHandle, SessionId, SessionLayer, SessionStore, SessionValue,
-    StoreError, SystemClock, Timeout, Timestamp, Version,
+    Activity, CookiePrefix, Error, ErrorKind, Event, EventKind, Key, MemoryStore, Record, SameSite,
+    Session, SessionCookie, SessionData, SessionFilter, SessionHandle, SessionId, SessionLayer,
+    SessionStore, SessionValue, StoreError, SystemClock, Timeout, Timestamp, Version,
     store::{
-        Created, DynStore, EndedSink, Ending, EndingReason, Reaped, StoreErrorKind, Touched,
-        Updated,
+        Created, DynStore, EndedSink, Ending, EndingReason, Filter, Reaped, StoreErrorKind,
+        Touched, Updated,
     },
 };
 use http::{StatusCode, header};
@@ -209,6 +209,11 @@ async fn t3_no_debug_or_display_of_a_live_session_shows_the_secret_or_the_data()
     sink.report(ending);
     text += &shown.lock();
     text += &(debug(&Timeout::Never) + &debug(&SystemClock) + &debug(&SameSite::Lax));
+    let filter = Filter {
+        user: Some(DATA.to_owned()),
+        ..Filter::default()
+    };
+    text += &(debug(&filter) + &debug(&SessionFilter::default().user(DATA)));
     text += &(debug(&CookiePrefix::None) + &debug(&Reaped::default()));
     text += &(debug(&Created::Yes) + &debug(&Updated::Saved) + &debug(&Touched::Yes));
     let config = SessionCookie::new("__Host-id").build().unwrap_err();
@@ -394,15 +399,31 @@ async fn t3_nothing_that_is_logged_over_a_whole_visit_shows_the_secret_or_the_da
     let log = Log::capture();
     let store = FaultyStore::in_memory();
     let clock = FixedClock::default();
+    let told = Arc::new(Mutex::new(String::new()));
+    let tell = Arc::clone(&told);
     let layer = SessionLayer::new(store.clone())
         .clock(clock.clone())
         .touch_after(Duration::from_secs(60))
         .store_timeout(Duration::from_secs(1))
-        .reap_every(Duration::from_secs(30));
+        .reap_every(Duration::from_secs(30))
+        .on_event(move |event: &Event| {
+            let text = debug(event) + &debug(event.kind()) + &debug(&event.session());
+            tell.lock().push_str(&text);
+        })
+        .on_event(|event: &Event| {
+            // What the log says of a listener that panics.
+            if matches!(
+                event.kind(),
+                EventKind::Saved { .. } | EventKind::Ended { .. }
+            ) {
+                panic!("as planned");
+            }
+        });
+    let sessions = layer.sessions();
     let app = Router::new().route("/{what}", get(act)).layer(layer);
     let mut ann = Walk::new(&app);
 
-    // Created, read, updated, merged.
+    // Created, read, updated, merged, listed.
     for path in [
         "/be",
         "/look",
@@ -417,6 +438,10 @@ async fn t3_nothing_that_is_logged_over_a_whole_visit_shows_the_secret_or_the_da
     let requests = (0..5).map(|_| ann.browser.get("/count"));
     futures::future::join_all(requests).await;
     assert!(store.calls().contains(&Call::LoadLatest), "a conflict");
+    let page = sessions.list(&SessionFilter::default(), None, 10).await;
+    let page = page.unwrap();
+    assert_eq!(page.sessions.len(), 1);
+    ann.secrets.are_not_in(&debug(&page));
 
     // Errors of handlers.
     for path in ["/number", "/huge"] {
@@ -479,8 +504,24 @@ async fn t3_nothing_that_is_logged_over_a_whole_visit_shows_the_secret_or_the_da
     store.plan_for(Call::DeleteExpired, fail(StoreErrorKind::Other));
     tokio::time::sleep(Duration::from_secs(60)).await;
 
+    let told = told.lock().clone();
+    ann.secrets.are_not_in(&told);
+    for kind in [
+        "Created",
+        "LoggedIn",
+        "Cycled",
+        "Saved",
+        "Ended",
+        "Rejected",
+        "SessionSummary",
+    ] {
+        assert!(told.contains(kind), "nothing was told of {kind}: {told}");
+    }
+    ann.secrets.are_not_in(&debug(&sessions.stats()));
+
     ann.secrets.are_not_in(&ann.bodies);
     let text = log.text();
+    assert!(text.contains("a listener has panicked"));
     ann.secrets.are_not_in(&text);
     for told in [
         "session saved",

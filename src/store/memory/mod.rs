@@ -8,6 +8,7 @@
 mod budget;
 mod heap;
 mod listing;
+mod snapshot;
 mod stamp;
 mod sync;
 mod table;
@@ -25,6 +26,7 @@ use std::{
 
 use parking_lot::RwLock;
 
+pub use self::snapshot::{Flaw, FlawKind, Restored, Snapshot};
 use self::{
     budget::Budget,
     stamp::{Ticks, Tier},
@@ -53,6 +55,12 @@ use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 /// flood-proof: a patient attacker who presents each of his cookies a second
 /// time competes with your anonymous visitors on equal terms, though never
 /// with users who have logged in. Limit rates in front of it where that matters.
+/// With [`WhenFull::Refuse`] nobody leaves for a newcomer, who gets a 503 instead.
+///
+/// # When the process ends
+///
+/// Its sessions end with it, unless they are [saved](Self::save_to) to a file
+/// and [restored](Self::restore_from) from it; `examples/restart.rs` does so.
 ///
 /// # What it costs
 ///
@@ -75,6 +83,9 @@ pub(super) struct Room {
     shards: Box<[Shard]>,
     users: Arc<Users>,
     budget: Budget,
+    /// How many of them are markers of moved ones (rule M6). Counted up under a shard's lock.
+    markers: AtomicUsize,
+    when_full: WhenFull,
     /// Where the next sweep begins.
     swept: AtomicUsize,
     sinks: RwLock<Vec<EndedSink>>,
@@ -132,6 +143,12 @@ impl MemoryStore {
         self.len() == 0
     }
 
+    /// Without the markers of those that go on under another id.
+    pub(crate) fn sessions(&self) -> usize {
+        self.len()
+            .saturating_sub(self.0.markers.load(Ordering::Relaxed))
+    }
+
     /// How many bytes the sessions are counted with, and the tables they are
     /// in: those take some 2 KiB for every four thousand sessions that there
     /// is room for, and an empty store counts them already.
@@ -178,7 +195,13 @@ impl Room {
                 return Ok(Created::Exists);
             } else if self.budget.try_reserve(1, bytes) {
                 table.insert(id, Arc::clone(record), activity, &shard.ticks);
+                if record.is_moved() {
+                    self.markers.fetch_add(1, Ordering::Relaxed);
+                }
                 return Ok(Created::Yes);
+            } else if self.when_full == WhenFull::Refuse {
+                drop(table);
+                self.reap_or_refuse(before)?;
             } else {
                 let least = table.remove_least(Tier::New, None);
                 drop(table);
@@ -220,14 +243,24 @@ impl Room {
                 let former = cost(&slot.record);
                 if self.budget.try_reserve(0, bytes.saturating_sub(former)) {
                     let replaced = table.replace(id, Arc::clone(record), activity, &shard.ticks);
+                    if record.is_moved() {
+                        self.markers.fetch_add(1, Ordering::Relaxed);
+                    }
                     drop(table);
+                    self.forget_marker(replaced.as_deref());
                     drop(replaced);
                     self.budget.release(0, former.saturating_sub(bytes));
                     return Ok(Updated::Saved);
                 }
-                table.remove_least(Tier::New, Some(id))
+                match self.when_full {
+                    WhenFull::Evict => Some(table.remove_least(Tier::New, Some(id))),
+                    WhenFull::Refuse => None,
+                }
             };
-            self.evict(least, shard, Some(id));
+            match least {
+                Some(least) => self.evict(least, shard, Some(id)),
+                None => self.reap_or_refuse(activity.last_seen_at.saturating_sub(GRACE))?,
+            }
         }
     }
 
@@ -309,6 +342,17 @@ impl Room {
         }
     }
 
+    /// Makes room by what has expired, or says that there is none.
+    fn reap_or_refuse(&self, before: Timestamp) -> Result<(), StoreError> {
+        if self.delete_expired(before, SWEEP_BATCH).removed > 0 {
+            return Ok(());
+        }
+        Err(StoreError::new(
+            StoreErrorKind::Full,
+            "the memory store is full and evicts nobody: raise max_sessions or max_bytes",
+        ))
+    }
+
     /// Lets go of sessions that leave by themselves. Called with no lock held.
     fn end(&self, slots: impl IntoIterator<Item = Slot>, reason: EndingReason) {
         let sinks = self.sinks.read().clone();
@@ -332,8 +376,15 @@ impl Room {
         }
     }
 
+    fn forget_marker(&self, record: Option<&Record>) {
+        if record.is_some_and(Record::is_moved) {
+            self.markers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn release(&self, slot: Slot) {
         let bytes = cost(&slot.record);
+        self.forget_marker(Some(&slot.record));
         drop(slot);
         self.budget.release(1, bytes);
     }
@@ -427,12 +478,28 @@ impl SessionStore for MemoryStore {
     }
 }
 
+/// What a [`MemoryStore`] does with a session that there is no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum WhenFull {
+    /// Another one leaves: see [what leaves when it is full](MemoryStore#what-leaves-when-it-is-full).
+    #[default]
+    Evict,
+    /// Whatever has expired leaves; where that is nothing, the newcomer is
+    /// refused with an error of the kind [`Full`](StoreErrorKind::Full), and
+    /// nobody else loses anything. The layer answers 503 with `Retry-After`.
+    ///
+    /// That holds for a session that is created, which log-in and
+    /// [`cycle_id`](crate::Session::cycle_id) do too, and for one that grows.
+    Refuse,
+}
+
 /// The bounds of a [`MemoryStore`].
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct MemoryStoreBuilder {
     max_sessions: usize,
     max_bytes: usize,
+    when_full: WhenFull,
 }
 
 impl Default for MemoryStoreBuilder {
@@ -440,6 +507,7 @@ impl Default for MemoryStoreBuilder {
         Self {
             max_sessions: usize::MAX,
             max_bytes: 256 * 1024 * 1024,
+            when_full: WhenFull::Evict,
         }
     }
 }
@@ -455,6 +523,12 @@ impl MemoryStoreBuilder {
     /// session that is larger is an error of its request.
     pub fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.max_bytes = max_bytes;
+        self
+    }
+
+    /// What happens to a session that does not fit. Default: [`WhenFull::Evict`].
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = when_full;
         self
     }
 
@@ -476,7 +550,9 @@ impl MemoryStoreBuilder {
             shards: (0..shards).map(|_| shard()).collect(),
             users: Arc::clone(&users),
             budget: Budget::new(self.max_sessions, max_bytes),
+            when_full: self.when_full,
             swept: AtomicUsize::new(0),
+            markers: AtomicUsize::new(0),
             sinks: RwLock::default(),
         }))
     }

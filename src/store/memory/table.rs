@@ -37,6 +37,11 @@ impl Slot {
         }
     }
 
+    /// The key of eviction: tier and last use.
+    pub(super) fn last_use(&self) -> u64 {
+        self.stamp.key()
+    }
+
     fn tag(&self) -> u64 {
         tag(self.id)
     }
@@ -70,6 +75,7 @@ pub(super) struct Table {
     by_expiry: LazyHeap,
     /// Of all tables: kept in step with the slots.
     users: Arc<Users>,
+    rebuilds: u64,
 }
 
 /// Buckets that a table may have beside 18/7 of its sessions.
@@ -101,6 +107,28 @@ impl Table {
 
     pub(super) fn slots(&self) -> impl ExactSizeIterator<Item = &Slot> {
         self.slots.iter()
+    }
+
+    /// The sessions in `count` places, from `place` on; `None` where all have
+    /// got other places since there were so many `rebuilds`.
+    pub(super) fn slots_from(
+        &self,
+        place: usize,
+        count: usize,
+        rebuilds: u64,
+    ) -> Option<impl Iterator<Item = &Slot>> {
+        let end = place.saturating_add(count).min(self.places());
+        let slots = (place..end).filter_map(|place| self.slots.get_bucket(place));
+        (rebuilds == self.rebuilds).then_some(slots)
+    }
+
+    pub(super) fn places(&self) -> usize {
+        self.slots.num_buckets()
+    }
+
+    /// How often all sessions got other places.
+    pub(super) fn rebuilds(&self) -> u64 {
+        self.rebuilds
     }
 
     fn get_mut(&mut self, id: SessionId) -> Option<&mut Slot> {
@@ -240,6 +268,7 @@ impl Table {
             rebuilt.insert_unique(slot.tag(), slot, Slot::tag);
         }
         self.slots = rebuilt;
+        self.rebuilds += 1;
     }
 
     /// Gives back room after a spike, and clears the heaps of leftovers.
@@ -392,6 +421,43 @@ mod tests {
                 table.validate();
             }
         }
+    }
+
+    #[test]
+    fn who_stays_is_seen_once_from_place_to_place_or_all_are_looked_at_again() {
+        let (mut table, ticks) = (Table::default(), Ticks::default());
+        let record = record(false, false);
+        for number in 0..40 {
+            table.insert(id(number), Arc::clone(&record), until(None), &ticks);
+        }
+        let (mut rounds, mut rebuilt) = (0, 0);
+        for newcomer in 40..=u8::MAX {
+            let rebuilds = table.rebuilds();
+            let mut seen = Vec::new();
+            for place in 0..table.places() {
+                let Some(slots) = table.slots_from(place, 1, rebuilds) else {
+                    rebuilt += 1;
+                    seen.clear();
+                    break;
+                };
+                seen.extend(slots.map(|slot| slot.id).filter(|seen| *seen < id(40)));
+                if place == 7 {
+                    table.insert(id(newcomer), Arc::clone(&record), until(None), &ticks);
+                    if newcomer % 3 == 0 && newcomer > 42 {
+                        table.remove(id(newcomer - 2));
+                    }
+                }
+            }
+            if !seen.is_empty() {
+                rounds += 1;
+                seen.sort_unstable();
+                assert!(seen.into_iter().eq((0..40).map(id)));
+            }
+        }
+        assert!(
+            rounds > 0 && rebuilt > 0,
+            "{rounds} rounds, {rebuilt} rebuilt"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod broken;
 mod browser;
+mod ear;
 mod guest;
 mod log;
 #[allow(dead_code)] // Each store uses its part.
@@ -18,6 +19,7 @@ pub(crate) use cloakroom::testing::{Call, Fault, FaultyStore, FixedClock};
 
 pub(crate) use self::{
     browser::{Browser, Reply, session_cookie},
+    ear::Ear,
     guest::Guest,
     log::Log,
     visitor::Visitor,

@@ -1,0 +1,178 @@
+//! Sessions in memory that survive a restart: `cargo run --example restart`,
+//! then ctrl-c, then again. The counter goes on.
+//!
+//! They are written to a file when the server has shut down, and read when it
+//! starts: `SESSIONS` names another one than `restart.sessions`.
+
+use std::{env, future::Future, io, path::PathBuf, pin::pin, process::ExitCode, time::Duration};
+
+use axum::{Router, routing::get};
+use cloakroom::{Error, MemoryStore, Session, SessionLayer};
+use tokio::{fs, net::TcpListener, time::timeout};
+
+/// How long requests that are under way may take when the server shuts down.
+/// A supervisor that kills sooner loses the sessions.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Counts visits, in sessions that are kept in `store`.
+pub fn app(store: &MemoryStore) -> Router {
+    Router::new()
+        .route("/", get(counter))
+        .layer(SessionLayer::new(store.clone()))
+}
+
+async fn counter(session: Session) -> Result<String, Error> {
+    let visits = session.update("visits", |visits: Option<u64>| visits.unwrap_or(0) + 1)?;
+    // Cheap to make again: it need not survive.
+    session.insert("cache.square", visits * visits)?;
+    Ok(format!("visit {visits}\n"))
+}
+
+/// Serves until `shutdown`, with the sessions of the former run, which are there for the next one.
+async fn run(
+    listener: TcpListener,
+    path: PathBuf,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let store = MemoryStore::default();
+    if let Some(report) = store.restore_from(&path).await? {
+        println!("{} sessions go on", report.restored);
+        for flaw in report.flaws {
+            eprintln!("the file of sessions has a flaw: {flaw}");
+        }
+        // After a crash it would bring back sessions that have been logged out since.
+        fs::remove_file(&path).await?;
+    }
+    serve(listener, app(&store), shutdown).await?;
+    let snapshot = store
+        .snapshot()
+        .without_keys(|key| key.starts_with("cache."));
+    let saved = snapshot.save_to(&path).await?;
+    println!("{saved} sessions are in {}", path.display());
+    Ok(())
+}
+
+/// Until all requests are answered, or patience ends: a client that never
+/// reads its answer must not cost the others their sessions.
+async fn serve(
+    listener: TcpListener,
+    app: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let (told, mut begun) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async move {
+        shutdown.await;
+        drop(told);
+    };
+    let mut server = pin!(
+        axum::serve(listener, app)
+            .with_graceful_shutdown(shutdown)
+            .into_future()
+    );
+    tokio::select! {
+        ended = &mut server => return ended,
+        _ = &mut begun => {}
+    }
+    match timeout(PATIENCE, server).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            eprintln!("some requests are not waited for any longer");
+            Ok(())
+        }
+    }
+}
+
+/// Ctrl-c, or what a supervisor sends.
+async fn asked_to_end() {
+    let interrupted = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminated) => tokio::select! {
+                _ = interrupted => {}
+                _ = terminated.recv() => {}
+            },
+            Err(_) => drop(interrupted.await),
+        }
+    }
+    #[cfg(not(unix))]
+    drop(interrupted.await);
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let port = env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
+    let address = format!("127.0.0.1:{port}");
+    let listener = match TcpListener::bind(&address).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            eprintln!("cannot listen on {address}: {error}; set PORT to a free port");
+            return ExitCode::FAILURE;
+        }
+    };
+    // Browsers accept Secure cookies on localhost over plain http.
+    println!("http://localhost:{port}");
+    let path = env::var_os("SESSIONS").map_or_else(|| "restart.sessions".into(), PathBuf::from);
+    match run(listener, path, asked_to_end()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        sync::oneshot,
+    };
+
+    use super::*;
+
+    /// The body, and the cookie that came with it.
+    async fn visit(server: SocketAddr, cookie: &str) -> (String, Option<String>) {
+        let mut stream = TcpStream::connect(server).await.unwrap();
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        let cookie = head.lines().find_map(|line| {
+            let set = line.strip_prefix("set-cookie: ")?;
+            Some(set.split(';').next()?.to_owned())
+        });
+        (body.to_owned(), cookie)
+    }
+
+    #[tokio::test]
+    async fn the_counter_goes_on_after_a_restart() {
+        let name = format!("restart-{}.sessions", std::process::id());
+        let path = env::temp_dir().join(name);
+        let mut cookie = String::new();
+        for visits in [1, 2, 3] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let server = listener.local_addr().unwrap();
+            let (shut_down, asked) = oneshot::channel::<()>();
+            let running = tokio::spawn(run(listener, path.clone(), async {
+                let _ = asked.await;
+            }));
+            let (body, set_cookie) = visit(server, &cookie).await;
+            assert_eq!(body, format!("visit {visits}\n"));
+            assert!(!path.exists());
+            cookie = set_cookie.unwrap_or(cookie);
+            drop(shut_down);
+            running.await.unwrap().unwrap();
+            let saved = fs::read(&path).await.unwrap();
+            assert!(!saved.windows(6).any(|bytes| bytes == b"square"));
+        }
+        fs::remove_file(&path).await.unwrap();
+    }
+}
