@@ -238,7 +238,10 @@ impl SessionCookieBuilder {
     /// Accepts tokens under a former name too, and re-issues them under this
     /// one. The name as it stood in headers, prefix included: `__Host-old`.
     pub fn also_read(mut self, name: impl Into<String>) -> Self {
-        self.former.push(name.into());
+        let name = name.into();
+        if !self.former.contains(&name) {
+            self.former.push(name);
+        }
         self
     }
 

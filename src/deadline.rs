@@ -68,7 +68,7 @@ impl<T, F: Future<Output = Result<T, Error>>> Future for Within<F> {
             Some(sleep) => sleep.as_mut().poll(context).map(|()| {
                 Err(Error::new(
                     ErrorKind::Timeout,
-                    format!("the session store took longer than store_timeout, {limit:?}"),
+                    format!("the session store took longer than {limit:?}, see `store_timeout`"),
                 ))
             }),
             None => Poll::Pending,

@@ -20,8 +20,8 @@ use crate::{
 /// The session of a request, not loaded yet; found in the request's extensions.
 ///
 /// Cheap to clone. Nothing is asked of the store before [`load`](Self::load)
-/// or [`peek`](Self::peek), and that once for each request, whatever came of
-/// it (rules F1, F3). The axum extractors do it for you.
+/// or [`peek`](Self::peek), and what came of the first of them stands for the
+/// whole request (rules F1, F3). The axum extractors do it for you.
 ///
 /// ```
 /// use cloakroom::{Error, SessionHandle};

@@ -3,8 +3,8 @@
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use crate::{
-    EndReason, Error, ErrorKind, Record, SessionId, layer::Config, revoke::end, state::Stored,
-    store::Filter,
+    EndReason, Error, ErrorKind, Record, SessionId, deadline::within, layer::Config, revoke::end,
+    state::Stored, store::Filter,
 };
 
 /// How many sessions are asked for at once.
@@ -20,8 +20,10 @@ pub(crate) async fn enforce(config: &Config, new: &Stored) -> Result<(), Error> 
     let (Some(most), Some(user)) = (config.max_sessions_per_user, new.record.user()) else {
         return Ok(());
     };
+    // Half of what the commit has: the rest is for taking the log-in back.
+    let limit = config.store_timeout / 2;
     // Boxed, because few log-ins have a limit.
-    let result = Box::pin(trim(config, user, most, new.id())).await;
+    let result = Box::pin(within(limit, trim(config, user, most, new.id()))).await;
     if result.is_err() {
         // Nobody has its token yet; if this fails too, it expires.
         let _ = Box::pin(end(config, new.id(), EndReason::Limit, |_, _| true)).await;
