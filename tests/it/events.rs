@@ -271,9 +271,9 @@ async fn a_save_that_waited_for_the_limit_in_vain_is_told_once() {
             let (from, to) = (None, begun[0].id().unwrap());
             let kinds: Vec<_> = begun.iter().map(|event| event.kind().clone()).collect();
             let logged_in = EventKind::LoggedIn { from, to };
-            assert_eq!(kinds, [EventKind::Created, logged_in]);
-            // Whether it finds room beside what it has left behind or not.
-            let _ = session.save().await;
+            let taken_back = ended(EndReason::Limit);
+            assert_eq!(kinds, [EventKind::Created, logged_in, taken_back]);
+            session.save().await.unwrap();
             let again = ear.events();
             let is_told_again = |event: &Event| {
                 event.id() == Some(to) && !matches!(event.kind(), EventKind::Ended { .. })
