@@ -33,9 +33,9 @@ use self::round::{Call, Measured};
 const CONNECTIONS: u32 = 8;
 
 /// How many sessions there are.
-const SESSIONS: usize = 1024;
+const SESSIONS: usize = 256;
 
-const ROUNDS: usize = 10;
+const ROUNDS: usize = 8;
 const TASKS: [usize; 3] = [1, 8, 64];
 
 /// What a session holds: one integer, or a string of so many bytes.
