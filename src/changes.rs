@@ -43,7 +43,7 @@ pub(crate) struct Changes {
 pub(crate) struct Moment(u64);
 
 #[derive(Clone)]
-struct Step {
+pub(crate) struct Step {
     key: Cow<'static, str>,
     made: Moment,
     /// `None`: replayed as it is, the last writer wins (rule M2).
@@ -101,7 +101,7 @@ impl Changes {
         }
     }
 
-    /// Sets or removes a value.
+    /// Sets or removes a value; what that replaces, to be dropped with no lock held.
     ///
     /// # Errors
     ///
@@ -112,7 +112,7 @@ impl Changes {
         key: Cow<'static, str>,
         value: Option<Json>,
         max_bytes: usize,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Step>, Error> {
         self.resize(base, &key, value.as_ref(), max_bytes)?;
         let start = self.steps.partition_point(|step| *step.key < *key);
         let end = self.steps.partition_point(|step| *step.key <= *key);
@@ -122,13 +122,7 @@ impl Changes {
             again: None,
             result: value,
         };
-        if start == end {
-            self.steps.insert(start, step);
-        } else {
-            self.steps[start] = step;
-            self.steps.drain(start + 1..end);
-        }
-        Ok(())
+        Ok(self.steps.splice(start..end, [step]).collect())
     }
 
     /// Adds a computed value, to be computed again on a fresher record.
@@ -298,8 +292,13 @@ impl Changes {
                 step.result.clone_from(&rebased.result);
             }
         }
-        self.bytes = self.apply(fresher).bytes();
+        self.measure(fresher);
         true
+    }
+
+    /// To be called where these come on top of another record.
+    pub(crate) fn measure(&mut self, base: &Data) {
+        self.bytes = self.apply(base).bytes();
     }
 
     /// Only what was done at `until` or before, where [`mark`](Self::mark) was called.
@@ -312,7 +311,7 @@ impl Changes {
     /// Forgets what was done at `until` or before: it has been saved.
     pub(crate) fn settle(&mut self, until: Moment, saved: &Data) {
         self.keep(|made| made > until);
-        self.bytes = self.apply(saved).bytes();
+        self.measure(saved);
     }
 
     fn keep(&mut self, keep: impl Fn(Moment) -> bool) {

@@ -14,10 +14,11 @@ use crate::{
     limit,
     record::Wrote,
     relocate::relocate,
+    renewal,
     state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
     swap::{Swap, Swapped},
     token::Token,
-    write::{Committed, create, tell_of_begun, tell_of_saved, touch, update},
+    write::{Committed, create, renew, tell_of_begun, tell_of_saved, touch, update},
 };
 
 /// What the response head tells the visitor.
@@ -64,6 +65,8 @@ enum Plan {
     Create,
     /// With the data as it is to be.
     Update(Data),
+    /// The secret, and nothing else.
+    Renew,
     Move,
 }
 
@@ -73,18 +76,21 @@ pub(crate) struct Work {
     pub(crate) identity: Identity,
     pub(crate) changes: Option<Arc<Changes>>,
     pub(crate) is_displaced: bool,
+    /// Something is to be done about the secret.
+    pub(crate) renews: bool,
     until: Moment,
     turns: Turns,
 }
 
 impl Work {
-    fn new(state: &State, occasion: Occasion) -> Self {
+    fn new(state: &State, config: &Config, occasion: Occasion) -> Self {
         let work = Self {
             stored: state.stored.clone(),
             identity: state.identity.clone(),
             changes: state.changes.clone(),
             until: state.moment(),
             is_displaced: state.is_displaced,
+            renews: occasion == Occasion::Head && state.is_renewal_due(config),
             turns: state.turns,
         };
         match (occasion, &work.identity, &work.stored) {
@@ -125,7 +131,9 @@ impl Work {
         if let Some(data) = changes.and_then(|changes| amended(&stored.record, changes)) {
             return Plan::Update(data);
         }
-        if state.is_touch_due(config) {
+        if self.renews {
+            Plan::Renew
+        } else if state.is_touch_due(config) {
             Plan::Touch
         } else {
             Plan::Nothing
@@ -145,14 +153,16 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>>
         let mut state = shared.state();
         let has_moved = !matches!(state.identity, Identity::Same);
         let is_unchanged = !has_moved && state.destroyed.is_none() && state.changes.is_none();
+        let config = &*shared.config;
+        let is_due = state.is_touch_due(config) || state.is_renewal_due(config);
         // A cookie's Max-Age takes a look at the clock, which is not for this lock.
-        if is_unchanged && !state.is_cookie_due && !state.is_touch_due(&shared.config) {
+        if is_unchanged && !state.is_cookie_due && !is_due {
             state.is_head_gone = true;
             state.is_committed = true;
             return Some(Ok(outcome(&mut state, shared, None)));
         }
         // Where it has to wait after all it begins again: a move would have made a record by then.
-        if has_moved || !shared.config.store.answers_at_once() {
+        if has_moved || !config.store.answers_at_once() {
             return None;
         }
     }
@@ -234,7 +244,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         let mut state = shared.state();
         let is_too_late = state.is_head_gone && occasion == Occasion::Save;
         state.is_head_gone |= occasion == Occasion::Head;
-        let work = Work::new(&state, occasion);
+        let work = Work::new(&state, config, occasion);
         let plan = work.plan(&state, config);
         (work, plan, state.destroyed.clone(), is_too_late)
     };
@@ -277,9 +287,10 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
             let attempting = |stored: &Stored, former: &Arc<Record>| {
                 attempting(stored, Some(Arc::clone(former)));
             };
-            let updated = update(config, &mut work, data, now, attempting).await;
+            let updated = update(config, &mut work, Some(data), now, attempting).await;
             updated.inspect_err(|error| shared.state().refuse(error))?
         }
+        Plan::Renew => Box::pin(renew(config, &mut work, now)).await,
         // Boxed, because its future is larger than all others and rarely needed.
         Plan::Move => Box::pin(relocate(config, work, now)).await?,
     };
@@ -288,13 +299,14 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         shared.state().open_save = None;
         limit::enforce(config, new).await?;
     }
-    let mut state = shared.state();
-    state.is_committed |= occasion == Occasion::Head;
-    state.open_save = None;
-    let refreshed = state.take_in(committed, turns, until, config, now);
-    // At a save, what was refreshed is for the head to say.
-    state.is_cookie_due |= refreshed;
-    Ok(outcome(&mut state, shared, Some(now)))
+    Ok(shared.alter(|state| {
+        state.is_committed |= occasion == Occasion::Head;
+        state.open_save = None;
+        let refreshed = state.take_in(committed, turns, until, config, now);
+        // At a save, what was refreshed is for the head to say.
+        state.is_cookie_due |= refreshed;
+        outcome(state, shared, Some(now))
+    }))
 }
 
 /// Settles an earlier save that never heard from the store, so that the
@@ -341,12 +353,13 @@ async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
         shared.state().open_save = None;
         limit::enforce(config, begun).await?;
     }
-    let mut state = shared.state();
-    state.open_save = None;
-    state.is_cookie_due |= match committed {
-        Committed::Nothing => false,
-        committed => state.take_in(committed, turns, until, config, now),
-    };
+    shared.alter(|state| {
+        state.open_save = None;
+        state.is_cookie_due |= match committed {
+            Committed::Nothing => false,
+            committed => state.take_in(committed, turns, until, config, now),
+        };
+    });
     Ok(())
 }
 
@@ -394,11 +407,12 @@ async fn settle_update(
         }
         Wrote::Unknown if computes => {
             // Said once: what was in that save is given up, not counted twice.
-            let mut state = shared.state();
-            state.open_save = None;
-            if let Some(stored) = state.stored.clone() {
-                state.settle(stored, until);
-            }
+            shared.alter(|state| {
+                state.open_save = None;
+                if let Some(stored) = state.stored.clone() {
+                    state.settle(stored, until);
+                }
+            });
             Err(Error::new(
                 ErrorKind::Timeout,
                 "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
@@ -417,6 +431,17 @@ impl State {
                 config
                     .lifetimes
                     .is_touch_due(&stored.record, last_seen_at, loaded_at)
+            }
+            _ => false,
+        }
+    }
+
+    /// By the time of the load, as the touch.
+    fn is_renewal_due(&self, config: &Config) -> bool {
+        match (&self.stored, self.loaded_at) {
+            (Some(stored), Some(loaded_at)) if self.usage == Usage::Loaded => {
+                let (record, secret) = (&stored.record, &stored.token.secret);
+                renewal::step(record, secret, config.renew_every, loaded_at).is_some()
             }
             _ => false,
         }
@@ -463,6 +488,12 @@ impl State {
                 self.stored = Some(stored);
                 refreshed
             }
+            Committed::Renewed(stored) => {
+                debug!(session.id = %stored.id(), "session renewed");
+                self.is_token_fresh = true;
+                self.settle(stored, until);
+                true
+            }
             Committed::Saved(stored) => {
                 debug!(session.id = %stored.id(), "session saved");
                 let was_persistent = self.stored.as_ref().is_some_and(is_persistent);
@@ -476,6 +507,7 @@ impl State {
                     self.identity = Identity::Same;
                 }
                 self.is_displaced = false;
+                self.is_token_fresh = true;
                 self.settle(stored, until);
                 true
             }
@@ -486,9 +518,10 @@ impl State {
 /// What the head says, after whatever the store did.
 fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>) -> Outcome {
     let config = &*shared.config;
+    let now = || now.unwrap_or_else(|| config.clock.now());
     let cookie = match &state.stored {
-        Some(stored) if state.is_cookie_due => {
-            let now = now.unwrap_or_else(|| config.clock.now());
+        Some(stored) if state.is_cookie_due && state.may_issue(stored, config, now()) => {
+            let now = now();
             let lifetimes = &config.lifetimes;
             let last_seen_at = stored.activity.last_seen_at;
             let max_age = lifetimes.max_age(&stored.record, last_seen_at, now);

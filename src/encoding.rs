@@ -10,6 +10,7 @@ use crate::{
     Record, SessionId, Timeout, Timestamp,
     data::{self, Data},
     record::Login,
+    renewal::{Dated, Renewal},
     store::{StoreError, StoreErrorKind},
     token::Verifier,
     version::Version,
@@ -42,6 +43,13 @@ pub(crate) fn encode(record: &Record) -> Vec<u8> {
     }
     if let Some(moved_from) = rare.moved_from {
         object.field("moved_from", &moved_from.to_string());
+    }
+    if let Some(renewal) = &rare.renewal {
+        if let Some(issued_at) = renewal.issued_at {
+            object.field("renewed_at", &issued_at.as_millis());
+        }
+        object.dated("pending", &renewal.pending);
+        object.dated("former", &renewal.former);
     }
     if !record.recent().is_empty() {
         let recent: Vec<String> = record
@@ -113,6 +121,14 @@ impl Object {
         }
     }
 
+    /// Pairs of a verifier and a time.
+    fn dated(&mut self, name: &str, list: &[Dated]) {
+        if !list.is_empty() {
+            let pair = |dated: &Dated| (dated.verifier.encode(), dated.at.as_millis());
+            self.field(name, &list.iter().map(pair).collect::<Vec<_>>());
+        }
+    }
+
     fn json<T: Serialize + ?Sized>(&mut self, value: &T) {
         serde_json::to_writer(&mut self.out, value).expect("strings and numbers are JSON");
     }
@@ -158,6 +174,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
     let moved_at: Option<u64> = fields.optional("moved_at")?;
     let moved_to = fields.id("moved_to")?;
     let moved_from = fields.id("moved_from")?;
+    let renewal = fields.renewal()?;
     let recent: Vec<String> = fields.optional("recent")?.unwrap_or_default();
     let recent = recent
         .iter()
@@ -181,6 +198,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
         rare.moved_at = moved_at.map(Timestamp::from_millis);
         rare.moved_to = moved_to;
         rare.moved_from = moved_from;
+        rare.renewal = renewal.map(Box::new);
         rare.unknown = fields
             .0
             .into_iter()
@@ -203,6 +221,28 @@ impl<'a> Fields<'a> {
 
     fn required<T: Deserialize<'a>>(&mut self, name: &str) -> Result<T, StoreError> {
         self.optional(name)?.ok_or_else(|| malformed(name))
+    }
+
+    fn renewal(&mut self) -> Result<Option<Renewal>, StoreError> {
+        let renewed_at: Option<u64> = self.optional("renewed_at")?;
+        let renewal = Renewal {
+            issued_at: renewed_at.map(Timestamp::from_millis),
+            pending: self.dated("pending")?,
+            former: self.dated("former")?,
+        };
+        let is_none =
+            renewal.issued_at.is_none() && renewal.pending.is_empty() && renewal.former.is_empty();
+        Ok((!is_none).then_some(renewal))
+    }
+
+    fn dated(&mut self, name: &str) -> Result<Vec<Dated>, StoreError> {
+        let pairs: Vec<(String, u64)> = self.optional(name)?.unwrap_or_default();
+        let dated = pairs.into_iter().map(|(verifier, at)| {
+            let verifier = Verifier::decode(&verifier).ok_or_else(|| malformed(name))?;
+            let at = Timestamp::from_millis(at);
+            Ok(Dated { verifier, at })
+        });
+        dated.collect()
     }
 
     fn id(&mut self, name: &str) -> Result<Option<SessionId>, StoreError> {

@@ -124,16 +124,20 @@ pub enum EndReason {
     Revoked,
     /// Its user logged in once more than `max_sessions_per_user` allows.
     Limit,
+    /// A secret that [`renew_every`](crate::SessionLayer::renew_every) had replaced came back
+    /// after its time: somebody has copied it.
+    Copied,
 }
 
 impl EndReason {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Destroyed,
         Self::Idle,
         Self::Absolute,
         Self::Evicted,
         Self::Revoked,
         Self::Limit,
+        Self::Copied,
     ];
 }
 

@@ -5,12 +5,14 @@ use std::{error::Error as _, fmt, sync::Arc, time::Duration};
 use tracing::{Instrument as _, debug, debug_span, field, warn};
 
 use crate::{
-    Error, Event, Record, Rejection, Session, SessionId, Timestamp,
+    EndReason, Error, Event, Record, Rejection, Session, SessionId, Timestamp,
     cookie::{CookieHeaders, Presented},
     deadline::{at_once, within},
     layer::Config,
     lifetime::is_past,
     record::Kept,
+    renewal::{self, Verdict},
+    revoke::end,
     state::{Shared, State, Stored, Usage},
     token::Token,
 };
@@ -158,7 +160,7 @@ impl Shared {
             displaced: false,
             rejected: Vec::new(),
         };
-        let mut was_moved = false;
+        let (mut was_moved, mut copied) = (false, Vec::new());
         for presented in presented.iter() {
             let is_former = presented.is_former;
             if let Some((_, found_former)) = &found.stored
@@ -170,6 +172,9 @@ impl Shared {
             match self.prove(&token, now).await? {
                 Err(rejected) => {
                     was_moved |= rejected.why == Rejection::Moved;
+                    if rejected.is_copied && !is_former {
+                        copied.push(token);
+                    }
                     found.rejected.push(rejected);
                 }
                 Ok((record, activity)) => match &found.stored {
@@ -201,6 +206,11 @@ impl Shared {
                 },
             }
         }
+        let proven = found.stored.as_ref().map(|(stored, _)| stored.id());
+        // Beside one that is good it is a leftover under another path or domain.
+        for token in copied.iter().filter(|token| proven != Some(token.id)) {
+            self.end_copied(token).await?;
+        }
         found.displaced = was_moved && found.stored.is_none();
         Ok(found)
     }
@@ -223,7 +233,8 @@ impl Shared {
             return Err(Rejected::of(token.id, None, Rejection::Unknown));
         };
         let rejected = |record, why| Err(Rejected::of(token.id, Some(record), why));
-        if !record.verifier().accepts(&token.secret) {
+        let verdict = renewal::judge(&record, &token.secret, now);
+        if verdict == Verdict::Unproven {
             debug!(session.id = %token.id, "a token that does not prove itself");
             return rejected(record, Rejection::Unproven);
         }
@@ -243,7 +254,24 @@ impl Shared {
         if record.is_moved() {
             return rejected(record, Rejection::Moved);
         }
+        if verdict == Verdict::Copied {
+            return Err(Rejected::copied(token.id, record));
+        }
         Ok((record, activity))
+    }
+
+    /// Two have had the visitor's cookie, and only one of them is the visitor (rule R3).
+    async fn end_copied(&self, token: &Token) -> Result<(), Error> {
+        let config = &*self.config;
+        let is_copied = |_, (record, _): &Kept| {
+            renewal::judge(record, &token.secret, config.clock.now()) == Verdict::Copied
+        };
+        // Boxed, because it is large and hardly ever needed.
+        let ending = Box::pin(end(config, token.id, EndReason::Copied, is_copied));
+        if ending.await?.is_some() {
+            warn!(session.id = %token.id, "a secret came back after its time: the session was ended");
+        }
+        Ok(())
     }
 }
 
@@ -282,12 +310,25 @@ struct Rejected {
     /// The session that it names, where there is one.
     record: Option<Arc<Record>>,
     why: Rejection,
+    /// Its secret was the session's, and was replaced (rule R3).
+    is_copied: bool,
 }
 
 impl Rejected {
     fn of(id: SessionId, record: Option<Arc<Record>>, why: Rejection) -> Self {
-        let id = Some(id);
-        Self { id, record, why }
+        Self {
+            id: Some(id),
+            record,
+            why,
+            is_copied: false,
+        }
+    }
+
+    fn copied(id: SessionId, record: Arc<Record>) -> Self {
+        Self {
+            is_copied: true,
+            ..Self::of(id, Some(record), Rejection::Unproven)
+        }
     }
 
     fn malformed() -> Self {
@@ -295,6 +336,7 @@ impl Rejected {
             id: None,
             record: None,
             why: Rejection::Malformed,
+            is_copied: false,
         }
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) cookie: SessionCookie,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) max_data_bytes: usize,
+    pub(crate) renew_every: Option<Duration>,
+    pub(crate) check_ended_every: Duration,
     pub(crate) max_sessions_per_user: Option<usize>,
     pub(crate) store_timeout: Duration,
     pub(crate) cache_headers: bool,
@@ -63,6 +65,8 @@ impl SessionLayer {
                 cookie: SessionCookie::default(),
                 lifetimes: Lifetimes::default(),
                 max_data_bytes: 64 * 1024,
+                renew_every: None,
+                check_ended_every: Duration::from_secs(30),
                 max_sessions_per_user: None,
                 store_timeout: Duration::from_secs(5),
                 cache_headers: true,
@@ -115,6 +119,32 @@ impl SessionLayer {
     #[must_use]
     pub fn touch_after(self, duration: Duration) -> Self {
         self.with(|config| config.lifetimes.touch_after = Some(duration))
+    }
+
+    /// How often a session gets a new secret, and the visitor a new cookie, while
+    /// the session goes on: what somebody may have copied soon opens nothing.
+    /// Default: `None`, never. Less than a minute is taken as a minute.
+    ///
+    /// The old secret proves the session until the new one has been presented,
+    /// and 60 seconds longer, for requests that are under way: a lost response
+    /// costs nothing (rule R1). After that, whoever brings it ends the session,
+    /// with the event [`Ended`](crate::EventKind::Ended) for the reason
+    /// [`Copied`](crate::EndReason::Copied) (rule R3): two have the cookie, and
+    /// nobody knows which is the visitor. The last eight are recognised.
+    ///
+    /// A request renews it, or presents it, where it loads the session: one that
+    /// peeks does neither. The clocks of nodes should agree to a few seconds.
+    #[must_use]
+    pub fn renew_every(self, interval: impl Into<Option<Duration>>) -> Self {
+        self.with(|config| config.renew_every = interval.into())
+    }
+
+    /// How often [`Session::ended`](crate::Session::ended) asks the store, which
+    /// is how it learns of what other nodes end. Default: 30 seconds. Each
+    /// session waited for costs a load each time.
+    #[must_use]
+    pub fn check_ended_every(self, interval: Duration) -> Self {
+        self.with(|config| config.check_ended_every = interval)
     }
 
     /// How many bytes of keys and JSON values a session may have. Default: 64 KiB.

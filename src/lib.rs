@@ -28,6 +28,8 @@
 //! | list, count and revoke sessions, limit them per user | [`Sessions`], [`SessionLayer::max_sessions_per_user`] |
 //! | hear what happens to sessions, and count it | [`SessionLayer::on_event`], [`EventKind`], [`Stats`] |
 //! | choose where sessions are kept | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
+//! | close a socket when its session ends | [`Session::ended`], [`Session::touch`] |
+//! | make a copied cookie worthless | [`SessionLayer::renew_every`] |
 //! | tell failures apart | [`Error`], [`ErrorKind`] |
 //!
 //! # Features
@@ -48,7 +50,7 @@
 //! What the crate promises is written down as rules, and each is a test. The
 //! documentation names them by letter and number: T for tokens, C for the
 //! commit, M for merging, L for lifetime, H for headers, F for failure, P for
-//! all sessions together. They are all in `RULES.md`.
+//! all sessions together, R for renewal. They are all in `RULES.md`.
 
 mod changes;
 mod clock;
@@ -57,6 +59,7 @@ mod cookie;
 mod data;
 mod deadline;
 mod encoding;
+mod ended;
 mod error;
 mod event;
 #[cfg(feature = "axum")]
@@ -76,6 +79,7 @@ mod queue;
 mod reaper;
 mod record;
 mod relocate;
+mod renewal;
 mod revoke;
 mod service;
 mod session;
@@ -91,6 +95,7 @@ mod timed;
 mod token;
 mod upkeep;
 mod version;
+mod waiting;
 mod write;
 
 #[cfg(feature = "axum")]
@@ -98,6 +103,7 @@ pub use self::extract::{SessionData, SessionValue};
 pub use self::{
     clock::{Clock, SystemClock, Timestamp},
     cookie::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder},
+    ended::SessionEnd,
     error::{ConfigError, Error, ErrorKind},
     event::{EndReason, Event, EventKind, Listener, Rejection},
     future::ResponseFuture,

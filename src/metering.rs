@@ -24,6 +24,7 @@ mod facade {
                     EndReason::Evicted => "evicted",
                     EndReason::Revoked => "revoked",
                     EndReason::Limit => "limit",
+                    EndReason::Copied => "copied",
                 };
                 counter!("cloakroom_sessions_ended_total", "reason" => reason).increment(1);
                 gauge!("cloakroom_sessions").decrement(1);

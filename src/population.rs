@@ -19,13 +19,15 @@ use crate::{
     moves::Moves,
     stats::Tally,
     store::{EndedSink, Ending, EndingReason, SessionStore as _},
+    waiting::Waiters,
 };
 
-/// The listeners of one layer, and its statistics.
+/// The listeners of one layer, its statistics, and who waits for a session's end.
 pub(crate) struct Population {
     pub(crate) listeners: Vec<Arc<dyn Listener>>,
     pub(crate) tally: Tally,
     pub(crate) moves: Moves,
+    pub(crate) waiters: Waiters,
     /// Whether anybody wants to know. Nothing is counted, timed or built otherwise.
     is_watched: AtomicBool,
     /// The store is asked once to report what it ends by itself.
@@ -39,6 +41,7 @@ impl Population {
             listeners,
             tally: Tally::default(),
             moves: Moves::default(),
+            waiters: Waiters::default(),
             is_watched: AtomicBool::new(is_watched),
             reporting: Once::new(),
         }
@@ -55,6 +58,7 @@ impl Population {
 
     pub(crate) fn tell(&self, event: &Event) {
         self.tally.count(event);
+        self.waiters.hear(event);
         if self.listeners.is_empty() {
             return;
         }

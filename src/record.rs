@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use crate::{
     SessionId, Timeout, Timestamp,
     data::Data,
+    renewal::{Dated, Renewal},
     store::StoreError,
     token::Verifier,
     version::{Recent, Version},
@@ -58,6 +59,7 @@ pub(crate) struct Rare {
     pub(crate) moved_to: Option<SessionId>,
     /// Where a cycle brought the session from, until it is written again.
     pub(crate) moved_from: Option<SessionId>,
+    pub(crate) renewal: Option<Box<Renewal>>,
     /// Fields that a later version of the same format put there.
     pub(crate) unknown: Vec<(String, Box<RawValue>)>,
 }
@@ -70,6 +72,7 @@ impl Rare {
         moved_at: None,
         moved_to: None,
         moved_from: None,
+        renewal: None,
         unknown: Vec::new(),
     };
 
@@ -80,6 +83,7 @@ impl Rare {
             && self.moved_at.is_none()
             && self.moved_to.is_none()
             && self.moved_from.is_none()
+            && self.renewal.is_none()
             && self.unknown.is_empty()
     }
 }
@@ -158,7 +162,11 @@ impl Record {
                 .unknown
                 .iter()
                 .map(|(name, value)| block(name.capacity()) + block(value.get().len()));
-            block(size_of::<Rare>()) + block(slots) + unknown.sum::<usize>()
+            let renewal = rare.renewal.as_ref().map_or(0, |renewal| {
+                let dated = |list: &Vec<Dated>| block(list.capacity() * size_of::<Dated>());
+                block(size_of::<Renewal>()) + dated(&renewal.pending) + dated(&renewal.former)
+            });
+            block(size_of::<Rare>()) + block(slots) + unknown.sum::<usize>() + renewal
         });
         let recent = block(size_of_val(self.recent()));
         block(COUNTS + size_of::<Self>()) + block(self.data.allocated()) + login + rare + recent
@@ -277,6 +285,8 @@ impl Record {
             *rare = Rare {
                 moved_at: Some(moved_at),
                 moved_to,
+                // A straggler may bring any of them.
+                renewal: rare.renewal.take(),
                 ..Rare::default()
             };
         });
@@ -292,6 +302,11 @@ impl Record {
         self.verifier = verifier;
         self.version = version;
         self.recent = Recent::default();
+        self
+    }
+
+    pub(crate) fn with_verifier(mut self, verifier: Verifier) -> Self {
+        self.verifier = verifier;
         self
     }
 

@@ -43,13 +43,16 @@ pub(crate) async fn relocate(
         match &log_in {
             None => {
                 let cycled = base.clone().with_token(verifier, version);
+                let cycled = cycled.issued(config.renew_every, now);
                 cycled.with_moved_from(Some(old.id()))
             }
             Some(log_in) => {
                 let start = if log_in.is_afresh {
                     Record::new(verifier, version, now)
                 } else {
-                    base.clone().with_token(verifier, version)
+                    base.clone()
+                        .with_token(verifier, version)
+                        .with_renewal(None)
                 };
                 start.with_login(Some(log_in.login())).with_moved_from(None)
             }

@@ -13,10 +13,11 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Error, ErrorKind, KeyName, ReadKey, Record, SessionId, Timeout, WriteKey,
+    Error, ErrorKind, KeyName, ReadKey, Record, SessionEnd, SessionId, Timeout, WriteKey,
     changes::{Json, Replay},
     commit::{self, Occasion},
-    state::{Identity, LogIn, Shared, Stored},
+    ended::ended,
+    state::{Identity, Shared, State, Stored},
     upkeep,
 };
 
@@ -214,7 +215,7 @@ impl Session {
     /// Removes every value, those included that other requests insert before
     /// this one commits. The session, its user and its lifetime stay.
     pub fn clear(&self) {
-        self.0.state().edit().0.clear();
+        self.0.alter(|state| state.edit().0.clear());
     }
 
     /// Binds `user`, under a new id and secret (rules M6 to M8).
@@ -230,27 +231,7 @@ impl Session {
     pub fn log_in(&self, user: impl Into<String>) -> Result<(), Error> {
         let user = user.into().into_boxed_str();
         let at = self.0.config.clock.now();
-        let mut state = self.0.state();
-        if state.is_head_gone {
-            return Err(Error::too_late("log_in"));
-        }
-        // Forgetting another user's values is for the new session: a save must not do it to his.
-        let (since, was_afresh) = match &state.identity {
-            Identity::LogIn(former) => (former.since, former.is_afresh),
-            Identity::Same | Identity::Cycle => (state.mark(), false),
-        };
-        let is_other = state.user().is_some_and(|current| *current != *user);
-        if is_other {
-            state.edit().0.forget();
-        }
-        state.turns.identified += 1;
-        state.identity = Identity::LogIn(LogIn {
-            user,
-            at,
-            is_afresh: is_other || was_afresh,
-            since,
-        });
-        Ok(())
+        self.0.alter(|state| state.log_in(user, at))
     }
 
     /// Goes on under a new id and secret, with the same user and data: after
@@ -279,7 +260,7 @@ impl Session {
     /// another request has moved it meanwhile, by a log-in or `cycle_id`, it
     /// goes on under its new id.
     pub fn destroy(&self) {
-        self.0.state().destroy();
+        self.0.alter(State::destroy);
     }
 
     /// The user bound by [`log_in`](Self::log_in).
@@ -414,6 +395,48 @@ impl Session {
         upkeep::touch(&self.0).await
     }
 
+    /// Resolves when the session is over: to close a WebSocket or an event
+    /// stream with it. Borrows nothing, and is cheap to wait for, for hours.
+    ///
+    /// At once where it ends by this process: destroyed, revoked, evicted, gone
+    /// on under another id by a log-in or a cycle. At its own deadline, which
+    /// every [`touch`](Self::touch) and every request moves. And within
+    /// [`check_ended_every`](crate::SessionLayer::check_ended_every), by asking
+    /// the store, where another process has ended it. A store that fails ends nothing:
+    /// it is asked again.
+    ///
+    /// A session that is new, or about to log in or cycle, is decided on by the
+    /// response head: from then on this waits for the session that the visitor
+    /// has. Where none was stored there is nothing to end, and it never resolves.
+    ///
+    /// It needs a tokio runtime with time. Where it is dropped, or has
+    /// resolved, nothing is left of it.
+    ///
+    /// ```
+    /// use std::{pin::pin, time::Duration};
+    /// use cloakroom::{Session, SessionEnd};
+    ///
+    /// async fn serve(session: Session) -> SessionEnd {
+    ///     let mut ended = pin!(session.ended());
+    ///     let mut minutes = tokio::time::interval(Duration::from_secs(60));
+    ///     loop {
+    ///         tokio::select! {
+    ///             end = &mut ended => return end,
+    ///             // The visitor is still here, as long as the absolute limit lets him.
+    ///             _ = minutes.tick() => {
+    ///                 let _ = session.touch().await;
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn ended(&self) -> impl Future<Output = SessionEnd> + Send + use<> {
+        let config = &self.0.config;
+        config.population().watch();
+        config.population().ensure_reporting(config);
+        ended(Arc::clone(&self.0))
+    }
+
     /// Reads the session again, and keeps pending changes on top.
     ///
     /// # Errors
@@ -428,7 +451,11 @@ impl Session {
         let max_bytes = self.0.config.max_data_bytes;
         let mut state = self.0.state();
         let (changes, base) = state.edit();
-        changes.put(base, key.into_name(), value, max_bytes)
+        let replaced = changes.put(base, key.into_name(), value, max_bytes)?;
+        // What closures keep may use the session.
+        drop(state);
+        drop(replaced);
+        Ok(())
     }
 
     fn compute<T, E, F>(
@@ -461,7 +488,9 @@ impl Session {
             if is_current {
                 let max_bytes = self.0.config.max_data_bytes;
                 let (changes, base) = state.edit();
-                changes.compute(base, name, computation, json, max_bytes)?;
+                // Where it is refused, it is dropped after the lock.
+                let again = Arc::clone(&computation);
+                changes.compute(base, name, again, json, max_bytes)?;
                 return Ok(Ok(value));
             }
         }

@@ -15,6 +15,7 @@ use crate::{
     data::Data,
     layer::Config,
     record::{Kept, Login},
+    renewal,
     token::Token,
 };
 
@@ -24,10 +25,10 @@ pub(crate) struct Shared {
     pub(crate) cookies: CookieHeaders,
     /// The session of a layer around this one, under another cookie name.
     pub(crate) outer: Option<SessionHandle>,
-    /// Held by whoever talks to the store for this request, so that loads,
+    /// Held by whoever waits for the store for this request, so that loads,
     /// saves and the commit follow one another. It guards no data.
     gate: tokio::sync::Mutex<()>,
-    // Never held across an await, nor while a closure or a `Serialize` runs.
+    // Never held across an await, nor while a closure or a `Serialize` runs, or what a closure keeps is dropped.
     state: Mutex<State>,
 }
 
@@ -55,6 +56,8 @@ pub(crate) struct State {
     pub(crate) was_destroyed: bool,
     /// The visitor does not have the token under this cookie's name yet.
     pub(crate) is_cookie_due: bool,
+    /// It was drawn by this request: nobody has it yet.
+    pub(crate) is_token_fresh: bool,
     /// What was loaded came under a former name: to be re-issued where it is used.
     pub(crate) is_under_former_name: bool,
     pub(crate) is_head_gone: bool,
@@ -191,10 +194,20 @@ impl Shared {
         id.is_some()
     }
 
+    /// For whatever may let go of changes: what their closures keep is dropped
+    /// after the lock, because it may use the session.
+    pub(crate) fn alter<T>(&self, alter: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let former = state.changes.clone();
+        let altered = alter(&mut state);
+        drop(state);
+        drop(former);
+        altered
+    }
+
     /// The request has ended before its commit has (rule C2).
     pub(crate) fn forsake(&self) {
-        let pending = self.state().forsake();
-        drop(pending);
+        self.alter(State::forsake);
     }
 
     /// A look at the values that needs no lock.
@@ -314,16 +327,20 @@ impl State {
         self.moment()
     }
 
+    /// Whether a cookie with the token would not put the visitor back to an earlier one.
+    pub(crate) fn may_issue(&self, stored: &Stored, config: &Config, now: Timestamp) -> bool {
+        let (record, secret) = (&stored.record, &stored.token.secret);
+        self.is_token_fresh || renewal::is_repeatable(record, secret, config.renew_every, now)
+    }
+
     pub(crate) fn drop_changes(&mut self) -> bool {
         self.settled = self.moment();
         self.changes.take().is_some()
     }
 
     /// There is no response, or one that says that nothing was kept: what is
-    /// pending goes with it (rules C2, F2). To be dropped with no lock held:
-    /// what closures hold may use the session.
-    #[must_use]
-    pub(crate) fn forsake(&mut self) -> Option<Arc<Changes>> {
+    /// pending goes with it (rules C2, F2).
+    fn forsake(&mut self) {
         if self.is_modified() {
             self.forsaken = Some(self.moment());
         }
@@ -333,8 +350,7 @@ impl State {
         self.open_save = None;
         self.destroyed = None;
         self.identity = Identity::Same;
-        self.settled = self.moment();
-        self.changes.take()
+        self.drop_changes();
     }
 
     /// `TooLate`, once, where something was lost with the response.
@@ -359,6 +375,11 @@ impl State {
         }
     }
 
+    /// Whether neither a log-in nor a cycle is pending.
+    pub(crate) fn keeps_id(&self) -> bool {
+        matches!(self.identity, Identity::Same)
+    }
+
     /// Whether the pending changes are on top of the stored session `id`.
     pub(crate) fn is_on(&self, id: SessionId) -> bool {
         self.stored.as_ref().is_some_and(|stored| stored.id() == id)
@@ -369,6 +390,9 @@ impl State {
         if let Some(stored) = &mut self.stored
             && stored.id() == id
         {
+            if let Some(changes) = &mut self.changes {
+                Arc::make_mut(changes).measure(record.data());
+            }
             (stored.record, stored.activity) = (record, activity);
             self.is_stale = true;
         }
@@ -391,6 +415,30 @@ impl State {
                 self.drop_changes();
             }
         }
+    }
+
+    /// Binds `user`, at the commit.
+    pub(crate) fn log_in(&mut self, user: Box<str>, at: Timestamp) -> Result<(), Error> {
+        if self.is_head_gone {
+            return Err(Error::too_late("log_in"));
+        }
+        // Forgetting another user's values is for the new session: a save must not do it to his.
+        let (since, was_afresh) = match &self.identity {
+            Identity::LogIn(former) => (former.since, former.is_afresh),
+            Identity::Same | Identity::Cycle => (self.mark(), false),
+        };
+        let is_other = self.user().is_some_and(|current| *current != *user);
+        if is_other {
+            self.edit().0.forget();
+        }
+        self.turns.identified += 1;
+        self.identity = Identity::LogIn(LogIn {
+            user,
+            at,
+            is_afresh: is_other || was_afresh,
+            since,
+        });
+        Ok(())
     }
 
     pub(crate) fn destroy(&mut self) {

@@ -20,6 +20,8 @@ pub(crate) struct Swap<'a> {
     turn: Option<Turn<'a>>,
     conflicts: u32,
     lost_replies: u32,
+    /// The first failure that leaves open whether the write at hand has happened.
+    lost: Option<Error>,
 }
 
 /// What became of one attempt to replace a record.
@@ -49,6 +51,7 @@ impl<'a> Swap<'a> {
             turn: None,
             conflicts: 0,
             lost_replies: 0,
+            lost: None,
         }
     }
 
@@ -63,33 +66,34 @@ impl<'a> Swap<'a> {
         activity: Activity,
         counts: bool,
     ) -> Result<Swapped, Error> {
+        self.lost = None;
         loop {
-            let lost = match self.config.store.update(id, next, activity, current).await {
+            let is_lost = match self.config.store.update(id, next, activity, current).await {
                 Ok(Updated::Saved) => return Ok(Swapped::Saved),
                 Ok(Updated::Missing) => return Ok(Swapped::Missing),
-                Ok(Updated::Conflict) => None,
-                Err(error) => Some(self.forgive(error)?),
+                Ok(Updated::Conflict) => false,
+                Err(error) => {
+                    self.forgive(error)?;
+                    true
+                }
             };
             // What a lost reply left open is asked at once, while few can have written on top.
-            if lost.is_none() {
+            if !is_lost {
                 // Boxed, because it is large and rarely needed.
                 Box::pin(self.wait(id)).await;
             }
-            let latest = match (self.config.store.load_latest(id).await, lost) {
-                (Ok(latest), None) => latest,
-                (Ok(Some(latest)), Some(error)) => match latest.0.wrote(next.version()) {
-                    Wrote::Unknown if counts => return Err(error.into()),
-                    _ if latest.0.version() == current => {
+            let latest = match self.config.store.load_latest(id).await {
+                Ok(Some(latest)) => match (latest.0.wrote(next.version()), &self.lost) {
+                    (Wrote::Unknown, Some(lost)) if counts => return Err(lost.clone()),
+                    _ if is_lost && latest.0.version() == current => {
                         // Boxed, because it is large and rarely needed.
                         Box::pin(self.wait(id)).await;
                         continue;
                     }
                     _ => Some(latest),
                 },
-                (Ok(None), Some(_)) => None,
-                // The first failure says more.
-                (Err(_), Some(error)) => return Err(error.into()),
-                (Err(error), None) => return Err(error.into()),
+                Ok(None) => None,
+                Err(error) => return Err(self.failure(error)),
             };
             return Ok(match latest {
                 None => Swapped::Missing,
@@ -108,6 +112,7 @@ impl<'a> Swap<'a> {
         record: &Arc<Record>,
         activity: Activity,
     ) -> Result<bool, Error> {
+        self.lost = None;
         loop {
             let is_lost = match self.config.store.create(id, record, activity).await {
                 Ok(Created::Yes) => return Ok(true),
@@ -156,14 +161,20 @@ impl<'a> Swap<'a> {
         }
     }
 
-    /// Gives an error back that leaves open whether the call happened, a few times.
-    fn forgive(&mut self, error: StoreError) -> Result<StoreError, Error> {
+    /// Lets an error pass that leaves open whether the call happened, a few times.
+    fn forgive(&mut self, error: StoreError) -> Result<(), Error> {
         self.lost_replies += 1;
         if error.is_ambiguous() && self.lost_replies <= MAX_LOST_REPLIES {
-            Ok(error)
+            self.lost.get_or_insert_with(|| error.into());
+            Ok(())
         } else {
-            Err(error.into())
+            Err(self.failure(error))
         }
+    }
+
+    /// Why the write at hand failed. A later refusal does not tell that an earlier try did not happen.
+    fn failure(&self, error: StoreError) -> Error {
+        self.lost.clone().unwrap_or_else(|| error.into())
     }
 
     /// Joins the session's queue; at the head of it, backs off from other processes.

@@ -83,6 +83,15 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verifier([u8; 32]);
 
+impl Secret {
+    /// Of the operating system's random bits.
+    pub(crate) fn generate() -> Result<Self, Error> {
+        let mut bytes = [0; 16];
+        fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+}
+
 impl Verifier {
     pub(crate) fn of(secret: &Secret) -> Self {
         Self(Sha256::digest(secret.0).into())
@@ -90,9 +99,14 @@ impl Verifier {
 
     /// Whether this is the verifier of `secret`, in constant time.
     pub(crate) fn accepts(&self, secret: &Secret) -> bool {
+        self.matches(&Self::of(secret))
+    }
+
+    /// Whether they are of the same secret, in constant time.
+    pub(crate) fn matches(&self, other: &Self) -> bool {
         // All differences in one word: each comparison ends in a barrier against
         // the optimiser, and 32 of them take as long as the hash itself.
-        let theirs = words(&Self::of(secret).0);
+        let theirs = words(&other.0);
         let pairs = words(&self.0).into_iter().zip(theirs);
         let difference = pairs.fold(0, |all, (one, other)| all | (one ^ other));
         difference.ct_eq(&0).into()
@@ -136,13 +150,7 @@ impl Token {
     /// A new id and a new secret, from the operating system, fetched in one call.
     pub(crate) fn generate() -> Result<Self, Error> {
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(|source| {
-            Error::caused(
-                ErrorKind::Other,
-                "the operating system gave no random bytes",
-                source,
-            )
-        })?;
+        fill(&mut bytes)?;
         let (id, secret) = halves(&bytes);
         Ok(Self {
             id: SessionId(Builder::from_random_bytes(id).into_uuid()),
@@ -178,6 +186,16 @@ impl Token {
         bytes[16..].copy_from_slice(&self.secret.0);
         URL_SAFE_NO_PAD.encode_string(bytes, header);
     }
+}
+
+fn fill(bytes: &mut [u8]) -> Result<(), Error> {
+    getrandom::fill(bytes).map_err(|source| {
+        Error::caused(
+            ErrorKind::Other,
+            "the operating system gave no random bytes",
+            source,
+        )
+    })
 }
 
 fn halves(bytes: &[u8; 32]) -> ([u8; 16], [u8; 16]) {

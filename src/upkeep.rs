@@ -180,9 +180,10 @@ fn refresh_cookie(shared: &Shared) {
 
 /// The session `id` has ended; what the handler has begun since has not.
 fn end(shared: &Shared, id: SessionId) -> Error {
-    let mut state = shared.state();
-    if state.is_on(id) {
-        state.end();
-    }
+    shared.alter(|state| {
+        if state.is_on(id) {
+            state.end();
+        }
+    });
     Error::ended()
 }

@@ -12,10 +12,11 @@ use crate::{
     deadline::within,
     layer::Config,
     lifetime::is_past,
+    renewal,
     state::{Identity, Stored, amended},
     store::Touched,
     swap::{Swap, Swapped},
-    token::{Token, Verifier},
+    token::{Secret, Token, Verifier},
 };
 
 /// What a plan came to.
@@ -23,6 +24,8 @@ pub(crate) enum Committed {
     Nothing,
     Touched(Stored),
     Saved(Stored),
+    /// Perhaps with changes as well, and under a secret that nobody has yet.
+    Renewed(Stored),
     /// Under a new id.
     Begun(Stored),
     Ended,
@@ -48,6 +51,19 @@ pub(crate) async fn touch(config: &Config, work: &Work, now: Timestamp) -> Commi
         Ok(Touched::Missing) => Committed::Ended,
         Err(error) => {
             warn!(session.id = %stored.id(), %error, cause = ?error.source(), "touch failed");
+            Committed::Nothing
+        }
+    }
+}
+
+/// A new secret, where there is nothing else to save: that it failed is only logged.
+pub(crate) async fn renew(config: &Config, work: &mut Work, now: Timestamp) -> Committed {
+    let id = work.stored.as_ref().map(Stored::id);
+    let renewing = update(config, work, None, now, |_, _| {});
+    match within(config.store_timeout, renewing).await {
+        Ok(committed) => committed,
+        Err(error) => {
+            warn!(session.id = ?id, %error, cause = ?error.source(), "renewal failed");
             Committed::Nothing
         }
     }
@@ -142,23 +158,46 @@ pub(crate) async fn begin(
 pub(crate) async fn update(
     config: &Config,
     work: &mut Work,
-    mut data: Data,
+    data: Option<Data>,
     mut now: Timestamp,
     attempting: impl Fn(&Stored, &Arc<Record>),
 ) -> Result<Committed, Error> {
-    let (Some(stored), Some(changes)) = (&mut work.stored, &mut work.changes) else {
+    let Some(stored) = &mut work.stored else {
         return Ok(Committed::Nothing);
     };
+    let changes = work.changes.get_or_insert_default();
+    let secret = stored.token.secret;
+    let fresh = work.renews.then(Secret::generate).transpose()?;
     let mut swap = Swap::new(config);
+    let mut merged = data;
     loop {
+        let renewing = fresh.as_ref().and_then(|fresh| {
+            let step = renewal::step(&stored.record, &secret, config.renew_every, now)?;
+            Some((step, fresh))
+        });
+        if merged.is_none() && renewing.is_none() {
+            return Ok(Committed::Saved(stored.clone()));
+        }
         if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
             return Ok(Committed::Ended);
         }
         let rested = now.since(stored.activity.last_seen_at);
+        let is_saved = merged.is_some();
+        let data = merged
+            .take()
+            .unwrap_or_else(|| stored.record.data().clone());
         let next = stored.record.successor(data, swap.writer, rested);
-        let record = Arc::new(changes.overriding(next));
+        let mut record = changes.overriding(next);
+        let mut token = stored.token;
+        if let Some((step, fresh)) = renewing {
+            record = record.renewed(step, fresh, now);
+            if step.issues {
+                token.secret = *fresh;
+            }
+        }
+        let record = Arc::new(record);
         let next = Stored {
-            token: stored.token,
+            token,
             activity: config.lifetimes.activity(&record, now),
             record,
         };
@@ -170,8 +209,14 @@ pub(crate) async fn update(
             .await?
         {
             Swapped::Saved => {
-                tell_of_saved(config, next.id(), &stored.record, &next.record, now);
-                return Ok(Committed::Saved(next));
+                if is_saved {
+                    tell_of_saved(config, next.id(), &stored.record, &next.record, now);
+                }
+                return Ok(if renewing.is_some_and(|(step, _)| step.issues) {
+                    Committed::Renewed(next)
+                } else {
+                    Committed::Saved(next)
+                });
             }
             Swapped::Fresher((record, activity)) => {
                 // Others were seen since.
@@ -179,10 +224,7 @@ pub(crate) async fn update(
                 Arc::make_mut(changes).rebase(record.data(), config.max_data_bytes)?;
                 stored.record = record;
                 stored.activity = activity;
-                match amended(&stored.record, changes) {
-                    Some(merged) => data = merged,
-                    None => return Ok(Committed::Saved(stored.clone())),
-                }
+                merged = amended(&stored.record, changes);
             }
             Swapped::Moved | Swapped::Missing => return Ok(Committed::Ended),
         }

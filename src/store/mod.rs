@@ -42,7 +42,11 @@
 //! `idle_timeout` and `absolute_timeout` (milliseconds or `"never"`),
 //! `persistent`, `recent` (the writers of the versions before this one),
 //! `moved_from` (the id before a cycle, until the next write), and for what stays
-//! where a session moved on `moved_at` and `moved_to` (the id after a cycle). Unknown fields are kept and written back. The [`Activity`] is
+//! where a session moved on `moved_at` and `moved_to` (the id after a cycle).
+//! Where the secret was renewed there are `renewed_at` (when the current one was
+//! given out), `pending` and `former`: lists of at most eight pairs of a verifier
+//! and a time, of when a pending one was given out, and of when a former one was
+//! overtaken. Unknown fields are kept and written back. The [`Activity`] is
 //! stored beside it, and so are copies of what a store must index.
 //!
 #![doc = include_str!("../../STORES.md")]

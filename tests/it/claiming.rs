@@ -126,6 +126,33 @@ async fn claim_leaves_other_changes_pending() {
 }
 
 #[tokio::test]
+async fn claim_beneath_a_change_that_cannot_be_merged_leaves_a_session_that_can_be_changed() {
+    let visitor = holder(&FaultyStore::in_memory()).await;
+    let other = visitor.twin();
+    let reply = visitor.visit(async |session: Session| {
+        let refusing = |n: Option<u64>| if n == Some(1) { Ok(Some(2)) } else { Err(()) };
+        session.try_update("kept", refusing)?.unwrap();
+        other
+            .visit(async |session: Session| {
+                session.insert("kept", 7)?;
+                session.insert("large", "x".repeat(1000))
+            })
+            .await;
+        assert!(session.claim::<String>("ticket").await?.is_some());
+        assert!(session.remove("large"));
+        session.insert("more", 1)?;
+        session.insert("kept", 3)
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    visitor
+        .visit(async |session: Session| {
+            assert_eq!(session.keys(), ["kept", "more"]);
+            assert_eq!(session.get("kept").unwrap(), Some(3));
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn claim_saves_a_pending_change_of_its_key_first() {
     let visitor = holder(&FaultyStore::in_memory()).await;
     let reply = visitor.visit(async |session: Session| {

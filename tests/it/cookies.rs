@@ -182,6 +182,15 @@ async fn several_former_names_are_read_and_the_own_name_comes_first() {
     assert!(reply.set_cookies().is_empty());
 }
 
+#[tokio::test]
+async fn c3_a_former_name_that_is_said_twice_is_removed_once() {
+    let scene = Scene::new();
+    let cookie = SessionCookie::new("c").also_read("a").also_read("a");
+    let visitor = scene.known(scene.layer().cookie(cookie.build().unwrap()));
+    let reply = visitor.await.get("/destroy").await;
+    assert_eq!(reply.set_cookies().len(), 2, "__Host-c and a");
+}
+
 fn refusal(cookie: SessionCookieBuilder) -> String {
     cookie.build().unwrap_err().to_string()
 }

@@ -80,6 +80,8 @@ fn every_field_is_kept() {
         json!({"persistent": false}),
         json!({"moved_at": 0}),
         json!({"recent": ["ffffffffffffffff"]}),
+        json!({"renewed_at": 7}),
+        json!({"pending": [[VERIFIER, 8], [VERIFIER, 9]], "former": [[VERIFIER, 0]]}),
         json!({"version": "18446744073709551615-ffffffffffffffff"}),
     ] {
         let record = with(least(), field);
@@ -201,6 +203,9 @@ fn another_format_is_incompatible_and_anything_else_is_corrupt() {
         json!({"moved_to": "elsewhere"}),
         json!({"moved_to": 7}),
         json!({"moved_from": "elsewhere"}),
+        json!({"renewed_at": "yesterday"}),
+        json!({"pending": [["x", 1]]}),
+        json!({"former": [[VERIFIER]]}),
         json!({"recent": [1]}),
         json!({"recent": ["x"]}),
         json!({"data": []}),
@@ -225,6 +230,8 @@ fn neither_errors_nor_records_show_what_is_stored() {
         json!({"user": [SECRET]}),
         json!({"idle_timeout": SECRET}),
         json!({"recent": [SECRET]}),
+        json!({"pending": [[SECRET, 1]]}),
+        json!({"former": SECRET}),
         json!({"moved_to": SECRET}),
         json!({"data": SECRET}),
         json!({"format": SECRET}),

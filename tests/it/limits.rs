@@ -295,6 +295,19 @@ async fn p3_where_the_others_cannot_be_counted_or_ended_the_log_in_is_taken_back
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn p3_where_the_others_are_not_counted_in_time_the_log_in_is_taken_back() {
+    let house = House::of(1);
+    let first = house.log_in("ann").await;
+    house.clock.advance(SECOND);
+    house.store.plan_for(Call::List, Fault::Hang);
+    let reply = log_in(&Visitor::new(&house.layer), "ann").await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    house.store.heal();
+    assert!(user(&first).await.is_some());
+    assert_eq!(house.live("ann").await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
     let store = MemoryStore::default();

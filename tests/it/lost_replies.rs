@@ -205,6 +205,26 @@ async fn m5_a_create_is_known_to_have_happened_whatever_replies_are_lost() {
     }
 }
 
+#[tokio::test]
+async fn m5_a_new_session_of_which_the_store_can_say_nothing_is_created_once() {
+    let store = FaultyStore::in_memory();
+    let visitor = visitor(store.clone());
+    let faulty = store.clone();
+    let reply = visitor.visit(async |session: Session| {
+        increment(&session, "n")?;
+        faulty.plan(|call| match call {
+            Call::Create => Fault::LoseReply(StoreErrorKind::Timeout),
+            _ => Fault::Fail(StoreErrorKind::Other),
+        });
+        session.save().await.unwrap_err();
+        faulty.heal();
+        Ok::<_, Error>(())
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    assert_eq!(seen(&visitor).await, r#"{"n": 1}"#);
+    assert_eq!(store.inner().len(), 1);
+}
+
 /// Loses the reply of its first create, and somebody else writes on top before it can be asked again.
 struct Overtaken {
     inner: FaultyStore,
@@ -293,6 +313,8 @@ async fn m5_a_create_whose_reply_was_lost_is_recognized_under_another_write() {
 struct Sluggish {
     inner: FaultyStore,
     is_late: AtomicBool,
+    /// The reply to the first, where there is one.
+    reply: Option<StoreErrorKind>,
 }
 
 impl SessionStore for Sluggish {
@@ -325,7 +347,10 @@ impl SessionStore for Sluggish {
             tokio::time::sleep(Duration::from_secs(6)).await;
             inner.update(id, &record, activity, expected).await
         });
-        std::future::pending().await
+        match self.reply {
+            Some(kind) => Err(StoreError::new(kind, "as planned")),
+            None => std::future::pending().await,
+        }
     }
 
     async fn touch(
@@ -352,6 +377,7 @@ async fn m5_a_save_that_arrives_after_its_deadline_is_counted_once() {
     let visitor = visitor(Sluggish {
         inner: store.clone(),
         is_late: AtomicBool::new(false),
+        reply: None,
     });
     let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
     assert_eq!(reply.await.status, StatusCode::OK);
@@ -362,4 +388,26 @@ async fn m5_a_save_that_arrives_after_its_deadline_is_counted_once() {
     });
     assert_eq!(reply.await.status, StatusCode::OK);
     assert_eq!(seen(&visitor).await, r#"{"m": 1, "n": 2}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn m5_a_save_that_arrives_after_it_was_refused_is_counted_once() {
+    let store = FaultyStore::in_memory();
+    let visitor = visitor(Sluggish {
+        inner: store.clone(),
+        is_late: AtomicBool::new(false),
+        reply: Some(StoreErrorKind::Timeout),
+    });
+    let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
+    assert_eq!(reply.await.status, StatusCode::OK);
+    let reply = visitor.visit(async |session: Session| {
+        increment(&session, "n")?;
+        store.plan_for(Call::Update, Fault::Fail(StoreErrorKind::Other));
+        session.save().await.unwrap_err();
+        store.heal();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        Ok::<_, Error>(())
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    assert_eq!(seen(&visitor).await, r#"{"n": 2}"#);
 }

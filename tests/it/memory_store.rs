@@ -919,7 +919,7 @@ fn a_full_store_that_refuses_leaves_everybody_else_alone() {
 fn what_grows_beyond_a_store_that_refuses_stays_as_it_was() {
     let small = Kind::first();
     let each = place_bytes(small) + small.record().memory_bytes();
-    let bounds = MemoryStore::builder().max_bytes(10 * each);
+    let bounds = MemoryStore::builder().max_bytes(shard_bytes() + 10 * each);
     let store = bounds.when_full(WhenFull::Refuse).build();
     for number in 0..10 {
         at_once(store.create(id(number), &small.record(), for_ever())).unwrap();
@@ -937,7 +937,7 @@ fn what_grows_beyond_a_store_that_refuses_stays_as_it_was() {
     assert_eq!(grown.unwrap(), Updated::Saved);
     assert_eq!(
         store.bytes(),
-        8 * each + (large.memory_bytes() - small.record().memory_bytes())
+        shard_bytes() + 8 * each + (large.memory_bytes() - small.record().memory_bytes())
     );
 }
 

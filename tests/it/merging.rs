@@ -1,10 +1,17 @@
 //! Rules M1 to M5: what requests on one session do at the same time adds up.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use cloakroom::{
-    Activity, Error, ErrorKind, Record, Session, SessionId, SessionLayer, SessionStore, StoreError,
-    Timestamp, Version,
+    Activity, Error, ErrorKind, Event, EventKind, Record, Session, SessionId, SessionLayer,
+    SessionStore, StoreError, Timestamp, Version,
     store::{Created, Reaped, StoreErrorKind, Touched, Updated},
 };
 use futures::{channel::oneshot, executor::block_on, future::join_all, poll};
@@ -790,4 +797,34 @@ async fn m3_an_update_made_while_a_save_merges_is_computed_on_what_was_merged() 
     });
     assert_eq!(reply.await.status, StatusCode::OK);
     assert_eq!(values(&visitor).await, map(&[("n", 102)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn m3_concurrent_updates_add_up_and_are_told_once_where_the_store_answers_at_once() {
+    const TASKS: u64 = 16;
+    const TIMES: u64 = 200;
+    let saved = Arc::<AtomicU64>::default();
+    let heard = Arc::clone(&saved);
+    let layer = SessionLayer::default().on_event(move |event: &Event| {
+        let is_save = matches!(event.kind(), EventKind::Saved { .. });
+        heard.fetch_add(u64::from(is_save), Ordering::Relaxed);
+    });
+    let visitor = Visitor::new(&layer);
+    visitor
+        .visit(async |session: Session| session.insert("other", 1))
+        .await;
+    let tasks = (0..TASKS).map(|_| {
+        let visitor = visitor.clone();
+        tokio::spawn(async move {
+            for _ in 0..TIMES {
+                let counting =
+                    visitor.visit(async |session: Session| increment(&session, "n").map(drop));
+                assert_eq!(counting.await.status, StatusCode::OK);
+            }
+        })
+    });
+    let tasks = join_all(tasks.collect::<Vec<_>>()).await;
+    assert!(tasks.iter().all(Result::is_ok));
+    assert_eq!(values(&visitor).await["n"], TASKS * TIMES);
+    assert_eq!(saved.load(Ordering::Relaxed), TASKS * TIMES);
 }

@@ -14,6 +14,9 @@ use crate::{
     store::{Created, Updated},
 };
 
+/// The verifier of some other secret.
+const FORMER: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+
 /// Created so, and updated to so, it comes back.
 async fn comes_back<S: SessionStore>(trial: &Trial<S>, record: Arc<Record>, what: &str) -> Outcome {
     let plain = trial.session(Draft::first(), live()).await?;
@@ -47,7 +50,7 @@ async fn comes_back<S: SessionStore>(trial: &Trial<S>, record: Arc<Record>, what
 }
 
 pub(super) async fn every_field_comes_back<S: SessionStore>(trial: &Trial<S>) -> Outcome {
-    let fields: [&[(&str, Value)]; 6] = [
+    let fields: [&[(&str, Value)]; 7] = [
         &[
             ("user", json!("ann")),
             ("authenticated_at", json!(1_767_225_600_123_u64)),
@@ -70,6 +73,11 @@ pub(super) async fn every_field_comes_back<S: SessionStore>(trial: &Trial<S>) ->
             ("moved_to", json!("67e55044-10b1-426f-9247-bb680e5fe0c8")),
         ],
         &[("moved_from", json!("67e55044-10b1-426f-9247-bb680e5fe0c8"))],
+        &[
+            ("renewed_at", json!(1_767_225_600_123_u64)),
+            ("pending", json!([[FORMER, 1]])),
+            ("former", json!([[FORMER, 2], [FORMER, 3]])),
+        ],
     ];
     for fields in fields {
         let mut draft = Draft::first();

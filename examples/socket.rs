@@ -1,0 +1,376 @@
+//! A WebSocket that lives as long as its session: `cargo run --example socket`.
+//!
+//! The page counts over a socket. Log out in another tab, and it is closed,
+//! with a code that tells the page why. While the page is open the session does
+//! not idle away: the socket touches it, up to the absolute limit.
+//!
+//! The cookie is `SameSite=Lax`, which browsers do not send when a page of
+//! another site opens a socket: it opens no session.
+
+use std::{env, pin::pin, process::ExitCode, time::Duration};
+
+use axum::{
+    Form, Router,
+    extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade},
+    http::{StatusCode, header},
+    response::{Html, IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use cloakroom::{EndReason, Error, ErrorKind, Key, Session, SessionEnd, SessionLayer};
+use serde::Deserialize;
+use tokio::{net::TcpListener, time::interval};
+
+const COUNT: Key<u64> = Key::new("count");
+
+/// Well below the idle timeout.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
+
+/// Codes from 4000 on are an application's own.
+const LOGGED_OUT: u16 = 4000;
+const EXPIRED: u16 = 4001;
+const COME_AGAIN: u16 = 4002;
+
+/// A session ends after ten minutes without a request or an open socket.
+pub fn app() -> Router {
+    app_under(SessionLayer::default().idle_timeout(Duration::from_secs(10 * 60)))
+}
+
+fn app_under(layer: SessionLayer) -> Router {
+    Router::new()
+        .route("/", get(entrance))
+        .route("/login", post(log_in))
+        .route("/logout", post(log_out))
+        .route("/socket", get(socket))
+        .layer(layer)
+}
+
+async fn entrance(session: Session) -> Result<Page, Error> {
+    Ok(match session.user() {
+        Some(user) => page(&room(&user, session.get(COUNT)?.unwrap_or(0))),
+        None => page(FORM),
+    })
+}
+
+#[derive(Deserialize)]
+struct Name {
+    name: String,
+}
+
+/// Only for demonstration: everybody is who he says he is.
+async fn log_in(session: Session, Form(given): Form<Name>) -> Result<Redirect, Error> {
+    let name = given.name.trim();
+    if !name.is_empty() {
+        session.log_in(name)?;
+    }
+    Ok(Redirect::to("/"))
+}
+
+async fn log_out(session: Session) -> Redirect {
+    session.destroy();
+    Redirect::to("/")
+}
+
+async fn socket(session: Option<Session>, upgrade: WebSocketUpgrade) -> Response {
+    match session.filter(|session| session.user().is_some()) {
+        Some(session) => upgrade.on_upgrade(|socket| serve(socket, session)),
+        None => StatusCode::UNAUTHORIZED.into_response(),
+    }
+}
+
+/// Runs for as long as the socket is open, long after the response has left.
+async fn serve(mut socket: WebSocket, session: Session) {
+    let mut ended = pin!(session.ended());
+    let mut touches = interval(TOUCH_EVERY);
+    loop {
+        let step = tokio::select! {
+            end = &mut ended => {
+                let _ = socket.send(Message::Close(Some(farewell(end)))).await;
+                return;
+            }
+            _ = touches.tick() => session.touch().await,
+            message = socket.recv() => match message {
+                None | Some(Err(_) | Ok(Message::Close(_))) => return,
+                Some(Ok(Message::Text(_))) => count(&session, &mut socket).await,
+                Some(Ok(_)) => Ok(()),
+            },
+        };
+        match step {
+            // That it has ended, `ended` says too, and why.
+            Err(error) if error.kind() != ErrorKind::Ended => eprintln!("{error}"),
+            _ => {}
+        }
+    }
+}
+
+/// Kept at once: there is no response that it could wait for.
+async fn count(session: &Session, socket: &mut WebSocket) -> Result<(), Error> {
+    session.update(COUNT, |count| count.unwrap_or(0) + 1)?;
+    session.save().await?;
+    // With what other tabs have counted.
+    let count = session.get(COUNT)?.unwrap_or(0);
+    // Where this fails, the next `recv` says so.
+    let _ = socket.send(Message::text(count.to_string())).await;
+    Ok(())
+}
+
+fn farewell(end: SessionEnd) -> CloseFrame {
+    let (code, reason) = match end {
+        SessionEnd::Ended(EndReason::Idle | EndReason::Absolute) => {
+            (EXPIRED, "Your session has expired.")
+        }
+        SessionEnd::Moved => (COME_AGAIN, "You have logged in anew."),
+        _ => (LOGGED_OUT, "You have logged out."),
+    };
+    CloseFrame {
+        code,
+        reason: reason.into(),
+    }
+}
+
+const FORM: &str = r#"<h1>Log in</h1>
+<form method="post" action="/login">
+<label>Name <input name="name" autocomplete="username" required></label>
+<button>Log in</button>
+</form>"#;
+
+fn room(user: &str, count: u64) -> String {
+    format!(
+        r#"<h1>Hello, {user}</h1>
+<p id="state" role="status">Connecting…</p>
+<p><output id="count">{count}</output> <button id="more">Count</button></p>
+<p>Open this page in another tab, and log out there.</p>
+<form method="post" action="/logout"><button>Log out</button></form>
+<script>
+const by = id => document.getElementById(id);
+function open() {{
+  const socket = new WebSocket(location.origin.replace('http', 'ws') + '/socket');
+  by('more').onclick = () => socket.send('more');
+  socket.onopen = () => by('state').textContent = 'Connected.';
+  socket.onmessage = message => by('count').textContent = message.data;
+  socket.onclose = closed => {{
+    by('state').textContent = closed.reason || 'The connection was lost.';
+    by('more').disabled = closed.code !== {COME_AGAIN};
+    if (closed.code === {COME_AGAIN}) open();
+  }};
+}}
+open();
+</script>"#,
+        user = escape(user),
+    )
+}
+
+type Page = ([(header::HeaderName, &'static str); 1], Html<String>);
+
+fn page(body: &str) -> Page {
+    let headers = [(header::CACHE_CONTROL, "no-store")];
+    let html = format!(
+        r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>A socket and its session</title>
+<style>
+body {{ margin: 0; padding: 8vh 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #2b2b33; background: #f4f1ec }}
+main {{ max-width: 24rem; margin: auto; padding: 2rem; background: #fff; border-radius: 0.5rem; box-shadow: 0 1px 6px #0002 }}
+h1 {{ margin: 0 0 1rem; font-size: 1.6rem; color: #8a3b2e; overflow-wrap: anywhere }}
+label {{ display: block; margin-bottom: 1rem }}
+input {{ display: block; box-sizing: border-box; width: 100%; padding: 0.5rem; font: inherit;
+  border: 1px solid #8f8a83; border-radius: 0.25rem }}
+button {{ padding: 0.5rem 1.25rem; font: inherit; color: #fff; background: #8a3b2e; border: 0; border-radius: 0.25rem; cursor: pointer }}
+button:disabled {{ background: #8f8a83; cursor: default }}
+output {{ display: inline-block; min-width: 3rem; font-size: 1.6rem; vertical-align: middle }}
+</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"#
+    );
+    (headers, Html(html))
+}
+
+/// What somebody entered, as text in HTML.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let port = env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
+    let address = format!("127.0.0.1:{port}");
+    let listener = match TcpListener::bind(&address).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            eprintln!("cannot listen on {address}: {error}; set PORT to a free port");
+            return ExitCode::FAILURE;
+        }
+    };
+    // Browsers accept Secure cookies on localhost over plain http.
+    println!("http://localhost:{port}");
+    match axum::serve(listener, app()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the server stopped: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Request};
+    use cloakroom::testing::FixedClock;
+    use futures::{SinkExt, StreamExt};
+    use http_body_util::BodyExt;
+    use tokio::net::TcpStream;
+    use tokio_tungstenite::{
+        WebSocketStream, client_async,
+        tungstenite::{self, client::IntoClientRequest},
+    };
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// A browser's tab: every tab of a browser has the same cookie.
+    #[derive(Clone)]
+    struct Tab {
+        app: Router,
+        cookie: String,
+    }
+
+    impl Tab {
+        async fn of_ann(app: &Router) -> Self {
+            let mut tab = Self {
+                app: app.clone(),
+                cookie: String::new(),
+            };
+            tab.post("/login", "name=Ann").await;
+            tab
+        }
+
+        async fn post(&mut self, path: &str, form: &'static str) {
+            let form_type = "application/x-www-form-urlencoded";
+            let request = Request::post(path)
+                .header(header::CONTENT_TYPE, form_type)
+                .header(header::COOKIE, &self.cookie)
+                .body(Body::from(form));
+            let reply = self.app.clone().oneshot(request.unwrap()).await.unwrap();
+            if let Some(cookie) = reply.headers().get(header::SET_COOKIE) {
+                let pair = cookie.to_str().unwrap().split(';').next();
+                self.cookie = pair.unwrap().to_owned();
+            }
+        }
+
+        async fn page(&self) -> String {
+            let request = Request::get("/").header(header::COOKIE, &self.cookie);
+            let request = request.body(Body::empty()).unwrap();
+            let reply = self.app.clone().oneshot(request).await.unwrap();
+            let body = reply.into_body().collect().await.unwrap().to_bytes();
+            String::from_utf8(body.to_vec()).unwrap()
+        }
+
+        /// A socket to a server of its own, with the app that all share.
+        async fn connect(&self) -> Result<WebSocketStream<TcpStream>, tungstenite::Error> {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let app = self.app.clone();
+            tokio::spawn(async move { axum::serve(listener, app).await });
+            let mut request = format!("ws://{address}/socket").into_client_request()?;
+            let cookie = self.cookie.parse().unwrap();
+            request.headers_mut().insert(header::COOKIE, cookie);
+            let stream = TcpStream::connect(address).await.unwrap();
+            Ok(client_async(request, stream).await?.0)
+        }
+    }
+
+    async fn count(socket: &mut WebSocketStream<TcpStream>) -> String {
+        let more = tungstenite::Message::text("more");
+        socket.send(more).await.unwrap();
+        let reply = socket.next().await.unwrap().unwrap();
+        reply.into_text().unwrap().to_string()
+    }
+
+    async fn close_code(socket: &mut WebSocketStream<TcpStream>) -> u16 {
+        match socket.next().await {
+            Some(Ok(tungstenite::Message::Close(Some(frame)))) => frame.code.into(),
+            other => panic!("not closed, but {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_socket_counts_is_kept() {
+        let ann = Tab::of_ann(&app()).await;
+        let (mut one, mut other) = (ann.connect().await.unwrap(), ann.connect().await.unwrap());
+        assert_eq!(count(&mut one).await, "1");
+        assert_eq!(count(&mut other).await, "2");
+        assert_eq!(count(&mut one).await, "3");
+        assert!(ann.page().await.contains(r#"<output id="count">3<"#));
+    }
+
+    #[tokio::test]
+    async fn a_log_out_in_another_tab_closes_the_sockets_of_that_session_alone() {
+        let app = app();
+        let mut ann = Tab::of_ann(&app).await;
+        let phone = Tab::of_ann(&app).await;
+        let (mut one, mut other) = (ann.connect().await.unwrap(), ann.connect().await.unwrap());
+        let mut on_phone = phone.connect().await.unwrap();
+        assert_eq!(count(&mut one).await, "1");
+        ann.post("/logout", "").await;
+        assert_eq!(close_code(&mut one).await, LOGGED_OUT);
+        assert_eq!(close_code(&mut other).await, LOGGED_OUT);
+        assert_eq!(count(&mut on_phone).await, "1");
+    }
+
+    #[tokio::test]
+    async fn a_log_in_in_another_tab_asks_the_page_to_come_again() {
+        let mut ann = Tab::of_ann(&app()).await;
+        let mut socket = ann.connect().await.unwrap();
+        assert_eq!(count(&mut socket).await, "1");
+        ann.post("/login", "name=Ann").await;
+        assert_eq!(close_code(&mut socket).await, COME_AGAIN);
+        let mut socket = ann.connect().await.unwrap();
+        assert_eq!(count(&mut socket).await, "2");
+    }
+
+    #[tokio::test]
+    async fn at_the_absolute_limit_the_page_is_told_that_the_session_has_expired() {
+        let clock = FixedClock::default();
+        let layer = SessionLayer::default().clock(clock.clone());
+        let ann = Tab::of_ann(&app_under(layer.check_ended_every(Duration::ZERO))).await;
+        let mut socket = ann.connect().await.unwrap();
+        assert_eq!(count(&mut socket).await, "1");
+        clock.advance(Duration::from_secs(24 * 60 * 60));
+        assert_eq!(close_code(&mut socket).await, EXPIRED);
+    }
+
+    #[tokio::test]
+    async fn without_a_log_in_there_is_no_socket() {
+        let app = app();
+        let mut ann = Tab::of_ann(&app).await;
+        let before = ann.clone();
+        ann.post("/logout", "").await;
+        for tab in [before, ann] {
+            match tab.connect().await {
+                Err(tungstenite::Error::Http(reply)) => {
+                    assert_eq!(reply.status(), StatusCode::UNAUTHORIZED);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
