@@ -92,7 +92,9 @@ struct Bench<S> {
 impl<S: SessionStore> Bench<S> {
     async fn create(&self) -> Kept {
         let kept = Kept::new();
-        let created = self.store.create(kept.id, &self.records[0], kept.activity());
+        let created = self
+            .store
+            .create(kept.id, &self.records[0], kept.activity());
         assert_eq!(created.await.expect("an answer"), Created::Yes);
         kept
     }
