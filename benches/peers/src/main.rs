@@ -3,12 +3,15 @@
 //! ```text
 //! cargo run --release                  the table of overheads, allocations and bytes
 //! cargo run --release -- http          behind a real server, with `wrk`
+//! cargo run --release -- stores postgres://… mysql://… redis://… redis-cluster://host:port,…
+//!                                      the stores against servers, host and port named in each URL
 //! cargo run --release -- profile cloakroom 2 20000
 //!                                      one subject, one row (from 0), so many requests: for a profiler
 //! ```
 
 mod alloc;
 mod http;
+mod stores;
 mod subject;
 mod table;
 
@@ -27,6 +30,10 @@ fn main() {
     match args[..] {
         [] => runtime.block_on(table::print()),
         ["http"] => http::print(),
+        ["stores", ref urls @ ..] if !urls.is_empty() => {
+            let runtime = Builder::new_multi_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(stores::print(urls));
+        }
         ["profile", subject, row, requests] => {
             let subject = Subject::named(subject).expect("a subject");
             let row = &table::ROWS[row.parse::<usize>().expect("the number of a row")];
