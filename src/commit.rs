@@ -1,7 +1,7 @@
 //! What happens to the session when the response head is ready, or at `save`:
 //! the decision table, and what follows from what the store said.
 
-use std::{error::Error as _, sync::Arc};
+use std::{error::Error as _, pin::pin, sync::Arc};
 
 use tracing::{Instrument as _, Span, debug, debug_span, field, warn};
 
@@ -167,7 +167,7 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>>
         }
     }
     let (span, is_named) = span(shared);
-    let settled = span.in_scope(|| at_once(commit(shared, Occasion::Head)));
+    let settled = span.in_scope(|| at_once(pin!(commit(shared, Occasion::Head))));
     if !is_named {
         shared.name(&span);
     }
@@ -267,12 +267,12 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     let logs_in = matches!(work.identity, Identity::LogIn(_));
     let attempting = |stored: &Stored, former| {
         if occasion == Occasion::Save {
-            shared.state().open_save = Some(Attempt {
+            shared.state().open_save = Some(Box::new(Attempt {
                 stored: stored.clone(),
                 former,
                 until,
                 turns,
-            });
+            }));
         }
     };
     let committed = match plan {
@@ -297,7 +297,8 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     if let (Committed::Begun(new), true) = (&committed, logs_in) {
         // Where that fails, the next attempt is another session.
         shared.state().open_save = None;
-        limit::enforce(config, new).await?;
+        // Boxed, because it is large and only for log-ins.
+        Box::pin(limit::enforce(config, new)).await?;
     }
     Ok(shared.alter(|state| {
         state.is_committed |= occasion == Occasion::Head;
@@ -315,7 +316,7 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
     let open_save = shared.state().open_save.clone();
     if let Some(attempt) = open_save {
         // Boxed, because it is rarely needed.
-        let settled = Box::pin(settle(shared, attempt)).await;
+        let settled = Box::pin(settle(shared, *attempt)).await;
         settled.inspect_err(|error| shared.state().refuse(error))?;
     }
     let stale = {
@@ -351,7 +352,7 @@ async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
     if let Committed::Begun(begun) = &committed {
         tell_of_begun(config, begun, now);
         shared.state().open_save = None;
-        limit::enforce(config, begun).await?;
+        Box::pin(limit::enforce(config, begun)).await?;
     }
     shared.alter(|state| {
         state.open_save = None;
@@ -473,7 +474,7 @@ impl State {
             }
             // Destroyed while this was on its way to the store.
             Committed::Begun(stored) if self.turns.destroyed != turns.destroyed => {
-                self.destroyed = Some(stored);
+                self.destroyed = Some(Box::new(stored));
                 false
             }
             _ if self.turns.destroyed != turns.destroyed => false,

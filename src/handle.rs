@@ -1,6 +1,6 @@
 //! The session not loaded yet: [`SessionHandle`].
 
-use std::{error::Error as _, fmt, sync::Arc, time::Duration};
+use std::{error::Error as _, fmt, pin::pin, sync::Arc, time::Duration};
 
 use tracing::{Instrument as _, debug, debug_span, field, warn};
 
@@ -91,7 +91,7 @@ impl Shared {
         }
         let span = debug_span!("session_load", session.id = field::Empty);
         if self.config.store.answers_at_once()
-            && let Some(loaded) = span.in_scope(|| at_once(self.look_up(usage)))
+            && let Some(loaded) = span.in_scope(|| at_once(pin!(self.look_up(usage))))
         {
             self.name(&span);
             return loaded;
@@ -223,7 +223,7 @@ impl Shared {
             return Ok(proof);
         }
         // A cache may only say yes.
-        let latest = store.load_latest(token.id).await?;
+        let latest = Box::pin(store.load_latest(token.id)).await?;
         Ok(self.judge(latest, token, now))
     }
 

@@ -52,7 +52,7 @@ pub(crate) struct State {
     /// The visitor brought a token, whatever it was worth.
     pub(crate) was_presented: bool,
     /// Destroyed by this request and still in the store.
-    pub(crate) destroyed: Option<Stored>,
+    pub(crate) destroyed: Option<Box<Stored>>,
     pub(crate) was_destroyed: bool,
     /// The visitor does not have the token under this cookie's name yet.
     pub(crate) is_cookie_due: bool,
@@ -65,7 +65,8 @@ pub(crate) struct State {
     pub(crate) is_committed: bool,
     pub(crate) turns: Turns,
     /// A save that was given up or cancelled before the store had answered.
-    pub(crate) open_save: Option<Attempt>,
+    // Boxed, as the next: rarely there, and every request moves this.
+    pub(crate) open_save: Option<Box<Attempt>>,
     /// The pending changes were computed on another record than the stored one.
     pub(crate) is_stale: bool,
     /// What was pending at this moment went with the response, and nobody has been told yet.
@@ -185,7 +186,7 @@ impl Shared {
             return false;
         }
         let state = self.state();
-        let ours = state.stored.as_ref().or(state.destroyed.as_ref());
+        let ours = state.stored.as_ref().or(state.destroyed.as_deref());
         let id = ours.map(Stored::id);
         drop(state);
         if let Some(id) = id {
@@ -256,7 +257,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         if state.is_committed && !state.is_displaced && state.is_modified() {
-            let ours = state.stored.as_ref().or(state.destroyed.as_ref());
+            let ours = state.stored.as_ref().or(state.destroyed.as_deref());
             let id = ours.map(Stored::id);
             let id = id.map(|id| id.to_string());
             tracing::warn!(
@@ -447,7 +448,7 @@ impl State {
         // A new session may be there, though nobody has heard of it.
         let attempted = self.open_save.take().map(|attempt| attempt.stored);
         if let Some(stored) = self.stored.take().or(attempted) {
-            self.destroyed = Some(stored);
+            self.destroyed = Some(Box::new(stored));
         }
         self.identity = Identity::Same;
         self.drop_changes();
