@@ -166,7 +166,8 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 /// asks why. A pool made with sqlx's defaults adds a ping before each:
 /// `test_before_acquire(false)` saves that, for a call that finds its
 /// connection dead is asked again on another (rule M5 makes that harmless).
-/// [`connect`](Self::connect) makes such a pool.
+/// [`connect`](Self::connect) makes such a pool. When a connection goes back,
+/// sqlx pings it once more; no call waits for that.
 ///
 /// A call that is dropped, as at the `store_timeout`, closes its connection,
 /// so that no other call waits behind it. The pool opens another.
