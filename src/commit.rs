@@ -7,18 +7,18 @@ use tracing::{Instrument as _, Span, debug, debug_span, field, warn};
 
 use crate::{
     EndReason, Error, ErrorKind, Event, Record, Timestamp,
+    attempt::{Attempt, settle_open_save},
     changes::{Changes, Moment},
     data::Data,
     deadline::{at_once, within},
     layer::Config,
     limit,
-    record::Wrote,
     relocate::relocate,
     renewal,
-    state::{Attempt, Identity, Shared, State, Stored, Turns, Usage, amended},
-    swap::{Swap, Swapped},
+    state::{Identity, Shared, State, Stored, Turns, Usage, amended},
+    swap::Swap,
     token::Token,
-    write::{Committed, create, renew, tell_of_begun, tell_of_saved, touch, update},
+    write::{Committed, create, renew, touch, update},
 };
 
 /// What the response head tells the visitor.
@@ -297,8 +297,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     if let (Committed::Begun(new), true) = (&committed, logs_in) {
         // Where that fails, the next attempt is another session.
         shared.state().open_save = None;
-        // Boxed, because it is large and only for log-ins.
-        Box::pin(limit::enforce(config, new)).await?;
+        limit::enforce(config, new).await?;
     }
     Ok(shared.alter(|state| {
         state.is_committed |= occasion == Occasion::Head;
@@ -308,119 +307,6 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         state.is_cookie_due |= refreshed;
         outcome(state, shared, Some(now))
     }))
-}
-
-/// Settles an earlier save that never heard from the store, so that the
-/// changes in it are not made twice (rule M5).
-pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
-    let open_save = shared.state().open_save.clone();
-    if let Some(attempt) = open_save {
-        // Boxed, because it is rarely needed.
-        let settled = Box::pin(settle(shared, *attempt)).await;
-        settled.inspect_err(|error| shared.state().refuse(error))?;
-    }
-    let stale = {
-        let state = shared.state();
-        state.stored.clone().filter(|_| state.is_stale)
-    };
-    match stale {
-        Some(stored) => shared.adopt(stored.id(), &stored.kept()),
-        None => Ok(()),
-    }
-}
-
-/// Makes an attempt again as it was: whichever of the two came first, the
-/// store has it once, and what was done since goes on top.
-async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
-    let config = &*shared.config;
-    let (until, turns) = (attempt.until, attempt.turns);
-    let committed = match attempt.former {
-        Some(former) => settle_update(shared, attempt.stored, &former, until).await?,
-        None => {
-            let Stored {
-                record, activity, ..
-            } = &attempt.stored;
-            let id = attempt.stored.id();
-            if Swap::new(config).create(id, record, *activity).await? {
-                Committed::Begun(attempt.stored)
-            } else {
-                Committed::Nothing
-            }
-        }
-    };
-    let now = config.clock.now();
-    if let Committed::Begun(begun) = &committed {
-        tell_of_begun(config, begun, now);
-        shared.state().open_save = None;
-        Box::pin(limit::enforce(config, begun)).await?;
-    }
-    shared.alter(|state| {
-        state.open_save = None;
-        state.is_cookie_due |= match committed {
-            Committed::Nothing => false,
-            committed => state.take_in(committed, turns, until, config, now),
-        };
-    });
-    Ok(())
-}
-
-/// `Nothing` where it was not made and cannot be any more: what the store has
-/// instead, the commit to come finds too.
-async fn settle_update(
-    shared: &Shared,
-    mut next: Stored,
-    former: &Record,
-    until: Moment,
-) -> Result<Committed, Error> {
-    let Some((record, activity)) = shared.config.store.load_latest(next.id()).await? else {
-        return Ok(Committed::Nothing);
-    };
-    let computes = {
-        let state = shared.state();
-        state.changes.as_ref().is_some_and(|c| c.computes())
-    };
-    let expected = former.version();
-    // Others may have written on top since: what was in this save is told alone.
-    let tell = |saved: &Record| {
-        let now = shared.config.clock.now();
-        tell_of_saved(&shared.config, next.id(), former, saved, now);
-    };
-    match record.wrote(next.record.version()) {
-        Wrote::Yes if record.is_moved() => {
-            tell(&next.record);
-            Ok(Committed::Ended)
-        }
-        Wrote::Yes => {
-            tell(&next.record);
-            (next.record, next.activity) = (record, activity);
-            Ok(Committed::Saved(next))
-        }
-        Wrote::No if record.version() == expected => {
-            let mut swap = Swap::new(&shared.config);
-            let again = swap.attempt(next.id(), expected, &next.record, next.activity, computes);
-            match again.await? {
-                Swapped::Saved => {
-                    tell(&next.record);
-                    Ok(Committed::Saved(next))
-                }
-                Swapped::Fresher(_) | Swapped::Moved | Swapped::Missing => Ok(Committed::Nothing),
-            }
-        }
-        Wrote::Unknown if computes => {
-            // Said once: what was in that save is given up, not counted twice.
-            shared.alter(|state| {
-                state.open_save = None;
-                if let Some(stored) = state.stored.clone() {
-                    state.settle(stored, until);
-                }
-            });
-            Err(Error::new(
-                ErrorKind::Timeout,
-                "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
-            ))
-        }
-        Wrote::Unknown | Wrote::No => Ok(Committed::Nothing),
-    }
 }
 
 impl State {
@@ -449,14 +335,14 @@ impl State {
     }
 
     /// The store has said no, for certain: what was on its way to it is not there.
-    fn refuse(&mut self, error: &Error) {
+    pub(crate) fn refuse(&mut self, error: &Error) {
         if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) {
             self.open_save = None;
         }
     }
 
     /// Whether the cookie must be sent again: for its Max-Age, or to lose it.
-    fn take_in(
+    pub(crate) fn take_in(
         &mut self,
         committed: Committed,
         turns: Turns,

@@ -52,6 +52,7 @@
 //! commit, M for merging, L for lifetime, H for headers, F for failure, P for
 //! all sessions together, R for renewal. They are all in `RULES.md`.
 
+mod attempt;
 mod changes;
 mod clock;
 mod commit;

@@ -10,6 +10,7 @@ use tracing::{Span, field};
 
 use crate::{
     Activity, Error, ErrorKind, Record, SessionHandle, SessionId, Timestamp,
+    attempt::Attempt,
     changes::{Changes, Moment},
     cookie::CookieHeaders,
     data::Data,
@@ -71,17 +72,6 @@ pub(crate) struct State {
     pub(crate) is_stale: bool,
     /// What was pending at this moment went with the response, and nobody has been told yet.
     forsaken: Option<Moment>,
-}
-
-/// A write on its way to the store, of what was done until then. Made again as
-/// it was, it cannot be made twice: the store compares its version.
-#[derive(Clone)]
-pub(crate) struct Attempt {
-    pub(crate) stored: Stored,
-    /// What is to be replaced; `None` for a new session.
-    pub(crate) former: Option<Arc<Record>>,
-    pub(crate) until: Moment,
-    pub(crate) turns: Turns,
 }
 
 /// How often the session took a turn that a commit under way must not undo.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     Error, SessionId,
-    commit::settle_open_save,
+    attempt::settle_open_save,
     deadline::{pause, within},
     lifetime::is_past,
     record::Kept,
