@@ -95,16 +95,16 @@ fn reap(table: &str, columns: &str) -> Reap {
 
 fn migration(table: &TableName) -> Migration {
     let versions = table.with("_schema").quoted('`');
-    let lock = format!("cloakroom.{:016x}", table.number());
+    // At most 64 characters. Not by MD5, which MySQL has no more.
+    let lock = format!(
+        "CONCAT('cloakroom.{:016x}.', LEFT(SHA2(COALESCE(DATABASE(), ''), 256), 32))",
+        table.number()
+    );
     let table = table.quoted('`');
     Migration {
         // Statements that change tables commit by themselves, so no transaction keeps others out.
-        lock: vec![format!(
-            "SELECT GET_LOCK(CONCAT('{lock}.', MD5(COALESCE(DATABASE(), ''))), 60)"
-        )],
-        unlock: vec![format!(
-            "DO RELEASE_LOCK(CONCAT('{lock}.', MD5(COALESCE(DATABASE(), ''))))"
-        )],
+        lock: vec![format!("SELECT GET_LOCK({lock}, 60)")],
+        unlock: vec![format!("DO RELEASE_LOCK({lock})")],
         begin: format!(
             "CREATE TABLE IF NOT EXISTS {versions} (version BIGINT PRIMARY KEY) ENGINE = InnoDB"
         ),
