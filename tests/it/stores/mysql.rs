@@ -107,3 +107,33 @@ async fn nothing_but_a_count_reads_the_whole_table() {
     // The status itself is some hundred rows.
     assert!(rows().await - before < 10_000);
 }
+
+#[tokio::test]
+async fn tls_that_the_driver_lacks_is_an_error_that_says_what_to_turn_on() {
+    let url = database().await.url + "?ssl-mode=required";
+    let error = MySqlStore::connect(&url).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    let said = format!("{error} {error:?} {}", error.source().unwrap());
+    let place = format!("127.0.0.1:{}", MySql::shared().port());
+    for part in [&*place, "sqlx's features tls-rustls"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_keeps_the_contract_at_every_isolation_level() {
+    for level in ["READ UNCOMMITTED", "READ COMMITTED", "SERIALIZABLE"] {
+        let pool = MySqlPoolOptions::new().after_connect(move |connection, _| {
+            Box::pin(async move {
+                let set = format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}");
+                let set = sqlx::raw_sql(AssertSqlSafe(set)).execute(connection).await;
+                set.map(drop)
+            })
+        });
+        let database = database().await;
+        let store = MySqlStore::new(pool.connect(&database.url).await.unwrap());
+        store.migrate().await.unwrap();
+        Conformance::new(async || store.clone()).run().await;
+    }
+}
