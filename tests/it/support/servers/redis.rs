@@ -234,14 +234,22 @@ impl RedisCluster {
 
     /// A master of now, and its replica.
     pub(crate) fn pair(&self) -> (&Redis, &Redis) {
-        let is_master = |node: &&Redis| node.is_master();
-        let master = self.nodes.iter().find(is_master).unwrap();
-        let port = format!("master_port:{}", master.port);
-        let replica = self
-            .nodes
-            .iter()
-            .find(|node| node.ask(&["INFO", "replication"]).contains(&port));
-        (master, replica.unwrap())
+        self.pairs()[0]
+    }
+
+    /// The masters of now, each with its replica.
+    pub(crate) fn pairs(&self) -> Vec<(&Redis, &Redis)> {
+        let follows = |node: &&Redis, master: &Redis| {
+            let port = format!("master_port:{}", master.port);
+            node.ask(&["INFO", "replication"]).contains(&port)
+        };
+        let masters = self.nodes.iter().filter(|node| node.is_master());
+        masters
+            .map(|master| {
+                let replica = self.nodes.iter().find(|node| follows(node, master));
+                (master, replica.unwrap())
+            })
+            .collect()
     }
 }
 
