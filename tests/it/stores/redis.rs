@@ -323,28 +323,44 @@ async fn an_error_to_connect_names_host_and_port_and_neither_user_nor_password()
 }
 
 #[tokio::test]
-async fn a_key_that_is_no_session_is_corrupt_and_can_be_deleted() {
+async fn what_is_no_session_or_of_an_unknown_layout_is_left_alone_and_can_be_deleted() {
     let (store, prefix) = fresh().await;
+    let server = Redis::shared();
     let key = session_key(&prefix, id(1));
-    Redis::shared().ask(&["SET", &key, "private"]);
-    let kind = |error: cloakroom::StoreError| {
-        assert!(!format!("{error:?}").contains("private"));
-        error.kind()
-    };
-    assert_eq!(
-        kind(store.load(id(1)).await.unwrap_err()),
-        StoreErrorKind::Corrupt
-    );
-    let created = store.create(id(1), &record(1, None), until(None)).await;
-    assert_eq!(created.unwrap(), Created::Exists);
-    let updated = store
-        .update(id(1), &record(2, None), until(None), version(1))
-        .await;
-    assert_eq!(kind(updated.unwrap_err()), StoreErrorKind::Corrupt);
-    let touched = store.touch(id(1), version(1), until(None)).await;
-    assert_eq!(kind(touched.unwrap_err()), StoreErrorKind::Corrupt);
-    assert!(store.delete(id(1)).await.unwrap());
-    assert!(store.load(id(1)).await.unwrap().is_none());
+    let newer = format!("2 private {}", "x".repeat(200));
+    for (put, kind) in [
+        (["SET", &key, "private", "GET"], StoreErrorKind::Corrupt),
+        (
+            ["HSET", &key, "private", "private"],
+            StoreErrorKind::Corrupt,
+        ),
+        (["SET", &key, "1 private", "GET"], StoreErrorKind::Corrupt),
+        (["SET", &key, &newer, "GET"], StoreErrorKind::Incompatible),
+    ] {
+        server.ask(&put);
+        let before = server.ask(&["DUMP", &key]);
+        let expect = |error: cloakroom::StoreError| {
+            assert!(!format!("{error:?}").contains("private"));
+            assert_eq!(error.kind(), kind, "{error:?}");
+        };
+        expect(store.load(id(1)).await.unwrap_err());
+        let created = store.create(id(1), &record(1, None), until(None)).await;
+        assert_eq!(created.unwrap(), Created::Exists);
+        let next = record(2, None);
+        let updated = store.update(id(1), &next, until(None), version(1)).await;
+        let touched = store.touch(id(1), version(1), until(None)).await;
+        if put[2] != "1 private" {
+            expect(updated.unwrap_err());
+            expect(touched.unwrap_err());
+        } else {
+            // What was written by hand has another version.
+            assert_eq!(updated.unwrap(), Updated::Conflict);
+            assert_eq!(touched.unwrap(), Touched::Stale);
+        }
+        assert_eq!(server.ask(&["DUMP", &key]), before);
+        assert!(store.delete(id(1)).await.unwrap());
+        assert!(store.load(id(1)).await.unwrap().is_none());
+    }
 }
 
 #[tokio::test]
