@@ -68,8 +68,8 @@ pub(super) fn verdict<D: Driver>(error: &sqlx::Error) -> Verdict {
         PoolClosed => Verdict::Failed(StoreErrorKind::Unavailable, "the pool is closed"),
         Tls(_) => Verdict::Failed(
             StoreErrorKind::Unavailable,
-            "no TLS: it needs one of sqlx's features tls-rustls and tls-native-tls, \
-             and certificates that both sides accept",
+            "no TLS: turn on sqlx's feature tls-rustls or tls-native-tls, \
+             and look whether each side accepts the other's certificate",
         ),
         Configuration(_) => Verdict::Failed(StoreErrorKind::Unavailable, D::NO_LOG_IN),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Verdict::Failed(
@@ -133,7 +133,7 @@ mod tests {
         let error = store_error::<sqlx::MySql>(error, &options, &TableName::default());
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         let said = error.source().unwrap().to_string();
-        for part in ["db.example:3307", "tls-rustls", "mysql-rsa of cloakroom"] {
+        for part in ["db.example:3307", "tls-rustls", "cloakroom's mysql-rsa"] {
             assert!(said.contains(part), "{said}");
         }
         let said = format!("{error:?}");

@@ -30,8 +30,8 @@ impl Driver for MySql {
     const URL: &'static str = "mysql://user:password@host:3306/database";
     const CLOSES_ABANDONED: bool = true;
     const NO_LOG_IN: &'static str = "no log-in with these settings: without TLS, MySQL takes a password \
-                                     by RSA alone, so turn on one of sqlx's features tls-rustls and \
-                                     tls-native-tls, or mysql-rsa of cloakroom";
+                                     by RSA alone, so turn on sqlx's feature tls-rustls or tls-native-tls, \
+                                     or cloakroom's mysql-rsa";
 
     fn place(options: &MySqlConnectOptions) -> String {
         match options.get_socket() {

@@ -152,7 +152,7 @@ async fn tls_that_the_driver_lacks_is_an_error_that_says_what_to_turn_on() {
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     let said = format!("{error} {error:?} {}", error.source().unwrap());
     let place = format!("127.0.0.1:{}", Postgres::shared().port());
-    for part in [&*place, "sqlx's features tls-rustls"] {
+    for part in [&*place, "sqlx's feature tls-rustls"] {
         assert!(said.contains(part), "{said}");
     }
     assert!(!said.contains("hunter2"), "{said}");
