@@ -90,6 +90,14 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
+    pub(crate) fn of(token: Token, (record, activity): Kept) -> Self {
+        Self {
+            token,
+            record,
+            activity,
+        }
+    }
+
     pub(crate) fn id(&self) -> SessionId {
         self.token.id
     }

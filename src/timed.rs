@@ -1,6 +1,6 @@
 //! The layer's store, and how long it takes: [`TimedStore`].
 
-use std::sync::Arc;
+use std::{sync::Arc, task::Poll};
 
 // Without a runtime this is the standard library's; in tests it can be paused.
 use tokio::time::Instant;
@@ -41,21 +41,32 @@ impl TimedStore {
     ) -> Result<Created, StoreError> {
         let started = self.started(StoreCall::Create);
         let reply = self.store.create(id, record, activity).await;
-        started.answered(&reply);
+        started.answered(reply.as_ref().err());
         reply
     }
 
     pub(crate) async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
         let started = self.started(StoreCall::Load);
         let reply = self.store.load(id).await;
-        started.answered(&reply);
+        started.answered(reply.as_ref().err());
         reply
+    }
+
+    /// `Pending` where the answer must be waited for.
+    pub(crate) fn load_at_once(&self, id: SessionId) -> Poll<Option<Kept>> {
+        if !self.answers_at_once() {
+            return Poll::Pending;
+        }
+        let started = self.started(StoreCall::Load);
+        let kept = self.store.load_at_once(id);
+        started.answered(None);
+        kept
     }
 
     pub(crate) async fn load_latest(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
         let started = self.started(StoreCall::LoadLatest);
         let reply = self.store.load_latest(id).await;
-        started.answered(&reply);
+        started.answered(reply.as_ref().err());
         reply
     }
 
@@ -68,7 +79,7 @@ impl TimedStore {
     ) -> Result<Updated, StoreError> {
         let started = self.started(StoreCall::Update);
         let reply = self.store.update(id, record, activity, expected).await;
-        if started.answered(&reply) && matches!(reply, Ok(Updated::Conflict)) {
+        if started.answered(reply.as_ref().err()) && matches!(reply, Ok(Updated::Conflict)) {
             self.population.tally.conflict();
         }
         reply
@@ -82,7 +93,7 @@ impl TimedStore {
     ) -> Result<Touched, StoreError> {
         let started = self.started(StoreCall::Touch);
         let reply = self.store.touch(id, expected, activity).await;
-        if started.answered(&reply) && matches!(reply, Ok(Touched::Yes)) {
+        if started.answered(reply.as_ref().err()) && matches!(reply, Ok(Touched::Yes)) {
             self.population.tally.touch();
         }
         reply
@@ -91,7 +102,7 @@ impl TimedStore {
     pub(crate) async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
         let started = self.started(StoreCall::Delete);
         let reply = self.store.delete(id).await;
-        started.answered(&reply);
+        started.answered(reply.as_ref().err());
         reply
     }
 
@@ -102,7 +113,7 @@ impl TimedStore {
     ) -> Result<Reaped, StoreError> {
         let started = self.started(StoreCall::DeleteExpired);
         let reply = self.store.delete_expired(before, limit).await;
-        if started.answered(&reply)
+        if started.answered(reply.as_ref().err())
             && let Some((_, bytes)) = self.store.held_in_memory()
         {
             metering::held(bytes);
@@ -118,14 +129,14 @@ impl TimedStore {
     ) -> Result<Page, StoreError> {
         let started = self.started(StoreCall::List);
         let reply = self.store.list(filter, after, limit).await;
-        started.answered(&reply);
+        started.answered(reply.as_ref().err());
         reply
     }
 
     pub(crate) async fn count(&self) -> Result<u64, StoreError> {
         let started = self.started(StoreCall::Count);
         let reply = self.store.count().await;
-        started.answered(&reply);
+        started.answered(reply.as_ref().err());
         reply
     }
 }
@@ -140,11 +151,11 @@ struct Started<'a> {
 
 impl Started<'_> {
     /// Whether somebody watches.
-    fn answered<T>(mut self, reply: &Result<T, StoreError>) -> bool {
+    fn answered(mut self, failure: Option<&StoreError>) -> bool {
         let at = self.at.take();
         if let Some(at) = at {
             let tally = &self.population.tally;
-            tally.called(self.call, at.elapsed(), reply.as_ref().err());
+            tally.called(self.call, at.elapsed(), failure);
         }
         at.is_some()
     }

@@ -1,6 +1,6 @@
 //! A store chosen at run time: [`DynStore`], over the trait's object-safe twin.
 
-use std::{any::Any, fmt, pin::Pin, sync::Arc};
+use std::{any::Any, fmt, pin::Pin, sync::Arc, task::Poll};
 
 use super::{
     Created, EndedSink, Filter, MemoryStore, Page, Reaped, SessionStore, StoreError, Touched,
@@ -49,6 +49,14 @@ impl DynStore {
     /// Whether no call has anything to wait for.
     pub(crate) fn answers_at_once(&self) -> bool {
         matches!(self.0, Inner::Memory(_))
+    }
+
+    /// What a memory store has; `Pending` with any other.
+    pub(crate) fn load_at_once(&self, id: SessionId) -> Poll<Option<Kept>> {
+        match &self.0 {
+            Inner::Memory(store) => Poll::Ready(store.room().load(id)),
+            Inner::Other(_) => Poll::Pending,
+        }
     }
 
     /// What a memory store holds: (sessions without markers of moved ones, bytes).
