@@ -203,7 +203,8 @@ pub(crate) async fn commit_in_span(shared: &Shared, occasion: Occasion) -> Resul
 /// is left pending then: nobody could save it any more.
 pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
     let removes_cookie = shared.state().destroyed.is_some();
-    let running = async { Ok(run(shared, occasion).await) };
+    // Pinned where it is: it is large, and would be moved otherwise.
+    let running = pin!(async { Ok(run(shared, occasion).await) });
     let error = match within(shared.config.store_timeout, running).await {
         Ok(Ok(outcome)) => return Ok(outcome),
         Ok(Err(error)) => error,

@@ -19,9 +19,17 @@ pub(crate) struct Data(Box<[u8]>);
 /// A key and its value, as JSON text.
 pub(crate) type Entry<'a> = (&'a str, &'a [u8]);
 
+/// The same as it is stored: bytes have the order of their strings.
+type RawEntry<'a> = (&'a [u8], &'a [u8]);
+
 impl Data {
-    /// From entries in the order of their keys, each key once. The iterator is run twice: to measure and to copy.
+    /// From entries in the order of their keys, each key once.
     pub(crate) fn from_sorted<'a>(entries: impl Iterator<Item = Entry<'a>> + Clone) -> Self {
+        Self::build(entries.map(|(key, value)| (key.as_bytes(), value)))
+    }
+
+    /// The iterator is run twice: to measure and to copy.
+    fn build<'a>(entries: impl Iterator<Item = RawEntry<'a>> + Clone) -> Self {
         let (mut count, mut bytes) = (0, 0);
         for (key, value) in entries.clone() {
             count += 1;
@@ -36,7 +44,7 @@ impl Data {
             let start = word(buffer.len());
             buffer[index * WORD..][..WORD].copy_from_slice(&start);
             buffer.extend_from_slice(&word(key.len()));
-            buffer.extend_from_slice(key.as_bytes());
+            buffer.extend_from_slice(key);
             buffer.extend_from_slice(value);
         }
         Self(buffer.into_boxed_slice())
@@ -58,11 +66,13 @@ impl Data {
 
     /// In the order of their keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Entry<'_>> + Clone {
-        (0..self.len()).map(|index| {
-            let (key, value) = self.entry(index);
-            // Only `str`s are ever written as keys.
-            (str::from_utf8(key).unwrap_or_default(), value)
-        })
+        // Only `str`s are ever written as keys.
+        self.raw()
+            .map(|(key, value)| (str::from_utf8(key).unwrap_or_default(), value))
+    }
+
+    fn raw(&self) -> impl Iterator<Item = RawEntry<'_>> + Clone {
+        (0..self.len()).map(|index| self.entry(index))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -88,7 +98,7 @@ impl Data {
         &'a self,
         changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
     ) -> Self {
-        Self::from_sorted(merge(self.iter(), changes))
+        Self::build(merge(self.raw(), changes))
     }
 
     /// The keys whose values are not the same in both, sorted.
@@ -105,7 +115,7 @@ impl Data {
         keys
     }
 
-    fn entry(&self, index: usize) -> (&[u8], &[u8]) {
+    fn entry(&self, index: usize) -> RawEntry<'_> {
         let start = self.word_at(index * WORD);
         let end = if index + 1 < self.len() {
             self.word_at((index + 1) * WORD)
@@ -137,15 +147,15 @@ fn word(number: usize) -> [u8; WORD] {
 }
 
 fn merge<'a>(
-    base: impl Iterator<Item = Entry<'a>> + Clone,
+    base: impl Iterator<Item = RawEntry<'a>> + Clone,
     changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
-) -> impl Iterator<Item = Entry<'a>> + Clone {
+) -> impl Iterator<Item = RawEntry<'a>> + Clone {
     let mut base = base.peekable();
     let mut changes = changes.peekable();
     iter::from_fn(move || {
         loop {
             let order = match (base.peek(), changes.peek()) {
-                (Some((kept, _)), Some((changed, _))) => kept.cmp(changed),
+                (Some((kept, _)), Some((changed, _))) => (*kept).cmp(changed.as_bytes()),
                 (Some(_), None) => Ordering::Less,
                 (None, _) => Ordering::Greater,
             };
@@ -156,7 +166,7 @@ fn merge<'a>(
                 base.next();
             }
             if let (key, Some(value)) = changes.next()? {
-                return Some((key, value));
+                return Some((key.as_bytes(), value));
             }
         }
     })

@@ -66,7 +66,7 @@ pub(crate) struct State {
     pub(crate) is_committed: bool,
     pub(crate) turns: Turns,
     /// A save that was given up or cancelled before the store had answered.
-    // Boxed, as the next: rarely there, and every request moves this.
+    // Boxed, as `destroyed`: rarely there, and every request moves this.
     pub(crate) open_save: Option<Box<Attempt>>,
     /// The pending changes were computed on another record than the stored one.
     pub(crate) is_stale: bool,
@@ -122,7 +122,8 @@ pub(crate) enum Identity {
     #[default]
     Same,
     Cycle,
-    LogIn(LogIn),
+    // Boxed: rarely there, and every request moves this.
+    LogIn(Box<LogIn>),
 }
 
 #[derive(Clone)]
@@ -431,12 +432,12 @@ impl State {
             self.edit().0.forget();
         }
         self.turns.identified += 1;
-        self.identity = Identity::LogIn(LogIn {
+        self.identity = Identity::LogIn(Box::new(LogIn {
             user,
             at,
             is_afresh: is_other || was_afresh,
             since,
-        });
+        }));
         Ok(())
     }
 
