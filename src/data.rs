@@ -5,7 +5,7 @@
 //! JSON text. A session with one integer takes 10 bytes, where a map of
 //! strings takes several hundred, and a look-up touches one allocation.
 
-use std::{cmp::Ordering, fmt, iter};
+use std::{cmp::Ordering, fmt};
 
 /// Every offset and length is a `u32`.
 const WORD: usize = size_of::<u32>();
@@ -19,34 +19,40 @@ pub(crate) struct Data(Box<[u8]>);
 /// A key and its value, as JSON text.
 pub(crate) type Entry<'a> = (&'a str, &'a [u8]);
 
-/// The same as it is stored: bytes have the order of their strings.
+/// The same as it is kept: bytes have the order of their strings.
 type RawEntry<'a> = (&'a [u8], &'a [u8]);
 
 impl Data {
     /// From entries in the order of their keys, each key once.
     pub(crate) fn from_sorted<'a>(entries: impl Iterator<Item = Entry<'a>> + Clone) -> Self {
-        Self::build(entries.map(|(key, value)| (key.as_bytes(), value)))
+        Self::build(|each| {
+            for (key, value) in entries.clone() {
+                each(key.as_bytes(), value);
+            }
+        })
     }
 
-    /// The iterator is run twice: to measure and to copy.
-    fn build<'a>(entries: impl Iterator<Item = RawEntry<'a>> + Clone) -> Self {
+    /// From what `walk` tells of, twice: to measure and to copy.
+    fn build(walk: impl Fn(&mut dyn FnMut(&[u8], &[u8]))) -> Self {
         let (mut count, mut bytes) = (0, 0);
-        for (key, value) in entries.clone() {
+        walk(&mut |key, value| {
             count += 1;
             bytes += WORD + key.len() + value.len();
-        }
+        });
         if count == 0 {
             return Self::default();
         }
         let mut buffer = Vec::with_capacity(count * WORD + bytes);
         buffer.resize(count * WORD, 0);
-        for (index, (key, value)) in entries.enumerate() {
+        let mut index = 0;
+        walk(&mut |key, value| {
             let start = word(buffer.len());
-            buffer[index * WORD..][..WORD].copy_from_slice(&start);
+            buffer[index..][..WORD].copy_from_slice(&start);
+            index += WORD;
             buffer.extend_from_slice(&word(key.len()));
             buffer.extend_from_slice(key);
             buffer.extend_from_slice(value);
-        }
+        });
         Self(buffer.into_boxed_slice())
     }
 
@@ -95,10 +101,23 @@ impl Data {
 
     /// This with `changes` on top, which are in the order of their keys: `None` removes.
     pub(crate) fn with<'a>(
-        &'a self,
+        &self,
         changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
     ) -> Self {
-        Self::build(merge(self.raw(), changes))
+        Self::build(|each| {
+            let mut kept = self.raw().peekable();
+            for (key, value) in changes.clone() {
+                let key = key.as_bytes();
+                while let Some((before, value)) = kept.next_if(|(kept, _)| *kept < key) {
+                    each(before, value);
+                }
+                kept.next_if(|(kept, _)| *kept == key);
+                if let Some(value) = value {
+                    each(key, value);
+                }
+            }
+            kept.for_each(|(key, value)| each(key, value));
+        })
     }
 
     /// The keys whose values are not the same in both, sorted.
@@ -144,32 +163,6 @@ fn word(number: usize) -> [u8; WORD] {
     u32::try_from(number)
         .expect("data is limited to MAX_BYTES before it is built")
         .to_le_bytes()
-}
-
-fn merge<'a>(
-    base: impl Iterator<Item = RawEntry<'a>> + Clone,
-    changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
-) -> impl Iterator<Item = RawEntry<'a>> + Clone {
-    let mut base = base.peekable();
-    let mut changes = changes.peekable();
-    iter::from_fn(move || {
-        loop {
-            let order = match (base.peek(), changes.peek()) {
-                (Some((kept, _)), Some((changed, _))) => (*kept).cmp(changed.as_bytes()),
-                (Some(_), None) => Ordering::Less,
-                (None, _) => Ordering::Greater,
-            };
-            if order == Ordering::Less {
-                return base.next();
-            }
-            if order == Ordering::Equal {
-                base.next();
-            }
-            if let (key, Some(value)) = changes.next()? {
-                return Some((key.as_bytes(), value));
-            }
-        }
-    })
 }
 
 #[cfg(test)]

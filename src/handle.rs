@@ -1,11 +1,11 @@
 //! The session not loaded yet: [`SessionHandle`].
 
-use std::{error::Error as _, fmt, mem, sync::Arc, task::Poll, time::Duration};
+use std::{error::Error as _, fmt, mem, sync::Arc, time::Duration};
 
 use tracing::{Instrument as _, debug, debug_span, field, warn};
 
 use crate::{
-    EndReason, Error, Event, Record, Rejection, Session, SessionId, Timestamp,
+    EndReason, Error, Event, Record, Rejection, Session, SessionId, StoreCall, Timestamp,
     cookie::{CookieHeaders, Presented},
     deadline::within,
     layer::Config,
@@ -119,9 +119,8 @@ impl Shared {
             return None;
         }
         if let Some(first) = first {
-            let Poll::Ready(kept) = self.config.store.load_at_once(first.token.id) else {
-                return None;
-            };
+            let store = &self.config.store;
+            let kept = store.at_once(StoreCall::Load, |room| Ok(room.load(first.token.id)))?;
             match self.judge(kept, &first.token, now) {
                 Ok(kept) => found.stored = Some((Stored::of(first.token, kept), first.is_former)),
                 Err(rejected) if rejected.is_copied => return None,

@@ -370,7 +370,7 @@ impl State {
         }
         match (&self.changes, &self.stored) {
             (None, _) => false,
-            (Some(changes), None) => changes.apply(&EMPTY) != *EMPTY,
+            (Some(changes), None) => changes.leave_values(),
             (Some(changes), Some(stored)) => amended(&stored.record, changes).is_some(),
         }
     }
@@ -458,7 +458,7 @@ impl State {
     pub(crate) fn is_destroyed(&self) -> bool {
         let begins_another = match (&self.changes, &self.identity) {
             (_, Identity::LogIn(_)) => true,
-            (Some(changes), _) => changes.apply(&EMPTY).len() > 0,
+            (Some(changes), _) => changes.leave_values(),
             (None, _) => false,
         };
         self.was_destroyed && self.stored.is_none() && !begins_another

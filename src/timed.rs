@@ -1,6 +1,6 @@
 //! The layer's store, and how long it takes: [`TimedStore`].
 
-use std::{sync::Arc, task::Poll};
+use std::sync::Arc;
 
 // Without a runtime this is the standard library's; in tests it can be paused.
 use tokio::time::Instant;
@@ -10,7 +10,7 @@ use crate::{
     population::Population,
     record::Kept,
     stats::StoreCall,
-    store::{Created, DynStore, Filter, Page, Reaped, SessionStore, Touched, Updated},
+    store::{Created, DynStore, Filter, Page, Reaped, Room, SessionStore, Touched, Updated},
 };
 
 /// Passes every call on, and counts it where somebody watches.
@@ -30,7 +30,20 @@ impl TimedStore {
     }
 
     pub(crate) fn answers_at_once(&self) -> bool {
-        self.store.answers_at_once()
+        self.store.in_memory().is_some()
+    }
+
+    /// What a store in memory says; `None` where it fails, or another has to be waited for.
+    pub(crate) fn at_once<T>(
+        &self,
+        call: StoreCall,
+        ask: impl FnOnce(&Room) -> Result<T, StoreError>,
+    ) -> Option<T> {
+        let room = self.store.in_memory()?;
+        let started = self.started(call);
+        let reply = ask(room);
+        started.answered(reply.as_ref().err());
+        reply.ok()
     }
 
     pub(crate) async fn create(
@@ -50,17 +63,6 @@ impl TimedStore {
         let reply = self.store.load(id).await;
         started.answered(reply.as_ref().err());
         reply
-    }
-
-    /// `Pending` where the answer must be waited for.
-    pub(crate) fn load_at_once(&self, id: SessionId) -> Poll<Option<Kept>> {
-        if !self.answers_at_once() {
-            return Poll::Pending;
-        }
-        let started = self.started(StoreCall::Load);
-        let kept = self.store.load_at_once(id);
-        started.answered(None);
-        kept
     }
 
     pub(crate) async fn load_latest(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {

@@ -1,10 +1,10 @@
 //! A store chosen at run time: [`DynStore`], over the trait's object-safe twin.
 
-use std::{any::Any, fmt, pin::Pin, sync::Arc, task::Poll};
+use std::{any::Any, fmt, pin::Pin, sync::Arc};
 
 use super::{
     Created, EndedSink, Filter, MemoryStore, Page, Reaped, SessionStore, StoreError, Touched,
-    Updated,
+    Updated, memory::Room,
 };
 use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 
@@ -46,16 +46,11 @@ impl DynStore {
 }
 
 impl DynStore {
-    /// Whether no call has anything to wait for.
-    pub(crate) fn answers_at_once(&self) -> bool {
-        matches!(self.0, Inner::Memory(_))
-    }
-
-    /// What a memory store has; `Pending` with any other.
-    pub(crate) fn load_at_once(&self, id: SessionId) -> Poll<Option<Kept>> {
+    /// The store beneath, where no call has anything to wait for.
+    pub(crate) fn in_memory(&self) -> Option<&Room> {
         match &self.0 {
-            Inner::Memory(store) => Poll::Ready(store.room().load(id)),
-            Inner::Other(_) => Poll::Pending,
+            Inner::Memory(store) => Some(store.room()),
+            Inner::Other(_) => None,
         }
     }
 
