@@ -77,6 +77,7 @@ mod metering;
 mod moves;
 mod paging;
 mod population;
+mod prompt;
 mod queue;
 mod reaper;
 mod record;
