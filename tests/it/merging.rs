@@ -24,8 +24,13 @@ use crate::support::{Call, Fault, FaultyStore, FixedClock, Visitor};
 
 const LOST: Fault = Fault::LoseReply(StoreErrorKind::Timeout);
 
+/// Longer than a request waits for many others on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 fn layer(store: &FaultyStore) -> SessionLayer {
-    SessionLayer::new(store.clone()).clock(FixedClock::default())
+    SessionLayer::new(store.clone())
+        .clock(FixedClock::default())
+        .store_timeout(PATIENCE)
 }
 
 fn increment(session: &Session, key: &'static str) -> Result<u64, Error> {
@@ -805,7 +810,8 @@ async fn m3_concurrent_updates_add_up_and_are_told_once_where_the_store_answers_
     const TIMES: u64 = 200;
     let saved = Arc::<AtomicU64>::default();
     let heard = Arc::clone(&saved);
-    let layer = SessionLayer::default().on_event(move |event: &Event| {
+    let layer = SessionLayer::default().store_timeout(PATIENCE);
+    let layer = layer.on_event(move |event: &Event| {
         let is_save = matches!(event.kind(), EventKind::Saved { .. });
         heard.fetch_add(u64::from(is_save), Ordering::Relaxed);
     });
