@@ -136,6 +136,9 @@ impl LogIn {
     }
 }
 
+/// How often changes are computed again because there are more of them each time.
+const MAX_ROUNDS: u32 = 100;
+
 static EMPTY: LazyLock<Data> = LazyLock::new(Data::default);
 
 impl Shared {
@@ -209,9 +212,13 @@ impl Shared {
     /// Puts `latest` under the pending changes, after computing them again on it.
     ///
     /// Where the handler has destroyed the session `id` meanwhile, they belong to another.
+    ///
+    /// # Errors
+    ///
+    /// What a closure reports, and where it never comes to an end.
     pub(crate) fn adopt(&self, id: SessionId, latest: &Kept) -> Result<(), Error> {
         let data = latest.0.data();
-        loop {
+        for _ in 0..MAX_ROUNDS {
             let changes = {
                 let state = self.state();
                 if !state.is_on(id) {
@@ -239,6 +246,7 @@ impl Shared {
                 return Ok(());
             }
         }
+        Err(Error::endless("of an `update` adds another each time it runs"))
     }
 }
 
