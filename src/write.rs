@@ -121,8 +121,9 @@ pub(crate) fn tell_of_saved(
     });
 }
 
-/// Two equal ids are not to be expected; a store that claims so again and again is broken.
-const MAX_DRAWS: u32 = 3;
+/// Two equal ids are not to be expected; one whose creation was left open is not tried again.
+/// A store that lets none begin, again and again, is broken.
+const MAX_DRAWS: u32 = 4;
 
 /// Stores a new record: what `blank` gives for a new token, with `changes` on top.
 pub(crate) async fn begin(
@@ -151,7 +152,7 @@ pub(crate) async fn begin(
     }
     Err(Error::new(
         ErrorKind::Other,
-        "the store says of every new id that it exists",
+        "the store lets no session begin, whatever its id",
     ))
 }
 
