@@ -6,7 +6,7 @@ use std::{error::Error as _, pin::pin, sync::Arc};
 use tracing::{Instrument as _, Span, debug, debug_span, field, warn};
 
 use crate::{
-    EndReason, Error, ErrorKind, Event, Record, Timestamp,
+    EndReason, Error, Event, Record, Timestamp,
     attempt::{Attempt, settle_open_save},
     changes::{Changes, Moment},
     data::Data,
@@ -18,6 +18,7 @@ use crate::{
     state::{Identity, Shared, State, Stored, Turns, Usage, amended},
     swap::Swap,
     token::Token,
+    unborn::Unborn,
     write::{Committed, create, renew, touch, update},
 };
 
@@ -280,8 +281,18 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         Plan::Create if is_too_late => return Err(Error::too_late("a new session")),
         Plan::Touch => touch(config, &work, now).await,
         Plan::Create => {
-            let created = create(config, &work, now, |stored| attempting(stored, None)).await;
-            created.inspect_err(|error| shared.state().refuse(error))?
+            let mut unborn = Unborn::new(&shared.config);
+            let attempting = |stored: &Stored| match occasion {
+                Occasion::Head => unborn.begin(stored),
+                Occasion::Save => attempting(stored, None),
+            };
+            let created = create(config, &work, now, attempting).await;
+            let created = created.inspect_err(|error| {
+                unborn.refuse(error);
+                shared.state().refuse(error);
+            })?;
+            unborn.settle();
+            created
         }
         Plan::Update(data) => {
             let attempting = |stored: &Stored, former: &Arc<Record>| {
@@ -292,7 +303,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         }
         Plan::Renew => Box::pin(renew(config, &mut work, now)).await,
         // Boxed, because its future is larger than all others and rarely needed.
-        Plan::Move => Box::pin(relocate(config, work, now)).await?,
+        Plan::Move => Box::pin(relocate(&shared.config, work, now)).await?,
     };
     if let (Committed::Begun(new), true) = (&committed, logs_in) {
         // Where that fails, the next attempt is another session.
@@ -336,7 +347,7 @@ impl State {
 
     /// The store has said no, for certain: what was on its way to it is not there.
     pub(crate) fn refuse(&mut self, error: &Error) {
-        if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) {
+        if !error.is_ambiguous() {
             self.open_save = None;
         }
     }

@@ -111,6 +111,11 @@ impl Error {
         self.0.kind
     }
 
+    /// Whether it leaves open what the store has done.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+    }
+
     /// Whether the same request may succeed later: these are answered with 503.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -94,6 +94,7 @@ mod swap;
 pub mod testing;
 mod timed;
 mod token;
+mod unborn;
 mod upkeep;
 mod version;
 mod waiting;

@@ -3,8 +3,12 @@
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use crate::{
-    EndReason, Error, ErrorKind, Record, SessionId, deadline::within, layer::Config, revoke::end,
-    state::Stored, store::Filter,
+    EndReason, Error, ErrorKind, Record, SessionId,
+    deadline::within,
+    layer::Config,
+    revoke::end,
+    state::Stored,
+    store::{Filter, Listed},
 };
 
 /// How many sessions are asked for at once.
@@ -32,14 +36,12 @@ pub(crate) async fn enforce(config: &Config, new: &Stored) -> Result<(), Error> 
 }
 
 async fn trim(config: &Config, user: &str, most: usize, new: SessionId) -> Result<(), Error> {
-    let live = sessions_of(config, user).await?;
-    let is_counted = |record: &Record| {
-        // What a cycle under way has created is the session it comes from.
-        let origin = record.moved_from();
-        origin.is_none_or(|origin| !live.contains_key(&origin))
-    };
-    let counted = live.iter().filter(|(_, record)| is_counted(record));
-    let mut sessions: Vec<_> = counted
+    let found = sessions_of(config, user).await?;
+    let born = found
+        .live
+        .iter()
+        .filter(|(id, record)| found.is_born(**id, record));
+    let mut sessions: Vec<_> = born
         .map(|(id, record)| (record.authenticated_at(), *id))
         .collect();
     sessions.sort_unstable_by_key(|session| Reverse(*session));
@@ -58,27 +60,45 @@ async fn trim(config: &Config, user: &str, most: usize, new: SessionId) -> Resul
     Ok(())
 }
 
+/// What the store has of a user.
+#[derive(Default)]
+struct Found {
+    live: BTreeMap<SessionId, Arc<Record>>,
+    /// The markers, and where they lead.
+    moved: BTreeMap<SessionId, Option<SessionId>>,
+}
+
+impl Found {
+    /// What a cycle has begun is the session it comes from, until that leads here.
+    fn is_born(&self, id: SessionId, record: &Record) -> bool {
+        record.moved_from().is_none_or(|origin| {
+            let leads_to = self.moved.get(&origin);
+            !self.live.contains_key(&origin) && leads_to.is_none_or(|to| *to == Some(id))
+        })
+    }
+}
+
 /// The live sessions of a user.
-async fn sessions_of(
-    config: &Config,
-    user: &str,
-) -> Result<BTreeMap<SessionId, Arc<Record>>, Error> {
+async fn sessions_of(config: &Config, user: &str) -> Result<Found, Error> {
     let filter = Filter {
         user: Some(user.to_owned()),
         ..Filter::default()
     };
-    let (mut live, mut moved) = (BTreeMap::new(), Vec::new());
+    let mut found = Found::default();
     let mut after = None;
     loop {
         let page = config.store.list(&filter, after, PAGE).await?;
-        for listed in page.sessions {
-            moved.extend(listed.record.moved_to());
+        for Listed {
+            id,
+            record,
+            activity,
+        } in page.sessions
+        {
             let now = config.clock.now();
-            if config
-                .lifetimes
-                .is_live(&listed.record, listed.activity, now)
-            {
-                live.insert(listed.id, listed.record);
+            if record.is_moved() {
+                found.moved.insert(id, record.moved_to());
+            } else if config.lifetimes.is_live(&record, activity, now) {
+                found.live.insert(id, record);
             }
         }
         after = page.next;
@@ -87,17 +107,18 @@ async fn sessions_of(
         }
     }
     // A cycle may have taken a session to where the list had been already.
-    while let Some(id) = moved.pop() {
-        if live.contains_key(&id) {
+    let mut led_to: Vec<SessionId> = found.moved.values().flatten().copied().collect();
+    while let Some(id) = led_to.pop() {
+        if found.live.contains_key(&id) {
             continue;
         }
         if let Some((record, activity)) = config.store.load_latest(id).await? {
-            moved.extend(record.moved_to());
+            led_to.extend(record.moved_to());
             let now = config.clock.now();
             if record.user() == Some(user) && config.lifetimes.is_live(&record, activity, now) {
-                live.insert(id, record);
+                found.live.insert(id, record);
             }
         }
     }
-    Ok(live)
+    Ok(found)
 }

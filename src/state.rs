@@ -246,7 +246,9 @@ impl Shared {
                 return Ok(());
             }
         }
-        Err(Error::endless("of an `update` adds another each time it runs"))
+        Err(Error::endless(
+            "of an `update` adds another each time it runs",
+        ))
     }
 }
 

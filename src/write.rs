@@ -73,7 +73,7 @@ pub(crate) async fn create(
     config: &Config,
     work: &Work,
     now: Timestamp,
-    attempting: impl Fn(&Stored),
+    attempting: impl FnMut(&Stored),
 ) -> Result<Committed, Error> {
     let mut swap = Swap::new(config);
     let mut changes = work.changes.clone().unwrap_or_default();
@@ -132,7 +132,7 @@ pub(crate) async fn begin(
     changes: &Changes,
     now: Timestamp,
     blank: impl Fn(&Token, u64) -> Record,
-    attempting: impl Fn(&Stored),
+    mut attempting: impl FnMut(&Stored),
 ) -> Result<Stored, Error> {
     for _ in 0..MAX_DRAWS {
         let token = Token::generate()?;

@@ -424,7 +424,9 @@ async fn m3_a_closure_that_adds_an_update_each_time_it_runs_is_an_error_that_say
         let (clone, runs) = (session.clone(), AtomicU64::new(0));
         session.update("n", move |n: Option<u64>| {
             check_runs(&runs);
-            clone.update("m", |m: Option<u64>| m.unwrap_or(0) + 1).unwrap();
+            clone
+                .update("m", |m: Option<u64>| m.unwrap_or(0) + 1)
+                .unwrap();
             n.unwrap_or(0) + 1
         })?;
         increment_of(&other).await;
