@@ -47,7 +47,7 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
 async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
     let config = &*shared.config;
     let (until, turns) = (attempt.until, attempt.turns);
-    let committed = match attempt.former {
+    let mut committed = match attempt.former {
         Some(former) => settle_update(shared, attempt.stored, &former, until).await?,
         // Where it is not there it begins anew, with all that is pending, under another id: it
         // may have been there and have been ended, and what was ended does not come back.
@@ -61,7 +61,7 @@ async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
         }
     };
     let now = config.clock.now();
-    if let Committed::Begun(begun) = &committed {
+    if let Committed::Begun(begun) = &mut committed {
         tell_of_begun(config, begun, now);
         shared.state().open_save = None;
         limit::enforce(config, begun).await?;

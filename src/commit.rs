@@ -276,7 +276,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
             }));
         }
     };
-    let committed = match plan {
+    let mut committed = match plan {
         Plan::Nothing => Committed::Nothing,
         Plan::Create if is_too_late => return Err(Error::too_late("a new session")),
         Plan::Touch => touch(config, &work, now).await,
@@ -305,7 +305,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         // Boxed, because its future is larger than all others and rarely needed.
         Plan::Move => Box::pin(relocate(&shared.config, work, now)).await?,
     };
-    if let (Committed::Begun(new), true) = (&committed, logs_in) {
+    if let (Committed::Begun(new), true) = (&mut committed, logs_in) {
         // Where that fails, the next attempt is another session.
         shared.state().open_save = None;
         limit::enforce(config, new).await?;
