@@ -97,6 +97,7 @@ mod token;
 mod unborn;
 mod upkeep;
 mod version;
+mod view;
 mod waiting;
 mod write;
 
