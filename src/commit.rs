@@ -18,8 +18,7 @@ use crate::{
     state::{Identity, Shared, State, Stored, Turns, Usage, amended},
     swap::Swap,
     token::Token,
-    unborn::Unborn,
-    write::{Committed, create, renew, touch, update},
+    write::{Committed, InDoubt, create, renew, touch, update},
 };
 
 /// What the response head tells the visitor.
@@ -281,18 +280,13 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         Plan::Create if is_too_late => return Err(Error::too_late("a new session")),
         Plan::Touch => touch(config, &work, now).await,
         Plan::Create => {
-            let mut unborn = Unborn::new(&shared.config);
-            let attempting = |stored: &Stored| match occasion {
-                Occasion::Head => unborn.begin(stored),
-                Occasion::Save => attempting(stored, None),
+            let note = |stored: &Stored| attempting(stored, None);
+            let in_doubt = match occasion {
+                Occasion::Head => InDoubt::TakenBack(&shared.config),
+                Occasion::Save => InDoubt::Noted(note),
             };
-            let created = create(config, &work, now, attempting).await;
-            let created = created.inspect_err(|error| {
-                unborn.refuse(error);
-                shared.state().refuse(error);
-            })?;
-            unborn.settle();
-            created
+            let created = create(config, &work, now, in_doubt).await;
+            created.inspect_err(|error| shared.state().refuse(error))?
         }
         Plan::Update(data) => {
             let attempting = |stored: &Stored, former: &Arc<Record>| {

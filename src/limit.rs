@@ -79,8 +79,9 @@ async fn end_older(
 async fn raise(config: &Config, new: &mut Stored, rank: Timestamp) -> Result<(), Error> {
     let mut swap = Swap::new(config);
     let data = new.record.data().clone();
-    let record = new.record.successor(data, swap.writer, Duration::ZERO);
-    let record = Arc::new(record.with_ranked_at(Some(rank)));
+    let mut record = new.record.successor(data, swap.writer, Duration::ZERO);
+    record.set_rare(|rare| rare.ranked_at = Some(rank));
+    let record = Arc::new(record);
     let expected = new.record.version();
     let raised = swap.attempt(new.id(), expected, &record, new.activity, false);
     match raised.await? {

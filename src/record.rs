@@ -326,14 +326,10 @@ impl Record {
         self
     }
 
-    pub(crate) fn with_login(self, login: Option<Login>) -> Self {
-        let login = login.map(Box::new);
-        Self { login, ..self }.with_ranked_at(None)
-    }
-
-    pub(crate) fn with_ranked_at(mut self, ranked_at: Option<Timestamp>) -> Self {
-        if self.rare().ranked_at != ranked_at {
-            self.set_rare(|rare| rare.ranked_at = ranked_at);
+    pub(crate) fn with_login(mut self, login: Option<Login>) -> Self {
+        self.login = login.map(Box::new);
+        if self.rare().ranked_at.is_some() {
+            self.set_rare(|rare| rare.ranked_at = None);
         }
         self
     }

@@ -12,7 +12,7 @@ use crate::{
     swap::{Swap, Swapped},
     token::{Token, Verifier},
     unborn::Unborn,
-    write::{Committed, begin, create, tell_of_begun, tell_of_saved},
+    write::{Committed, InDoubt, begin, create, tell_of_begun, tell_of_saved},
 };
 
 /// Log-in and cycle of a stored session (rules M6, M7, M8).
@@ -28,7 +28,7 @@ pub(crate) async fn relocate(
         Identity::LogIn(log_in) => Some(log_in.clone()),
         Identity::Same | Identity::Cycle => None,
     };
-    let (mut swap, mut unborn) = (Swap::new(config), Unborn::new(config));
+    let mut swap = Swap::new(config);
     let mut changes = work.changes.as_deref().cloned().unwrap_or_default();
     let mut base = old.kept();
     if is_past(config.lifetimes.absolute_deadline(&base.0), now) {
@@ -36,10 +36,7 @@ pub(crate) async fn relocate(
             return Ok(Committed::Ended);
         }
         work.is_displaced = true;
-        let created = create(config, &work, now, |stored| unborn.begin(stored)).await;
-        let created = created.inspect_err(|error| unborn.refuse(error))?;
-        unborn.settle();
-        return Ok(created);
+        return create(config, &work, now, taken_back(config)).await;
     }
     // What of `base` goes on under `token`.
     let continued = |base: &Record, token: &Token, writer| {
@@ -64,9 +61,9 @@ pub(crate) async fn relocate(
     };
     let blank = |token: &Token, writer| continued(&base.0, token, writer);
     let moving = config.population().moving(old.id(), now);
-    let attempting = |stored: &Stored| unborn.begin(stored);
-    let begun = begin(config, &mut swap, &changes, now, blank, attempting).await;
-    let mut new = begun.inspect_err(|error| unborn.refuse(error))?;
+    let begun = begin(config, &mut swap, &changes, now, blank, taken_back(config)).await?;
+    let mut unborn = Unborn::new(config, &begun);
+    let mut new = begun.clone();
     let is_afresh = log_in.as_ref().is_some_and(|log_in| log_in.is_afresh);
     let left = loop {
         let moved_to = log_in.is_none().then_some(new.id());
@@ -131,6 +128,10 @@ pub(crate) async fn relocate(
             Ok(Committed::Ended)
         }
     }
+}
+
+fn taken_back(config: &Arc<Config>) -> InDoubt<'_, fn(&Stored)> {
+    InDoubt::TakenBack(config)
 }
 
 /// What became of the old session.

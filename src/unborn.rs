@@ -15,17 +15,12 @@ use crate::{
     timed::TimedStore,
 };
 
-/// What a commit begins. Dropped before the commit has come to an end, it is
-/// taken back by a task: nobody will ever have its token, and yet it would be
-/// listed, and counted, until it expires.
+/// A session that a commit begins. Dropped before it is settled, it is taken
+/// back by a task: nobody will ever have its token, and yet it would be listed,
+/// and counted, until it expires.
 pub(crate) struct Unborn<'a> {
     config: &'a Arc<Config>,
-    begun: Option<Begun>,
-}
-
-struct Begun {
-    id: SessionId,
-    record: Arc<Record>,
+    stored: &'a Stored,
     /// The session that goes on as this one, and the writer of the marker that says so.
     leaving: Option<(SessionId, u64)>,
 }
@@ -34,62 +29,53 @@ struct Begun {
 const MAX_TRIES: u32 = 3;
 
 impl<'a> Unborn<'a> {
-    pub(crate) fn new(config: &'a Arc<Config>) -> Self {
-        let begun = None;
-        Self { config, begun }
-    }
-
-    /// `stored` is about to be created.
-    pub(crate) fn begin(&mut self, stored: &Stored) {
-        self.begun = Some(Begun {
-            id: stored.id(),
-            record: Arc::clone(&stored.record),
+    /// `stored` is about to be created, or has just been.
+    pub(crate) fn new(config: &'a Arc<Config>, stored: &'a Stored) -> Self {
+        Self {
+            config,
+            stored,
             leaving: None,
-        });
+        }
     }
 
     /// It is about to go on in place of the session `old`, by a marker of this writer.
     pub(crate) fn leave(&mut self, old: SessionId, writer: u64) {
-        if let Some(begun) = &mut self.begun {
-            begun.leaving = Some((old, writer));
-        }
+        self.leaving = Some((old, writer));
     }
 
     /// It is there for good, or gone for certain.
-    pub(crate) fn settle(&mut self) {
-        self.begun = None;
-    }
-
-    /// It could not be created. A store that has said no, for certain, has nothing of it.
-    pub(crate) fn refuse(&mut self, error: &Error) {
-        if !error.is_ambiguous() {
-            self.settle();
-        }
+    pub(crate) fn settle(self) {
+        std::mem::forget(self);
     }
 }
 
 impl Drop for Unborn<'_> {
     fn drop(&mut self) {
         // Without a runtime it expires.
-        if let Some(begun) = self.begun.take()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            let (config, begun) = (Arc::clone(self.config), begun.without_data());
+        if let Ok(runtime) = Handle::try_current() {
+            let orphan = Orphan::of(self);
+            let config = Arc::clone(self.config);
             runtime.spawn(async move {
-                surviving(begun.take_back_in_the_end(&config)).await;
+                surviving(orphan.take_back_in_the_end(&config)).await;
             });
         }
     }
 }
 
-impl Begun {
-    /// In an outage many of these may wait for the store at once.
-    fn without_data(self) -> Self {
-        let record = &self.record;
-        let bare = Record::new(*record.verifier(), record.version(), record.created_at());
+/// What is left of it: nothing of the data, because in an outage many may wait for the store.
+struct Orphan {
+    id: SessionId,
+    record: Record,
+    leaving: Option<(SessionId, u64)>,
+}
+
+impl Orphan {
+    fn of(unborn: &Unborn<'_>) -> Self {
+        let record = &unborn.stored.record;
         Self {
-            record: Arc::new(bare),
-            ..self
+            id: unborn.stored.id(),
+            record: Record::new(*record.verifier(), record.version(), record.created_at()),
+            leaving: unborn.leaving,
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     store::Touched,
     swap::{Swap, Swapped},
     token::{Secret, Token, Verifier},
+    unborn::Unborn,
 };
 
 /// What a plan came to.
@@ -73,7 +74,7 @@ pub(crate) async fn create(
     config: &Config,
     work: &Work,
     now: Timestamp,
-    attempting: impl FnMut(&Stored),
+    in_doubt: InDoubt<'_, impl Fn(&Stored)>,
 ) -> Result<Committed, Error> {
     let mut swap = Swap::new(config);
     let mut changes = work.changes.clone().unwrap_or_default();
@@ -89,7 +90,7 @@ pub(crate) async fn create(
         let verifier = Verifier::of(&token.secret);
         Record::new(verifier, Version::first(writer), now).with_login(login.clone())
     };
-    let stored = begin(config, &mut swap, &changes, now, blank, attempting).await?;
+    let stored = begin(config, &mut swap, &changes, now, blank, in_doubt).await?;
     tell_of_begun(config, &stored, now);
     Ok(Committed::Begun(stored))
 }
@@ -125,6 +126,14 @@ pub(crate) fn tell_of_saved(
 /// A store that lets none begin, again and again, is broken.
 const MAX_DRAWS: u32 = 4;
 
+/// What becomes of a session whose creation comes to no end.
+pub(crate) enum InDoubt<'a, N> {
+    /// It is noted before, to be made sure of later.
+    Noted(N),
+    /// Nobody will have its token: it is taken back.
+    TakenBack(&'a Arc<Config>),
+}
+
 /// Stores a new record: what `blank` gives for a new token, with `changes` on top.
 pub(crate) async fn begin(
     config: &Config,
@@ -132,7 +141,7 @@ pub(crate) async fn begin(
     changes: &Changes,
     now: Timestamp,
     blank: impl Fn(&Token, u64) -> Record,
-    mut attempting: impl FnMut(&Stored),
+    in_doubt: InDoubt<'_, impl Fn(&Stored)>,
 ) -> Result<Stored, Error> {
     for _ in 0..MAX_DRAWS {
         let token = Token::generate()?;
@@ -145,8 +154,22 @@ pub(crate) async fn begin(
             record,
             activity,
         };
-        attempting(&stored);
-        if swap.create(token.id, &stored.record, activity).await? {
+        let is_created = {
+            let unborn = match &in_doubt {
+                InDoubt::Noted(note) => {
+                    note(&stored);
+                    None
+                }
+                InDoubt::TakenBack(config) => Some(Unborn::new(config, &stored)),
+            };
+            let created = swap.create(token.id, &stored.record, activity).await;
+            // A store that has said yes or no, for certain, leaves nothing to do.
+            if !matches!(&created, Err(error) if error.is_ambiguous()) {
+                unborn.map(Unborn::settle);
+            }
+            created?
+        };
+        if is_created {
             return Ok(stored);
         }
     }
