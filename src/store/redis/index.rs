@@ -8,16 +8,18 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use ::redis::{FromRedisValue as _, Value};
+use ::redis::{Cmd, FromRedisValue as _, Value};
 use tracing::warn;
 
 use super::{
     RedisStore,
     failure::unexpected,
-    keys::{Entry, UserHash, user_hash},
-    link::{Batch, Call, only},
-    reply::{Fields, bytes, items, number},
+    get,
+    keys::{Entry, user_hash},
+    link::Batch,
+    reply::{bytes, items, number},
     script::STALE,
+    stored::{Stored, padded},
 };
 use crate::{
     SessionId,
@@ -44,14 +46,15 @@ pub(super) struct Position {
 
 impl RedisStore {
     /// Puts a session into its user's index.
-    pub(super) fn enter(&self, id: SessionId, user: &UserHash) -> Batch {
-        let key = self.keys.user(user);
+    pub(super) fn enter(&self, entry: &Entry) -> Batch {
+        let route = self.keys.user(&entry.user);
         let now = SystemClock.now().as_millis();
-        let call = Call::command("ZADD")
-            .arg(key.clone())
-            .arg(now.to_string())
-            .arg(*id.as_bytes());
-        Batch::one(&key, call)
+        let mut enter = ::redis::cmd("ZADD");
+        enter.arg(&route).arg(now).arg(entry.id.as_bytes());
+        Batch {
+            route,
+            commands: vec![enter],
+        }
     }
 
     pub(super) async fn list_user(
@@ -63,16 +66,9 @@ impl RedisStore {
     ) -> Result<Page, StoreError> {
         let user = user_hash(Some(user));
         let key = self.keys.user(&user);
-        let all = Call::command("ZRANGE").args([
-            key.clone(),
-            b"0".to_vec(),
-            b"-1".to_vec(),
-            b"WITHSCORES".to_vec(),
-        ]);
-        let all = only(self.link.send(vec![Batch::one(&key, all)]).await?)?;
-        if let Value::ServerError(_) = all {
-            return Err(unexpected(&all));
-        }
+        let mut all = ::redis::cmd("ZRANGE");
+        all.arg(&key).arg(0).arg(-1).arg("WITHSCORES");
+        let all = self.link.ask(&key, all).await?;
         let all =
             Vec::<(Vec<u8>, f64)>::from_redis_value(all).map_err(|_| unexpected(&Value::Nil))?;
         let settled = SystemClock.now().saturating_sub(SETTLED).as_millis() as f64;
@@ -104,8 +100,7 @@ impl RedisStore {
             .map(|place| entries[place].id.as_bytes().to_vec())
             .collect();
         if !gone.is_empty() {
-            let remove = Call::command("ZREM").arg(key.clone()).args(gone);
-            self.link.send(vec![Batch::one(&key, remove)]).await?;
+            self.link.ask(&key, remove(&key, &gone)).await?;
         }
         Ok(Page {
             sessions,
@@ -207,19 +202,18 @@ impl RedisStore {
         limit: usize,
     ) -> Result<Vec<Vec<Entry>>, StoreError> {
         let batches = places.map(|(bucket, after)| {
-            let key = self.keys.bucket(bucket);
+            let route = self.keys.bucket(bucket);
             // Behind every entry of that id, whoever its user.
             let from = after.map_or(b"-".to_vec(), |id| {
-                [b"(", &id.as_bytes()[..], &[0xff; 17]].concat()
+                [b"(", &id.as_bytes()[..], &[0xff]].concat()
             });
-            let call = Call::command("ZRANGE")
-                .args([key.clone(), from, b"+".to_vec(), b"BYLEX".to_vec()])
-                .args([
-                    b"LIMIT".to_vec(),
-                    b"0".to_vec(),
-                    limit.to_string().into_bytes(),
-                ]);
-            Batch::one(&key, call)
+            let mut range = ::redis::cmd("ZRANGE");
+            range.arg(&route).arg(from).arg("+").arg("BYLEX");
+            range.arg("LIMIT").arg(0).arg(limit);
+            Batch {
+                route,
+                commands: vec![range],
+            }
         });
         let replies = self.link.send(batches.collect()).await?;
         replies
@@ -245,11 +239,13 @@ impl RedisStore {
         let (mut sessions, mut stale) = (Vec::new(), Vec::new());
         let mut batches: Vec<Batch> = Vec::new();
         for entry in entries {
-            let call = self.fields(entry.id);
-            let route = self.keys.bucket(entry.id.as_bytes()[0]);
+            let [key, route] = self.places(entry.id);
             match batches.last_mut() {
-                Some(last) if last.route == route => last.calls.push(call),
-                _ => batches.push(Batch::one(&route, call)),
+                Some(last) if last.route == route => last.commands.push(get(&key)),
+                _ => batches.push(Batch {
+                    route,
+                    commands: vec![get(&key)],
+                }),
             }
         }
         if batches.is_empty() {
@@ -257,15 +253,16 @@ impl RedisStore {
         }
         let replies = self.link.send(batches).await?;
         for (place, (entry, reply)) in entries.iter().zip(replies).enumerate() {
-            let fields = Fields::read(reply);
-            if let Ok(fields) = &fields
-                && fields.user() != Some(&entry.user)
-            {
+            let stored = Stored::read(reply).map(|found| {
+                // Gone, or another user's since.
+                found.filter(|stored| stored.user == entry.user)
+            });
+            let Some(stored) = stored.transpose() else {
                 stale.push(place);
                 continue;
-            }
-            match fields.and_then(Fields::decode) {
-                Ok(Some((record, activity))) if filter.admits(&record, activity) => {
+            };
+            match stored.and_then(Stored::decode) {
+                Ok((record, activity)) if filter.admits(&record, activity) => {
                     sessions.push(Listed {
                         id: entry.id,
                         record,
@@ -287,9 +284,16 @@ impl RedisStore {
         }
         let batches = asked.iter().map(|entries| {
             let keys = entries.iter().map(|entry| self.keys.session(entry.id));
-            let call = Call::script(&STALE, keys.collect())
-                .args(entries.iter().map(|entry| entry.user.clone()));
-            Batch::one(&self.keys.bucket(entries[0].id.as_bytes()[0]), call)
+            let keys: Vec<_> = keys.collect();
+            let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+            let mut find = STALE.on(&keys);
+            for entry in *entries {
+                find.arg(padded(&entry.user));
+            }
+            Batch {
+                route: self.keys.bucket(entries[0].id.as_bytes()[0]),
+                commands: vec![find],
+            }
         });
         let replies = self.link.send(batches.collect()).await?;
         asked
@@ -322,9 +326,9 @@ impl RedisStore {
         for index in [users, buckets] {
             let batches: Vec<Batch> = index
                 .into_iter()
-                .map(|(key, members)| {
-                    let call = Call::command("ZREM").arg(key.clone()).args(members);
-                    Batch::one(&key, call)
+                .map(|(route, members)| Batch {
+                    commands: vec![remove(&route, &members)],
+                    route,
                 })
                 .collect();
             if !batches.is_empty() {
@@ -333,6 +337,12 @@ impl RedisStore {
         }
         Ok(())
     }
+}
+
+fn remove(key: &[u8], members: &[Vec<u8>]) -> Cmd {
+    let mut remove = ::redis::cmd("ZREM");
+    remove.arg(key).arg(members);
+    remove
 }
 
 const BUCKETS: usize = 256;

@@ -1,16 +1,25 @@
 //! How things are called in Redis: [`Keys`], and the [`Entry`] of a session in an index.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, str};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::SessionId;
 
-/// The first 16 bytes of the SHA-256 of a user's name; empty for a session without.
-pub(super) type UserHash = Vec<u8>;
+/// The first 16 bytes of the SHA-256 of a user's name, in hexadecimal digits;
+/// empty for a session without.
+pub(super) type UserHash = String;
 
 pub(super) fn user_hash(user: Option<&str>) -> UserHash {
-    user.map_or_else(Vec::new, |user| Sha256::digest(user)[..16].to_vec())
+    let mut hash = String::new();
+    for byte in user
+        .iter()
+        .flat_map(|user| Sha256::digest(user).into_iter().take(16))
+    {
+        // Writing to a string does not fail.
+        let _ = write!(hash, "{byte:02x}");
+    }
+    hash
 }
 
 /// Names of keys, all with one prefix.
@@ -33,12 +42,7 @@ impl Keys {
 
     /// The ids of one user.
     pub(super) fn user(&self, user: &UserHash) -> Vec<u8> {
-        let mut key = format!("{}user:", self.prefix);
-        for byte in user {
-            // Writing to a string does not fail.
-            let _ = write!(key, "{byte:02x}");
-        }
-        key.into_bytes()
+        format!("{}user:{user}", self.prefix).into_bytes()
     }
 }
 
@@ -55,11 +59,11 @@ impl Entry {
         let (id, user) = bytes.split_first_chunk::<16>()?;
         Some(Self {
             id: uuid::Uuid::from_bytes(*id).into(),
-            user: user.to_vec(),
+            user: str::from_utf8(user).ok()?.to_owned(),
         })
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        [self.id.as_bytes(), &*self.user].concat()
+        [self.id.as_bytes(), self.user.as_bytes()].concat()
     }
 }

@@ -1,24 +1,25 @@
 //! The way to the server, or to the cluster's servers: [`Link`].
 
 use std::{
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
 use ::redis::{
-    Client, Cmd, ConnectionInfo, IntoConnectionInfo as _, Pipeline, RedisError, RedisResult, Value,
+    Client, Cmd, ConnectionInfo, IntoConnectionInfo as _, Pipeline, RedisError, RedisResult,
+    ServerErrorKind, Value,
     aio::{ConnectionManager, ConnectionManagerConfig},
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
-    cluster_routing::{Route, SingleNodeRoutingInfo, SlotAddr},
+    cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
     io::tcp::TcpSettings,
 };
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, task::JoinSet};
 
 use super::{
-    failure::{failed, unexpected},
-    script::Script,
+    failure::failed,
+    script::{self, Script},
 };
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -41,82 +42,7 @@ const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Batch {
     /// A key of the slot.
     pub(super) route: Vec<u8>,
-    pub(super) calls: Vec<Call>,
-}
-
-impl Batch {
-    pub(super) fn one(route: &[u8], call: Call) -> Self {
-        Self {
-            route: route.to_vec(),
-            calls: vec![call],
-        }
-    }
-}
-
-/// A command, or a script with its keys and arguments.
-#[derive(Clone)]
-pub(super) struct Call {
-    head: Head,
-    arguments: Vec<Vec<u8>>,
-}
-
-#[derive(Clone, Copy)]
-enum Head {
-    Command(&'static str),
-    Script(&'static Script, usize),
-}
-
-impl Call {
-    pub(super) fn command(name: &'static str) -> Self {
-        Self {
-            head: Head::Command(name),
-            arguments: Vec::new(),
-        }
-    }
-
-    pub(super) fn script(script: &'static Script, keys: Vec<Vec<u8>>) -> Self {
-        Self {
-            head: Head::Script(script, keys.len()),
-            arguments: keys,
-        }
-    }
-
-    pub(super) fn arg(mut self, argument: impl Into<Vec<u8>>) -> Self {
-        self.arguments.push(argument.into());
-        self
-    }
-
-    pub(super) fn args(mut self, arguments: impl IntoIterator<Item = Vec<u8>>) -> Self {
-        self.arguments.extend(arguments);
-        self
-    }
-
-    fn encode(&self, form: Form) -> Cmd {
-        let mut cmd = match (self.head, form) {
-            (Head::Command(name), _) => ::redis::cmd(name),
-            (Head::Script(script, keys), Form::Hash) => {
-                let mut cmd = ::redis::cmd("EVALSHA");
-                cmd.arg(&script.hash).arg(keys);
-                cmd
-            }
-            (Head::Script(script, keys), Form::Source) => {
-                let mut cmd = ::redis::cmd("EVAL");
-                cmd.arg(script.source).arg(keys);
-                cmd
-            }
-        };
-        for argument in &self.arguments {
-            cmd.arg(&argument[..]);
-        }
-        cmd
-    }
-}
-
-/// How a script is named: by its hash, or, to a server that has not seen it, by itself.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Hash,
-    Source,
+    pub(super) commands: Vec<Cmd>,
 }
 
 /// Connections that mend themselves. Every clone uses the same ones.
@@ -209,17 +135,28 @@ impl Link {
             return batches;
         }
         let all = batches.into_iter().reduce(|mut all, batch| {
-            all.calls.extend(batch.calls);
+            all.commands.extend(batch.commands);
             all
         });
         all.into_iter().collect()
     }
 
-    /// All replies, in the order of the calls: one round trip.
+    /// The reply to one command, for the slot of the key `route`.
+    pub(super) async fn ask(&self, route: &[u8], command: Cmd) -> Result<Value, StoreError> {
+        match self.pass_one(route, &command).await {
+            Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
+                self.teach(route).await?;
+                self.pass_one(route, &command).await.map_err(failed)
+            }
+            reply => reply.map_err(failed),
+        }
+    }
+
+    /// All replies, in the order of the commands: one round trip.
     pub(super) async fn send(&self, batches: Vec<Batch>) -> Result<Vec<Value>, StoreError> {
         let mut batches = self.gather(batches);
         if batches.len() == 1 {
-            return self.ask(batches.remove(0)).await;
+            return self.ask_all(batches.remove(0)).await;
         }
         // Those that are left are aborted where this is dropped.
         let mut tasks = JoinSet::new();
@@ -227,7 +164,7 @@ impl Link {
         for (place, batch) in batches.into_iter().enumerate() {
             let link = self.clone();
             replies.push(Vec::new());
-            tasks.spawn(async move { (place, link.ask(batch).await) });
+            tasks.spawn(async move { (place, link.ask_all(batch).await) });
         }
         while let Some(done) = tasks.join_next().await {
             let (place, reply) =
@@ -237,31 +174,79 @@ impl Link {
         Ok(replies.concat())
     }
 
-    async fn ask(&self, batch: Batch) -> Result<Vec<Value>, StoreError> {
-        let replies = self.pass(&batch, Form::Hash).await.map_err(failed)?;
+    async fn ask_all(&self, batch: Batch) -> Result<Vec<Value>, StoreError> {
+        let replies = self.pass(&batch).await.map_err(failed)?;
         if !replies.iter().any(is_unknown_script) {
             return Ok(replies);
         }
+        self.teach(&batch.route).await?;
         // What was done already is done twice then, and harmless (rule M5).
-        self.pass(&batch, Form::Source).await.map_err(failed)
+        self.pass(&batch).await.map_err(failed)
     }
 
-    async fn pass(&self, batch: &Batch, form: Form) -> RedisResult<Vec<Value>> {
-        let mut pipeline = Pipeline::with_capacity(batch.calls.len());
-        for call in &batch.calls {
-            pipeline.add_command(call.encode(form));
-        }
-        let count = batch.calls.len();
-        let connection = self.0.connection.lock().clone();
-        let asking = Asking::about(self, &batch.route);
-        let answer = match connection {
-            Connection::One(mut manager) => manager.send_packed_commands(&pipeline, 0, count).await,
-            Connection::Cluster(mut connection) => {
-                let route = Route::with_key(&batch.route, SlotAddr::Master);
-                let route = SingleNodeRoutingInfo::SpecificNode(route);
-                connection.route_pipeline(pipeline, 0, count, route).await
+    /// Tells the slot's server the scripts, which a restart makes it forget.
+    async fn teach(&self, route: &[u8]) -> Result<(), StoreError> {
+        let load = |script: &&LazyLock<Script>| {
+            let mut load = ::redis::cmd("SCRIPT");
+            load.arg("LOAD").arg(script.source);
+            load
+        };
+        let batch = Batch {
+            route: route.to_vec(),
+            commands: script::ALL.iter().map(load).collect(),
+        };
+        self.pass(&batch).await.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn pass_one(&self, route: &[u8], command: &Cmd) -> RedisResult<Value> {
+        let connection = self.connection();
+        let answer = async {
+            match connection {
+                Connection::One(mut manager) => manager.send_packed_command(command).await,
+                Connection::Cluster(mut connection) => {
+                    let route = RoutingInfo::SingleNode(primary(route));
+                    connection.route_command(command.clone(), route).await
+                }
             }
         };
+        // One server's error comes as a reply, a cluster's does not.
+        self.watch(route, answer).await?.extract_error()
+    }
+
+    async fn pass(&self, batch: &Batch) -> RedisResult<Vec<Value>> {
+        let count = batch.commands.len();
+        let mut pipeline = Pipeline::with_capacity(count);
+        for command in &batch.commands {
+            pipeline.add_command(command.clone());
+        }
+        let connection = self.connection();
+        let answers = async {
+            match connection {
+                Connection::One(mut manager) => {
+                    manager.send_packed_commands(&pipeline, 0, count).await
+                }
+                Connection::Cluster(mut connection) => {
+                    let route = primary(&batch.route);
+                    connection.route_pipeline(pipeline, 0, count, route).await
+                }
+            }
+        };
+        self.watch(&batch.route, answers).await
+    }
+
+    fn connection(&self) -> Connection {
+        self.0.connection.lock().clone()
+    }
+
+    /// Waits for the answer, and gives the connection up where it has been silent too long.
+    async fn watch<T>(
+        &self,
+        route: &[u8],
+        answer: impl Future<Output = RedisResult<T>>,
+    ) -> RedisResult<T> {
+        let asking = Asking::about(self, route);
+        let answer = answer.await;
         if !matches!(&answer, Err(error) if error.is_timeout()) {
             asking.answered();
         }
@@ -351,12 +336,9 @@ fn is_unknown_script(reply: &Value) -> bool {
     matches!(reply, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
 
-/// The only reply to a batch of one call.
-pub(super) fn only(replies: Vec<Value>) -> Result<Value, StoreError> {
-    replies
-        .into_iter()
-        .next()
-        .ok_or_else(|| unexpected(&Value::Nil))
+/// The server that has the slot of this key.
+fn primary(key: &[u8]) -> SingleNodeRoutingInfo {
+    SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master))
 }
 
 fn parse(url: &str) -> Result<ConnectionInfo, StoreError> {

@@ -3,9 +3,8 @@
 //! Under the prefix, `cloakroom:` by default, there are
 //!
 //! ```text
-//! {67}67e55044-…   a session: a hash of r (the record), v (its version), s (last
-//!                  seen), e (expiry, or empty) and u (whose, as a hash, or empty)
-//! {67}             the ids that begin with the byte 67, in their order
+//! {67}67e55044-…   a session, as `stored.rs` has it
+//! {67}             the ids that begin with the byte 67, in their order, and whose they are
 //! user:5f1d…       the ids of a user, under a hash of the user's name
 //! ```
 
@@ -15,6 +14,7 @@ mod keys;
 mod link;
 mod reply;
 mod script;
+mod stored;
 
 use std::{
     fmt,
@@ -22,18 +22,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ::redis::{Value, aio::ConnectionManager, cluster_async::ClusterConnection};
+use ::redis::{Cmd, Value, aio::ConnectionManager, cluster_async::ClusterConnection};
 use parking_lot::Mutex;
 
 use self::{
+    failure::corrupt,
     index::Position,
-    keys::{Keys, UserHash, user_hash},
-    link::{Batch, Call, Link, only},
-    reply::{Fields, number},
+    keys::{Entry, Keys, UserHash, user_hash},
+    link::{Batch, Link},
+    reply::number,
     script::{
-        CONFIRM, CREATE, DELETE, DONE, DONE_BEFORE, DONE_OTHER_USER, MISSING, OTHER_VERSION,
-        Script, TOUCH, UPDATE,
+        CONFIRM, CREATE, DELETE, DONE, DONE_BEFORE, DONE_OTHER_USER, MISSING, NO_SESSION,
+        OTHER_VERSION, TOUCH, UPDATE,
     },
+    stored::{Stored, begin, identity, times, whole},
 };
 use super::{
     Created, Filter, Page, Reaped, SessionStore, StoreError, StoreErrorKind, Touched, Updated,
@@ -187,20 +189,29 @@ impl RedisStore {
     }
 
     /// Sends what must not be lost, and waits for replicas if it should.
-    async fn write(&self, batches: Vec<Batch>) -> Result<Vec<Value>, StoreError> {
+    async fn write(&self, route: Vec<u8>, command: Cmd) -> Result<Value, StoreError> {
+        if self.replicas.is_none() {
+            return self.link.ask(&route, command).await;
+        }
+        let commands = vec![command];
+        let mut replies = self.write_all(vec![Batch { route, commands }]).await?;
+        Ok(replies.swap_remove(0))
+    }
+
+    /// As [`write`](Self::write), in one round trip.
+    async fn write_all(&self, batches: Vec<Batch>) -> Result<Vec<Value>, StoreError> {
         let Some(replicas) = self.replicas else {
             return self.link.send(batches).await;
         };
         let mut batches = self.link.gather(batches);
         let mut waits = Vec::new();
         for batch in &mut batches {
-            let timeout = replicas.timeout.as_millis().max(1);
-            let wait = Call::command("WAIT")
-                .arg(replicas.count.to_string())
-                .arg(timeout.to_string());
+            let timeout = u64::try_from(replicas.timeout.as_millis()).unwrap_or(u64::MAX);
+            let mut wait = ::redis::cmd("WAIT");
+            wait.arg(replicas.count).arg(timeout.max(1));
             let before = waits.last().map_or(0, |place| place + 1);
-            waits.push(before + batch.calls.len());
-            batch.calls.push(wait);
+            waits.push(before + batch.commands.len());
+            batch.commands.push(wait);
         }
         let mut replies = self.link.send(batches).await?;
         for place in waits.into_iter().rev() {
@@ -216,51 +227,43 @@ impl RedisStore {
         Ok(replies)
     }
 
-    /// A call of `CREATE` or `UPDATE`.
-    fn store(
-        &self,
-        script: &'static Script,
-        id: SessionId,
-        record: &Record,
-        activity: Activity,
-        user: &UserHash,
-    ) -> Call {
-        let keys = vec![self.keys.session(id), self.keys.bucket(id.as_bytes()[0])];
-        Call::script(script, keys)
-            .arg(*id.as_bytes())
-            .arg(record.to_bytes())
-            .arg(record.version().to_string())
-            .args(times(activity))
-            .arg(user.clone())
-            .arg(native(activity))
+    /// The keys of a session and of its bucket.
+    fn places(&self, id: SessionId) -> [Vec<u8>; 2] {
+        [self.keys.session(id), self.keys.bucket(id.as_bytes()[0])]
     }
 
-    fn fields(&self, id: SessionId) -> Call {
-        Call::command("HMGET")
-            .arg(self.keys.session(id))
-            .args(Fields::NAMES.map(|name| name.into()))
-    }
-
-    fn route(&self, id: SessionId, call: Call) -> Batch {
-        Batch::one(&self.keys.bucket(id.as_bytes()[0]), call)
+    /// What a script says, unless that is no session to it.
+    async fn said(&self, id: SessionId, reply: &Value) -> Result<i64, StoreError> {
+        match number(reply)? {
+            NO_SESSION => {
+                // Whoever reads it is told what it is.
+                let error = self.load(id).await.err();
+                Err(error.unwrap_or_else(|| corrupt("what a script found is no session")))
+            }
+            said => Ok(said),
+        }
     }
 }
 
-/// Last seen and expiry, as they are kept.
-fn times(activity: Activity) -> [Vec<u8>; 2] {
-    let text = |at: Timestamp| at.as_millis().to_string().into_bytes();
-    [
-        text(activity.last_seen_at),
-        activity.expires_at.map(text).unwrap_or_default(),
-    ]
+pub(super) fn get(key: &[u8]) -> Cmd {
+    let mut get = ::redis::cmd("GET");
+    get.arg(key);
+    get
 }
 
-/// When Redis may delete it, in milliseconds since the epoch; empty: never.
-fn native(activity: Activity) -> String {
+/// When Redis may delete it, in milliseconds since the epoch.
+fn native(activity: Activity) -> Option<u64> {
     let grace = u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX);
-    activity.expires_at.map_or_else(String::new, |at| {
-        at.as_millis().saturating_add(grace).to_string()
-    })
+    let at = activity.expires_at?;
+    Some(at.as_millis().saturating_add(grace))
+}
+
+/// The last arguments of `CREATE` and `UPDATE`: what `SET` takes.
+fn set(call: &mut Cmd, record: &Record, activity: Activity, user: &UserHash) {
+    call.arg(whole(record, activity, user));
+    if let Some(at) = native(activity) {
+        call.arg("PXAT").arg(at);
+    }
 }
 
 impl SessionStore for RedisStore {
@@ -271,31 +274,42 @@ impl SessionStore for RedisStore {
         activity: Activity,
     ) -> Result<Created, StoreError> {
         let user = user_hash(record.user());
-        let create = self.store(&CREATE, id, record, activity, &user);
-        let mut batches = vec![self.route(id, create)];
-        if !user.is_empty() {
-            batches.push(self.enter(id, &user));
-        }
-        let replies = self.write(batches).await?;
-        let replies = replies.iter().map(number).collect::<Result<Vec<_>, _>>()?;
-        match replies.first() {
-            Some(&DONE) => Ok(Created::Yes),
-            _ => Ok(Created::Exists),
-        }
+        let [key, bucket] = self.places(id);
+        let entry = Entry { id, user };
+        let mut create = CREATE.on(&[&key, &bucket]);
+        create.arg(entry.to_bytes());
+        set(&mut create, record, activity, &entry.user);
+        let done = if entry.user.is_empty() {
+            number(&self.write(key, create).await?)?
+        } else {
+            let first = Batch {
+                route: key,
+                commands: vec![create],
+            };
+            let replies = self.write_all(vec![first, self.enter(&entry)]).await?;
+            let replies = replies.iter().map(number).collect::<Result<Vec<_>, _>>()?;
+            replies[0]
+        };
+        Ok(match done {
+            DONE => Created::Yes,
+            _ => Created::Exists,
+        })
     }
 
     async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
-        let batch = self.route(id, self.fields(id));
-        Fields::read(only(self.link.send(vec![batch]).await?)?)?.decode()
+        let key = self.keys.session(id);
+        let found = self.link.ask(&key, get(&key)).await?;
+        Stored::read(found)?.map(Stored::decode).transpose()
     }
 
     async fn load_latest(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
         if self.replicas.is_none() {
             return self.load(id).await;
         }
-        let confirm = Call::script(&CONFIRM, vec![self.keys.session(id)]);
-        let replies = self.write(vec![self.route(id, confirm)]).await?;
-        Fields::read(only(replies)?)?.decode()
+        let key = self.keys.session(id);
+        let confirm = CONFIRM.on(&[&key]);
+        let found = self.write(key, confirm).await?;
+        Stored::read(found)?.map(Stored::decode).transpose()
     }
 
     async fn update(
@@ -306,12 +320,15 @@ impl SessionStore for RedisStore {
         expected: Version,
     ) -> Result<Updated, StoreError> {
         let user = user_hash(record.user());
-        let update = self
-            .store(&UPDATE, id, record, activity, &user)
-            .arg(expected.to_string());
-        let done = number(&only(self.write(vec![self.route(id, update)]).await?)?)?;
-        if matches!(done, DONE_OTHER_USER | DONE_BEFORE) && !user.is_empty() {
-            number(&only(self.write(vec![self.enter(id, &user)]).await?)?)?;
+        let [key, bucket] = self.places(id);
+        let entry = Entry { id, user };
+        let mut update = UPDATE.on(&[&key, &bucket]);
+        update.arg(begin(expected, &entry.user));
+        update.arg(id.as_bytes()).arg(entry.to_bytes());
+        set(&mut update, record, activity, &entry.user);
+        let done = self.said(id, &self.write(key, update).await?).await?;
+        if matches!(done, DONE_OTHER_USER | DONE_BEFORE) && !entry.user.is_empty() {
+            number(&self.write_all(vec![self.enter(&entry)]).await?[0])?;
         }
         Ok(match done {
             DONE | DONE_OTHER_USER => Updated::Saved,
@@ -326,12 +343,15 @@ impl SessionStore for RedisStore {
         expected: Version,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        let touch = Call::script(&TOUCH, vec![self.keys.session(id)])
-            .arg(expected.to_string())
-            .args(times(activity))
-            .arg(native(activity));
-        let replies = self.link.send(vec![self.route(id, touch)]).await?;
-        Ok(match number(&only(replies)?)? {
+        let key = self.keys.session(id);
+        let mut touch = TOUCH.on(&[&key]);
+        touch.arg(identity(expected)).arg(&times(activity));
+        match native(activity) {
+            Some(at) => touch.arg(at),
+            None => touch.arg(""),
+        };
+        let reply = self.link.ask(&key, touch).await?;
+        Ok(match self.said(id, &reply).await? {
             MISSING => Touched::Missing,
             OTHER_VERSION => Touched::Stale,
             _ => Touched::Yes,
@@ -339,12 +359,11 @@ impl SessionStore for RedisStore {
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        let keys = vec![self.keys.session(id), self.keys.bucket(id.as_bytes()[0])];
-        let delete = Call::script(&DELETE, keys)
-            .arg(*id.as_bytes())
-            .arg(if self.replicas.is_some() { "w" } else { "" });
-        let replies = self.write(vec![self.route(id, delete)]).await?;
-        Ok(number(&only(replies)?)? == 1)
+        let [key, bucket] = self.places(id);
+        let mut delete = DELETE.on(&[&key, &bucket]);
+        delete.arg(id.as_bytes());
+        delete.arg(if self.replicas.is_some() { "w" } else { "" });
+        Ok(number(&self.write(key, delete).await?)? == 1)
     }
 
     /// Redis has deleted them: what is left are their entries in the indexes.

@@ -1,14 +1,18 @@
 //! What Redis does in one step: the scripts, all on keys of one slot.
 //!
-//! Versions and times are compared as text: a number in Lua is a double, and
-//! holds neither every counter nor every writer.
+//! Each call of a command from a script costs as much as the script itself:
+//! the ordinary way through each makes the fewest. Places in a session are
+//! those of its head, see `stored.rs`; versions and times are
+//! compared as text, because a number in Lua is a double.
 
 use std::sync::LazyLock;
+
+use ::redis::Cmd;
 
 /// A script, and the SHA-1 by which a server that knows it finds it.
 pub(super) struct Script {
     pub(super) source: &'static str,
-    pub(super) hash: String,
+    hash: String,
 }
 
 impl Script {
@@ -16,7 +20,18 @@ impl Script {
         let hash = ::redis::Script::new(source).get_hash().to_owned();
         Self { source, hash }
     }
+
+    /// A call of it on these keys; its arguments follow.
+    pub(super) fn on(&self, keys: &[&[u8]]) -> Cmd {
+        let mut call = ::redis::cmd("EVALSHA");
+        call.arg(&self.hash).arg(keys.len()).arg(keys);
+        call
+    }
 }
+
+/// All there are, for a server that has forgotten one.
+pub(super) static ALL: [&LazyLock<Script>; 6] =
+    [&CREATE, &UPDATE, &TOUCH, &DELETE, &CONFIRM, &STALE];
 
 /// What a script says, where it is not about the index.
 pub(super) const MISSING: i64 = 0;
@@ -26,55 +41,61 @@ pub(super) const DONE: i64 = 2;
 pub(super) const DONE_OTHER_USER: i64 = 3;
 /// The version that was to be stored is there: its reply was lost, and it is sent again.
 pub(super) const DONE_BEFORE: i64 = 4;
+/// What is there is of no layout that the script knows.
+pub(super) const NO_SESSION: i64 = 5;
 
-/// Keys: session, bucket. Arguments: id, record, version, last seen, expiry, user, native expiry.
+/// Keys: session, bucket. Arguments: entry in the bucket, session and what else `SET` takes.
 pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
-redis.call('ZADD', KEYS[2], 0, ARGV[1] .. ARGV[6])
-redis.call('HSET', KEYS[1], 'r', ARGV[2], 'v', ARGV[3], 's', ARGV[4], 'e', ARGV[5], 'u', ARGV[6])
-if ARGV[7] ~= '' then redis.call('PEXPIREAT', KEYS[1], ARGV[7]) end
+        "if not redis.call('SET', KEYS[1], ARGV[2], 'NX', unpack(ARGV, 3)) then return 1 end
+redis.call('ZADD', KEYS[2], 0, ARGV[1])
 return 2",
     )
 });
 
-/// Keys and arguments as for `CREATE`, and the expected version.
+/// Keys: session, bucket. Arguments: the head's begin that is expected, with the user of
+/// the new session; id, entry in the bucket, session and what else `SET` takes.
 ///
 /// The entry of a former user stays in the bucket, for the sweep to take the
 /// session out of that user's index.
 pub(super) static UPDATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "local old = redis.call('HMGET', KEYS[1], 'v', 'u')
-if not old[1] then return redis.call('EXISTS', KEYS[1]) end
-if old[1] == ARGV[3] then return 4 end
-if old[1] ~= ARGV[8] then return 1 end
+        "local begin = redis.call('GETRANGE', KEYS[1], 0, 71)
 local done = 2
-if old[2] ~= ARGV[6] then
+if begin ~= ARGV[1] then
+  if begin == '' then return 0 end
+  if string.sub(begin, 1, 2) ~= '1 ' then return 5 end
+  local version = string.sub(begin, 1, 39)
+  if version == string.sub(ARGV[4], 1, 39) then return 4 end
+  if version ~= string.sub(ARGV[1], 1, 39) then return 1 end
   done = 3
-  redis.call('ZADD', KEYS[2], 0, ARGV[1] .. ARGV[6])
-  if old[2] == '' then redis.call('ZREM', KEYS[2], ARGV[1]) end
+  redis.call('ZADD', KEYS[2], 0, ARGV[3])
+  if string.sub(begin, 41, 41) == '-' then redis.call('ZREM', KEYS[2], ARGV[2]) end
 end
-redis.call('HSET', KEYS[1], 'r', ARGV[2], 'v', ARGV[3], 's', ARGV[4], 'e', ARGV[5], 'u', ARGV[6])
-if ARGV[7] == '' then redis.call('PERSIST', KEYS[1])
-else redis.call('PEXPIREAT', KEYS[1], ARGV[7]) end
+redis.call('SET', KEYS[1], unpack(ARGV, 4))
 return done",
     )
 });
 
-/// Key: session. Arguments: expected version, last seen, expiry, native expiry.
+/// Key: session. Arguments: layout and version expected, last seen, expiry, native expiry.
+///
+/// The native expiry comes last: it may take the key away.
 pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "local old = redis.call('HMGET', KEYS[1], 'v', 's', 'e')
-if not old[1] then return redis.call('EXISTS', KEYS[1]) end
-if old[1] ~= ARGV[1] then return 1 end
-local function later(a, b) return #a > #b or (#a == #b and a > b) end
-if later(ARGV[2], old[2] or '') then redis.call('HSET', KEYS[1], 's', ARGV[2]) end
-if old[3] ~= '' and ARGV[3] == '' then
-  redis.call('HSET', KEYS[1], 'e', '')
-  redis.call('PERSIST', KEYS[1])
-elseif old[3] ~= '' and later(ARGV[3], old[3] or '') then
-  redis.call('HSET', KEYS[1], 'e', ARGV[3])
-  redis.call('PEXPIREAT', KEYS[1], ARGV[4])
+        "local head = redis.call('GETRANGE', KEYS[1], 0, 103)
+if string.sub(head, 1, 39) ~= ARGV[1] then
+  if head == '' then return 0 end
+  if string.sub(head, 1, 2) ~= '1 ' then return 5 end
+  return 1
+end
+local seen, expiry = string.sub(head, 74, 88), string.sub(head, 90, 104)
+local is_longer = ARGV[3] > expiry
+if ARGV[2] > seen then seen = ARGV[2] elseif not is_longer then return 2 end
+if is_longer then expiry = ARGV[3] end
+redis.call('SETRANGE', KEYS[1], 73, seen .. ' ' .. expiry)
+if is_longer then
+  if ARGV[4] == '' then redis.call('PERSIST', KEYS[1])
+  else redis.call('PEXPIREAT', KEYS[1], ARGV[4]) end
 end
 return 2",
     )
@@ -87,13 +108,13 @@ return 2",
 /// to be one, even where the session was deleted by a call whose reply was lost.
 pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "local user = redis.pcall('HGET', KEYS[1], 'u')
+        "local user = redis.pcall('GETRANGE', KEYS[1], 40, 40)
 local there = redis.call('DEL', KEYS[1])
 if there == 0 and ARGV[2] == 'w' then
   redis.call('SET', KEYS[1], '')
   redis.call('DEL', KEYS[1])
 end
-if there == 1 and user == '' then redis.call('ZREM', KEYS[2], ARGV[1]) end
+if there == 1 and user == '-' then redis.call('ZREM', KEYS[2], ARGV[1]) end
 return there",
     )
 });
@@ -102,19 +123,19 @@ return there",
 /// waited for: whoever wrote it may not have waited long enough.
 pub(super) static CONFIRM: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "local version = redis.call('HGET', KEYS[1], 'v')
-if version then redis.call('HSET', KEYS[1], 'v', version) end
-return redis.call('HMGET', KEYS[1], 'r', 's', 'e', 'u')",
+        "local session = redis.call('GET', KEYS[1])
+if session then redis.call('SETRANGE', KEYS[1], 0, string.sub(session, 1, 1)) end
+return session",
     )
 });
 
-/// Keys: sessions of one bucket. Arguments: the user of each, as its entry has
-/// it. Says which entries are stale, counting from one.
+/// Keys: sessions of one bucket. Arguments: the user of each, as a head has him
+/// that agrees with the entry. Says which entries are stale, counting from one.
 pub(super) static STALE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local stale = {}
 for place, key in ipairs(KEYS) do
-  local user = redis.pcall('HGET', key, 'u')
+  local user = redis.pcall('GETRANGE', key, 40, 71)
   if type(user) ~= 'table' and user ~= ARGV[place] then stale[#stale + 1] = place end
 end
 return stale",

@@ -1,0 +1,132 @@
+//! What a session is kept as: one string, a head and behind it the record.
+//!
+//! ```text
+//! 1 00000000000000000007-53cf1b0a9f2e4d68 5f1dae…32 digits or hyphens 001763712345678 001763798745678
+//! {"format":1,…
+//! ```
+//!
+//! The number of this layout, the version, whose it is, last seen, expiry and a
+//! line feed, each of fixed width: a script reads and replaces them by their
+//! place, and times compare as text. A string costs a reader less than a hash
+//! with a field for each.
+
+use std::{str, sync::Arc};
+
+use ::redis::Value;
+
+use super::{
+    failure::{corrupt, unexpected},
+    keys::UserHash,
+};
+use crate::{
+    Activity, Record, StoreError, Timestamp, Version, record::Kept, store::StoreErrorKind,
+};
+
+/// Of the head, line feed included.
+const LENGTH: usize = 105;
+
+/// The expiry of a session without: later than [`Timestamp::MAX`], in as many digits.
+const NEVER: u64 = 999_999_999_999_999;
+
+/// Layout and version: what a touch compares.
+pub(super) fn identity(version: Version) -> String {
+    format!("1 {:020}-{:016x}", version.counter, version.writer)
+}
+
+/// Up to the user: what an update compares.
+pub(super) fn begin(version: Version, user: &UserHash) -> String {
+    format!("{} {}", identity(version), padded(user))
+}
+
+/// A user as the head has him.
+pub(super) fn padded(user: &UserHash) -> String {
+    format!("{user:-<32}")
+}
+
+/// Last seen and expiry.
+pub(super) fn times(activity: Activity) -> [String; 2] {
+    let expiry = activity.expires_at.map_or(NEVER, Timestamp::as_millis);
+    [activity.last_seen_at.as_millis(), expiry].map(|millis| format!("{millis:015}"))
+}
+
+/// All of it.
+pub(super) fn whole(record: &Record, activity: Activity, user: &UserHash) -> Vec<u8> {
+    let [seen, expiry] = times(activity);
+    let head = format!("{} {seen} {expiry}\n", begin(record.version(), user));
+    [head.as_bytes(), &record.to_bytes()].concat()
+}
+
+/// A session as it was found.
+pub(super) struct Stored {
+    pub(super) user: UserHash,
+    activity: Activity,
+    bytes: Vec<u8>,
+}
+
+impl Stored {
+    pub(super) fn read(reply: Value) -> Result<Option<Self>, StoreError> {
+        let bytes = match reply {
+            Value::Nil => return Ok(None),
+            Value::BulkString(bytes) => bytes,
+            other => return Err(unexpected(&other)),
+        };
+        match bytes.split_first_chunk() {
+            Some((b"1 ", _)) => {}
+            Some(([b'0'..=b'9', b' ' | b'0'..=b'9'], _)) => {
+                let what = "the session is of a layout this version of cloakroom does not know";
+                return Err(StoreError::new(StoreErrorKind::Incompatible, what));
+            }
+            _ => return Err(corrupt("no session of this store")),
+        }
+        let (user, activity) = parse(&bytes).ok_or_else(|| corrupt("a session's head"))?;
+        Ok(Some(Self {
+            user,
+            activity,
+            bytes,
+        }))
+    }
+
+    pub(super) fn decode(self) -> Result<Kept, StoreError> {
+        let record = Record::from_bytes(&self.bytes[LENGTH..])?;
+        Ok((Arc::new(record), self.activity))
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<(UserHash, Activity)> {
+    let head = str::from_utf8(bytes.get(..LENGTH)?).ok()?;
+    let time = |from: usize| head.get(from..from + 15)?.parse::<u64>().ok();
+    let expiry = time(89)?;
+    let activity = Activity {
+        last_seen_at: Timestamp::from_millis(time(73)?),
+        expires_at: (expiry != NEVER).then(|| Timestamp::from_millis(expiry)),
+    };
+    Some((head.get(40..72)?.trim_end_matches('-').to_owned(), activity))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_has_the_width_that_scripts_count_on() {
+        let user = "0123456789abcdef0123456789abcdef".to_owned();
+        let last = Version {
+            counter: u64::MAX,
+            writer: u64::MAX,
+        };
+        for (version, user, expires_at) in [
+            (last, user, Some(Timestamp::MAX)),
+            (Version::first(0), String::new(), None),
+        ] {
+            let activity = Activity {
+                last_seen_at: Timestamp::MAX,
+                expires_at,
+            };
+            let [seen, expiry] = times(activity);
+            let head = format!("{} {seen} {expiry}\n", begin(version, &user));
+            assert_eq!(head.len(), LENGTH);
+            assert_eq!(identity(version).len(), 39);
+            assert_eq!(parse(head.as_bytes()), Some((user, activity)));
+        }
+    }
+}
