@@ -1,9 +1,9 @@
 //! What happens to the session when the response head is ready, or at `save`:
 //! the decision table, and what follows from what the store said.
 
-use std::{error::Error as _, pin::pin, sync::Arc};
+use std::{error::Error as _, future::poll_fn, pin::pin, sync::Arc};
 
-use tracing::{Instrument as _, Span, debug, debug_span, field, warn};
+use tracing::{Span, debug, debug_span, field, warn};
 
 use crate::{
     EndReason, Error, Event, Record, Timestamp,
@@ -166,6 +166,7 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>>
             return None;
         }
     }
+    // Not by `commit_in_span`: its future around this one costs every new session more than it says.
     let (span, is_named) = span(shared);
     let settled = span.in_scope(|| at_once(pin!(commit(shared, Occasion::Head))));
     if !is_named {
@@ -188,7 +189,9 @@ fn span(shared: &Shared) -> (Span, bool) {
 /// As [`commit`].
 pub(crate) async fn commit_in_span(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
     let (span, is_named) = span(shared);
-    let committed = commit(shared, occasion).instrument(span.clone()).await;
+    // By hand: `Instrumented` would move it, and it is large.
+    let mut commit = pin!(commit(shared, occasion));
+    let committed = poll_fn(|context| span.in_scope(|| commit.as_mut().poll(context))).await;
     if !is_named {
         shared.name(&span);
     }
