@@ -235,7 +235,7 @@ impl<D: Driver> SqlStore<D> {
         values: &[Value<'_>],
         delete: &str,
     ) -> Result<Vec<D::Row>, sqlx::Error> {
-        let mut lease = super::Lease::of(&self.pool).await?;
+        let mut lease = super::Lease::of(&self.connections).await?;
         lease.ask_within("BEGIN", &[], Wanted::Count).await?;
         let rows = lease.ask_within(lock, values, Wanted::Rows).await?.rows;
         let mut ids = Vec::with_capacity(REAP_BATCH);

@@ -1,35 +1,38 @@
 //! A connection for one call: [`Lease`].
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use sqlx::{Pool, pool::PoolConnection};
+use super::{
+    connections::{Connections, Lent},
+    driver::{Answer, Driver, Value, Wanted},
+};
 
-use super::driver::{Answer, Driver, Value, Wanted};
-
-/// How long a connection may take to prove that it is fit for the next call.
-const RETURN: Duration = Duration::from_secs(5);
-
-/// A connection that goes back to its pool only if the last call came to its end.
+/// A connection that is used again only if the last call came to its end.
 ///
 /// A call may be dropped at any await point. Its reply is then still to come,
 /// perhaps never: such a connection is closed, so that no other call reads
 /// that reply, and none waits behind it.
 pub(super) struct Lease<D: Driver> {
-    connection: Option<PoolConnection<D>>,
+    connections: Arc<Connections<D>>,
+    lent: Option<Lent<D>>,
     is_sound: bool,
 }
 
 impl<D: Driver> Lease<D> {
-    pub(super) async fn of(pool: &Pool<D>) -> Result<Self, sqlx::Error> {
+    pub(super) async fn of(connections: &Arc<Connections<D>>) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            connection: Some(pool.acquire().await?),
+            connections: Arc::clone(connections),
+            lent: Some(connections.lend().await?),
             is_sound: true,
         })
     }
 
     pub(super) fn connection(&mut self) -> &mut D::Connection {
         // Only `drop` takes it.
-        self.connection.as_mut().expect("a lease has a connection")
+        self.lent
+            .as_mut()
+            .expect("a lease has a connection")
+            .connection()
     }
 
     /// Asks one statement that is a transaction of its own.
@@ -70,20 +73,10 @@ impl<D: Driver> Lease<D> {
 
 impl<D: Driver> Drop for Lease<D> {
     fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else {
-            return;
-        };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            // Nobody is left to talk to the server.
-            drop(connection.detach());
-            return;
-        };
-        if self.is_sound {
-            // By itself the pool would wait for a server that hangs for as long as it
-            // hangs, and lend the connection's place to nobody meanwhile.
-            runtime.spawn(tokio::time::timeout(RETURN, connection.return_to_pool()));
-        } else {
-            connection.close_on_drop();
+        match self.lent.take() {
+            Some(lent) if self.is_sound => self.connections.keep(lent),
+            Some(lent) => lent.close(),
+            None => {}
         }
     }
 }

@@ -1,4 +1,11 @@
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use cloakroom::{
     SessionId, SessionStore, Timestamp, Version,
@@ -129,4 +136,95 @@ async fn one_that_is_in_memory_keeps_the_contract() {
     let store = SqliteStore::new(pool.connect("sqlite::memory:").await.unwrap());
     store.migrate().await.unwrap();
     conformance(async || store.clone()).await;
+}
+
+/// A store with a session, on so many connections, and how often one went back to the pool.
+async fn counted(connections: u32) -> (Database, SqliteStore, Arc<AtomicUsize>) {
+    let (database, first) = migrated().await;
+    let created = first.create(id(1), &record(json!({})), until(None)).await;
+    assert_eq!(created.unwrap(), Created::Yes);
+    let returned = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&returned);
+    let pool = SqlitePoolOptions::new()
+        .max_connections(connections)
+        .after_release(move |_, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { Ok(true) })
+        });
+    let pool = pool.connect(&database.url).await.unwrap();
+    (database, SqliteStore::new(pool), returned)
+}
+
+async fn load(store: &SqliteStore, times: usize) {
+    for _ in 0..times {
+        assert!(store.load(id(1)).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn calls_that_follow_each_other_take_the_same_connection_which_goes_back_soon() {
+    let (_database, store, returned) = counted(4).await;
+    load(&store, 1000).await;
+    assert!(returned.load(Ordering::Relaxed) < 500);
+    while store.pool().num_idle() < store.pool().size() as usize {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(returned.load(Ordering::Relaxed) > 1000 / 32);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_calls_at_once_each_takes_the_connection_of_one_that_is_done() {
+    let (_database, store, returned) = counted(2).await;
+    let calls = (0..32).map(|_| load(&store, 50));
+    futures::future::join_all(calls).await;
+    assert!(returned.load(Ordering::Relaxed) < 800);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_application_that_waits_at_the_pool_has_its_turn() {
+    let (_database, store, _) = counted(1).await;
+    let calls: Vec<_> = (0..8)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { load(&store, usize::MAX).await })
+        })
+        .collect();
+    for _ in 0..20 {
+        let mut connection = store.pool().acquire().await.unwrap();
+        sqlx::raw_sql("SELECT 1")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+    }
+    for call in calls {
+        call.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn calls_that_are_dropped_while_they_wait_keep_no_connection() {
+    let (_database, store, _) = counted(2).await;
+    for turn in 0..200 {
+        let calls: Vec<_> = (0..8)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move { load(&store, 3).await })
+            })
+            .collect();
+        for _ in 0..turn % 20 {
+            tokio::task::yield_now().await;
+        }
+        for call in calls.iter().step_by(2) {
+            call.abort();
+        }
+        for call in calls {
+            if let Err(error) = call.await {
+                assert!(error.is_cancelled());
+            }
+        }
+    }
+    store.pool().close().await;
+    assert_eq!(store.pool().size(), 0);
+    let error = store.load(id(1)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
 }

@@ -1,0 +1,202 @@
+//! Where connections come from and go to: [`Connections`].
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Weak},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use sqlx::{Pool, pool::PoolConnection};
+use tokio::sync::oneshot;
+
+use super::driver::Driver;
+
+/// How long a connection is kept for the next call. The application that
+/// shares the pool may be waiting for it.
+const KEPT: Duration = Duration::from_millis(2);
+
+/// After how many calls in a row a connection goes back, however many more
+/// wait here: who waits at the pool has a turn.
+const CALLS: u32 = 32;
+
+/// How long a connection may take to prove that it is fit for the pool.
+const RETURN: Duration = Duration::from_secs(5);
+
+/// The pool, and the connections that were just used.
+///
+/// sqlx pings a connection that goes back to its pool, and that is as much
+/// work for the server as loading a session. Where many calls follow each
+/// other the next one takes it from here.
+pub(super) struct Connections<D: Driver> {
+    pub(super) pool: Pool<D>,
+    kept: Mutex<Kept<D>>,
+}
+
+struct Kept<D: Driver> {
+    /// With the time since when, the latest last.
+    connections: Vec<(Instant, Lent<D>)>,
+    /// Calls that found neither a connection here nor place in the pool for another.
+    waiting: VecDeque<oneshot::Sender<Lent<D>>>,
+    /// Whether a task takes back to the pool what stays too long.
+    is_watched: bool,
+}
+
+/// A connection, and how many calls it has served since it left the pool, to
+/// which it goes back when this is dropped.
+pub(super) struct Lent<D: Driver> {
+    connection: Option<PoolConnection<D>>,
+    calls: u32,
+}
+
+impl<D: Driver> Connections<D> {
+    pub(super) fn of(pool: Pool<D>) -> Arc<Self> {
+        Arc::new(Self {
+            pool,
+            kept: Mutex::new(Kept {
+                connections: Vec::new(),
+                waiting: VecDeque::new(),
+                is_watched: false,
+            }),
+        })
+    }
+
+    pub(super) async fn lend(&self) -> Result<Lent<D>, sqlx::Error> {
+        if self.pool.is_closed() {
+            return Err(sqlx::Error::PoolClosed);
+        }
+        let promised = {
+            let mut kept = self.kept.lock();
+            if let Some((_, lent)) = kept.connections.pop() {
+                return Ok(lent);
+            }
+            // Where the pool can open another, what comes first here would cut that off.
+            let is_full = self.pool.size() >= self.pool.options().get_max_connections();
+            (is_full && self.pool.num_idle() == 0).then(|| {
+                let (promise, promised) = oneshot::channel();
+                kept.waiting.push_back(promise);
+                promised
+            })
+        };
+        let Some(promised) = promised else {
+            return self.pool.acquire().await.map(Lent::new);
+        };
+        let (mut promised, mut acquired) = (pin!(promised), pin!(self.pool.acquire()));
+        poll_fn(|context| match promised.as_mut().poll(context) {
+            Poll::Ready(Ok(lent)) => Poll::Ready(Ok(lent)),
+            // Promises are kept for as long as `self` is there.
+            _ => acquired.as_mut().poll(context).map_ok(Lent::new),
+        })
+        .await
+    }
+
+    /// Keeps a connection for the next call; nothing is open on it.
+    pub(super) fn keep(self: &Arc<Self>, mut lent: Lent<D>) {
+        lent.calls += 1;
+        let is_tired = lent.calls >= CALLS || self.pool.is_closed();
+        let Some(runtime) = tokio::runtime::Handle::try_current()
+            .ok()
+            .filter(|_| !is_tired)
+        else {
+            return;
+        };
+        let mut kept = self.kept.lock();
+        while let Some(promise) = kept.waiting.pop_front() {
+            match promise.send(lent) {
+                Ok(()) => return,
+                // Who waited has gone, or got another.
+                Err(back) => lent = back,
+            }
+        }
+        kept.connections.push((Instant::now(), lent));
+        if !kept.is_watched {
+            kept.is_watched = true;
+            runtime.spawn(watch(Watched(Arc::downgrade(self))));
+        }
+    }
+
+    /// What was kept too long, and whether that was all.
+    fn idle(&self) -> (Vec<(Instant, Lent<D>)>, bool) {
+        let mut kept = self.kept.lock();
+        let young = |(since, _): &(Instant, _)| since.elapsed() < KEPT;
+        let old = kept.connections.iter().position(young);
+        let old = old.unwrap_or(kept.connections.len());
+        let idle = kept.connections.drain(..old).collect();
+        kept.is_watched = !kept.connections.is_empty();
+        (idle, !kept.is_watched)
+    }
+}
+
+/// The task's hold: where its runtime ends before it does, another may begin.
+struct Watched<D: Driver>(Weak<Connections<D>>);
+
+impl<D: Driver> Drop for Watched<D> {
+    fn drop(&mut self) {
+        if let Some(connections) = self.0.upgrade() {
+            connections.kept.lock().is_watched = false;
+        }
+    }
+}
+
+async fn watch<D: Driver>(watched: Watched<D>) {
+    loop {
+        tokio::time::sleep(KEPT).await;
+        let Some(connections) = watched.0.upgrade() else {
+            return;
+        };
+        let (idle, is_all) = connections.idle();
+        drop(idle);
+        if is_all {
+            return;
+        }
+    }
+}
+
+impl<D: Driver> Lent<D> {
+    fn new(connection: PoolConnection<D>) -> Self {
+        Self {
+            connection: Some(connection),
+            calls: 0,
+        }
+    }
+
+    pub(super) fn connection(&mut self) -> &mut D::Connection {
+        // Only what ends it takes it.
+        self.connection.as_mut().expect("a connection was lent")
+    }
+
+    /// Not to be used again.
+    pub(super) fn close(mut self) {
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        if tokio::runtime::Handle::try_current().is_ok() {
+            connection.close_on_drop();
+        } else {
+            // Nobody is left to talk to the server.
+            drop(connection.detach());
+        }
+    }
+}
+
+impl<D: Driver> Drop for Lent<D> {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        match tokio::runtime::Handle::try_current() {
+            // By itself the pool would wait for a server that hangs for as long as it
+            // hangs, and lend the connection's place to nobody meanwhile.
+            Ok(runtime) => {
+                let mut connection = connection;
+                runtime.spawn(async move {
+                    let _ = tokio::time::timeout(RETURN, connection.return_to_pool()).await;
+                });
+            }
+            Err(_) => drop(connection.detach()),
+        }
+    }
+}
