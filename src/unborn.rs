@@ -23,6 +23,7 @@ pub(crate) struct Unborn<'a> {
     stored: &'a Stored,
     /// The session that goes on as this one, and the writer of the marker that says so.
     leaving: Option<(SessionId, u64)>,
+    is_settled: bool,
 }
 
 /// How often it is tried, with a pause of `store_timeout`, doubled each time.
@@ -35,6 +36,7 @@ impl<'a> Unborn<'a> {
             config,
             stored,
             leaving: None,
+            is_settled: false,
         }
     }
 
@@ -44,13 +46,12 @@ impl<'a> Unborn<'a> {
     }
 
     /// It is there for good, or gone for certain.
-    pub(crate) fn settle(self) {
-        std::mem::forget(self);
+    pub(crate) fn settle(&mut self) {
+        self.is_settled = true;
     }
-}
 
-impl Drop for Unborn<'_> {
-    fn drop(&mut self) {
+    #[cold]
+    fn take_back(&self) {
         // Without a runtime it expires.
         if let Ok(runtime) = Handle::try_current() {
             let orphan = Orphan::of(self);
@@ -58,6 +59,14 @@ impl Drop for Unborn<'_> {
             runtime.spawn(async move {
                 surviving(orphan.take_back_in_the_end(&config)).await;
             });
+        }
+    }
+}
+
+impl Drop for Unborn<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.take_back();
         }
     }
 }

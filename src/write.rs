@@ -155,7 +155,7 @@ pub(crate) async fn begin(
             activity,
         };
         let is_created = {
-            let unborn = match &in_doubt {
+            let mut unborn = match &in_doubt {
                 InDoubt::Noted(note) => {
                     note(&stored);
                     None
@@ -164,8 +164,11 @@ pub(crate) async fn begin(
             };
             let created = swap.create(token.id, &stored.record, activity).await;
             // A store that has said yes or no, for certain, leaves nothing to do.
-            if !matches!(&created, Err(error) if error.is_ambiguous()) {
-                unborn.map(Unborn::settle);
+            let is_open = matches!(&created, Err(error) if error.is_ambiguous());
+            if let Some(unborn) = &mut unborn
+                && !is_open
+            {
+                unborn.settle();
             }
             created?
         };
