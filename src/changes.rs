@@ -230,18 +230,26 @@ impl Changes {
         record
     }
 
-    /// `base` with these changes on top.
-    pub(crate) fn apply(&self, base: &Data) -> Data {
-        let last_of_each_key = self
-            .steps
+    /// What each key comes to.
+    fn results(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> + Clone {
+        self.steps
             .chunk_by(|one, next| one.key == next.key)
             .filter_map(<[Step]>::last)
-            .map(|step| (&*step.key, step.result.as_deref()));
+            .map(|step| (&*step.key, step.result.as_deref()))
+    }
+
+    /// `base` with these changes on top.
+    pub(crate) fn apply(&self, base: &Data) -> Data {
         if self.cleared.is_some() {
-            Data::default().with(last_of_each_key)
+            Data::default().with(self.results())
         } else {
-            base.with(last_of_each_key)
+            base.with(self.results())
         }
+    }
+
+    /// Whether there is a value with these changes on top of none.
+    pub(crate) fn leave_values(&self) -> bool {
+        self.results().any(|(_, result)| result.is_some())
     }
 
     /// Computes again, on a fresher record, what was computed. Called with no lock held.

@@ -10,7 +10,7 @@ use crate::{
     attempt::{Attempt, settle_open_save},
     changes::{Changes, Moment},
     data::Data,
-    deadline::{at_once, within},
+    deadline::within,
     layer::Config,
     limit,
     relocate::relocate,
@@ -59,7 +59,7 @@ pub(crate) enum Occasion {
 }
 
 /// What the store must do.
-enum Plan {
+pub(crate) enum Plan {
     Nothing,
     Touch,
     Create,
@@ -78,12 +78,12 @@ pub(crate) struct Work {
     pub(crate) is_displaced: bool,
     /// Something is to be done about the secret.
     pub(crate) renews: bool,
-    until: Moment,
-    turns: Turns,
+    pub(crate) until: Moment,
+    pub(crate) turns: Turns,
 }
 
 impl Work {
-    fn new(state: &State, config: &Config, occasion: Occasion) -> Self {
+    pub(crate) fn new(state: &State, config: &Config, occasion: Occasion) -> Self {
         let work = Self {
             stored: state.stored.clone(),
             identity: state.identity.clone(),
@@ -114,7 +114,7 @@ impl Work {
     }
 
     /// The decision table.
-    fn plan(&self, state: &State, config: &Config) -> Plan {
+    pub(crate) fn plan(&self, state: &State, config: &Config) -> Plan {
         let logs_in = matches!(self.identity, Identity::LogIn(_));
         let Some(stored) = &self.stored else {
             let is_worth_it = !self.is_displaced && self.has_data();
@@ -143,40 +143,12 @@ impl Work {
     /// A visitor about whom there is nothing to remember gets no session.
     fn has_data(&self) -> bool {
         let changes = self.changes.as_ref();
-        changes.is_some_and(|changes| changes.apply(&Data::default()).len() > 0)
+        changes.is_some_and(|changes| changes.leave_values())
     }
-}
-
-/// The response head is ready: what it says, where nothing has to be waited for.
-pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>> {
-    {
-        let mut state = shared.state();
-        let has_moved = !matches!(state.identity, Identity::Same);
-        let is_unchanged = !has_moved && state.destroyed.is_none() && state.changes.is_none();
-        let config = &*shared.config;
-        let is_due = state.is_touch_due(config) || state.is_renewal_due(config);
-        // A cookie's Max-Age takes a look at the clock, which is not for this lock.
-        if is_unchanged && !state.is_cookie_due && !is_due {
-            state.is_head_gone = true;
-            state.is_committed = true;
-            return Some(Ok(outcome(&mut state, shared, None)));
-        }
-        // Where it has to wait after all it begins again: a move would have made a record by then.
-        if has_moved || !config.store.answers_at_once() {
-            return None;
-        }
-    }
-    // Not by `commit_in_span`: its future around this one costs every new session more than it says.
-    let (span, is_named) = span(shared);
-    let settled = span.in_scope(|| at_once(pin!(commit(shared, Occasion::Head))));
-    if !is_named {
-        shared.name(&span);
-    }
-    settled
 }
 
 /// What a commit's log lines are under, with the id that is being committed, and whether there is one.
-fn span(shared: &Shared) -> (Span, bool) {
+pub(crate) fn span(shared: &Shared) -> (Span, bool) {
     let span = debug_span!("session_commit", session.id = field::Empty);
     let is_named = shared.name(&span);
     (span, is_named)
@@ -206,7 +178,8 @@ pub(crate) async fn commit_in_span(shared: &Shared, occasion: Occasion) -> Resul
 /// is left pending then: nobody could save it any more.
 pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
     let removes_cookie = shared.state().destroyed.is_some();
-    let running = async { Ok(run(shared, occasion).await) };
+    // Pinned where it is: it is large, and would be moved otherwise.
+    let running = pin!(async { Ok(run(shared, occasion).await) });
     let error = match within(shared.config.store_timeout, running).await {
         Ok(Ok(outcome)) => return Ok(outcome),
         Ok(Err(error)) => error,
@@ -310,16 +283,13 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     Ok(shared.alter(|state| {
         state.is_committed |= occasion == Occasion::Head;
         state.open_save = None;
-        let refreshed = state.take_in(committed, turns, until, config, now);
-        // At a save, what was refreshed is for the head to say.
-        state.is_cookie_due |= refreshed;
-        outcome(state, shared, Some(now))
+        state.conclude(committed, turns, until, shared, now)
     }))
 }
 
 impl State {
     /// Loading counts as activity (rule L2), but is worth a store call only now and then.
-    fn is_touch_due(&self, config: &Config) -> bool {
+    pub(crate) fn is_touch_due(&self, config: &Config) -> bool {
         match (&self.stored, self.loaded_at) {
             (Some(stored), Some(loaded_at)) if self.usage == Usage::Loaded => {
                 let last_seen_at = stored.activity.last_seen_at;
@@ -332,7 +302,7 @@ impl State {
     }
 
     /// By the time of the load, as the touch.
-    fn is_renewal_due(&self, config: &Config) -> bool {
+    pub(crate) fn is_renewal_due(&self, config: &Config) -> bool {
         match (&self.stored, self.loaded_at) {
             (Some(stored), Some(loaded_at)) if self.usage == Usage::Loaded => {
                 let (record, secret) = (&stored.record, &stored.token.secret);
@@ -347,6 +317,19 @@ impl State {
         if !error.is_ambiguous() {
             self.open_save = None;
         }
+    }
+
+    /// What the head says, or will say, of what was committed.
+    pub(crate) fn conclude(
+        &mut self,
+        committed: Committed,
+        turns: Turns,
+        until: Moment,
+        shared: &Shared,
+        now: Timestamp,
+    ) -> Outcome {
+        self.is_cookie_due |= self.take_in(committed, turns, until, &shared.config, now);
+        outcome(self, shared, Some(now))
     }
 
     /// Whether the cookie must be sent again: for its Max-Age, or to lose it.
@@ -411,7 +394,7 @@ impl State {
 }
 
 /// What the head says, after whatever the store did.
-fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>) -> Outcome {
+pub(crate) fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>) -> Outcome {
     let config = &*shared.config;
     let now = || now.unwrap_or_else(|| config.clock.now());
     let cookie = match &state.stored {

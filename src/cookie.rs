@@ -122,18 +122,16 @@ impl SessionCookie {
 
     /// The `Set-Cookie` that hands out `token`; `max_age` in seconds.
     pub(crate) fn issue(&self, token: &Token, max_age: Option<u64>) -> HeaderValue {
-        // "; Max-Age=" and ten digits
-        const MAX_AGE_CHARS: usize = 20;
-        let capacity = self.name.len() + 1 + TOKEN_CHARS + self.attributes.len() + MAX_AGE_CHARS;
-        let mut header = String::with_capacity(capacity);
-        header.push_str(&self.name);
-        header.push('=');
-        token.encode(&mut header);
-        header.push_str(&self.attributes);
-        if let Some(seconds) = max_age {
-            header.push_str("; Max-Age=");
-            header.push_str(&seconds.to_string());
-        }
+        let max_age = max_age.map(|seconds| format!("; Max-Age={seconds}"));
+        let max_age = max_age.as_deref().unwrap_or_default();
+        // All of it is filled: a header that has room to spare takes an allocation more.
+        let length = self.name.len() + 1 + TOKEN_CHARS + self.attributes.len() + max_age.len();
+        let mut header = Vec::with_capacity(length);
+        header.extend_from_slice(self.name.as_bytes());
+        header.push(b'=');
+        header.extend_from_slice(&token.encode());
+        header.extend_from_slice(self.attributes.as_bytes());
+        header.extend_from_slice(max_age.as_bytes());
         sensitive(header)
     }
 
@@ -141,9 +139,9 @@ impl SessionCookie {
     pub(crate) fn remove(&self, headers: &mut HeaderMap) {
         let attributes = &self.attributes;
         let removal = |name: &String| {
-            sensitive(format!(
-                "{name}={attributes}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
-            ))
+            let removal =
+                format!("{name}={attributes}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
+            sensitive(removal.into_bytes())
         };
         self.set(headers, removal(&self.name));
         for former in &self.former {
@@ -174,7 +172,7 @@ impl SessionCookie {
     }
 }
 
-fn sensitive(header: String) -> HeaderValue {
+fn sensitive(header: Vec<u8>) -> HeaderValue {
     let mut value = HeaderValue::try_from(header).expect("name and attributes were checked");
     // Keeps it out of `Debug`, and out of HPACK's tables.
     value.set_sensitive(true);

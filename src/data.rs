@@ -5,7 +5,7 @@
 //! JSON text. A session with one integer takes 10 bytes, where a map of
 //! strings takes several hundred, and a look-up touches one allocation.
 
-use std::{cmp::Ordering, fmt, iter};
+use std::{cmp::Ordering, fmt};
 
 /// Every offset and length is a `u32`.
 const WORD: usize = size_of::<u32>();
@@ -19,26 +19,40 @@ pub(crate) struct Data(Box<[u8]>);
 /// A key and its value, as JSON text.
 pub(crate) type Entry<'a> = (&'a str, &'a [u8]);
 
+/// The same as it is kept: bytes have the order of their strings.
+type RawEntry<'a> = (&'a [u8], &'a [u8]);
+
 impl Data {
-    /// From entries in the order of their keys, each key once. The iterator is run twice: to measure and to copy.
+    /// From entries in the order of their keys, each key once.
     pub(crate) fn from_sorted<'a>(entries: impl Iterator<Item = Entry<'a>> + Clone) -> Self {
+        Self::build(|each| {
+            for (key, value) in entries.clone() {
+                each(key.as_bytes(), value);
+            }
+        })
+    }
+
+    /// From what `walk` tells of, twice: to measure and to copy.
+    fn build(walk: impl Fn(&mut dyn FnMut(&[u8], &[u8]))) -> Self {
         let (mut count, mut bytes) = (0, 0);
-        for (key, value) in entries.clone() {
+        walk(&mut |key, value| {
             count += 1;
             bytes += WORD + key.len() + value.len();
-        }
+        });
         if count == 0 {
             return Self::default();
         }
         let mut buffer = Vec::with_capacity(count * WORD + bytes);
         buffer.resize(count * WORD, 0);
-        for (index, (key, value)) in entries.enumerate() {
+        let mut index = 0;
+        walk(&mut |key, value| {
             let start = word(buffer.len());
-            buffer[index * WORD..][..WORD].copy_from_slice(&start);
+            buffer[index..][..WORD].copy_from_slice(&start);
+            index += WORD;
             buffer.extend_from_slice(&word(key.len()));
-            buffer.extend_from_slice(key.as_bytes());
+            buffer.extend_from_slice(key);
             buffer.extend_from_slice(value);
-        }
+        });
         Self(buffer.into_boxed_slice())
     }
 
@@ -58,11 +72,13 @@ impl Data {
 
     /// In the order of their keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Entry<'_>> + Clone {
-        (0..self.len()).map(|index| {
-            let (key, value) = self.entry(index);
-            // Only `str`s are ever written as keys.
-            (str::from_utf8(key).unwrap_or_default(), value)
-        })
+        // Only `str`s are ever written as keys.
+        self.raw()
+            .map(|(key, value)| (str::from_utf8(key).unwrap_or_default(), value))
+    }
+
+    fn raw(&self) -> impl Iterator<Item = RawEntry<'_>> + Clone {
+        (0..self.len()).map(|index| self.entry(index))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -85,10 +101,23 @@ impl Data {
 
     /// This with `changes` on top, which are in the order of their keys: `None` removes.
     pub(crate) fn with<'a>(
-        &'a self,
+        &self,
         changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
     ) -> Self {
-        Self::from_sorted(merge(self.iter(), changes))
+        Self::build(|each| {
+            let mut kept = self.raw().peekable();
+            for (key, value) in changes.clone() {
+                let key = key.as_bytes();
+                while let Some((before, value)) = kept.next_if(|(kept, _)| *kept < key) {
+                    each(before, value);
+                }
+                kept.next_if(|(kept, _)| *kept == key);
+                if let Some(value) = value {
+                    each(key, value);
+                }
+            }
+            kept.for_each(|(key, value)| each(key, value));
+        })
     }
 
     /// The keys whose values are not the same in both, sorted.
@@ -105,7 +134,7 @@ impl Data {
         keys
     }
 
-    fn entry(&self, index: usize) -> (&[u8], &[u8]) {
+    fn entry(&self, index: usize) -> RawEntry<'_> {
         let start = self.word_at(index * WORD);
         let end = if index + 1 < self.len() {
             self.word_at((index + 1) * WORD)
@@ -134,32 +163,6 @@ fn word(number: usize) -> [u8; WORD] {
     u32::try_from(number)
         .expect("data is limited to MAX_BYTES before it is built")
         .to_le_bytes()
-}
-
-fn merge<'a>(
-    base: impl Iterator<Item = Entry<'a>> + Clone,
-    changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
-) -> impl Iterator<Item = Entry<'a>> + Clone {
-    let mut base = base.peekable();
-    let mut changes = changes.peekable();
-    iter::from_fn(move || {
-        loop {
-            let order = match (base.peek(), changes.peek()) {
-                (Some((kept, _)), Some((changed, _))) => kept.cmp(changed),
-                (Some(_), None) => Ordering::Less,
-                (None, _) => Ordering::Greater,
-            };
-            if order == Ordering::Less {
-                return base.next();
-            }
-            if order == Ordering::Equal {
-                base.next();
-            }
-            if let (key, Some(value)) = changes.next()? {
-                return Some((key, value));
-            }
-        }
-    })
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::{
     commit::{self, Failed, Occasion, Outcome},
     headers,
     layer::Config,
+    prompt::settle_at_once,
     state::Shared,
 };
 
@@ -105,7 +106,7 @@ where
                     let response = ready!(inner.poll(context))?;
                     let handle = session.take();
                     let shared = handle.shared();
-                    if let Some(committed) = commit::settle_at_once(shared) {
+                    if let Some(committed) = settle_at_once(shared) {
                         return Poll::Ready(Ok(close(response, committed, &shared.config)));
                     }
                     let commit = Box::pin(commit_head(Arc::clone(shared)));

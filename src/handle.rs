@@ -1,13 +1,13 @@
 //! The session not loaded yet: [`SessionHandle`].
 
-use std::{error::Error as _, fmt, pin::pin, sync::Arc, time::Duration};
+use std::{error::Error as _, fmt, mem, sync::Arc, time::Duration};
 
 use tracing::{Instrument as _, debug, debug_span, field, warn};
 
 use crate::{
-    EndReason, Error, Event, Record, Rejection, Session, SessionId, Timestamp,
+    EndReason, Error, Event, Record, Rejection, Session, SessionId, StoreCall, Timestamp,
     cookie::{CookieHeaders, Presented},
-    deadline::{at_once, within},
+    deadline::within,
     layer::Config,
     lifetime::is_past,
     record::Kept,
@@ -90,9 +90,7 @@ impl Shared {
             return loaded;
         }
         let span = debug_span!("session_load", session.id = field::Empty);
-        if self.config.store.answers_at_once()
-            && let Some(loaded) = span.in_scope(|| at_once(pin!(self.look_up(usage))))
-        {
+        if let Some(loaded) = span.in_scope(|| self.look_up_at_once(usage)) {
             self.name(&span);
             return loaded;
         }
@@ -109,6 +107,32 @@ impl Shared {
         loaded
     }
 
+    /// The ordinary visitor: no token, or one that a store in memory can tell about.
+    /// `None` where that has to be waited for.
+    fn look_up_at_once(&self, usage: Usage) -> Option<Result<(), Error>> {
+        let presented = self.config.cookie.presented(&self.cookies);
+        let now = self.config.clock.now();
+        let mut found = Found::default();
+        let mut tokens = presented.iter();
+        let (first, second) = (tokens.next(), tokens.next());
+        if second.is_some() {
+            return None;
+        }
+        if let Some(first) = first {
+            let store = &self.config.store;
+            let kept = store.at_once(StoreCall::Load, |room| Ok(room.load(first.token.id)))?;
+            match self.judge(kept, &first.token, now) {
+                Ok(kept) => found.stored = Some((Stored::of(first.token, kept), first.is_former)),
+                Err(rejected) if rejected.is_copied => return None,
+                Err(rejected) => {
+                    found.displaced = rejected.why == Rejection::Moved;
+                    found.rejected.push(rejected);
+                }
+            }
+        }
+        Some(self.take_in(Ok(found), &presented, now, usage))
+    }
+
     async fn look_up(&self, usage: Usage) -> Result<(), Error> {
         let now = self.config.clock.now();
         let presented = self.config.cookie.presented(&self.cookies);
@@ -116,9 +140,22 @@ impl Shared {
         if let Err(error) = &found {
             warn!(%error, cause = ?error.source(), "the session was not loaded");
         }
-        let mut rejected = Vec::new();
+        self.take_in(found, &presented, now, usage)
+    }
+
+    fn take_in(
+        &self,
+        mut found: Result<Found, Error>,
+        presented: &Presented,
+        now: Timestamp,
+        usage: Usage,
+    ) -> Result<(), Error> {
+        let mut rejected = match &mut found {
+            Ok(found) => mem::take(&mut found.rejected),
+            Err(_) => Vec::new(),
+        };
         if presented.has_malformed {
-            rejected.push(Rejected::malformed());
+            rejected.insert(0, Rejected::malformed());
         }
         let loaded = {
             let mut state = self.state();
@@ -128,13 +165,7 @@ impl Shared {
                     rejected.clear();
                     loaded
                 }
-                None => {
-                    let found = found.map(|mut found| {
-                        rejected.append(&mut found.rejected);
-                        found
-                    });
-                    state.begin(found, now, !presented.is_empty())
-                }
+                None => state.begin(found, now, !presented.is_empty()),
             };
             state.use_for(usage);
             loaded
@@ -155,11 +186,7 @@ impl Shared {
 
     /// Which of the tokens proves itself (rule T5).
     async fn find(&self, presented: &Presented, now: Timestamp) -> Result<Found, Error> {
-        let mut found = Found {
-            stored: None,
-            displaced: false,
-            rejected: Vec::new(),
-        };
+        let mut found = Found::default();
         let (mut was_moved, mut copied) = (false, Vec::new());
         for presented in presented.iter() {
             let is_former = presented.is_former;
@@ -196,11 +223,7 @@ impl Shared {
                     }
                     Some(_) => {}
                     None => {
-                        let stored = Stored {
-                            token,
-                            record,
-                            activity,
-                        };
+                        let stored = Stored::of(token, (record, activity));
                         found.stored = Some((stored, is_former));
                     }
                 },
@@ -297,6 +320,7 @@ impl State {
     }
 }
 
+#[derive(Default)]
 struct Found {
     /// And whether it came under a former name.
     stored: Option<(Stored, bool)>,

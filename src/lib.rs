@@ -41,6 +41,7 @@
 //! | `sqlite` | no | `SqliteStore`: sessions in a file that the processes of one machine share |
 //! | `postgres` | no | `PostgresStore`: sessions in PostgreSQL, from version 12 on |
 //! | `mysql` | no | `MySqlStore`: sessions in MySQL (from 8.0.1 on) or MariaDB (from 10.6 on) |
+//! | `mysql-rsa` | no | `MySqlStore` on MySQL without TLS, which takes a password by RSA alone then |
 //! | `redis` | no | `store::RedisStore`: sessions in Redis or Valkey, on one server or in a cluster |
 //! | `metrics` | no | the statistics as metrics, through the `metrics` facade: their names are in the docs of [`Stats`] |
 //! | `testing` | no | the module `testing`: a conformance kit for stores, and aids for tests of handlers |
@@ -76,6 +77,7 @@ mod metering;
 mod moves;
 mod paging;
 mod population;
+mod prompt;
 mod queue;
 mod reaper;
 mod record;

@@ -67,7 +67,7 @@ pub(crate) struct State {
     pub(crate) is_committed: bool,
     pub(crate) turns: Turns,
     /// A save that was given up or cancelled before the store had answered.
-    // Boxed, as the next: rarely there, and every request moves this.
+    // Boxed, as `destroyed`: rarely there, and every request moves this.
     pub(crate) open_save: Option<Box<Attempt>>,
     /// The pending changes were computed on another record than the stored one.
     pub(crate) is_stale: bool,
@@ -91,6 +91,14 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
+    pub(crate) fn of(token: Token, (record, activity): Kept) -> Self {
+        Self {
+            token,
+            record,
+            activity,
+        }
+    }
+
     pub(crate) fn id(&self) -> SessionId {
         self.token.id
     }
@@ -115,7 +123,8 @@ pub(crate) enum Identity {
     #[default]
     Same,
     Cycle,
-    LogIn(LogIn),
+    // Boxed: rarely there, and every request moves this.
+    LogIn(Box<LogIn>),
 }
 
 #[derive(Clone)]
@@ -371,7 +380,7 @@ impl State {
         }
         match (&self.changes, &self.stored) {
             (None, _) => false,
-            (Some(changes), None) => changes.apply(&EMPTY) != *EMPTY,
+            (Some(changes), None) => changes.leave_values(),
             (Some(changes), Some(stored)) => amended(&stored.record, changes).is_some(),
         }
     }
@@ -433,12 +442,12 @@ impl State {
             self.edit().0.forget();
         }
         self.turns.identified += 1;
-        self.identity = Identity::LogIn(LogIn {
+        self.identity = Identity::LogIn(Box::new(LogIn {
             user,
             at,
             is_afresh: is_other || was_afresh,
             since,
-        });
+        }));
         Ok(())
     }
 
@@ -459,7 +468,7 @@ impl State {
     pub(crate) fn is_destroyed(&self) -> bool {
         let begins_another = match (&self.changes, &self.identity) {
             (_, Identity::LogIn(_)) => true,
-            (Some(changes), _) => changes.apply(&EMPTY).len() > 0,
+            (Some(changes), _) => changes.leave_values(),
             (None, _) => false,
         };
         self.was_destroyed && self.stored.is_none() && !begins_another

@@ -10,7 +10,7 @@ use crate::{
     population::Population,
     record::Kept,
     stats::StoreCall,
-    store::{Created, DynStore, Filter, Page, Reaped, SessionStore, Touched, Updated},
+    store::{Created, DynStore, Filter, Page, Reaped, Room, SessionStore, Touched, Updated},
 };
 
 /// Passes every call on, and counts it where somebody watches.
@@ -30,7 +30,20 @@ impl TimedStore {
     }
 
     pub(crate) fn answers_at_once(&self) -> bool {
-        self.store.answers_at_once()
+        self.store.in_memory().is_some()
+    }
+
+    /// What a store in memory says; `None` where it fails, or another has to be waited for.
+    pub(crate) fn at_once<T>(
+        &self,
+        call: StoreCall,
+        ask: impl FnOnce(&Room) -> Result<T, StoreError>,
+    ) -> Option<T> {
+        let room = self.store.in_memory()?;
+        let started = self.started(call);
+        let reply = ask(room);
+        started.answered(reply.as_ref().err());
+        reply.ok()
     }
 
     pub(crate) async fn create(
@@ -41,21 +54,21 @@ impl TimedStore {
     ) -> Result<Created, StoreError> {
         let started = self.started(StoreCall::Create);
         let reply = self.store.create(id, record, activity).await;
-        started.answered(&reply);
+        started.answered(reply.as_ref().err());
         reply
     }
 
     pub(crate) async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
         let started = self.started(StoreCall::Load);
         let reply = self.store.load(id).await;
-        started.answered(&reply);
+        started.answered(reply.as_ref().err());
         reply
     }
 
     pub(crate) async fn load_latest(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
         let started = self.started(StoreCall::LoadLatest);
         let reply = self.store.load_latest(id).await;
-        started.answered(&reply);
+        started.answered(reply.as_ref().err());
         reply
     }
 
@@ -68,7 +81,7 @@ impl TimedStore {
     ) -> Result<Updated, StoreError> {
         let started = self.started(StoreCall::Update);
         let reply = self.store.update(id, record, activity, expected).await;
-        if started.answered(&reply) && matches!(reply, Ok(Updated::Conflict)) {
+        if started.answered(reply.as_ref().err()) && matches!(reply, Ok(Updated::Conflict)) {
             self.population.tally.conflict();
         }
         reply
@@ -82,7 +95,7 @@ impl TimedStore {
     ) -> Result<Touched, StoreError> {
         let started = self.started(StoreCall::Touch);
         let reply = self.store.touch(id, expected, activity).await;
-        if started.answered(&reply) && matches!(reply, Ok(Touched::Yes)) {
+        if started.answered(reply.as_ref().err()) && matches!(reply, Ok(Touched::Yes)) {
             self.population.tally.touch();
         }
         reply
@@ -91,7 +104,7 @@ impl TimedStore {
     pub(crate) async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
         let started = self.started(StoreCall::Delete);
         let reply = self.store.delete(id).await;
-        started.answered(&reply);
+        started.answered(reply.as_ref().err());
         reply
     }
 
@@ -102,7 +115,7 @@ impl TimedStore {
     ) -> Result<Reaped, StoreError> {
         let started = self.started(StoreCall::DeleteExpired);
         let reply = self.store.delete_expired(before, limit).await;
-        if started.answered(&reply)
+        if started.answered(reply.as_ref().err())
             && let Some((_, bytes)) = self.store.held_in_memory()
         {
             metering::held(bytes);
@@ -118,14 +131,14 @@ impl TimedStore {
     ) -> Result<Page, StoreError> {
         let started = self.started(StoreCall::List);
         let reply = self.store.list(filter, after, limit).await;
-        started.answered(&reply);
+        started.answered(reply.as_ref().err());
         reply
     }
 
     pub(crate) async fn count(&self) -> Result<u64, StoreError> {
         let started = self.started(StoreCall::Count);
         let reply = self.store.count().await;
-        started.answered(&reply);
+        started.answered(reply.as_ref().err());
         reply
     }
 }
@@ -140,11 +153,11 @@ struct Started<'a> {
 
 impl Started<'_> {
     /// Whether somebody watches.
-    fn answered<T>(mut self, reply: &Result<T, StoreError>) -> bool {
+    fn answered(mut self, failure: Option<&StoreError>) -> bool {
         let at = self.at.take();
         if let Some(at) = at {
             let tally = &self.population.tally;
-            tally.called(self.call, at.elapsed(), reply.as_ref().err());
+            tally.called(self.call, at.elapsed(), failure);
         }
         at.is_some()
     }

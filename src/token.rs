@@ -179,12 +179,15 @@ impl Token {
         self.id == other.id && self.secret.0 == other.secret.0
     }
 
-    /// Appends the 43 characters to `header`.
-    pub(crate) fn encode(&self, header: &mut String) {
+    pub(crate) fn encode(&self) -> [u8; TOKEN_CHARS] {
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(self.id.as_bytes());
         bytes[16..].copy_from_slice(&self.secret.0);
-        URL_SAFE_NO_PAD.encode_string(bytes, header);
+        let mut text = [0; TOKEN_CHARS];
+        URL_SAFE_NO_PAD
+            .encode_slice(bytes, &mut text)
+            .expect("32 bytes are so many characters");
+        text
     }
 }
 

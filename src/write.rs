@@ -14,10 +14,12 @@ use crate::{
     lifetime::is_past,
     renewal,
     state::{Identity, Stored, amended},
-    store::Touched,
+    stats::StoreCall,
+    store::{Created, Room, Touched, Updated},
     swap::{Swap, Swapped},
     token::{Secret, Token, Verifier},
     unborn::Unborn,
+    version::unique_writer,
 };
 
 /// What a plan came to.
@@ -86,13 +88,14 @@ pub(crate) async fn create(
         Identity::LogIn(log_in) => Some(log_in.login()),
         Identity::Same | Identity::Cycle => None,
     };
-    let blank = |token: &Token, writer| {
-        let verifier = Verifier::of(&token.secret);
-        Record::new(verifier, Version::first(writer), now).with_login(login.clone())
-    };
+    let blank = |token: &Token, writer| blank(token, writer, now).with_login(login.clone());
     let stored = begin(config, &mut swap, &changes, now, blank, in_doubt).await?;
     tell_of_begun(config, &stored, now);
     Ok(Committed::Begun(stored))
+}
+
+fn blank(token: &Token, writer: u64, now: Timestamp) -> Record {
+    Record::new(Verifier::of(&token.secret), Version::first(writer), now)
 }
 
 /// A session began, perhaps with a log-in.
@@ -144,16 +147,7 @@ pub(crate) async fn begin(
     in_doubt: InDoubt<'_, impl Fn(&Stored)>,
 ) -> Result<Stored, Error> {
     for _ in 0..MAX_DRAWS {
-        let token = Token::generate()?;
-        let record = blank(&token, swap.writer);
-        let data = changes.apply(record.data());
-        let record = Arc::new(changes.overriding(record.with_data(data)));
-        let activity = config.lifetimes.activity(&record, now);
-        let stored = Stored {
-            token,
-            record,
-            activity,
-        };
+        let stored = draw(config, swap.writer, changes, now, &blank)?;
         let is_created = {
             let mut unborn = match &in_doubt {
                 InDoubt::Noted(note) => {
@@ -162,7 +156,8 @@ pub(crate) async fn begin(
                 }
                 InDoubt::TakenBack(config) => Some(Unborn::new(config, &stored)),
             };
-            let created = swap.create(token.id, &stored.record, activity).await;
+            let (id, activity) = (stored.id(), stored.activity);
+            let created = swap.create(id, &stored.record, activity).await;
             // A store that has said yes or no, for certain, leaves nothing to do.
             let is_open = matches!(&created, Err(error) if error.is_ambiguous());
             if let Some(unborn) = &mut unborn
@@ -180,6 +175,68 @@ pub(crate) async fn begin(
         ErrorKind::Other,
         "the store lets no session begin, whatever its id",
     ))
+}
+
+/// A new session, not stored yet: what `blank` gives for a new token, with `changes` on top.
+fn draw(
+    config: &Config,
+    writer: u64,
+    changes: &Changes,
+    now: Timestamp,
+    blank: impl Fn(&Token, u64) -> Record,
+) -> Result<Stored, Error> {
+    let token = Token::generate()?;
+    let record = blank(&token, writer);
+    let data = changes.apply(record.data());
+    let record = Arc::new(changes.overriding(record.with_data(data)));
+    let activity = config.lifetimes.activity(&record, now);
+    Ok(Stored::of(token, (record, activity)))
+}
+
+/// As [`create`], for a visitor who does not log in: `None` where it did not work out at once.
+pub(crate) fn create_at_once(config: &Config, changes: &Changes, now: Timestamp) -> Option<Stored> {
+    let blank = |token: &Token, writer| blank(token, writer, now);
+    let stored = draw(config, unique_writer(), changes, now, blank).ok()?;
+    let (id, activity) = (stored.id(), stored.activity);
+    let create = |room: &Room| room.create(id, &stored.record, activity);
+    let created = config.store.at_once(StoreCall::Create, create)?;
+    (created == Created::Yes).then(|| {
+        tell_of_begun(config, &stored, now);
+        stored
+    })
+}
+
+/// As [`update`], of values alone: `None` where it did not work out at once.
+pub(crate) fn update_at_once(
+    config: &Config,
+    stored: &Stored,
+    changes: &Changes,
+    data: Data,
+    now: Timestamp,
+) -> Option<Stored> {
+    if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
+        return None;
+    }
+    let record = Arc::new(successor(stored, changes, data, unique_writer(), now));
+    let activity = config.lifetimes.activity(&record, now);
+    let (id, expected) = (stored.id(), stored.record.version());
+    let update = |room: &Room| room.update(id, &record, activity, expected);
+    let updated = config.store.at_once(StoreCall::Update, update)?;
+    (updated == Updated::Saved).then(|| {
+        tell_of_saved(config, id, &stored.record, &record, now);
+        Stored::of(stored.token, (record, activity))
+    })
+}
+
+fn successor(
+    stored: &Stored,
+    changes: &Changes,
+    data: Data,
+    writer: u64,
+    now: Timestamp,
+) -> Record {
+    let rested = now.since(stored.activity.last_seen_at);
+    changes.overriding(stored.record.successor(data, writer, rested))
 }
 
 pub(crate) async fn update(
@@ -208,13 +265,11 @@ pub(crate) async fn update(
         if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
             return Ok(Committed::Ended);
         }
-        let rested = now.since(stored.activity.last_seen_at);
         let is_saved = merged.is_some();
         let data = merged
             .take()
             .unwrap_or_else(|| stored.record.data().clone());
-        let next = stored.record.successor(data, swap.writer, rested);
-        let mut record = changes.overriding(next);
+        let mut record = successor(stored, changes, data, swap.writer, now);
         let mut token = stored.token;
         if let Some((step, fresh)) = renewing {
             record = record.renewed(step, fresh, now);

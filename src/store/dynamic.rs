@@ -4,7 +4,7 @@ use std::{any::Any, fmt, pin::Pin, sync::Arc};
 
 use super::{
     Created, EndedSink, Filter, MemoryStore, Page, Reaped, SessionStore, StoreError, Touched,
-    Updated,
+    Updated, memory::Room,
 };
 use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 
@@ -46,9 +46,12 @@ impl DynStore {
 }
 
 impl DynStore {
-    /// Whether no call has anything to wait for.
-    pub(crate) fn answers_at_once(&self) -> bool {
-        matches!(self.0, Inner::Memory(_))
+    /// The store beneath, where no call has anything to wait for.
+    pub(crate) fn in_memory(&self) -> Option<&Room> {
+        match &self.0 {
+            Inner::Memory(store) => Some(store.room()),
+            Inner::Other(_) => None,
+        }
     }
 
     /// What a memory store holds: (sessions without markers of moved ones, bytes).

@@ -69,6 +69,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "file")]
 pub use self::file::FileStore;
+pub(crate) use self::memory::Room;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 #[cfg(feature = "mysql")]

@@ -59,8 +59,8 @@ impl Ticket {
             let what = "the session was left empty, so there is no cookie for it: insert a value";
             return Err(Error::new(ErrorKind::Other, what));
         };
-        let mut cookie = format!("{}=", layer.config().cookie.name());
-        token.encode(&mut cookie);
+        let mut cookie = format!("{}=", layer.config().cookie.name()).into_bytes();
+        cookie.extend_from_slice(&token.encode());
         let mut cookie = HeaderValue::try_from(cookie).expect("the cookie's name was checked");
         cookie.set_sensitive(true);
         Ok(Self {

@@ -27,6 +27,7 @@ mod model;
 mod moving;
 mod operator;
 mod plain_tower;
+mod prompt;
 mod reaping;
 mod renewal;
 mod scene;

@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release                  the table of overheads, allocations and bytes
 //! cargo run --release -- http          behind a real server, with `wrk`
-//! cargo run --release -- stores postgres://… mysql://… redis://… redis-cluster://host:port,…
+//! cargo run --release -- stores postgres://… mysql://… redis://… redis-cluster://host:port,… sqlite:///path/to/file
 //!                                      the stores against servers, host and port named in each URL
 //! cargo run --release -- profile cloakroom 2 20000
 //!                                      one subject, one row (from 0), so many requests: for a profiler

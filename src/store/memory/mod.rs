@@ -78,7 +78,7 @@ use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 #[derive(Clone)]
 pub struct MemoryStore(Arc<Room>);
 
-pub(super) struct Room {
+pub(crate) struct Room {
     /// Each a range of ids, in their order.
     shards: Box<[Shard]>,
     users: Arc<Users>,
@@ -172,7 +172,7 @@ impl Room {
         ((first * self.shards.len() as u64) >> 32) as usize
     }
 
-    pub(super) fn create(
+    pub(crate) fn create(
         &self,
         id: SessionId,
         record: &Arc<Record>,
@@ -210,7 +210,7 @@ impl Room {
         }
     }
 
-    pub(super) fn load(&self, id: SessionId) -> Option<Kept> {
+    pub(crate) fn load(&self, id: SessionId) -> Option<Kept> {
         let shard = self.shard(id);
         shard.table.read().read(id, &shard.ticks)
     }
@@ -221,7 +221,7 @@ impl Room {
         table.get(id).map(|slot| slot.record.version())
     }
 
-    pub(super) fn update(
+    pub(crate) fn update(
         &self,
         id: SessionId,
         record: &Arc<Record>,

@@ -343,10 +343,30 @@ fn primary(key: &[u8]) -> SingleNodeRoutingInfo {
 
 fn parse(url: &str) -> Result<ConnectionInfo, StoreError> {
     let info = url.into_connection_info().map_err(|_| {
-        let what = "not a URL of Redis: it should read redis://host:port, or redis://user:password@host:port/database";
+        let what = match lacks_tls(url) {
+            Some(address) => format!(
+                "cannot connect to Redis at {address} over TLS: turn on the feature \
+                 tokio-rustls-comp or tokio-native-tls-comp of the crate redis"
+            ),
+            None => "not a URL of Redis: it should read redis://host:port, \
+                     or redis://user:password@host:port/database"
+                .to_owned(),
+        };
         StoreError::new(StoreErrorKind::Other, what)
     })?;
     Ok(info.set_tcp_settings(tcp()))
+}
+
+/// The address in a URL with nothing wrong but that the driver was built without TLS.
+fn lacks_tls(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let is_over_tls = matches!(scheme, "rediss" | "valkeys");
+    let rest = rest.strip_suffix("#insecure").unwrap_or(rest);
+    if !is_over_tls || rest.contains('#') {
+        return None;
+    }
+    let info = format!("redis://{rest}").into_connection_info().ok()?;
+    Some(info.addr().to_string())
 }
 
 fn tcp() -> TcpSettings {

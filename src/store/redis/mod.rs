@@ -107,7 +107,8 @@ struct Replicas {
 const GRACE: Duration = Duration::from_secs(5 * 60);
 
 impl RedisStore {
-    /// Connects to one server: `redis://user:password@host:port/database`.
+    /// Connects to one server: `redis://user:password@host:port/database`, or
+    /// `rediss://` over TLS, which [has to be turned on](super#tls).
     ///
     /// Connections that break are made anew, by up to six attempts in about a
     /// second; requests wait for that, up to their `store_timeout`. A connection over which
@@ -116,7 +117,8 @@ impl RedisStore {
     /// # Errors
     ///
     /// `Unavailable` where it does not connect: the error's source names host
-    /// and port. `Other` for what is no URL of Redis.
+    /// and port. `Other` for what is no URL of Redis, or asks for TLS that the
+    /// driver was built without.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         Ok(Self::over(Link::one(url).await?))
     }

@@ -27,6 +27,11 @@ pub trait Driver: Database {
     #[doc(hidden)]
     const CLOSES_ABANDONED: bool;
 
+    /// What to do where the driver cannot log in, whatever the database says.
+    #[doc(hidden)]
+    const NO_LOG_IN: &'static str = "no log-in with these settings: look at the user, the password, \
+                                     and the certificate and key in the options";
+
     /// What `connect` adds to the options of a URL.
     #[doc(hidden)]
     fn adjust(options: Options<Self>) -> Options<Self> {

@@ -54,7 +54,9 @@ fn caused(kind: StoreErrorKind, what: impl Into<String>, source: Option<io::Erro
 }
 
 pub(super) fn verdict<D: Driver>(error: &sqlx::Error) -> Verdict {
-    use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
+    use sqlx::Error::{
+        Configuration, Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed,
+    };
     match error {
         Database(error) => D::judge(&**error),
         Io(_) | Protocol(_) | WorkerCrashed => Verdict::Lost,
@@ -66,8 +68,10 @@ pub(super) fn verdict<D: Driver>(error: &sqlx::Error) -> Verdict {
         PoolClosed => Verdict::Failed(StoreErrorKind::Unavailable, "the pool is closed"),
         Tls(_) => Verdict::Failed(
             StoreErrorKind::Unavailable,
-            "no TLS: it needs one of sqlx's tls features, and certificates both sides accept",
+            "no TLS: turn on sqlx's feature tls-rustls or tls-native-tls, \
+             and look whether each side accepts the other's certificate",
         ),
+        Configuration(_) => Verdict::Failed(StoreErrorKind::Unavailable, D::NO_LOG_IN),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Verdict::Failed(
             StoreErrorKind::Corrupt,
             "a column is not of the type that migrate() gave it",
@@ -112,5 +116,27 @@ pub(super) fn store_error<D: Driver>(
             format!("{place}: an index that is not the store's forbids this row of {table}{code}"),
         ),
         Verdict::Failed(kind, what) => failure(kind, format!("{place}: {what}{code}")),
+    }
+}
+
+#[cfg(all(test, feature = "mysql"))]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn a_password_that_mysql_takes_over_tls_or_by_rsa_alone_says_what_to_turn_on() {
+        let options: Options<sqlx::MySql> =
+            "mysql://bob:hunter2@db.example:3307/app".parse().unwrap();
+        let error = sqlx::Error::Configuration("RSA auth backend disabled".into());
+        let error = store_error::<sqlx::MySql>(error, &options, &TableName::default());
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        let said = error.source().unwrap().to_string();
+        for part in ["db.example:3307", "tls-rustls", "cloakroom's mysql-rsa"] {
+            assert!(said.contains(part), "{said}");
+        }
+        let said = format!("{error:?}");
+        assert!(!said.contains("hunter2") && !said.contains("bob"), "{said}");
     }
 }

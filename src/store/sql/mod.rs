@@ -53,8 +53,8 @@ use crate::{ConfigError, deadline::pause};
 ///
 /// Behind a pooler that lends a connection for each transaction (PgBouncer),
 /// it must know prepared statements, or the pool's options say
-/// `statement_cache_capacity(0)`. For TLS the application turns on one of
-/// sqlx's `tls` features.
+/// `statement_cache_capacity(0)`. How TLS is turned on says
+/// [the module](super#tls).
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -88,6 +88,11 @@ pub type PostgresStore = SqlStore<sqlx::Postgres>;
 /// `innodb_buffer_pool_size`. A session of more than `max_allowed_packet`
 /// (16 MiB and more) is refused. Deleting expired ones, in the background, is
 /// a transaction of four statements.
+///
+/// # How to run it
+///
+/// MySQL takes a password over TLS, or by RSA: that is the feature `mysql-rsa`.
+/// How TLS is turned on says [the module](super#tls).
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {

@@ -29,6 +29,9 @@ impl Driver for MySql {
     const TITLE: &'static str = "MySQL";
     const URL: &'static str = "mysql://user:password@host:3306/database";
     const CLOSES_ABANDONED: bool = true;
+    const NO_LOG_IN: &'static str = "no log-in with these settings: without TLS, MySQL takes a password \
+                                     by RSA alone, so turn on sqlx's feature tls-rustls or tls-native-tls, \
+                                     or cloakroom's mysql-rsa";
 
     fn place(options: &MySqlConnectOptions) -> String {
         match options.get_socket() {
@@ -95,16 +98,16 @@ fn reap(table: &str, columns: &str) -> Reap {
 
 fn migration(table: &TableName) -> Migration {
     let versions = table.with("_schema").quoted('`');
-    let lock = format!("cloakroom.{:016x}", table.number());
+    // At most 64 characters. Not by MD5, which MySQL has no more.
+    let lock = format!(
+        "CONCAT('cloakroom.{:016x}.', LEFT(SHA2(COALESCE(DATABASE(), ''), 256), 32))",
+        table.number()
+    );
     let table = table.quoted('`');
     Migration {
         // Statements that change tables commit by themselves, so no transaction keeps others out.
-        lock: vec![format!(
-            "SELECT GET_LOCK(CONCAT('{lock}.', MD5(COALESCE(DATABASE(), ''))), 60)"
-        )],
-        unlock: vec![format!(
-            "DO RELEASE_LOCK(CONCAT('{lock}.', MD5(COALESCE(DATABASE(), ''))))"
-        )],
+        lock: vec![format!("SELECT GET_LOCK({lock}, 60)")],
+        unlock: vec![format!("DO RELEASE_LOCK({lock})")],
         begin: format!(
             "CREATE TABLE IF NOT EXISTS {versions} (version BIGINT PRIMARY KEY) ENGINE = InnoDB"
         ),

@@ -58,7 +58,10 @@ impl Driver for Postgres {
             "22021" => Verdict::Failed(Other, "the database's encoding must be UTF8"),
             _ => match code.get(..2) {
                 Some("08") => Verdict::Lost,
-                Some("28") => Verdict::Failed(Unavailable, "it refuses the user or the password"),
+                Some("28") => Verdict::Failed(
+                    Unavailable,
+                    "it refuses the user or the password, or a connection without TLS",
+                ),
                 Some("53" | "55" | "57") => Verdict::Failed(Unavailable, "it refuses for now"),
                 _ => Verdict::Failed(Other, "it refuses the statement"),
             },

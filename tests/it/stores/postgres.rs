@@ -144,3 +144,16 @@ async fn it_keeps_the_contract_where_transactions_are_serializable() {
     );
     Conformance::new(async || store.clone()).run().await;
 }
+
+#[tokio::test]
+async fn tls_that_the_driver_lacks_is_an_error_that_says_what_to_turn_on() {
+    let url = database().await.url + "?sslmode=require";
+    let error = PostgresStore::connect(&url).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    let said = format!("{error} {error:?} {}", error.source().unwrap());
+    let place = format!("127.0.0.1:{}", Postgres::shared().port());
+    for part in [&*place, "sqlx's feature tls-rustls"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains("hunter2"), "{said}");
+}

@@ -323,6 +323,34 @@ async fn an_error_to_connect_names_host_and_port_and_neither_user_nor_password()
 }
 
 #[tokio::test]
+async fn tls_that_the_driver_lacks_is_an_error_that_says_what_to_turn_on() {
+    for scheme in ["rediss", "valkeys"] {
+        for ending in ["", "/1", "/0?protocol=resp3", "/#insecure"] {
+            let url = format!("{scheme}://beatrix:hunter3@cache.example:6380{ending}");
+            for result in [
+                RedisStore::connect(&url).await,
+                RedisStore::cluster([&*url]).await,
+            ] {
+                let error = result.unwrap_err();
+                assert_eq!(error.kind(), StoreErrorKind::Other);
+                let said = format!("{error} {error:?} {}", error.source().unwrap());
+                for part in ["cache.example:6380", "TLS", "tokio-rustls-comp"] {
+                    assert!(said.contains(part), "{said}");
+                }
+                assert!(
+                    !said.contains("hunter") && !said.contains("beatrix"),
+                    "{said}"
+                );
+            }
+        }
+    }
+    let error = RedisStore::connect("rediss://cache.example:port")
+        .await
+        .unwrap_err();
+    assert!(format!("{error:?}").contains("not a URL of Redis"));
+}
+
+#[tokio::test]
 async fn what_is_no_session_or_of_an_unknown_layout_is_left_alone_and_can_be_deleted() {
     let (store, prefix) = fresh().await;
     let server = Redis::shared();

@@ -12,12 +12,12 @@ use cloakroom::{
 };
 
 use super::{
-    load::{Load, STORE_TIMEOUT},
+    load::{Load, STORE_TIMEOUT, TakenBack},
     population, processes,
     redis::{id, ids, of, record, until, version},
 };
 use crate::support::servers::{
-    RedisCluster,
+    Redis, RedisCluster,
     redis::{eventually, unique_prefix},
 };
 
@@ -153,11 +153,13 @@ async fn service_goes_on_when_a_primary_stands_still() {
     serves(&store).await;
 }
 
+/// What a replica that listens may not have heard of yet.
+const MOMENTS: Duration = Duration::from_secs(1);
+
 /// What it takes back were the last moments before it fell: the replica is
 /// told of a write while it is answered, and not before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn without_waiting_a_killed_primary_takes_back_its_last_moments_at_most() {
-    const LONG: Duration = Duration::from_secs(1);
     let cluster = RedisCluster::start();
     let store = connect(&cluster).await;
     let writers: Vec<_> = (0..16u128)
@@ -186,7 +188,85 @@ async fn without_waiting_a_killed_primary_takes_back_its_last_moments_at_most() 
         "{} of {answers} answers taken back, the oldest {oldest:?} before the end",
         lost.len()
     );
-    assert!(oldest < LONG, "{oldest:?}");
+    assert!(oldest < MOMENTS, "{oldest:?}");
+}
+
+/// A store whose sessions are all in one slot, load on it, and the two that serve it.
+async fn load_on_one_pair(cluster: &RedisCluster) -> (RedisStore, Load, &Redis, &Redis) {
+    let store = connect(cluster).await.prefix("{one}:");
+    let load = Load::on(store.clone()).await;
+    let (primary, replica) = tokio::task::block_in_place(|| {
+        let mut pairs = cluster.pairs().into_iter();
+        let serves = |(primary, _): &(&Redis, &Redis)| primary.ask(&["DBSIZE"]) != "0";
+        pairs.find(serves).unwrap()
+    });
+    (store, load, primary, replica)
+}
+
+/// Has the replica take over, and the primary come back as its replica, under load.
+async fn replace(
+    cluster: &RedisCluster,
+    store: &RedisStore,
+    load: &Load,
+    primary: &Redis,
+    replica: &Redis,
+) {
+    tokio::task::block_in_place(|| {
+        eventually("the replica takes over", || replica.is_master());
+    });
+    serves(store).await;
+    load.answered(100).await;
+    tokio::task::block_in_place(|| {
+        primary.restart();
+        cluster.settle();
+    });
+    load.answered(100).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn without_waiting_a_killed_primary_takes_back_no_request_but_of_its_last_moments() {
+    let cluster = RedisCluster::start();
+    let (store, load, primary, replica) = load_on_one_pair(&cluster).await;
+    load.answered(300).await;
+    let killed_at = Instant::now();
+    tokio::task::block_in_place(|| primary.kill());
+    replace(&cluster, &store, &load, primary, replica).await;
+    let TakenBack {
+        updates,
+        ends,
+        answers,
+    } = load.taken_back().await;
+    let oldest = updates.iter().chain(&ends).min();
+    let oldest = oldest.map_or(Duration::ZERO, |at| {
+        killed_at.saturating_duration_since(*at)
+    });
+    println!(
+        "of {answers} answers, {} updates and {} ends taken back, the oldest {oldest:?} before the end",
+        updates.len(),
+        ends.len()
+    );
+    assert!(oldest < MOMENTS, "{oldest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn without_waiting_a_killed_primary_takes_back_what_its_replica_had_not_heard_of() {
+    let cluster = RedisCluster::start();
+    let (store, load, primary, replica) = load_on_one_pair(&cluster).await;
+    load.answered(100).await;
+    // What is on its way to the replica it reads when it goes on; from here on nothing is.
+    replica.signal("STOP");
+    load.answered(20).await;
+    let cut_at = Instant::now();
+    assert_eq!(primary.ask(&["CLIENT", "KILL", "TYPE", "replica"]), "1");
+    load.answered(100).await;
+    tokio::task::block_in_place(|| primary.kill());
+    replica.signal("CONT");
+    replace(&cluster, &store, &load, primary, replica).await;
+    let TakenBack { updates, ends, .. } = load.taken_back().await;
+    assert!(updates.len() >= 100, "{}", updates.len());
+    for at in updates.into_iter().chain(ends) {
+        assert!(cut_at < at);
+    }
 }
 
 static IS_OVER: AtomicBool = AtomicBool::new(false);

@@ -18,17 +18,30 @@ pub(crate) fn free_port() -> u16 {
 
 /// The path of a server's program, or a panic that says which package has it.
 pub(crate) fn program(name: &str, package: &str) -> PathBuf {
+    find(name).unwrap_or_else(|| panic!("{name} is missing: on Debian, apt-get install {package}"))
+}
+
+/// The path of a server that has equals: what the environment variable
+/// `instead` names, or the first of `names` that is there.
+pub(crate) fn server(instead: &str, names: &[&str], package: &str) -> PathBuf {
+    if let Some(named) = std::env::var_os(instead) {
+        let path = PathBuf::from(named);
+        assert!(path.is_file(), "{instead} names no program: {path:?}");
+        return path;
+    }
+    let found = names.iter().find_map(|name| find(name));
+    found.unwrap_or_else(|| program(names[0], package))
+}
+
+fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     folders.extend(["/usr/sbin", "/usr/bin", "/usr/local/bin"].map(PathBuf::from));
     if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
         folders.extend(versions.flatten().map(|version| version.path().join("bin")));
     }
-    folders
-        .into_iter()
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file())
-        .unwrap_or_else(|| panic!("{name} is missing: on Debian, apt-get install {package}"))
+    let mut places = folders.iter().map(|folder| folder.join(name));
+    places.find(|program| program.is_file())
 }
 
 /// A directory that is removed when this is dropped, or the tests have ended.

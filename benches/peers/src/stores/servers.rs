@@ -1,6 +1,6 @@
 //! What is measured against which server.
 
-use cloakroom::store::{MySqlStore, PostgresStore, RedisStore};
+use cloakroom::store::{MySqlStore, PostgresStore, RedisStore, SqliteStore};
 use tower_sessions_redis_store::fred::prelude::{ClientLike as _, Config, Pool};
 use tower_sessions_sqlx_store::sqlx as peer_sqlx;
 
@@ -16,14 +16,17 @@ pub async fn open(url: &str, payload: Payload, tasks: usize) -> Vec<Box<dyn Meas
     match url.split(':').next() {
         Some("postgres") => postgres(url, payload, tasks).await,
         Some("mysql") => mysql(url, payload, tasks).await,
+        Some("sqlite") => sqlite(url, payload, tasks).await,
         Some("redis" | "redis-cluster") => redis(url, payload, tasks).await,
-        _ => panic!("neither postgres, mysql, redis nor redis-cluster"),
+        _ => panic!("neither postgres, mysql, sqlite, redis nor redis-cluster"),
     }
 }
 
 const OURS: &str = "cloakroom";
 const PEER: &str = "tower-sessions";
 const NO_PING: &str = "tower-sessions, no ping";
+const WAL: &str = "tower-sessions, WAL";
+const WAL_NO_PING: &str = "tower-sessions, WAL, no ping";
 
 async fn bench(name: &'static str, subject: impl Subject, tasks: usize) -> Box<dyn Measured> {
     Box::new(Bench::start(name, subject, tasks).await)
@@ -63,6 +66,35 @@ async fn mysql(url: &str, payload: Payload, tasks: usize) -> Vec<Box<dyn Measure
             .test_before_acquire(pings);
         let pool = pool.connect(url).await.expect("a server");
         let store = tower_sessions_sqlx_store::MySqlStore::new(pool);
+        store.migrate().await.expect("a table");
+        all.push(bench(name, Peer::new(store, payload), tasks).await);
+    }
+    all
+}
+
+/// Each has a file of its own beside `url`'s: the peer's as sqlx makes it, and in WAL mode, as ours.
+async fn sqlite(url: &str, payload: Payload, tasks: usize) -> Vec<Box<dyn Measured>> {
+    let pool = sqlx::sqlite::SqlitePoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .test_before_acquire(false);
+    let own = format!("{url}.cloakroom?mode=rwc");
+    let store = SqliteStore::new(pool.connect(&own).await.expect("a file"));
+    store.migrate().await.expect("a table");
+    let mut all = vec![bench(OURS, Ours::new(store, payload), tasks).await];
+    for (name, file, mode, pings) in [
+        (PEER, "peer", "DELETE", true),
+        (WAL, "wal", "WAL", true),
+        (WAL_NO_PING, "wal", "WAL", false),
+    ] {
+        let pool = peer_sqlx::sqlite::SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .test_before_acquire(pings);
+        let its = format!("{url}.{file}?mode=rwc");
+        let pool = pool.connect(&its).await.expect("a file");
+        let set = format!("PRAGMA journal_mode = {mode}");
+        let set = peer_sqlx::query(&set).execute(&pool).await;
+        set.expect("a journal");
+        let store = tower_sessions_sqlx_store::SqliteStore::new(pool);
         store.migrate().await.expect("a table");
         all.push(bench(name, Peer::new(store, payload), tasks).await);
     }

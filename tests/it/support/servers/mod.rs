@@ -1,7 +1,7 @@
 //! Database servers for the tests, as the user they accept to run as.
 
 #[cfg(feature = "mysql")]
-mod mariadb;
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
@@ -14,7 +14,7 @@ use std::{
 };
 
 #[cfg(feature = "mysql")]
-pub(crate) use self::mariadb::MariaDb;
+pub(crate) use self::mysql::MySql;
 #[cfg(feature = "postgres")]
 pub(crate) use self::postgres::Postgres;
 #[cfg(feature = "redis")]

@@ -10,9 +10,10 @@ use super::{
 
 /// A PostgreSQL server with nothing in it, durable as by default.
 pub(crate) struct Postgres {
+    /// The first that is dropped: it ends on what it has on disk.
+    process: Mutex<Option<Process>>,
     port: u16,
     directory: Directory,
-    process: Mutex<Option<Process>>,
 }
 
 impl Postgres {

@@ -1,8 +1,9 @@
-//! Redis servers: alone, with a replica, in a cluster.
+//! Redis or Valkey servers: alone, with a replica, in a cluster.
 
 use std::{
     io::{BufRead, BufReader, Write as _},
     net::TcpStream,
+    path::PathBuf,
     process::Command,
     sync::{
         LazyLock,
@@ -14,14 +15,15 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::support::process::{Directory, Process, free_port, program};
+use crate::support::process::{self, Directory, Process, free_port};
 
 /// A server that keeps every write it has answered: `appendfsync always`.
 pub(crate) struct Redis {
+    /// The first that is dropped: it ends on what it has on disk.
+    process: Mutex<Option<Process>>,
     port: u16,
     directory: Directory,
     settings: Vec<String>,
-    process: Mutex<Option<Process>>,
 }
 
 impl Redis {
@@ -79,7 +81,7 @@ impl Redis {
     pub(crate) fn restart(&self) {
         let path = self.directory.path();
         let log = path.join("log");
-        let mut command = Command::new(program("redis-server", "redis-server"));
+        let mut command = Command::new(program());
         command
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .arg("--dir")
@@ -109,6 +111,12 @@ impl Redis {
         wire.write_all(request.as_bytes()).ok()?;
         read(&mut BufReader::new(wire))
     }
+}
+
+/// Redis, or Valkey where that is all there is.
+fn program() -> PathBuf {
+    let names = ["redis-server", "valkey-server"];
+    process::server("CLOAKROOM_REDIS_SERVER", &names, "redis-server")
 }
 
 fn read(wire: &mut impl BufRead) -> Option<String> {
@@ -226,14 +234,22 @@ impl RedisCluster {
 
     /// A master of now, and its replica.
     pub(crate) fn pair(&self) -> (&Redis, &Redis) {
-        let is_master = |node: &&Redis| node.is_master();
-        let master = self.nodes.iter().find(is_master).unwrap();
-        let port = format!("master_port:{}", master.port);
-        let replica = self
-            .nodes
-            .iter()
-            .find(|node| node.ask(&["INFO", "replication"]).contains(&port));
-        (master, replica.unwrap())
+        self.pairs()[0]
+    }
+
+    /// The masters of now, each with its replica.
+    pub(crate) fn pairs(&self) -> Vec<(&Redis, &Redis)> {
+        let follows = |node: &&Redis, master: &Redis| {
+            let port = format!("master_port:{}", master.port);
+            node.ask(&["INFO", "replication"]).contains(&port)
+        };
+        let masters = self.nodes.iter().filter(|node| node.is_master());
+        masters
+            .map(|master| {
+                let replica = self.nodes.iter().find(|node| follows(node, master));
+                (master, replica.unwrap())
+            })
+            .collect()
     }
 }
 

@@ -1,24 +1,39 @@
-use std::{fs, net::TcpStream, path::PathBuf, process::Command, sync::LazyLock};
+use std::{
+    fs,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::LazyLock,
+};
 
 use parking_lot::Mutex;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection};
 
 use super::{
-    super::process::{Directory, Process, free_port, program},
+    super::process::{self, Directory, Process, free_port},
     PASSWORD, USER, finish, give, run_as, unique_name,
 };
 
-/// A MariaDB server with nothing in it, durable as by default.
-pub(crate) struct MariaDb {
+/// A MariaDB or MySQL server with nothing in it, durable as by default.
+pub(crate) struct MySql {
+    /// The first that is dropped: it ends on what it has on disk.
+    process: Mutex<Option<Process>>,
     port: u16,
     directory: Directory,
-    process: Mutex<Option<Process>>,
+    program: PathBuf,
+    make: Make,
 }
 
-impl MariaDb {
+#[derive(Clone, Copy)]
+enum Make {
+    MySql,
+    MariaDb,
+}
+
+impl MySql {
     /// The one that all tests share which do not kill it.
     pub(crate) fn shared() -> &'static Self {
-        static SHARED: LazyLock<MariaDb> = LazyLock::new(MariaDb::start);
+        static SHARED: LazyLock<MySql> = LazyLock::new(MySql::start);
         &SHARED
     }
 
@@ -33,21 +48,15 @@ impl MariaDb {
         )
         .unwrap();
         give("mysql", directory.path());
-        let mut install = run_as("mysql", &program("mariadb-install-db", "mariadb-server"));
-        install
-            .args([
-                "--no-defaults",
-                "--skip-test-db",
-                "--auth-root-authentication-method=normal",
-            ])
-            .arg(format!(
-                "--datadir={}",
-                directory.path().join("data").display()
-            ));
-        finish(&mut install);
+        let names = ["mariadbd", "mysqld"];
+        let program = process::server("CLOAKROOM_MYSQL_SERVER", &names, "mariadb-server");
+        let make = Make::of(&program);
+        finish(&mut make.install(&program, &directory.path().join("data")));
         let server = Self {
             port: free_port(),
             directory,
+            program,
+            make,
             process: Mutex::new(None),
         };
         let init = server.directory.path().join("init.sql");
@@ -95,7 +104,7 @@ impl MariaDb {
 
     fn run(&self, arguments: &[String]) {
         let path = self.directory.path();
-        let mut command: Command = run_as("mysql", &program("mariadbd", "mariadb-server"));
+        let mut command = run_as("mysql", &self.program);
         command
             .arg("--no-defaults")
             .arg(format!("--datadir={}", path.join("data").display()))
@@ -103,10 +112,8 @@ impl MariaDb {
             .arg(format!("--pid-file={}", path.join("pid").display()))
             .arg(format!("--port={}", self.port))
             .args(["--bind-address=127.0.0.1", "--max-connections=300"])
-            .args([
-                "--innodb-buffer-pool-size=32M",
-                "--innodb-log-file-size=16M",
-            ])
+            .arg("--innodb-buffer-pool-size=32M")
+            .args(self.make.settings())
             .args(arguments);
         let log = self.log();
         let said = fs::read_to_string(&log).map_or(0, |log| log.len());
@@ -121,5 +128,50 @@ impl MariaDb {
 
     fn log(&self) -> PathBuf {
         self.directory.path().join("log")
+    }
+}
+
+impl Make {
+    fn of(program: &Path) -> Self {
+        let version = Command::new(program).arg("--version").output().unwrap();
+        match String::from_utf8_lossy(&version.stdout).contains("MariaDB") {
+            true => Self::MariaDb,
+            false => Self::MySql,
+        }
+    }
+
+    /// What makes an empty data directory.
+    fn install(self, program: &Path, data: &Path) -> Command {
+        let data = format!("--datadir={}", data.display());
+        match self {
+            Self::MySql => {
+                let mut install = run_as("mysql", program);
+                install.args(["--no-defaults", "--initialize-insecure", &data]);
+                install
+            }
+            Self::MariaDb => {
+                // That of the same version lies beside it, or is the machine's only one.
+                let beside = program.with_file_name("mariadb-install-db");
+                let found = beside.is_file().then_some(beside);
+                let found = found
+                    .unwrap_or_else(|| process::program("mariadb-install-db", "mariadb-server"));
+                let mut install = run_as("mysql", &found);
+                install
+                    .args(["--no-defaults", "--skip-test-db"])
+                    .args(["--auth-root-authentication-method=normal", &data]);
+                install
+            }
+        }
+    }
+
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::MySql => &[
+                "--innodb-redo-log-capacity=32M",
+                "--mysqlx=OFF",
+                "--secure-file-priv=NULL",
+            ],
+            Self::MariaDb => &["--innodb-log-file-size=16M"],
+        }
     }
 }
