@@ -1,4 +1,4 @@
-//! A save that never heard from the store: [`Attempt`], made again as it was.
+//! A save that never heard from the store: [`Attempt`], made sure of before anything else.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::{
     write::{Committed, tell_of_begun, tell_of_saved},
 };
 
-/// A write on its way to the store, of what was done until then. Made again as
-/// it was, it cannot be made twice: the store compares its version.
+/// A write on its way to the store, of what was done until then. An update that is made
+/// again as it was cannot be made twice: the store compares its version.
 #[derive(Clone)]
 pub(crate) struct Attempt {
     pub(crate) stored: Stored,
@@ -42,19 +42,18 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
     }
 }
 
-/// Makes an attempt again as it was: whichever of the two came first, the
-/// store has it once, and what was done since goes on top.
+/// Makes sure of an attempt. An update is made again as it was: whichever of the two
+/// came first, the store has it once, and what was done since goes on top.
 async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
     let config = &*shared.config;
     let (until, turns) = (attempt.until, attempt.turns);
-    let committed = match attempt.former {
+    let mut committed = match attempt.former {
         Some(former) => settle_update(shared, attempt.stored, &former, until).await?,
+        // Where it is not there it begins anew, with all that is pending, under another id: it
+        // may have been there and have been ended, and what was ended does not come back.
         None => {
-            let Stored {
-                record, activity, ..
-            } = &attempt.stored;
-            let id = attempt.stored.id();
-            if Swap::new(config).create(id, record, *activity).await? {
+            let (id, record) = (attempt.stored.id(), &attempt.stored.record);
+            if Swap::new(config).was_created(id, record).await? {
                 Committed::Begun(attempt.stored)
             } else {
                 Committed::Nothing
@@ -62,7 +61,7 @@ async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
         }
     };
     let now = config.clock.now();
-    if let Committed::Begun(begun) = &committed {
+    if let Committed::Begun(begun) = &mut committed {
         tell_of_begun(config, begun, now);
         shared.state().open_save = None;
         limit::enforce(config, begun).await?;

@@ -1,12 +1,12 @@
 //! What happens to the session when the response head is ready, or at `save`:
 //! the decision table, and what follows from what the store said.
 
-use std::{error::Error as _, pin::pin, sync::Arc};
+use std::{error::Error as _, future::poll_fn, pin::pin, sync::Arc};
 
-use tracing::{Instrument as _, Span, debug, debug_span, field, warn};
+use tracing::{Span, debug, debug_span, field, warn};
 
 use crate::{
-    EndReason, Error, ErrorKind, Event, Record, Timestamp,
+    EndReason, Error, Event, Record, Timestamp,
     attempt::{Attempt, settle_open_save},
     changes::{Changes, Moment},
     data::Data,
@@ -18,7 +18,7 @@ use crate::{
     state::{Identity, Shared, State, Stored, Turns, Usage, amended},
     swap::Swap,
     token::Token,
-    write::{Committed, create, renew, touch, update},
+    write::{Committed, InDoubt, create, renew, touch, update},
 };
 
 /// What the response head tells the visitor.
@@ -161,7 +161,9 @@ pub(crate) fn span(shared: &Shared) -> (Span, bool) {
 /// As [`commit`].
 pub(crate) async fn commit_in_span(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
     let (span, is_named) = span(shared);
-    let committed = commit(shared, occasion).instrument(span.clone()).await;
+    // By hand: `Instrumented` would move it, and it is large.
+    let mut commit = pin!(commit(shared, occasion));
+    let committed = poll_fn(|context| span.in_scope(|| commit.as_mut().poll(context))).await;
     if !is_named {
         shared.name(&span);
     }
@@ -249,12 +251,17 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
             }));
         }
     };
-    let committed = match plan {
+    let mut committed = match plan {
         Plan::Nothing => Committed::Nothing,
         Plan::Create if is_too_late => return Err(Error::too_late("a new session")),
         Plan::Touch => touch(config, &work, now).await,
         Plan::Create => {
-            let created = create(config, &work, now, |stored| attempting(stored, None)).await;
+            let note = |stored: &Stored| attempting(stored, None);
+            let in_doubt = match occasion {
+                Occasion::Head => InDoubt::TakenBack(&shared.config),
+                Occasion::Save => InDoubt::Noted(note),
+            };
+            let created = create(config, &work, now, in_doubt).await;
             created.inspect_err(|error| shared.state().refuse(error))?
         }
         Plan::Update(data) => {
@@ -266,9 +273,9 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         }
         Plan::Renew => Box::pin(renew(config, &mut work, now)).await,
         // Boxed, because its future is larger than all others and rarely needed.
-        Plan::Move => Box::pin(relocate(config, work, now)).await?,
+        Plan::Move => Box::pin(relocate(&shared.config, work, now)).await?,
     };
-    if let (Committed::Begun(new), true) = (&committed, logs_in) {
+    if let (Committed::Begun(new), true) = (&mut committed, logs_in) {
         // Where that fails, the next attempt is another session.
         shared.state().open_save = None;
         limit::enforce(config, new).await?;
@@ -307,7 +314,7 @@ impl State {
 
     /// The store has said no, for certain: what was on its way to it is not there.
     pub(crate) fn refuse(&mut self, error: &Error) {
-        if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) {
+        if !error.is_ambiguous() {
             self.open_save = None;
         }
     }

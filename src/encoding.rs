@@ -35,6 +35,9 @@ pub(crate) fn encode(record: &Record) -> Vec<u8> {
     if let Some(persistent) = rare.persistent {
         object.field("persistent", &persistent);
     }
+    if let Some(ranked_at) = rare.ranked_at {
+        object.field("ranked_at", &ranked_at.as_millis());
+    }
     if let Some(moved_at) = rare.moved_at {
         object.field("moved_at", &moved_at.as_millis());
     }
@@ -171,6 +174,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
     let idle = fields.timeout("idle_timeout")?;
     let absolute = fields.timeout("absolute_timeout")?;
     let persistent = fields.optional("persistent")?;
+    let ranked_at: Option<u64> = fields.optional("ranked_at")?;
     let moved_at: Option<u64> = fields.optional("moved_at")?;
     let moved_to = fields.id("moved_to")?;
     let moved_from = fields.id("moved_from")?;
@@ -195,6 +199,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
         rare.idle = idle;
         rare.absolute = absolute;
         rare.persistent = persistent;
+        rare.ranked_at = ranked_at.map(Timestamp::from_millis);
         rare.moved_at = moved_at.map(Timestamp::from_millis);
         rare.moved_to = moved_to;
         rare.moved_from = moved_from;

@@ -60,7 +60,8 @@ pub enum ErrorKind {
     NoUser,
     /// A cursor that this crate never gave, or one of another filter. 400.
     BadCursor,
-    /// Any other failure, of the store or of the system's random source. 500.
+    /// Any other failure: of the store, of the system's random source, or of an
+    /// `update` whose closure changes the session so that it never comes to an end. 500.
     Other,
 }
 
@@ -89,6 +90,14 @@ impl Error {
         Self::new(ErrorKind::Ended, "the session has ended")
     }
 
+    /// What the closure of an `update` does, for ever.
+    pub(crate) fn endless(what: &str) -> Self {
+        Self::new(
+            ErrorKind::Other,
+            format!("the update was given up: the closure {what}"),
+        )
+    }
+
     pub(crate) fn too_late(what: &str) -> Self {
         Self::new(
             ErrorKind::TooLate,
@@ -100,6 +109,11 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// Whether it leaves open what the store has done.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
     }
 
     /// Whether the same request may succeed later: these are answered with 503.

@@ -159,9 +159,11 @@ impl SessionLayer {
     /// event `Ended` for the reason [`Limit`](crate::EndReason::Limit). However
     /// many log in at once, on however many nodes, no more are left when they
     /// are answered: the newest by the nodes' clocks, which should agree. A
-    /// log-in that newer ones have outdone before its answer is on the way, or
-    /// whose user's other sessions cannot be listed and ended in half of the
-    /// `store_timeout`, is taken back and answered with 503. A store that cannot list sessions, which
+    /// log-in whose clock is not past the newest one's, because it was set back
+    /// say, counts as a millisecond later than that. One that newer
+    /// ones have outdone before its answer is on the way, or whose user's other
+    /// sessions cannot be listed and ended in half of the `store_timeout`, is taken
+    /// back and answered with 503. A store that cannot list sessions, which
     /// [`SessionStore::list`] says of itself, thus fails every log-in, and says so in the log.
     #[must_use]
     pub fn max_sessions_per_user(self, sessions: impl Into<Option<usize>>) -> Self {

@@ -96,8 +96,10 @@ mod swap;
 pub mod testing;
 mod timed;
 mod token;
+mod unborn;
 mod upkeep;
 mod version;
+mod view;
 mod waiting;
 mod write;
 

@@ -54,6 +54,8 @@ pub(crate) struct Rare {
     pub(crate) idle: Timeout,
     pub(crate) absolute: Timeout,
     pub(crate) persistent: Option<bool>,
+    /// Where the log-in counts as a later one than by its own time.
+    pub(crate) ranked_at: Option<Timestamp>,
     pub(crate) moved_at: Option<Timestamp>,
     /// Where a cycle took the session.
     pub(crate) moved_to: Option<SessionId>,
@@ -69,6 +71,7 @@ impl Rare {
         idle: Timeout::Layer,
         absolute: Timeout::Layer,
         persistent: None,
+        ranked_at: None,
         moved_at: None,
         moved_to: None,
         moved_from: None,
@@ -80,6 +83,7 @@ impl Rare {
         self.idle == Timeout::Layer
             && self.absolute == Timeout::Layer
             && self.persistent.is_none()
+            && self.ranked_at.is_none()
             && self.moved_at.is_none()
             && self.moved_to.is_none()
             && self.moved_from.is_none()
@@ -221,6 +225,11 @@ impl Record {
         self.rare().persistent
     }
 
+    /// By which the log-ins of one user are ordered.
+    pub(crate) fn ranked_at(&self) -> Option<Timestamp> {
+        self.rare().ranked_at.or(self.authenticated_at())
+    }
+
     pub(crate) fn moved_at(&self) -> Option<Timestamp> {
         self.rare().moved_at
     }
@@ -319,6 +328,9 @@ impl Record {
 
     pub(crate) fn with_login(mut self, login: Option<Login>) -> Self {
         self.login = login.map(Box::new);
+        if self.rare().ranked_at.is_some() {
+            self.set_rare(|rare| rare.ranked_at = None);
+        }
         self
     }
 

@@ -11,12 +11,13 @@ use crate::{
     state::{Identity, Stored},
     swap::{Swap, Swapped},
     token::{Token, Verifier},
-    write::{Committed, begin, create, tell_of_begun, tell_of_saved},
+    unborn::Unborn,
+    write::{Committed, InDoubt, begin, create, tell_of_begun, tell_of_saved},
 };
 
 /// Log-in and cycle of a stored session (rules M6, M7, M8).
 pub(crate) async fn relocate(
-    config: &Config,
+    config: &Arc<Config>,
     mut work: Work,
     now: Timestamp,
 ) -> Result<Committed, Error> {
@@ -35,7 +36,7 @@ pub(crate) async fn relocate(
             return Ok(Committed::Ended);
         }
         work.is_displaced = true;
-        return create(config, &work, now, |_| {}).await;
+        return create(config, &work, now, taken_back(config)).await;
     }
     // What of `base` goes on under `token`.
     let continued = |base: &Record, token: &Token, writer| {
@@ -60,41 +61,42 @@ pub(crate) async fn relocate(
     };
     let blank = |token: &Token, writer| continued(&base.0, token, writer);
     let moving = config.population().moving(old.id(), now);
-    let mut new = begin(config, &mut swap, &changes, now, blank, |_| {}).await?;
+    let begun = begin(config, &mut swap, &changes, now, blank, taken_back(config)).await?;
+    let mut unborn = Unborn::new(config, &begun);
+    let mut new = begun.clone();
     let is_afresh = log_in.as_ref().is_some_and(|log_in| log_in.is_afresh);
-    let result = loop {
+    let left = loop {
         let moved_to = log_in.is_none().then_some(new.id());
         let marker = Arc::new(base.0.marker(now, moved_to, swap.writer));
         let activity = config.lifetimes.activity(&marker, now);
         let expected = base.0.version();
-        let left = swap
+        unborn.leave(old.id(), swap.writer);
+        let swapped = swap
             .attempt(old.id(), expected, &marker, activity, false)
-            .await;
+            .await?;
         // What the new session must take in before the old one can be left.
-        let latest = match left {
-            Ok(Swapped::Saved) => break Ok(Left::Behind),
-            Ok(Swapped::Moved | Swapped::Missing) if log_in.is_none() => break Ok(Left::Nothing),
-            Ok(Swapped::Moved) => break Ok(Left::Ended),
-            Ok(Swapped::Missing) => None,
-            Ok(Swapped::Fresher(latest)) => Some(latest),
-            Err(error) => break Err(error),
+        let latest = match swapped {
+            Swapped::Saved => break Left::Behind,
+            Swapped::Moved | Swapped::Missing if log_in.is_none() => break Left::Nothing,
+            Swapped::Moved => break Left::Ended,
+            Swapped::Missing => None,
+            Swapped::Fresher(latest) => Some(latest),
         };
         if !is_afresh {
             // What has been destroyed does not live on in the new session.
             let gone = Record::new(*base.0.verifier(), expected, now);
             let basis = latest.as_ref().map_or(&gone, |(record, _)| record);
             let rest = continued(basis, &new.token, swap.writer);
-            if let Err(error) = renew(config, &mut swap, &mut new, &mut changes, rest, now).await {
-                break Err(error);
-            }
+            renew(config, &mut swap, &mut new, &mut changes, rest, now).await?;
         }
         match latest {
             Some(latest) => base = latest,
-            None => break Ok(Left::Ended),
+            None => break Left::Ended,
         }
     };
-    match result {
-        Ok(Left::Behind) => {
+    match left {
+        Left::Behind => {
+            unborn.settle();
             if let Some(moving) = moving {
                 moving.done(now);
             }
@@ -114,21 +116,22 @@ pub(crate) async fn relocate(
             }
             Ok(Committed::Begun(new))
         }
-        Ok(Left::Ended) => {
+        Left::Ended => {
+            unborn.settle();
             drop(moving);
             tell_of_begun(config, &new, now);
             Ok(Committed::Begun(new))
         }
-        Ok(Left::Nothing) => {
+        Left::Nothing => {
             swap.delete(new.id()).await?;
+            unborn.settle();
             Ok(Committed::Ended)
         }
-        Err(error) => {
-            // Nobody has its token; if this fails too, it expires.
-            let _ = swap.delete(new.id()).await;
-            Err(error)
-        }
     }
+}
+
+fn taken_back(config: &Arc<Config>) -> InDoubt<'_, fn(&Stored)> {
+    InDoubt::TakenBack(config)
 }
 
 /// What became of the old session.

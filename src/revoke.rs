@@ -45,12 +45,19 @@ pub(crate) async fn end(
             continue;
         }
         if let Some(origin) = record.moved_from() {
-            let still = store.load_latest(origin).await?;
-            if still.as_ref().is_some_and(|(still, _)| !still.is_moved()) {
-                unborn = Some(id);
-                id = origin;
-                latest = still;
-                continue;
+            match store.load_latest(origin).await? {
+                Some(still) if !still.0.is_moved() => {
+                    unborn = Some(id);
+                    id = origin;
+                    latest = Some(still);
+                    continue;
+                }
+                Some((marker, _)) if marker.moved_to() != Some(id) => {
+                    // The cycle has come too late: nobody will have its token.
+                    swap.delete(id).await?;
+                    return Ok(None);
+                }
+                Some(_) | None => {}
             }
         }
         if !is_meant(id, &kept) {

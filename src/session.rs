@@ -21,6 +21,9 @@ use crate::{
     upkeep,
 };
 
+/// How often an update is computed again because its value changes meanwhile.
+const MAX_TRIES: u32 = 1000;
+
 /// The session of one request: what the server remembers about its visitor.
 ///
 /// Cheap to clone; every clone is the same session. What is changed here is
@@ -104,7 +107,8 @@ impl Session {
     /// The closure runs again where the commit finds that another request has
     /// changed the session meanwhile: of N concurrent increments none is lost
     /// (rule M3). It must therefore depend on its argument alone, and have no
-    /// other effects. What is returned is what this request saw; what is kept
+    /// other effects: one that changes its own key, or adds another update each
+    /// time it runs, is given up with an error. What is returned is what this request saw; what is kept
     /// is computed from what all saw.
     ///
     /// The closure lives until it has been saved, or the request has ended
@@ -473,7 +477,7 @@ impl Session {
             compute,
             types: PhantomData,
         });
-        loop {
+        for _ in 0..MAX_TRIES {
             let view = self.0.view();
             let computed = computation.on(&name, view.get(&name))?;
             let (value, json) = match computed {
@@ -494,6 +498,8 @@ impl Session {
                 return Ok(Ok(value));
             }
         }
+        let itself = format!("changes `{name}`, its own key, each time it runs");
+        Err(Error::endless(&itself))
     }
 }
 

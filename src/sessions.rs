@@ -11,6 +11,7 @@ use crate::{
     record::Kept,
     revoke::end,
     store::Filter,
+    unborn::is_born,
 };
 
 /// All sessions of a layer's store, for whoever runs the service: to count,
@@ -105,8 +106,12 @@ impl Sessions {
     /// Those of the store.
     pub async fn get(&self, id: SessionId) -> Result<Option<SessionSummary>, Error> {
         let latest = self.within(async { Ok(self.0.store.load_latest(id).await?) });
-        let live = latest.await?.filter(|kept| self.is_live(kept));
-        Ok(live.map(|(record, activity)| SessionSummary::new(id, record, activity)))
+        match latest.await? {
+            Some(kept) if self.is_session(id, &kept).await? => {
+                Ok(Some(SessionSummary::new(id, kept.0, kept.1)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The live sessions that `filter` lets through, in the order of their
@@ -115,7 +120,8 @@ impl Sessions {
     /// At most `limit` of them (1 to 1000; anything else is taken as the
     /// nearest), perhaps fewer, or none: only a `next` of `None` is the end.
     /// A session that keeps its id from the first page to the last is listed
-    /// exactly once, if it is live all the while.
+    /// exactly once, if it is live all the while. One that `cycle_id` has brought
+    /// under its id costs a call of the store more, until a request writes to it.
     ///
     /// # Errors
     ///
@@ -134,11 +140,12 @@ impl Sessions {
         for _ in 0..MAX_CALLS {
             let wanted = limit - page.sessions.len();
             let part = self.part(&asked, after, wanted).await?;
-            let live = part
-                .sessions
-                .into_iter()
-                .filter(|listed| self.is_live(&(Arc::clone(&listed.record), listed.activity)));
-            page.sessions.extend(live.map(SessionSummary::from));
+            for listed in part.sessions {
+                let kept = (Arc::clone(&listed.record), listed.activity);
+                if self.is_session(listed.id, &kept).await? {
+                    page.sessions.push(listed.into());
+                }
+            }
             after = part.next;
             if after.is_none() || page.sessions.len() >= limit {
                 break;
@@ -314,9 +321,14 @@ impl Sessions {
         within(self.0.store_timeout, talk).await
     }
 
-    fn is_live(&self, (record, activity): &Kept) -> bool {
+    /// Whether it is live, and not on its way to be under another id.
+    async fn is_session(&self, id: SessionId, (record, activity): &Kept) -> Result<bool, Error> {
         let now = self.0.clock.now();
-        self.0.lifetimes.is_live(record, *activity, now)
+        if !self.0.lifetimes.is_live(record, *activity, now) {
+            return Ok(false);
+        }
+        self.within(async { Ok(is_born(&self.0.store, id, record).await?) })
+            .await
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     record::{Kept, Login},
     renewal,
     token::Token,
+    view::View,
 };
 
 /// What the handle, every clone of the session and the response future share.
@@ -145,7 +146,11 @@ impl LogIn {
     }
 }
 
-static EMPTY: LazyLock<Data> = LazyLock::new(Data::default);
+/// How often changes are computed again because there are more of them each time.
+const MAX_ROUNDS: u32 = 100;
+
+/// What a new session has.
+pub(crate) static EMPTY: LazyLock<Data> = LazyLock::new(Data::default);
 
 impl Shared {
     pub(crate) fn new(
@@ -218,9 +223,13 @@ impl Shared {
     /// Puts `latest` under the pending changes, after computing them again on it.
     ///
     /// Where the handler has destroyed the session `id` meanwhile, they belong to another.
+    ///
+    /// # Errors
+    ///
+    /// What a closure reports, and where it never comes to an end.
     pub(crate) fn adopt(&self, id: SessionId, latest: &Kept) -> Result<(), Error> {
         let data = latest.0.data();
-        loop {
+        for _ in 0..MAX_ROUNDS {
             let changes = {
                 let state = self.state();
                 if !state.is_on(id) {
@@ -248,6 +257,9 @@ impl Shared {
                 return Ok(());
             }
         }
+        Err(Error::endless(
+            "of an `update` adds another each time it runs",
+        ))
     }
 }
 
@@ -291,11 +303,9 @@ impl State {
     }
 
     pub(crate) fn view(&self) -> View {
+        let stored = self.stored.as_ref();
         View {
-            record: self
-                .stored
-                .as_ref()
-                .map(|stored| Arc::clone(&stored.record)),
+            record: stored.map(|stored| Arc::clone(&stored.record)),
             changes: self.changes.clone(),
         }
     }
@@ -514,31 +524,4 @@ impl State {
 pub(crate) fn amended(record: &Record, changes: &Changes) -> Option<Data> {
     let data = changes.apply(record.data());
     (data != *record.data() || changes.overrides_differ(record.rare())).then_some(data)
-}
-
-/// The values as they were at one moment, shared.
-#[derive(Clone)]
-pub(crate) struct View {
-    record: Option<Arc<Record>>,
-    changes: Option<Arc<Changes>>,
-}
-
-impl View {
-    pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
-        match &self.changes {
-            Some(changes) => changes.get(self.base(), key),
-            None => self.base().get(key),
-        }
-    }
-
-    pub(crate) fn data(&self) -> Data {
-        match &self.changes {
-            Some(changes) => changes.apply(self.base()),
-            None => self.base().clone(),
-        }
-    }
-
-    fn base(&self) -> &Data {
-        self.record.as_ref().map_or(&EMPTY, |record| record.data())
-    }
 }

@@ -100,7 +100,7 @@ impl<'a> Swap<'a> {
         }
     }
 
-    /// Stores what is not there yet. `false`: there is another record of this id.
+    /// Stores what is not there yet. `false`: not under this id, now or ever.
     pub(crate) async fn create(
         &mut self,
         id: SessionId,
@@ -108,25 +108,50 @@ impl<'a> Swap<'a> {
         activity: Activity,
     ) -> Result<bool, Error> {
         self.lost = None;
+        match self.config.store.create(id, record, activity).await {
+            Ok(Created::Yes) => return Ok(true),
+            Ok(Created::Exists) => {}
+            Err(error) => self.forgive(error)?,
+        }
+        // Boxed, because it is rarely needed.
+        Box::pin(self.was_created(id, record)).await
+    }
+
+    /// Whether `record` is there, of which no reply has told. Where it is not, it may have been
+    /// and have ended, or be on its way still: nothing begins under this id any more.
+    pub(crate) async fn was_created(
+        &mut self,
+        id: SessionId,
+        record: &Record,
+    ) -> Result<bool, Error> {
         loop {
-            let is_lost = match self.config.store.create(id, record, activity).await {
-                Ok(Created::Yes) => return Ok(true),
-                Ok(Created::Exists) => false,
-                Err(error) => {
-                    self.forgive(error)?;
-                    true
-                }
-            };
             match self.config.store.load_latest(id).await {
-                Ok(Some((latest, _))) => return Ok(latest.wrote(record.version()) == Wrote::Yes),
-                Ok(None) if !is_lost => return Ok(false),
-                Ok(None) => {}
-                Err(error) => {
-                    self.forgive(error)?;
+                Ok(Some((latest, _))) => {
+                    let is_ours = latest.wrote(record.version()) == Wrote::Yes;
+                    return Ok(is_ours && !latest.is_moved());
                 }
+                Ok(None) => {
+                    if self.close(id, record).await? {
+                        return Ok(false);
+                    }
+                }
+                Err(error) => self.forgive(error)?,
             }
-            // Boxed, because it is large and rarely needed.
-            Box::pin(self.wait(id)).await;
+            self.wait(id).await;
+        }
+    }
+
+    /// Leaves a marker where nothing is, so that nothing comes there later; whether nothing was there.
+    pub(crate) async fn close(&mut self, id: SessionId, record: &Record) -> Result<bool, Error> {
+        let now = self.config.clock.now();
+        let marker = Arc::new(record.marker(now, None, self.writer));
+        let activity = self.config.lifetimes.activity(&marker, now);
+        match self.config.store.create(id, &marker, activity).await {
+            Ok(created) => Ok(created == Created::Yes),
+            Err(error) => {
+                self.forgive(error)?;
+                Ok(false)
+            }
         }
     }
 

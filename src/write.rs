@@ -18,6 +18,7 @@ use crate::{
     store::{Created, Room, Touched, Updated},
     swap::{Swap, Swapped},
     token::{Secret, Token, Verifier},
+    unborn::Unborn,
     version::unique_writer,
 };
 
@@ -75,7 +76,7 @@ pub(crate) async fn create(
     config: &Config,
     work: &Work,
     now: Timestamp,
-    attempting: impl Fn(&Stored),
+    in_doubt: InDoubt<'_, impl Fn(&Stored)>,
 ) -> Result<Committed, Error> {
     let mut swap = Swap::new(config);
     let mut changes = work.changes.clone().unwrap_or_default();
@@ -88,7 +89,7 @@ pub(crate) async fn create(
         Identity::Same | Identity::Cycle => None,
     };
     let blank = |token: &Token, writer| blank(token, writer, now).with_login(login.clone());
-    let stored = begin(config, &mut swap, &changes, now, blank, attempting).await?;
+    let stored = begin(config, &mut swap, &changes, now, blank, in_doubt).await?;
     tell_of_begun(config, &stored, now);
     Ok(Committed::Begun(stored))
 }
@@ -124,8 +125,17 @@ pub(crate) fn tell_of_saved(
     });
 }
 
-/// Two equal ids are not to be expected; a store that claims so again and again is broken.
-const MAX_DRAWS: u32 = 3;
+/// Two equal ids are not to be expected; one whose creation was left open is not tried again.
+/// A store that lets none begin, again and again, is broken.
+const MAX_DRAWS: u32 = 4;
+
+/// What becomes of a session whose creation comes to no end.
+pub(crate) enum InDoubt<'a, N> {
+    /// It is noted before, to be made sure of later.
+    Noted(N),
+    /// Nobody will have its token: it is taken back.
+    TakenBack(&'a Arc<Config>),
+}
 
 /// Stores a new record: what `blank` gives for a new token, with `changes` on top.
 pub(crate) async fn begin(
@@ -134,19 +144,36 @@ pub(crate) async fn begin(
     changes: &Changes,
     now: Timestamp,
     blank: impl Fn(&Token, u64) -> Record,
-    attempting: impl Fn(&Stored),
+    in_doubt: InDoubt<'_, impl Fn(&Stored)>,
 ) -> Result<Stored, Error> {
     for _ in 0..MAX_DRAWS {
         let stored = draw(config, swap.writer, changes, now, &blank)?;
-        attempting(&stored);
-        let (id, activity) = (stored.id(), stored.activity);
-        if swap.create(id, &stored.record, activity).await? {
+        let is_created = {
+            let mut unborn = match &in_doubt {
+                InDoubt::Noted(note) => {
+                    note(&stored);
+                    None
+                }
+                InDoubt::TakenBack(config) => Some(Unborn::new(config, &stored)),
+            };
+            let (id, activity) = (stored.id(), stored.activity);
+            let created = swap.create(id, &stored.record, activity).await;
+            // A store that has said yes or no, for certain, leaves nothing to do.
+            let is_open = matches!(&created, Err(error) if error.is_ambiguous());
+            if let Some(unborn) = &mut unborn
+                && !is_open
+            {
+                unborn.settle();
+            }
+            created?
+        };
+        if is_created {
             return Ok(stored);
         }
     }
     Err(Error::new(
         ErrorKind::Other,
-        "the store says of every new id that it exists",
+        "the store lets no session begin, whatever its id",
     ))
 }
 

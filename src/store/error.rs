@@ -65,6 +65,14 @@ impl StoreError {
     }
 
     /// Whether the call may have happened all the same: only its reply is missing.
+    /// Whether the record is at fault, and the store in order.
+    pub(crate) fn is_of_record(&self) -> bool {
+        matches!(
+            self.kind,
+            StoreErrorKind::Corrupt | StoreErrorKind::Incompatible
+        )
+    }
+
     pub(crate) fn is_ambiguous(&self) -> bool {
         matches!(
             self.kind,

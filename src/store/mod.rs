@@ -40,7 +40,8 @@
 //! `verifier`, `created_at` (milliseconds since the epoch), `data` (an object
 //! of the session's values), and where they apply `user`, `authenticated_at`,
 //! `idle_timeout` and `absolute_timeout` (milliseconds or `"never"`),
-//! `persistent`, `recent` (the writers of the versions before this one),
+//! `persistent`, `recent` (the writers of the versions before this one), `ranked_at`
+//! (the time that a log-in counts by among its user's, where not its own),
 //! `moved_from` (the id before a cycle, until the next write), and for what stays
 //! where a session moved on `moved_at` and `moved_to` (the id after a cycle).
 //! Where the secret was renewed there are `renewed_at` (when the current one was

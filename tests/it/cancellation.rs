@@ -57,6 +57,13 @@ async fn contents(store: &FaultyStore) -> String {
     found.iter().cloned().collect::<Vec<_>>().join(" + ")
 }
 
+/// What a dropped request leaves to be done is done by a task.
+async fn let_others_run() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Cancels a request at each of its await points in turn: all that the store then was found to
 /// hold, and what it holds where the request is not cancelled.
 async fn cut_everywhere(
@@ -83,6 +90,7 @@ async fn cut_everywhere(
                 tokio::task::yield_now().await;
             }
         }
+        let_others_run().await;
         // Whoever has the old token has a session or is a stranger, but never runs into an error.
         let next = other.visit(async |session: Session| session.get::<u64>("n").map(drop));
         assert_eq!(next.await.status, StatusCode::OK);
@@ -115,14 +123,15 @@ async fn c2_a_cancelled_update_leaves_the_old_record_or_the_new_one() {
 }
 
 #[tokio::test]
-async fn c2_a_cancelled_create_leaves_nothing_or_the_new_record() {
+async fn c2_a_cancelled_create_leaves_nothing_that_nobody_has_the_token_of() {
     let (cut, whole) = cut_everywhere(false, async |session| {
         session.insert("a", 1)?;
         session.insert("b", 2)
     })
     .await;
     let new = r#"anonymous {"a":1,"b":2}"#;
-    assert_eq!((cut, &*whole), (set(["", new]), new));
+    // Where the store had not been heard of, what is late finds the id taken.
+    assert_eq!((cut, &*whole), (set(["", "marker"]), new));
 }
 
 #[tokio::test]
@@ -133,9 +142,8 @@ async fn c2_a_cancelled_log_in_leaves_the_old_record_or_the_new_one() {
     })
     .await;
     let (old, new) = (r#"anonymous {"n":1}"#, r#"ann {"more":2,"n":1}"#);
-    // Of the new record beside the old one nobody has the token.
-    let (both, moved) = (format!("{new} + {old}"), format!("{new} + marker"));
-    assert_eq!((cut, &*whole), (set([old, &both, &moved]), &*moved));
+    let (taken, moved) = (format!("{old} + marker"), format!("{new} + marker"));
+    assert_eq!((cut, &*whole), (set([old, &taken, &moved]), &*moved));
 }
 
 #[tokio::test]
@@ -146,8 +154,8 @@ async fn c2_a_cancelled_cycle_leaves_the_old_record_or_the_new_one() {
     })
     .await;
     let (old, new) = (r#"anonymous {"n":1}"#, r#"anonymous {"more":2,"n":1}"#);
-    let (both, moved) = (format!("{new} + {old}"), format!("{new} + marker"));
-    assert_eq!((cut, &*whole), (set([old, &both, &moved]), &*moved));
+    let (taken, moved) = (format!("{old} + marker"), format!("{new} + marker"));
+    assert_eq!((cut, &*whole), (set([old, &taken, &moved]), &*moved));
 }
 
 #[tokio::test]
@@ -169,7 +177,7 @@ async fn c2_a_cancelled_destroy_and_begin_again_never_leaves_both() {
     })
     .await;
     let (old, new) = (r#"anonymous {"n":1}"#, r#"anonymous {"n":2}"#);
-    assert_eq!((cut, &*whole), (set([old, "", new]), new));
+    assert_eq!((cut, &*whole), (set([old, "", "marker"]), new));
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ fn full() -> Value {
         "idle_timeout": 60_000,
         "absolute_timeout": "never",
         "persistent": true,
+        "ranked_at": 1_767_225_660_001_u64,
         "moved_at": 1_767_225_720_000_u64,
         "moved_to": "67e55044-10b1-426f-9247-bb680e5fe0c8",
         "moved_from": "67e55044-10b1-426f-9247-bb680e5fe0c9",
@@ -65,7 +66,7 @@ fn kind(record: &Value) -> StoreErrorKind {
 #[test]
 fn a_full_record_is_written_so_that_a_person_can_read_it() {
     let text = String::from_utf8(read(&full()).unwrap().to_bytes()).unwrap();
-    insta::assert_snapshot!(text, @r#"{"format":1,"version":"18-00000000000000ff","verifier":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","created_at":1767225600000,"user":"ann","authenticated_at":1767225660000,"idle_timeout":60000,"absolute_timeout":"never","persistent":true,"moved_at":1767225720000,"moved_to":"67e55044-10b1-426f-9247-bb680e5fe0c8","moved_from":"67e55044-10b1-426f-9247-bb680e5fe0c9","recent":["00000000000000fe","0000000000000001"],"data":{"cart":[1,{"price":2.5}],"name":"Ann"},"x_later":{"a":null}}"#);
+    insta::assert_snapshot!(text, @r#"{"format":1,"version":"18-00000000000000ff","verifier":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","created_at":1767225600000,"user":"ann","authenticated_at":1767225660000,"idle_timeout":60000,"absolute_timeout":"never","persistent":true,"ranked_at":1767225660001,"moved_at":1767225720000,"moved_to":"67e55044-10b1-426f-9247-bb680e5fe0c8","moved_from":"67e55044-10b1-426f-9247-bb680e5fe0c9","recent":["00000000000000fe","0000000000000001"],"data":{"cart":[1,{"price":2.5}],"name":"Ann"},"x_later":{"a":null}}"#);
 }
 
 #[test]
@@ -199,6 +200,7 @@ fn another_format_is_incompatible_and_anything_else_is_corrupt() {
         json!({"idle_timeout": -1}),
         json!({"absolute_timeout": []}),
         json!({"persistent": 1}),
+        json!({"ranked_at": "first"}),
         json!({"moved_at": true}),
         json!({"moved_to": "elsewhere"}),
         json!({"moved_to": 7}),
@@ -319,7 +321,7 @@ prop_compose! {
         login in prop::option::of((any::<String>(), 0..=Timestamp::MAX.as_millis())),
         idle in prop::option::of(prop_oneof![any::<u64>().prop_map(Value::from), Just(json!("never"))]),
         persistent in any::<Option<bool>>(),
-        moved_at in prop::option::of(0..=Timestamp::MAX.as_millis()),
+        [ranked_at, moved_at] in prop::array::uniform2(prop::option::of(0..=Timestamp::MAX.as_millis())),
         (moved_to, moved_from) in any::<(Option<u128>, Option<u128>)>(),
         recent in prop::collection::vec(any::<u64>(), 1..16),
         data in prop::collection::btree_map(any::<String>(), value(), 0..8),
@@ -334,6 +336,7 @@ prop_compose! {
             "authenticated_at": login.as_ref().map(|(_, at)| at),
             "idle_timeout": idle,
             "persistent": persistent,
+            "ranked_at": ranked_at,
             "moved_at": moved_at,
             "moved_to": moved_to.map(|id| Uuid::from_u128(id).to_string()),
             "moved_from": moved_from.map(|id| Uuid::from_u128(id).to_string()),

@@ -1,15 +1,21 @@
 //! Rule P3, `max_sessions_per_user`: a log-in beyond it ends the oldest.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
 };
 
 use cloakroom::{
-    EndReason, Event, EventKind, MemoryStore, Session, SessionFilter, SessionId, SessionLayer,
-    Sessions, store::StoreErrorKind,
+    Clock, EndReason, Error, Event, EventKind, MemoryStore, Session, SessionFilter, SessionId,
+    SessionLayer, Sessions, store::StoreErrorKind,
 };
-use futures::future::{join, join_all};
+use futures::{
+    future::{join, join_all},
+    poll,
+};
 use http::StatusCode;
 use parking_lot::Mutex;
 
@@ -251,15 +257,143 @@ async fn p3_many_who_log_in_at_once_on_many_nodes_leave_no_more_than_the_limit()
 }
 
 #[tokio::test]
+async fn p3_a_clock_that_was_set_back_refuses_no_log_in() {
+    for most in [1, 2] {
+        let house = House::of(most);
+        let former = [house.log_in("ann").await, house.log_in("ann").await];
+        house.clock.go_back(MINUTE);
+        for _ in 0..3 {
+            let late = house.log_in("ann").await;
+            assert!(user(&late).await.is_some());
+            assert_eq!(house.live("ann").await, most);
+        }
+        for former in former {
+            assert!(user(&former).await.is_none());
+        }
+    }
+}
+
+#[tokio::test]
+async fn p3_a_clock_that_stands_still_refuses_no_log_in() {
+    let house = House::of(1);
+    for _ in 0..20 {
+        let visitor = Visitor::new(&house.layer);
+        assert_eq!(log_in(&visitor, "ann").await.status, StatusCode::OK);
+        assert!(user(&visitor).await.is_some());
+    }
+    assert_eq!(house.live("ann").await, 1);
+}
+
+#[tokio::test]
+async fn p3_a_log_in_after_the_clock_was_set_back_is_the_newest() {
+    let house = House::of(1);
+    house.log_in("ann").await;
+    house.clock.go_back(MINUTE);
+    let back = house.log_in("ann").await;
+    // Its own time is the clock's: it ends no later for it.
+    let shown = back.visit(async |session: Session| {
+        let at = session.authenticated_at().unwrap();
+        session.cycle_id().unwrap();
+        (at == SystemTime::from(house.clock.now())).to_string()
+    });
+    assert_eq!(shown.await.body, "true");
+    house.clock.advance(MINUTE);
+    let last = house.log_in("ann").await;
+    assert!(user(&back).await.is_none() && user(&last).await.is_some());
+    assert_eq!(house.live("ann").await, 1);
+}
+
+#[tokio::test]
+async fn p3_a_log_in_by_save_after_the_clock_was_set_back_goes_on() {
+    let house = House::of(1);
+    house.log_in("ann").await;
+    house.clock.go_back(MINUTE);
+    let back = Visitor::new(&house.layer);
+    house.store.calls();
+    let reply = back.visit(async |session: Session| {
+        session.log_in("ann")?;
+        session.save().await?;
+        house.store.calls();
+        session.insert("n", 1)
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    assert_eq!(house.store.calls(), [Call::Update], "no conflict");
+    assert!(user(&back).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_nodes_whose_clocks_differ_leave_the_limit_and_a_session_in_somebodys_hand() {
+    for seed in 0..100 {
+        let (store, ahead, behind) = (
+            FaultyStore::in_memory(),
+            FixedClock::default(),
+            FixedClock::default(),
+        );
+        ahead.advance(MINUTE);
+        let nodes = [&ahead, &behind].map(|clock| {
+            SessionLayer::new(store.clone())
+                .clock(clock.clone())
+                .reap_every(None)
+                .max_sessions_per_user(1)
+        });
+        let visitors: Vec<_> = (0..6).map(|n| Visitor::new(&nodes[n % 2])).collect();
+        let mut state: u64 = seed;
+        store.plan(move |_| {
+            state = (state * 1_103_515_245 + 12_345) % (1 << 31);
+            Fault::Delay(MILLISECOND * ((state >> 16) % 10) as u32)
+        });
+        let replies = join_all(visitors.iter().map(|visitor| log_in(visitor, "ann"))).await;
+        store.heal();
+        assert_eq!(live(&nodes[0].sessions(), "ann").await, 1, "{seed}");
+        let mut known = 0;
+        for (visitor, reply) in visitors.iter().zip(replies) {
+            known += usize::from(user(visitor).await.is_some());
+            let cookies = usize::from(reply.status == StatusCode::OK);
+            assert_eq!(reply.set_cookies().len(), cookies);
+        }
+        assert_eq!(known, 1, "{seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p3_a_log_in_that_newer_ones_have_outdone_is_taken_back() {
     let house = House::of(1);
-    let first = house.log_in("ann").await;
-    house.clock.go_back(MINUTE);
     let late = Visitor::new(&house.layer);
-    let reply = log_in(&late, "ann").await;
+    let mut is_first = true;
+    house.store.plan(move |call| {
+        if call == Call::List && std::mem::take(&mut is_first) {
+            Fault::Delay(SECOND)
+        } else {
+            Fault::None
+        }
+    });
+    let newer = async {
+        tokio::task::yield_now().await;
+        house.log_in("ann").await
+    };
+    let (reply, newer) = join(log_in(&late, "ann"), newer).await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(reply.set_cookies(), [""; 0]);
-    assert!(user(&first).await.is_some());
+    assert!(user(&newer).await.is_some());
+    assert_eq!(house.live("ann").await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_a_log_in_that_a_newer_one_is_about_to_end_is_taken_back() {
+    let house = House::of(1);
+    let (late, newer) = (Visitor::new(&house.layer), Visitor::new(&house.layer));
+    // Both have stored theirs before either looks.
+    house.store.plan_for(Call::List, Fault::Delay(SECOND));
+    let second = async {
+        tokio::task::yield_now().await;
+        house.clock.advance(SECOND);
+        log_in(&newer, "ann").await
+    };
+    let (first, second) = join(log_in(&late, "ann"), second).await;
+    assert_eq!(first.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(second.status, StatusCode::OK);
+    house.store.heal();
+    assert!(user(&newer).await.is_some());
     assert_eq!(house.live("ann").await, 1);
 }
 
@@ -293,6 +427,47 @@ async fn p3_where_the_others_cannot_be_counted_or_ended_the_log_in_is_taken_back
         assert!(user(&first).await.is_some());
         assert_eq!(house.live("ann").await, 1, "{call:?} {kind:?}");
     }
+}
+
+/// Drops what `visitor` does with his session when the store has begun the new one and not left the old one.
+async fn cut_short(house: &House, visitor: &Visitor, act: fn(&Session) -> Result<(), Error>) {
+    house.store.plan_for(Call::Update, Fault::Hang);
+    {
+        let mut moving = Box::pin(visitor.visit(async |session: Session| act(&session)));
+        assert!(poll!(&mut moving).is_pending());
+    }
+    house.store.heal();
+}
+
+#[tokio::test]
+async fn p3_a_log_in_that_was_cut_short_takes_no_place() {
+    let house = House::of(2);
+    let (first, second) = (house.log_in("ann").await, house.log_in("ann").await);
+    house.clock.advance(SECOND);
+    cut_short(&house, &first, |session| session.log_in("ann")).await;
+    tokio::task::yield_now().await;
+    let third = house.log_in("ann").await;
+    assert!(user(&first).await.is_none());
+    assert!(user(&second).await.is_some() && user(&third).await.is_some());
+}
+
+#[tokio::test]
+async fn p3_what_a_cycle_that_was_cut_short_has_left_takes_no_place() {
+    let house = House::of(2);
+    let (first, second) = (house.log_in("ann").await, house.log_in("ann").await);
+    cut_short(&house, &second, Session::cycle_id).await;
+    // It cannot be taken back.
+    let refused = Fault::Fail(StoreErrorKind::Other);
+    house.store.plan_for(Call::Delete, refused);
+    tokio::task::yield_now().await;
+    house.store.heal();
+    second
+        .visit(async |session: Session| session.cycle_id())
+        .await;
+    assert_eq!(house.live("ann").await, 2, "the list leaves it out too");
+    let third = house.log_in("ann").await;
+    assert!(user(&first).await.is_none());
+    assert!(user(&second).await.is_some() && user(&third).await.is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,10 +10,11 @@ use std::{
 };
 
 use cloakroom::{
-    Activity, Error, ErrorKind, Record, Session, SessionId, SessionLayer, SessionStore, StoreError,
-    Timestamp, Version,
+    Activity, Error, ErrorKind, Record, Session, SessionFilter, SessionId, SessionLayer,
+    SessionStore, Sessions, StoreError, Timestamp, Version,
     store::{Created, Reaped, StoreErrorKind, Touched, Updated},
 };
+use futures::future::join;
 use http::StatusCode;
 
 use crate::support::{Call, Fault, FaultyStore, FixedClock, Reply, Visitor};
@@ -22,6 +23,19 @@ const LATE: Fault = Fault::DelayReply(Duration::from_secs(60));
 
 fn visitor(store: impl SessionStore) -> Visitor {
     Visitor::new(&SessionLayer::new(store).clock(FixedClock::default()))
+}
+
+/// The operator's handle on another node.
+fn operator(store: &FaultyStore) -> Sessions {
+    let layer = SessionLayer::new(store.clone()).clock(FixedClock::default());
+    layer.sessions()
+}
+
+/// The live sessions.
+async fn listed(store: &FaultyStore) -> Vec<SessionId> {
+    let filter = SessionFilter::default();
+    let page = operator(store).list(&filter, None, 100).await.unwrap();
+    page.sessions.iter().map(|session| session.id()).collect()
 }
 
 fn increment(session: &Session, key: &'static str) -> Result<u64, Error> {
@@ -77,8 +91,109 @@ async fn m5_a_new_session_whose_save_was_late_is_created_once() {
         assert_eq!(reply.status, StatusCode::OK);
         assert_eq!(reply.set_cookies().len(), 1);
         assert_eq!(seen(&visitor).await, r#"{"m": 1, "n": 1}"#);
-        assert_eq!(store.inner().len(), 1, "{fault:?}");
+        assert_eq!(listed(&store).await.len(), 1, "{fault:?}");
     }
+}
+
+/// What becomes of a new session whose save was late, and which is revoked before it is made again.
+async fn revoke_in_doubt(user: Option<&'static str>) -> (FaultyStore, Visitor, SessionId) {
+    let store = FaultyStore::in_memory();
+    let visitor = visitor(store.clone());
+    let mut revoked = None;
+    let reply = visitor.visit(async |session: Session| {
+        if let Some(user) = user {
+            session.log_in(user)?;
+        }
+        increment(&session, "n")?;
+        store.plan_for(Call::Create, LATE);
+        save_late(&session).await;
+        store.heal();
+        revoked = listed(&store).await.first().copied();
+        let operator = operator(&store);
+        match user {
+            Some(user) => assert_eq!(operator.revoke_user(user).await?, 1),
+            None => assert!(operator.revoke(revoked.unwrap()).await?),
+        }
+        increment(&session, "m").map(drop)
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    (store, visitor, revoked.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_new_session_whose_save_was_late_is_not_revived_where_it_was_revoked() {
+    for user in [None, Some("ann")] {
+        let (store, visitor, revoked) = revoke_in_doubt(user).await;
+        assert!(!listed(&store).await.contains(&revoked), "{user:?}");
+        // Nothing is lost silently: nobody can tell that it was there.
+        let user = user.unwrap_or_default();
+        let expected = format!(r#"{user}{{"m": 1, "n": 1}}"#);
+        assert_eq!(seen(&visitor).await, expected);
+        assert_eq!(listed(&store).await.len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_new_session_whose_reply_was_lost_is_not_revived_where_it_was_revoked() {
+    let store = FaultyStore::in_memory();
+    let visitor = visitor(store.clone());
+    let mut calls = 0;
+    store.plan(move |_| {
+        calls += 1;
+        match calls {
+            1 => Fault::LoseReply(StoreErrorKind::Timeout),
+            2 => Fault::Delay(Duration::from_secs(1)),
+            _ => Fault::None,
+        }
+    });
+    let revoking = async {
+        let created = listed(&store).await[0];
+        assert!(operator(&store).revoke(created).await.unwrap());
+        created
+    };
+    let visit = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
+    let (reply, revoked) = join(visit, revoking).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert!(!listed(&store).await.contains(&revoked));
+    assert_eq!(seen(&visitor).await, r#"{"n": 1}"#);
+    assert_eq!(listed(&store).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_new_session_in_doubt_is_not_revived_while_its_marker_is_there() {
+    let store = FaultyStore::in_memory();
+    let visitor = visitor(store.clone());
+    let mut revoked = None;
+    let reply = visitor.visit(async |session: Session| {
+        increment(&session, "n")?;
+        store.plan_for(Call::Create, LATE);
+        save_late(&session).await;
+        store.heal();
+        let created = listed(&store).await[0];
+        revoked = Some(created);
+        store.plan_for(Call::Delete, Fault::Fail(StoreErrorKind::Other));
+        assert!(operator(&store).revoke(created).await?);
+        store.heal();
+        Ok::<_, Error>(())
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    assert_eq!(seen(&visitor).await, r#"{"n": 1}"#);
+    assert!(!listed(&store).await.contains(&revoked.unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn m5_a_new_session_that_arrives_after_it_was_given_up_is_none() {
+    let store = FaultyStore::in_memory();
+    let visitor = visitor(Sluggish::about(Call::Create, &store, None));
+    let reply = visitor.visit(async |session: Session| {
+        increment(&session, "n")?;
+        save_late(&session).await;
+        increment(&session, "n").map(drop)
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(seen(&visitor).await, r#"{"n": 2}"#);
+    assert_eq!(listed(&store).await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,12 +424,45 @@ async fn m5_a_create_whose_reply_was_lost_is_recognized_under_another_write() {
     assert_eq!(store.inner().len(), 1);
 }
 
-/// Its first update arrives after six seconds, though nobody waits for it any more; the others take two.
+/// Its first create or update arrives after six seconds, though nobody waits for it any more; other updates take two.
 struct Sluggish {
     inner: FaultyStore,
+    about: Call,
     is_late: AtomicBool,
     /// The reply to the first, where there is one.
     reply: Option<StoreErrorKind>,
+}
+
+impl Sluggish {
+    fn about(about: Call, inner: &FaultyStore, reply: Option<StoreErrorKind>) -> Self {
+        Self {
+            inner: inner.clone(),
+            about,
+            is_late: AtomicBool::new(false),
+            reply,
+        }
+    }
+
+    fn is_late(&self, call: Call) -> bool {
+        call == self.about && !self.is_late.swap(true, Ordering::Relaxed)
+    }
+
+    async fn make_late<T>(
+        &self,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+    {
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            call.await
+        });
+        match self.reply {
+            Some(kind) => Err(StoreError::new(kind, "as planned")),
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl SessionStore for Sluggish {
@@ -324,7 +472,12 @@ impl SessionStore for Sluggish {
         record: &Arc<Record>,
         activity: Activity,
     ) -> Result<Created, StoreError> {
-        self.inner.create(id, record, activity).await
+        if !self.is_late(Call::Create) {
+            return self.inner.create(id, record, activity).await;
+        }
+        let (inner, record) = (self.inner.clone(), Arc::clone(record));
+        let create = async move { inner.create(id, &record, activity).await };
+        self.make_late(create).await?
     }
 
     async fn load(&self, id: SessionId) -> Result<Option<(Arc<Record>, Activity)>, StoreError> {
@@ -338,19 +491,13 @@ impl SessionStore for Sluggish {
         activity: Activity,
         expected: Version,
     ) -> Result<Updated, StoreError> {
-        if self.is_late.swap(true, Ordering::Relaxed) {
+        if !self.is_late(Call::Update) {
             tokio::time::sleep(Duration::from_secs(2)).await;
             return self.inner.update(id, record, activity, expected).await;
         }
         let (inner, record) = (self.inner.clone(), Arc::clone(record));
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(6)).await;
-            inner.update(id, &record, activity, expected).await
-        });
-        match self.reply {
-            Some(kind) => Err(StoreError::new(kind, "as planned")),
-            None => std::future::pending().await,
-        }
+        let update = async move { inner.update(id, &record, activity, expected).await };
+        self.make_late(update).await?
     }
 
     async fn touch(
@@ -374,11 +521,7 @@ impl SessionStore for Sluggish {
 #[tokio::test(start_paused = true)]
 async fn m5_a_save_that_arrives_after_its_deadline_is_counted_once() {
     let store = FaultyStore::in_memory();
-    let visitor = visitor(Sluggish {
-        inner: store.clone(),
-        is_late: AtomicBool::new(false),
-        reply: None,
-    });
+    let visitor = visitor(Sluggish::about(Call::Update, &store, None));
     let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
     assert_eq!(reply.await.status, StatusCode::OK);
     let reply = visitor.visit(async |session: Session| {
@@ -393,11 +536,8 @@ async fn m5_a_save_that_arrives_after_its_deadline_is_counted_once() {
 #[tokio::test(start_paused = true)]
 async fn m5_a_save_that_arrives_after_it_was_refused_is_counted_once() {
     let store = FaultyStore::in_memory();
-    let visitor = visitor(Sluggish {
-        inner: store.clone(),
-        is_late: AtomicBool::new(false),
-        reply: Some(StoreErrorKind::Timeout),
-    });
+    let reply = Some(StoreErrorKind::Timeout);
+    let visitor = visitor(Sluggish::about(Call::Update, &store, reply));
     let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
     assert_eq!(reply.await.status, StatusCode::OK);
     let reply = visitor.visit(async |session: Session| {
@@ -410,4 +550,34 @@ async fn m5_a_save_that_arrives_after_it_was_refused_is_counted_once() {
     });
     assert_eq!(reply.await.status, StatusCode::OK);
     assert_eq!(seen(&visitor).await, r#"{"n": 2}"#);
+}
+
+/// A cycle whose marker is under way for six seconds, in a request that is dropped after `limit`.
+async fn cycle_slowly(limit: Duration) -> (FaultyStore, Visitor) {
+    let store = FaultyStore::in_memory();
+    let visitor = visitor(Sluggish::about(Call::Update, &store, None));
+    let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
+    assert_eq!(reply.await.status, StatusCode::OK);
+    let twin = visitor.twin();
+    let cycling = twin.visit(async |session: Session| session.cycle_id());
+    if let Ok(reply) = tokio::time::timeout(limit, cycling).await {
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    (store, visitor)
+}
+
+#[tokio::test(start_paused = true)]
+async fn m6_the_marker_of_a_cycle_that_was_dropped_takes_no_session_away_when_it_arrives() {
+    let (store, visitor) = cycle_slowly(Duration::from_secs(1)).await;
+    assert_eq!(seen(&visitor).await, r#"{"n": 1}"#);
+    assert_eq!(store.inner().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn m6_a_cycle_whose_marker_arrives_after_all_has_moved_the_session() {
+    let (store, visitor) = cycle_slowly(Duration::from_secs(10)).await;
+    assert_eq!(seen(&visitor).await, "{}");
+    assert_eq!(listed(&store).await.len(), 1);
+    assert_eq!(store.inner().len(), 2, "and the marker that leads there");
 }

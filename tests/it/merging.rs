@@ -24,8 +24,13 @@ use crate::support::{Call, Fault, FaultyStore, FixedClock, Visitor};
 
 const LOST: Fault = Fault::LoseReply(StoreErrorKind::Timeout);
 
+/// Longer than a request waits for many others on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 fn layer(store: &FaultyStore) -> SessionLayer {
-    SessionLayer::new(store.clone()).clock(FixedClock::default())
+    SessionLayer::new(store.clone())
+        .clock(FixedClock::default())
+        .store_timeout(PATIENCE)
 }
 
 fn increment(session: &Session, key: &'static str) -> Result<u64, Error> {
@@ -406,6 +411,59 @@ async fn m3_a_closure_may_use_the_session_when_it_is_run_again_by_reload() {
     });
     assert_eq!(reply.await.status, StatusCode::OK);
     assert_eq!(values(&visitor).await, map(&[("n", 11), ("seen", 10)]));
+}
+
+/// A closure that ran more often than any could need to.
+fn check_runs(runs: &AtomicU64) {
+    let runs = runs.fetch_add(1, Ordering::Relaxed);
+    if runs > 2_000 {
+        std::panic::resume_unwind(Box::new("it never comes to an end"));
+    }
+}
+
+#[tokio::test]
+async fn m3_a_closure_that_adds_an_update_each_time_it_runs_is_an_error_that_says_so() {
+    let visitor = visitor(&FaultyStore::in_memory(), &[("n", 1)]).await;
+    let other = visitor.twin();
+    let reply = visitor.visit(async |session: Session| {
+        let (clone, runs) = (session.clone(), AtomicU64::new(0));
+        session.update("n", move |n: Option<u64>| {
+            check_runs(&runs);
+            clone
+                .update("m", |m: Option<u64>| m.unwrap_or(0) + 1)
+                .unwrap();
+            n.unwrap_or(0) + 1
+        })?;
+        increment_of(&other).await;
+        let error = session.reload().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Other);
+        assert!(error.to_string().contains("closure"), "{error}");
+        Ok::<_, Error>(())
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    assert_eq!(values(&visitor).await["n"], 3);
+}
+
+async fn increment_of(visitor: &Visitor) {
+    let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
+    assert_eq!(reply.await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn m3_a_closure_that_changes_its_own_key_is_an_error_that_says_so() {
+    let visitor = visitor(&FaultyStore::in_memory(), &[("n", 1)]).await;
+    let reply = visitor.visit(async |session: Session| {
+        let (clone, runs) = (session.clone(), AtomicU64::new(0));
+        let updated = session.update("n", move |n: Option<u64>| {
+            check_runs(&runs);
+            clone.insert("n", n.unwrap_or(0) + 10).unwrap();
+            n.unwrap_or(0) + 1
+        });
+        let error = updated.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Other);
+        assert!(error.to_string().contains("`n`"), "{error}");
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
 }
 
 /// A number that asks the session, and writes to it, while it is serialized.
@@ -805,7 +863,8 @@ async fn m3_concurrent_updates_add_up_and_are_told_once_where_the_store_answers_
     const TIMES: u64 = 200;
     let saved = Arc::<AtomicU64>::default();
     let heard = Arc::clone(&saved);
-    let layer = SessionLayer::default().on_event(move |event: &Event| {
+    let layer = SessionLayer::default().store_timeout(PATIENCE);
+    let layer = layer.on_event(move |event: &Event| {
         let is_save = matches!(event.kind(), EventKind::Saved { .. });
         heard.fetch_add(u64::from(is_save), Ordering::Relaxed);
     });

@@ -15,6 +15,7 @@ use cloakroom::{
 use futures::{
     FutureExt,
     future::{join, join_all},
+    poll,
 };
 use http::StatusCode;
 use parking_lot::Mutex;
@@ -603,6 +604,87 @@ async fn p1_of_any_number_of_revocations_and_a_log_out_one_is_told() {
         assert_eq!(house.ended().len(), 1, "{seed}");
         assert_eq!(house.sessions.get(asked).await.unwrap().map(|_| ()), None);
     }
+}
+
+/// The session of `house` that is none of these, nor a marker.
+async fn unborn<S: SessionStore>(house: &House<S>, known: &[SessionId]) -> SessionId {
+    let filter = Filter::default();
+    let page = house.store.inner().list(&filter, None, 100).await.unwrap();
+    let mut others = page.sessions.iter().filter(|listed| {
+        let is_moved = listed.record.is_moved();
+        !is_moved && !known.contains(&listed.id)
+    });
+    others.next().unwrap().id
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2_a_session_that_is_cycling_is_listed_once() {
+    let house = House::new();
+    let ann = house.user("ann").await;
+    let before = id(&ann);
+    house.store.plan_for(Call::Update, Fault::Delay(SECOND));
+    let mut cycling = Box::pin(cycle(&ann));
+    assert!(poll!(&mut cycling).is_pending());
+    let of_ann = SessionFilter::default().user("ann");
+    assert_eq!(house.all(&of_ann).await, [before]);
+    let after = unborn(&house, &[before]).await;
+    assert!(house.sessions.get(after).await.unwrap().is_none());
+    cycling.await;
+    assert_eq!(after, id(&ann));
+    assert_eq!(house.all(&of_ann).await, [after]);
+    assert!(house.sessions.get(after).await.unwrap().is_some());
+    assert!(house.sessions.get(before).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn p2_what_a_cycle_that_was_dropped_has_left_is_no_session() {
+    let house = House::new();
+    let ann = house.user("ann").await;
+    house.store.plan_for(Call::Update, Fault::Hang);
+    {
+        let mut cycling = Box::pin(cycle(&ann));
+        assert!(poll!(&mut cycling).is_pending());
+    }
+    // Nothing can be taken back.
+    let refused = Fault::Fail(StoreErrorKind::Other);
+    house.store.plan(move |_| refused);
+    tokio::task::yield_now().await;
+    house.store.heal();
+    let orphan = unborn(&house, &[id(&ann)]).await;
+    let everybody = SessionFilter::default();
+    assert_eq!(house.all(&everybody).await, [id(&ann)]);
+    cycle(&ann).await;
+    assert_eq!(house.all(&everybody).await, [id(&ann)]);
+    assert!(house.sessions.get(orphan).await.unwrap().is_none());
+    assert!(!house.sessions.revoke(orphan).await.unwrap());
+    assert!(is_known(&ann).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_session_that_is_cycling_is_ended_once_under_whichever_id_it_is_revoked() {
+    let house = House::new();
+    let ann = house.user("ann").await;
+    let before = id(&ann);
+    let mut updates = 0;
+    house.store.plan(move |call| {
+        updates += usize::from(call == Call::Update);
+        match call {
+            // The cycle's marker.
+            Call::Update if updates == 1 => Fault::Delay(SECOND),
+            Call::Delete => Fault::Delay(MILLISECOND),
+            _ => Fault::None,
+        }
+    });
+    let mut cycling = Box::pin(cycle(&ann));
+    assert!(poll!(&mut cycling).is_pending());
+    let after = unborn(&house, &[before]).await;
+    let sessions = &house.sessions;
+    let (first, second) = join(sessions.revoke(before), sessions.revoke(after)).await;
+    assert_eq!((first.unwrap(), second.unwrap()), (true, false));
+    assert_eq!(cycling.await.set_cookies(), [""; 0]);
+    assert_eq!(house.ended(), [(before, EndReason::Revoked)]);
+    assert_eq!(house.all(&SessionFilter::default()).await, []);
+    assert!(!is_known(&ann).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! The way to the server, or to the cluster's servers: [`Link`].
 
 use std::{
-    sync::{Arc, LazyLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,10 +17,7 @@ use ::redis::{
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, task::JoinSet};
 
-use super::{
-    failure::failed,
-    script::{self, Script},
-};
+use super::{failure::failed, script};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// How long a connection may take to be made, hand-shake included.
@@ -145,7 +142,7 @@ impl Link {
     pub(super) async fn ask(&self, route: &[u8], command: Cmd) -> Result<Value, StoreError> {
         match self.pass_one(route, &command).await {
             Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
-                self.teach(route).await?;
+                let command = script::spelled_out(&command);
                 self.pass_one(route, &command).await.map_err(failed)
             }
             reply => reply.map_err(failed),
@@ -174,29 +171,16 @@ impl Link {
         Ok(replies.concat())
     }
 
-    async fn ask_all(&self, batch: Batch) -> Result<Vec<Value>, StoreError> {
+    async fn ask_all(&self, mut batch: Batch) -> Result<Vec<Value>, StoreError> {
         let replies = self.pass(&batch).await.map_err(failed)?;
         if !replies.iter().any(is_unknown_script) {
             return Ok(replies);
         }
-        self.teach(&batch.route).await?;
+        for command in &mut batch.commands {
+            *command = script::spelled_out(command);
+        }
         // What was done already is done twice then, and harmless (rule M5).
         self.pass(&batch).await.map_err(failed)
-    }
-
-    /// Tells the slot's server the scripts, which a restart makes it forget.
-    async fn teach(&self, route: &[u8]) -> Result<(), StoreError> {
-        let load = |script: &&LazyLock<Script>| {
-            let mut load = ::redis::cmd("SCRIPT");
-            load.arg("LOAD").arg(script.source);
-            load
-        };
-        let batch = Batch {
-            route: route.to_vec(),
-            commands: script::ALL.iter().map(load).collect(),
-        };
-        self.pass(&batch).await.map_err(failed)?;
-        Ok(())
     }
 
     async fn pass_one(&self, route: &[u8], command: &Cmd) -> RedisResult<Value> {

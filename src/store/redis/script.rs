@@ -7,11 +7,11 @@
 
 use std::sync::LazyLock;
 
-use ::redis::Cmd;
+use ::redis::{Arg, Cmd};
 
 /// A script, and the SHA-1 by which a server that knows it finds it.
 pub(super) struct Script {
-    pub(super) source: &'static str,
+    source: &'static str,
     hash: String,
 }
 
@@ -29,9 +29,27 @@ impl Script {
     }
 }
 
-/// All there are, for a server that has forgotten one.
-pub(super) static ALL: [&LazyLock<Script>; 6] =
-    [&CREATE, &UPDATE, &TOUCH, &DELETE, &CONFIRM, &STALE];
+static ALL: [&LazyLock<Script>; 6] = [&CREATE, &UPDATE, &TOUCH, &DELETE, &CONFIRM, &STALE];
+
+/// The same call for a server that does not know the script, because it was
+/// restarted for example, and knows it then. Other commands stay as they are.
+pub(super) fn spelled_out(command: &Cmd) -> Cmd {
+    let mut arguments = command.args_iter().filter_map(|argument| match argument {
+        Arg::Simple(argument) => Some(argument),
+        _ => None,
+    });
+    let (name, hash) = (arguments.next(), arguments.next());
+    let is_of = |script: &&&LazyLock<Script>| Some(script.hash.as_bytes()) == hash;
+    let Some(script) = ALL.iter().find(is_of).filter(|_| name == Some(b"EVALSHA")) else {
+        return command.clone();
+    };
+    let mut spelled_out = ::redis::cmd("EVAL");
+    spelled_out.arg(script.source);
+    for argument in arguments {
+        spelled_out.arg(argument);
+    }
+    spelled_out
+}
 
 /// What a script says, where it is not about the index.
 pub(super) const MISSING: i64 = 0;

@@ -50,7 +50,7 @@ async fn comes_back<S: SessionStore>(trial: &Trial<S>, record: Arc<Record>, what
 }
 
 pub(super) async fn every_field_comes_back<S: SessionStore>(trial: &Trial<S>) -> Outcome {
-    let fields: [&[(&str, Value)]; 7] = [
+    let fields: [&[(&str, Value)]; 8] = [
         &[
             ("user", json!("ann")),
             ("authenticated_at", json!(1_767_225_600_123_u64)),
@@ -73,6 +73,10 @@ pub(super) async fn every_field_comes_back<S: SessionStore>(trial: &Trial<S>) ->
             ("moved_to", json!("67e55044-10b1-426f-9247-bb680e5fe0c8")),
         ],
         &[("moved_from", json!("67e55044-10b1-426f-9247-bb680e5fe0c8"))],
+        &[
+            ("user", json!("ann")),
+            ("ranked_at", json!(1_767_225_600_123_u64)),
+        ],
         &[
             ("renewed_at", json!(1_767_225_600_123_u64)),
             ("pending", json!([[FORMER, 1]])),

@@ -158,25 +158,28 @@ pub(super) async fn delete_expired_goes_by_the_deadline_of_now<S: SessionStore>(
     trial: &Trial<S>,
 ) -> Outcome {
     let deadline = long_ago();
-    let touched = trial.session(Draft::first(), ended(deadline)).await?;
-    let renewed = trial.session(Draft::first(), ended(deadline)).await?;
     let shortened = trial.session(Draft::first(), live()).await?;
-    // A store with a clock of its own may have seen them out already.
-    if trial.load_latest(touched.id).await?.is_some()
-        && trial.load_latest(renewed.id).await?.is_some()
-    {
-        let activity = live();
-        trial.touch(touched.id, touched.version(), activity).await?;
-        let touched = touched.with_activity(activity);
-        let next = renewed.next().with_activity(until(None));
-        trial
-            .update(next.id, &next.record, next.activity, renewed.version())
-            .await?;
-        reap(trial, deadline).await?;
-        trial
-            .keeps(&touched, "touched past its old deadline")
-            .await?;
-        trial.keeps(&next, "updated past its old deadline").await?;
+    // A store with a clock of its own may have seen them out already: now and then, or always.
+    for _ in 0..10 {
+        let touched = trial.session(Draft::first(), ended(deadline)).await?;
+        let renewed = trial.session(Draft::first(), ended(deadline)).await?;
+        if trial.load_latest(touched.id).await?.is_some()
+            && trial.load_latest(renewed.id).await?.is_some()
+        {
+            let activity = live();
+            trial.touch(touched.id, touched.version(), activity).await?;
+            let touched = touched.with_activity(activity);
+            let next = renewed.next().with_activity(until(None));
+            trial
+                .update(next.id, &next.record, next.activity, renewed.version())
+                .await?;
+            reap(trial, deadline).await?;
+            trial
+                .keeps(&touched, "touched past its old deadline")
+                .await?;
+            trial.keeps(&next, "updated past its old deadline").await?;
+            break;
+        }
     }
     let next = shortened.next().with_activity(ended(deadline));
     let version = shortened.version();

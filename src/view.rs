@@ -1,0 +1,32 @@
+//! What a request's session holds, without its lock: [`View`].
+
+use std::sync::Arc;
+
+use crate::{Record, changes::Changes, data::Data, state::EMPTY};
+
+/// The values as they were at one moment, shared.
+#[derive(Clone)]
+pub(crate) struct View {
+    pub(crate) record: Option<Arc<Record>>,
+    pub(crate) changes: Option<Arc<Changes>>,
+}
+
+impl View {
+    pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
+        match &self.changes {
+            Some(changes) => changes.get(self.base(), key),
+            None => self.base().get(key),
+        }
+    }
+
+    pub(crate) fn data(&self) -> Data {
+        match &self.changes {
+            Some(changes) => changes.apply(self.base()),
+            None => self.base().clone(),
+        }
+    }
+
+    fn base(&self) -> &Data {
+        self.record.as_ref().map_or(&EMPTY, |record| record.data())
+    }
+}
