@@ -6,13 +6,14 @@ use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
 use super::{
-    REAP_BATCH, SqlStore,
+    MAX_UNDONE, REAP_BATCH, SqlStore,
     driver::{Driver, SessionRow, Value, Wanted},
-    failure::failure,
+    failure::{Verdict, failure, verdict},
     statements::Reap,
 };
 use crate::{
     Activity, Record, SessionId, Timestamp, Version,
+    deadline::back_off,
     record::Kept,
     store::{
         Created, EndedSink, Ending, EndingReason, Filter, Listed, Page, Reaped, SessionStore,
@@ -216,8 +217,17 @@ impl<D: Driver> SqlStore<D> {
                 delete,
             } => {
                 let lock = if reports { reporting } else { silent };
-                let rows = self.lock_and_delete(lock, &values, delete).await;
-                let rows = rows.map_err(|error| self.error(error))?;
+                let mut undone = 0;
+                let rows = loop {
+                    match self.lock_and_delete(lock, &values, delete).await {
+                        Ok(rows) => break rows,
+                        Err(error) if undone < MAX_UNDONE && is_undone::<D>(&error) => {
+                            back_off(undone).await;
+                            undone += 1;
+                        }
+                        Err(error) => return Err(self.error(error)),
+                    }
+                };
                 let endings = if reports {
                     self.endings(&rows)?
                 } else {
@@ -264,6 +274,10 @@ impl<D: Driver> SqlStore<D> {
         };
         rows.iter().map(ending).collect()
     }
+}
+
+fn is_undone<D: Driver>(error: &sqlx::Error) -> bool {
+    matches!(verdict::<D>(error), Verdict::Undone)
 }
 
 /// What is stored of a record.
