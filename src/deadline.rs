@@ -10,7 +10,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::{runtime::Handle, time::Sleep};
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, version::unique_writer};
 
 /// Runs `future` for at most `limit` from the moment it first has to wait.
 ///
@@ -100,6 +100,18 @@ pub(crate) fn at_once<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,
     }
+}
+
+/// How long [`back_off`] waits at most, the first time.
+const BACKOFF: Duration = Duration::from_millis(1);
+const MAX_DOUBLINGS: u32 = 6;
+
+/// Exponential backoff with full jitter: uniform below one millisecond doubled
+/// with each time before, up to 64.
+pub(crate) async fn back_off(before: u32) {
+    let most = BACKOFF * (1 << before.min(MAX_DOUBLINGS));
+    let share = (unique_writer() >> 32) as f64 / f64::from(u32::MAX);
+    pause(most.mul_f64(share)).await;
 }
 
 /// Waits, by the clock where there is a runtime, else for one turn.

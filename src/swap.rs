@@ -1,10 +1,10 @@
 //! The compare-and-swap under every commit, however often others are faster: [`Swap`].
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use crate::{
     Activity, Error, Record, SessionId, Version,
-    deadline::pause,
+    deadline::back_off,
     layer::Config,
     queue::Turn,
     record::{Kept, Wrote},
@@ -37,11 +37,6 @@ pub(crate) enum Swapped {
 
 /// How often a call whose reply was lost is asked again.
 const MAX_LOST_REPLIES: u32 = 3;
-
-/// Exponential backoff with full jitter: uniform below one millisecond doubled
-/// with each conflict, up to 64.
-const BACKOFF: Duration = Duration::from_millis(1);
-const MAX_DOUBLINGS: u32 = 6;
 
 impl<'a> Swap<'a> {
     pub(crate) fn new(config: &'a Config) -> Self {
@@ -208,9 +203,7 @@ impl<'a> Swap<'a> {
             self.turn = Some(self.config.queues.enter(id).await);
             return;
         }
-        let most = BACKOFF * (1 << self.conflicts.min(MAX_DOUBLINGS));
+        back_off(self.conflicts).await;
         self.conflicts += 1;
-        let share = (unique_writer() >> 32) as f64 / f64::from(u32::MAX);
-        pause(most.mul_f64(share)).await;
     }
 }

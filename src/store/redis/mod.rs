@@ -73,10 +73,12 @@ use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
 /// | `yes` | `no` | what the kernel had not written yet, some 30 seconds, where the machine goes down | nothing |
 /// | `no` | | all since the last snapshot | nothing |
 ///
-/// A replica follows a moment later. So a failover without warning can take
-/// back what was answered in the moments before: a session that was
-/// destroyed can be back, an update gone, a new session unknown. A planned one
-/// (`CLUSTER FAILOVER`) takes nothing back.
+/// A replica follows a moment later. So a failover without warning takes back
+/// what was answered and the replica had not heard of: a session that was
+/// destroyed can be back, an update gone, a new session unknown. In the tests,
+/// which kill primaries under load on one machine, that was nothing; where the
+/// link to the replica was down before, it was all since then. A planned
+/// failover (`CLUSTER FAILOVER`) takes nothing back.
 /// [`wait_replicas`](Self::wait_replicas) closes that window, except where the
 /// replica that is promoted is not among those that confirmed.
 ///

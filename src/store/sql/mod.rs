@@ -30,7 +30,7 @@ use self::{
     table::TableName,
 };
 use super::{EndedSink, StoreError, StoreErrorKind};
-use crate::{ConfigError, deadline::pause};
+use crate::{ConfigError, deadline::back_off};
 
 /// Sessions in a PostgreSQL database, from version 12 on.
 ///
@@ -201,7 +201,7 @@ const REAP_BATCH: usize = 500;
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// How often a call is asked again that the database undid in favour of others.
-const MAX_UNDONE: u32 = 10;
+const MAX_UNDONE: u32 = 20;
 
 impl<D: Driver> SqlStore<D> {
     /// A store in the table `sessions`.
@@ -313,8 +313,8 @@ impl<D: Driver> SqlStore<D> {
                     lost = Some(self.error(error));
                 }
                 Verdict::Undone if undone < MAX_UNDONE => {
+                    back_off(undone).await;
                     undone += 1;
-                    pause(Duration::from_millis(u64::from(undone))).await;
                 }
                 _ => return Err(self.error(error)),
             }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -141,6 +142,17 @@ pub(crate) struct TakenBack {
     pub(crate) ends: Vec<Instant>,
     /// How many updates and destroyed sessions were answered 200 in all.
     pub(crate) answers: usize,
+}
+
+impl fmt::Display for TakenBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (updates, ends) = (self.updates.len(), self.ends.len());
+        let answers = self.answers;
+        write!(
+            f,
+            "of {answers} answers, {updates} updates and {ends} ends were taken back"
+        )
+    }
 }
 
 impl Shared {

@@ -272,6 +272,43 @@ macro_rules! sql_store_tests {
             assert_eq!(ended, expected);
         }
 
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn sessions_that_come_change_and_go_while_others_expire_are_in_nobodys_way() {
+            let (_database, store) = migrated().await;
+            let fresh = record(json!({}));
+            let coming = (1..=8u128).map(|task| {
+                let (store, fresh) = (store.clone(), fresh.clone());
+                tokio::spawn(async move {
+                    for turn in 0..60 {
+                        let (expired, lasting) = (id(task << 100 | u128::from(turn)), id(task << 64 | u128::from(turn) << 120));
+                        store.create(expired, &fresh, until(2_999)).await.unwrap();
+                        store.create(lasting, &fresh, until(3_001)).await.unwrap();
+                        let touched = store.touch(lasting, fresh.version(), until(3_100 + turn)).await;
+                        touched.unwrap();
+                        assert!(store.delete(lasting).await.unwrap());
+                    }
+                })
+            });
+            let coming = futures::future::try_join_all(coming.collect::<Vec<_>>());
+            let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let reapers: Vec<_> = (0..4).map(|_| {
+                let (store, is_over) = (store.clone(), is_over.clone());
+                tokio::spawn(async move {
+                    let mut removed = 0;
+                    while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                        removed += store.delete_expired(Timestamp::from_millis(3_000), 50).await.unwrap().removed;
+                    }
+                    removed
+                })
+            }).collect();
+            coming.await.unwrap();
+            is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+            let removed = futures::future::try_join_all(reapers).await.unwrap().into_iter().sum::<usize>();
+            let rest = store.delete_expired(Timestamp::from_millis(3_000), 1_000).await.unwrap().removed;
+            assert_eq!(removed + rest, 8 * 60);
+            assert_eq!(store.count().await.unwrap(), 0);
+        }
+
         #[tokio::test]
         async fn what_expired_is_deleted_in_the_order_of_its_deadlines() {
             let (_database, store) = migrated().await;

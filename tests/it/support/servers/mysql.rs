@@ -117,7 +117,8 @@ impl MySql {
             .args(arguments);
         let log = self.log();
         let said = fs::read_to_string(&log).map_or(0, |log| log.len());
-        let mut process = Process::start(&command, &log, "TERM");
+        // It would take its time, and MySQL for ever where its directory goes first.
+        let mut process = Process::start(&command, &log, "KILL");
         process.wait_until(&log, || {
             let log = fs::read_to_string(&log).unwrap_or_default();
             log[said..].contains("ready for connections")
