@@ -792,7 +792,7 @@ async fn save_in_vain(
     let faulty = store.clone();
     let reply = visitor.visit(async |session: Session| {
         increment(&session, "n")?;
-        faulty.plan_for(Call::Update, Fault::DelayReply(Duration::from_secs(60)));
+        faulty.plan_for(Call::Update, Fault::DelayReply(2 * PATIENCE));
         act(&session).await;
         faulty.heal();
         increment(&session, "m").map(drop)

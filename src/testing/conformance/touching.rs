@@ -139,6 +139,8 @@ pub(super) async fn touch_never_inserts<S: SessionStore>(trial: &Trial<S>) -> Ou
 }
 
 pub(super) async fn touch_acts_after_the_deadline<S: SessionStore>(trial: &Trial<S>) -> Outcome {
+    // In this order: the touch is not to be the earlier one.
+    let expired = just_expired();
     let now = live();
-    moves(trial, just_expired(), now, now).await
+    moves(trial, expired, now, now).await
 }
