@@ -258,7 +258,8 @@ async fn without_waiting_a_killed_primary_takes_back_what_its_replica_had_not_he
     let taken_back = load.taken_back().await;
     println!("{taken_back}");
     let TakenBack { updates, ends, .. } = taken_back;
-    assert!(updates.len() >= 100);
+    // Of the hundred, one of each visitor may have been written before the cut.
+    assert!(updates.len() >= 90);
     for at in updates.into_iter().chain(ends) {
         assert!(cut_at < at);
     }
