@@ -52,13 +52,7 @@ impl<T, F: Future<Output = Result<T, Error>>> Future for Within<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if let Poll::Ready(output) = this.future.poll(context) {
-            let panicked = || {
-                Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "a panic in the store, or in what was to be saved",
-                ))
-            };
-            return Poll::Ready(output.unwrap_or_else(panicked));
+            return Poll::Ready(output.unwrap_or_else(|| Err(Error::panicked())));
         }
         let limit = *this.limit;
         if this.sleep.is_none() && Handle::try_current().is_ok() {

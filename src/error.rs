@@ -90,6 +90,11 @@ impl Error {
         Self::new(ErrorKind::Ended, "the session has ended")
     }
 
+    pub(crate) fn panicked() -> Self {
+        let what = "a panic in the store, or in what was to be saved";
+        Self::new(ErrorKind::Unavailable, what)
+    }
+
     /// What the closure of an `update` does, for ever.
     pub(crate) fn endless(what: &str) -> Self {
         Self::new(

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use tokio::sync::Semaphore;
 use tower_layer::Layer;
 
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
     reaper::Reaper,
     store::{DynStore, MemoryStore, SessionStore},
     timed::TimedStore,
+    unborn,
 };
 
 /// Puts a session around every request of a service.
@@ -48,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) cache_headers: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) queues: Arc<Queues>,
+    /// Places for those that take back what a commit has begun.
+    pub(crate) taking_back: Arc<Semaphore>,
     pub(crate) reap_every: Option<Duration>,
     pub(crate) reaper: Arc<Reaper>,
 }
@@ -72,6 +76,7 @@ impl SessionLayer {
                 cache_headers: true,
                 clock: Arc::new(SystemClock),
                 queues: Arc::default(),
+                taking_back: Arc::new(Semaphore::new(unborn::MAX_TASKS)),
                 reap_every: Some(Duration::from_secs(60)),
                 reaper: Arc::default(),
             }),

@@ -167,11 +167,15 @@ async fn sessions_of(config: &Config, user: Option<&str>) -> Result<Found, Error
     // A cycle may have taken a session to where the list had been already.
     let mut led_to: Vec<SessionId> = found.moved.values().flatten().copied().collect();
     while let Some(id) = led_to.pop() {
-        if found.live.contains_key(&id) {
+        if found.live.contains_key(&id) || found.moved.contains_key(&id) {
             continue;
         }
         if let Some((record, activity)) = config.store.load_latest(id).await? {
-            led_to.extend(record.moved_to());
+            if record.is_moved() {
+                led_to.extend(record.moved_to());
+                found.moved.insert(id, record.moved_to());
+                continue;
+            }
             let now = config.clock.now();
             if record.user() == user && config.lifetimes.is_live(&record, activity, now) {
                 found.live.insert(id, record);

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    Error,
     commit::{Failed, Occasion, Outcome, Plan, Work, commit, outcome, span},
     deadline::at_once,
     state::Shared,
@@ -36,11 +37,17 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>>
     }
     let (span, is_named) = span(shared);
     let settled = span.in_scope(|| {
-        // What panics here does so again, where it is a failure.
-        let written = catch_unwind(AssertUnwindSafe(|| write_at_once(shared)));
-        match written.ok().flatten() {
-            Some(outcome) => Some(Ok(outcome)),
-            None => at_once(pin!(commit(shared, Occasion::Head))),
+        match catch_unwind(AssertUnwindSafe(|| write_at_once(shared))) {
+            Ok(Some(outcome)) => Some(Ok(outcome)),
+            Ok(None) => at_once(pin!(commit(shared, Occasion::Head))),
+            // It may have been written by then: no second time.
+            Err(_) => {
+                shared.forsake();
+                Some(Err(Failed {
+                    error: Error::panicked(),
+                    removes_cookie: false,
+                }))
+            }
         }
     });
     if !is_named {

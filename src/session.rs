@@ -484,10 +484,12 @@ impl Session {
                 Ok(computed) => computed,
                 Err(refusal) => return Ok(Err(refusal)),
             };
+            // What it alone holds goes after the lock: closures, and what they have captured.
+            let _outlived;
             let mut state = self.0.state();
             // Other keys may have changed: the closure itself may have done that.
             let is_current = state.get(&name) == view.get(&name);
-            drop(view);
+            _outlived = (!view.is_of(&state)).then_some(view);
             // Another clone of this session was faster: once more.
             if is_current {
                 let max_bytes = self.0.config.max_data_bytes;

@@ -26,6 +26,9 @@ pub(crate) struct Unborn<'a> {
     is_settled: bool,
 }
 
+/// How many are taken back at once: in an outage each waits for the store, and for a connection to it.
+pub(crate) const MAX_TASKS: usize = 64;
+
 /// How often it is tried, with a pause of `store_timeout`, doubled each time.
 const MAX_TRIES: u32 = 3;
 
@@ -52,12 +55,14 @@ impl<'a> Unborn<'a> {
 
     #[cold]
     fn take_back(&self) {
-        // Without a runtime it expires.
-        if let Ok(runtime) = Handle::try_current() {
+        // Without a runtime it expires, and where so many wait for the store that one more is too many.
+        let permit = Arc::clone(&self.config.taking_back).try_acquire_owned();
+        if let (Ok(runtime), Ok(permit)) = (Handle::try_current(), permit) {
             let orphan = Orphan::of(self);
             let config = Arc::clone(self.config);
             runtime.spawn(async move {
                 surviving(orphan.take_back_in_the_end(&config)).await;
+                drop(permit);
             });
         }
     }
@@ -92,7 +97,9 @@ impl Orphan {
         let mut pause = config.store_timeout;
         for _ in 0..MAX_TRIES {
             match within(config.store_timeout, self.take_back(config)).await {
-                Ok(()) => return debug!(session.id = %self.id, "taken back: nobody has its token"),
+                Ok(()) => {
+                    return debug!(session.id = %self.id, "made sure of: nobody has its token");
+                }
                 Err(error) if !error.is_transient() => {
                     return debug!(session.id = %self.id, %error, "not taken back");
                 }
@@ -124,15 +131,13 @@ async fn has_gone_on(
     old: SessionId,
     writer: u64,
 ) -> Result<bool, Error> {
-    while let Some((record, _)) = config.store.load_latest(old).await? {
+    while let Some((record, activity)) = config.store.load_latest(old).await? {
         let version = record.version();
         if record.is_moved() {
             return Ok(version.writer == writer);
         }
         let same = record.successor(record.data().clone(), swap.writer, Duration::ZERO);
         let same = Arc::new(same);
-        // It was seen: by the request that is no more.
-        let activity = config.lifetimes.activity(&same, config.clock.now());
         let written = swap.attempt(old, version, &same, activity, false);
         if let Swapped::Saved = written.await? {
             break;

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::{Record, changes::Changes, data::Data, state::EMPTY};
+use crate::{
+    Record,
+    changes::Changes,
+    data::Data,
+    state::{EMPTY, State},
+};
 
 /// The values as they were at one moment, shared.
 #[derive(Clone)]
@@ -12,6 +17,14 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// Whether `state` holds the same changes, and not others since.
+    pub(crate) fn is_of(&self, state: &State) -> bool {
+        match (&self.changes, &state.changes) {
+            (Some(seen), Some(there)) => Arc::ptr_eq(seen, there),
+            (seen, _) => seen.is_none(),
+        }
+    }
+
     pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
         match &self.changes {
             Some(changes) => changes.get(self.base(), key),

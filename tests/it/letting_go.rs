@@ -1,6 +1,13 @@
 //! What the closure of an update keeps is let go with no lock held: it may use the session.
 
-use std::{sync::mpsc, thread, time::Duration};
+use std::{
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
 
 use cloakroom::{Error, ErrorKind, Session, SessionLayer};
 use http::StatusCode;
@@ -34,13 +41,26 @@ fn grow_too_large(session: &Session) {
     assert_eq!(error.kind(), ErrorKind::TooLarge);
 }
 
+/// While an update looks at the first one, that is replaced.
+fn insert_in_an_update(session: &Session) {
+    let (inner, has_run) = (session.clone(), AtomicBool::new(false));
+    let sum = session.update("n", move |n: Option<u64>| {
+        if !has_run.swap(true, Ordering::Relaxed) {
+            inner.insert("n", 5).unwrap();
+        }
+        n.unwrap_or(0) + 1
+    });
+    assert_eq!(sum.unwrap(), 6);
+}
+
 /// What may become of an update.
-const ENDS: [&str; 9] = [
+const ENDS: [&str; 10] = [
     "commit",
     "save",
     "cycle",
     "another user",
     "insert",
+    "insert in an update",
     "clear",
     "destroy",
     "too large",
@@ -60,6 +80,7 @@ async fn let_go(end: &str) {
             "cycle" => session.cycle_id()?,
             "another user" => session.log_in("bob")?,
             "insert" => session.insert("n", 5)?,
+            "insert in an update" => insert_in_an_update(&session),
             "clear" => session.clear(),
             "destroy" => session.destroy(),
             "too large" => grow_too_large(&session),

@@ -148,13 +148,15 @@ return session",
 });
 
 /// Keys: sessions of one bucket. Arguments: the user of each, as a head has him
-/// that agrees with the entry. Says which entries are stale, counting from one.
+/// that agrees with the entry. Says which entries are stale, counting from one;
+/// what is of an unknown layout is not.
 pub(super) static STALE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local stale = {}
 for place, key in ipairs(KEYS) do
-  local user = redis.pcall('GETRANGE', key, 40, 71)
-  if type(user) ~= 'table' and user ~= ARGV[place] then stale[#stale + 1] = place end
+  local begin = redis.pcall('GETRANGE', key, 0, 71)
+  if begin == '' or (type(begin) == 'string' and string.sub(begin, 1, 2) == '1 '
+    and string.sub(begin, 41, 72) ~= ARGV[place]) then stale[#stale + 1] = place end
 end
 return stale",
     )

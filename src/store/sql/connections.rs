@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
+    mem,
     pin::pin,
     sync::{Arc, Weak},
     task::Poll,
@@ -76,6 +77,9 @@ impl<D: Driver> Connections<D> {
             // Where the pool can open another, what comes first here would cut that off.
             let is_full = self.pool.size() >= self.pool.options().get_max_connections();
             (is_full && self.pool.num_idle() == 0).then(|| {
+                while kept.waiting.front().is_some_and(oneshot::Sender::is_closed) {
+                    kept.waiting.pop_front();
+                }
                 let (promise, promised) = oneshot::channel();
                 kept.waiting.push_back(promise);
                 promised
@@ -112,21 +116,24 @@ impl<D: Driver> Connections<D> {
             }
         }
         kept.connections.push((Instant::now(), lent));
-        if !kept.is_watched {
-            kept.is_watched = true;
+        let was_watched = mem::replace(&mut kept.is_watched, true);
+        // A runtime that ends drops the task at once, which takes the lock.
+        drop(kept);
+        if !was_watched {
             runtime.spawn(watch(Watched(Arc::downgrade(self))));
         }
     }
 
-    /// What was kept too long, and whether that was all.
-    fn idle(&self) -> (Vec<(Instant, Lent<D>)>, bool) {
+    /// What was kept too long, and when the next will have been.
+    fn idle(&self) -> (Vec<(Instant, Lent<D>)>, Option<Instant>) {
         let mut kept = self.kept.lock();
         let young = |(since, _): &(Instant, _)| since.elapsed() < KEPT;
         let old = kept.connections.iter().position(young);
         let old = old.unwrap_or(kept.connections.len());
         let idle = kept.connections.drain(..old).collect();
         kept.is_watched = !kept.connections.is_empty();
-        (idle, !kept.is_watched)
+        let next = kept.connections.first().map(|(since, _)| *since + KEPT);
+        (idle, next)
     }
 }
 
@@ -142,16 +149,18 @@ impl<D: Driver> Drop for Watched<D> {
 }
 
 async fn watch<D: Driver>(watched: Watched<D>) {
+    let mut pause = KEPT;
     loop {
-        tokio::time::sleep(KEPT).await;
+        tokio::time::sleep(pause).await;
         let Some(connections) = watched.0.upgrade() else {
             return;
         };
-        let (idle, is_all) = connections.idle();
+        let (idle, next) = connections.idle();
         drop(idle);
-        if is_all {
+        let Some(next) = next else {
             return;
-        }
+        };
+        pause = next.saturating_duration_since(Instant::now());
     }
 }
 

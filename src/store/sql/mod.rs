@@ -175,7 +175,7 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 /// connection dead is asked again on another (rule M5 makes that harmless).
 /// [`connect`](Self::connect) makes such a pool. When a connection goes back,
 /// sqlx pings it once more, which no call waits for, and which costs the server as
-/// much as a load. So a connection is first kept for the next call: for 2
+/// much as a load. So a connection is first kept for the next call: for some 2
 /// milliseconds, and for 32 calls in a row at most, that an application may
 /// have to wait for its turn at the pool.
 ///

@@ -356,6 +356,10 @@ async fn what_is_no_session_or_of_an_unknown_layout_is_left_alone_and_can_be_del
     let server = Redis::shared();
     let key = session_key(&prefix, id(1));
     let newer = format!("2 private {}", "x".repeat(200));
+    let (bucket, entry) = (
+        format!("{prefix}{{00}}"),
+        format!("{}\u{1}", "\0".repeat(15)),
+    );
     for (put, kind) in [
         (["SET", &key, "private", "GET"], StoreErrorKind::Corrupt),
         (
@@ -386,6 +390,14 @@ async fn what_is_no_session_or_of_an_unknown_layout_is_left_alone_and_can_be_del
             assert_eq!(touched.unwrap(), Touched::Stale);
         }
         assert_eq!(server.ask(&["DUMP", &key]), before);
+        if kind == StoreErrorKind::Incompatible {
+            // A node that knows it has it in its index.
+            server.ask(&["ZADD", &bucket, "0", "0000000000000000"]);
+            server.ask(&["ZADD", &bucket, "0", &entry]);
+            assert_eq!(store.count().await.unwrap(), 1);
+            assert_eq!(sweep(&store, 10).await, 1);
+            assert_eq!(server.ask(&["ZRANGE", &bucket, "0", "-1"]), entry);
+        }
         assert!(store.delete(id(1)).await.unwrap());
         assert!(store.load(id(1)).await.unwrap().is_none());
     }

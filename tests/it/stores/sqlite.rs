@@ -228,3 +228,21 @@ async fn calls_that_are_dropped_while_they_wait_keep_no_connection() {
     let error = store.load(id(1)).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
 }
+
+#[test]
+fn a_runtime_that_ends_in_the_middle_of_calls_ends() {
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let first = runtime();
+    let (_database, store, _) = first.block_on(counted(4));
+    for _ in 0..50 {
+        let runtime = runtime();
+        runtime.block_on(load(&store, 1));
+        for _ in 0..8 {
+            let store = store.clone();
+            runtime.spawn(async move { load(&store, usize::MAX).await });
+        }
+        std::thread::sleep(Duration::from_millis(1));
+        drop(runtime);
+    }
+    first.block_on(load(&store, 1));
+}
