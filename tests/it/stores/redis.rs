@@ -392,7 +392,7 @@ async fn what_is_no_session_or_of_an_unknown_layout_is_left_alone_and_can_be_del
         assert_eq!(server.ask(&["DUMP", &key]), before);
         if kind == StoreErrorKind::Incompatible {
             // A node that knows it has it in its index.
-            server.ask(&["ZADD", &bucket, "0", "0000000000000000"]);
+            server.ask(&["ZADD", &bucket, "0", "\0gone-session-id"]);
             server.ask(&["ZADD", &bucket, "0", &entry]);
             assert_eq!(store.count().await.unwrap(), 1);
             assert_eq!(sweep(&store, 10).await, 1);
