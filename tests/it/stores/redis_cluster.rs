@@ -234,6 +234,9 @@ async fn without_waiting_a_killed_primary_takes_back_no_request_but_of_its_last_
     let taken_back = load.taken_back().await;
     println!("{taken_back}");
     let TakenBack { updates, ends, .. } = taken_back;
+    // None of what the new primary has answered.
+    let mut lost = updates.iter().chain(&ends);
+    assert!(lost.all(|at| *at < killed_at + MOMENTS));
     let oldest = updates.iter().chain(&ends).min();
     let oldest = oldest.map_or(Duration::ZERO, |at| {
         killed_at.saturating_duration_since(*at)

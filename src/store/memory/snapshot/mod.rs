@@ -14,7 +14,11 @@ use self::{
     file::NewFile,
     frame::{Session, Writer},
 };
-use super::{Created, MemoryStore, Room, Shard, StoreError, stamp::Tier};
+use super::{
+    Created, MemoryStore, StoreError,
+    room::{Room, Shard},
+    stamp::Tier,
+};
 use crate::{Record, data::Data};
 
 /// How many places of a table are looked at under one hold of its lock.
