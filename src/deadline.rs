@@ -10,7 +10,10 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::{runtime::Handle, time::Sleep};
 
-use crate::{Error, ErrorKind, version::unique_writer};
+use crate::{
+    error::{Error, ErrorKind},
+    random::unique,
+};
 
 /// Runs `future` for at most `limit` from the moment it first has to wait.
 ///
@@ -104,7 +107,7 @@ const MAX_DOUBLINGS: u32 = 6;
 /// with each time before, up to 64.
 pub(crate) async fn back_off(before: u32) {
     let most = BACKOFF * (1 << before.min(MAX_DOUBLINGS));
-    let share = (unique_writer() >> 32) as f64 / f64::from(u32::MAX);
+    let share = (unique() >> 32) as f64 / f64::from(u32::MAX);
     pause(most.mul_f64(share)).await;
 }
 

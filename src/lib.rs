@@ -53,79 +53,61 @@
 //! commit, M for merging, L for lifetime, H for headers, F for failure, P for
 //! all sessions together, R for renewal. They are all in `RULES.md`.
 
-mod attempt;
-mod changes;
-mod clock;
-mod commit;
-mod cookie;
-mod data;
-mod deadline;
-mod encoding;
-mod ended;
-mod error;
-mod event;
-#[cfg(feature = "axum")]
-mod extract;
-mod future;
-mod handle;
-mod headers;
-mod key;
-mod layer;
-mod lifetime;
-mod limit;
-mod metering;
-mod moves;
-mod paging;
-mod population;
-mod prompt;
-mod queue;
-mod reaper;
-mod record;
-mod relocate;
-mod renewal;
-mod revoke;
-mod service;
-mod session;
-mod sessions;
-mod state;
-mod stats;
-pub mod store;
-mod summary;
-mod swap;
+// From top to bottom: a module uses only what stands below it.
 #[cfg(feature = "testing")]
 pub mod testing;
-mod timed;
-mod token;
-mod unborn;
-mod upkeep;
-mod version;
-mod view;
-mod waiting;
-mod write;
+
+mod http;
+
+mod operator;
+
+mod session;
+
+mod commit;
+
+mod state;
+
+mod config;
+
+mod cookie;
+
+mod observe;
+
+pub mod store;
+
+mod record;
+
+mod clock;
+mod deadline;
+mod error;
+mod queue;
+mod random;
 
 #[cfg(feature = "axum")]
-pub use self::extract::{SessionData, SessionValue};
+pub use self::http::extract::{SessionData, SessionValue};
 pub use self::{
     clock::{Clock, SystemClock, Timestamp},
     cookie::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder},
-    ended::SessionEnd,
     error::{ConfigError, Error, ErrorKind},
-    event::{EndReason, Event, EventKind, Listener, Rejection},
-    future::ResponseFuture,
-    handle::SessionHandle,
-    key::{Key, KeyName, ReadKey, WriteKey},
-    layer::SessionLayer,
-    lifetime::Timeout,
-    paging::{Cursor, SessionFilter, SessionPage},
-    record::{Activity, Record},
-    service::SessionService,
-    session::Session,
-    sessions::Sessions,
-    stats::{CallStats, Stats, StoreCall},
+    http::{future::ResponseFuture, layer::SessionLayer, service::SessionService},
+    observe::{
+        event::{EndReason, Event, EventKind, Listener, Rejection},
+        stats::{CallStats, Stats, StoreCall},
+        summary::SessionSummary,
+    },
+    operator::{
+        paging::{Cursor, SessionFilter, SessionPage},
+        sessions::Sessions,
+    },
+    record::{
+        Activity, Record,
+        key::{Key, KeyName, ReadKey, WriteKey},
+        lifetime::Timeout,
+        token::SessionId,
+        version::Version,
+    },
+    session::{Session, ended::SessionEnd, handle::SessionHandle},
     store::{MemoryStore, SessionStore, StoreError},
-    summary::SessionSummary,
-    token::SessionId,
-    version::Version,
 };
 
 /// Compiles the example in the README.

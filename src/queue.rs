@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::SessionId;
+use crate::record::token::SessionId;
 
 type Queue = Arc<tokio::sync::Mutex<()>>;
 

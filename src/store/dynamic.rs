@@ -6,7 +6,10 @@ use super::{
     Created, EndedSink, Filter, MemoryStore, Page, Reaped, SessionStore, StoreError, Touched,
     Updated, memory::Room,
 };
-use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
+use crate::{
+    clock::Timestamp,
+    record::{Activity, Kept, Record, token::SessionId, version::Version},
+};
 
 /// A store chosen at run time. Cheap to clone; every clone is the same store.
 ///

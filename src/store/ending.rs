@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{Activity, Record, SessionId};
+use crate::record::{Activity, Record, token::SessionId};
 
 /// A session that a store ended by itself.
 #[derive(Clone, Debug)]

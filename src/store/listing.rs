@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{Activity, Record, SessionId, Timestamp};
+use crate::{
+    clock::Timestamp,
+    record::{Activity, Record, token::SessionId},
+};
 
 /// Which sessions a list is of. What is not set lets every session through.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]

@@ -54,7 +54,6 @@
 
 mod dynamic;
 mod ending;
-mod error;
 #[cfg(feature = "file")]
 mod file;
 mod listing;
@@ -80,15 +79,19 @@ pub use self::sql::PostgresStore;
 pub use self::sql::SqlStore;
 #[cfg(feature = "sqlite")]
 pub use self::sql::SqliteStore;
+pub use crate::error::store::{StoreError, StoreErrorKind};
+
 pub use self::{
     dynamic::DynStore,
     ending::{EndedSink, Ending, EndingReason},
-    error::{StoreError, StoreErrorKind},
     listing::{Filter, Listed, Page},
     memory::{Flaw, FlawKind, MemoryStore, MemoryStoreBuilder, Restored, Snapshot, WhenFull},
     tiered::TieredStore,
 };
-use crate::{Activity, Record, SessionId, Timestamp, Version};
+use crate::{
+    clock::Timestamp,
+    record::{Activity, Record, token::SessionId, version::Version},
+};
 
 /// What [`SessionStore::create`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

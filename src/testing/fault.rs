@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::store::StoreErrorKind;
+use crate::error::store::StoreErrorKind;
 
 /// A call of the [`SessionStore`](crate::SessionStore) contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

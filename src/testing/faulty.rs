@@ -6,9 +6,12 @@ use parking_lot::Mutex;
 
 use super::{Call, Fault};
 use crate::{
-    Activity, MemoryStore, Record, SessionId, SessionStore, StoreError, Timestamp, Version,
-    record::Kept,
-    store::{Created, EndedSink, Filter, Page, Reaped, Touched, Updated},
+    clock::Timestamp,
+    error::store::StoreError,
+    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    store::{
+        Created, EndedSink, Filter, MemoryStore, Page, Reaped, SessionStore, Touched, Updated,
+    },
 };
 
 type Plan = Box<dyn FnMut(Call) -> Fault + Send>;

@@ -5,9 +5,12 @@ use std::fmt;
 use http::{HeaderMap, HeaderValue, Request, header, request};
 
 use crate::{
-    Error, ErrorKind, Session, SessionHandle, SessionId, SessionLayer,
     commit::{self, Cookie, Occasion},
     cookie::CookieHeaders,
+    error::{Error, ErrorKind},
+    http::layer::SessionLayer,
+    record::token::SessionId,
+    session::{Session, handle::SessionHandle},
 };
 
 /// A session that was begun for a test, and the cookie that opens it.

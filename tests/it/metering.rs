@@ -206,7 +206,7 @@ fn what_the_docs_list_is_recorded_and_names_no_session_and_no_user() {
         );
     }
     // And what is recorded is in the docs' table, with its kind and its label.
-    let documented: BTreeSet<String> = include_str!("../../src/stats.rs")
+    let documented: BTreeSet<String> = include_str!("../../src/observe/stats.rs")
         .lines()
         .filter_map(|line| line.strip_prefix("/// | `cloakroom_"))
         .map(|row| {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::version::unique_writer;
+use crate::random::unique;
 
 /// Makes a folder for this user alone, with those above it; whether it was not there.
 pub(super) fn ensure_folder(path: &Path) -> io::Result<bool> {
@@ -61,7 +61,7 @@ pub(super) struct TempFile(PathBuf);
 
 impl TempFile {
     pub(super) fn write(folder: &Path, contents: &[u8]) -> io::Result<Self> {
-        let path = folder.join(format!("{:016x}", unique_writer()));
+        let path = folder.join(format!("{:016x}", unique()));
         let mut file = new_file(&path)?;
         let temp = Self(path);
         file.write_all(contents)?;

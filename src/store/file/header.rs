@@ -22,7 +22,10 @@ use std::io::{self, Read};
 use sha2::{Digest as _, Sha256};
 
 use super::{trouble::Trouble, users::UserKey};
-use crate::{Activity, Record, Timestamp, Version};
+use crate::{
+    clock::Timestamp,
+    record::{Activity, Record, version::Version},
+};
 
 pub(super) const HEADER_BYTES: usize = HEAD_BYTES + 2 * SLOT_BYTES;
 const HEAD_BYTES: usize = 80;

@@ -11,7 +11,7 @@ use super::{
     walk::Walk,
 };
 use crate::{
-    SessionId,
+    record::token::SessionId,
     store::{Filter, Listed, Page},
 };
 

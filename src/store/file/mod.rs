@@ -28,7 +28,11 @@ use super::{
     Created, EndedSink, Filter, Page, Reaped, SessionStore, StoreError, StoreErrorKind, Touched,
     Updated,
 };
-use crate::{Activity, ConfigError, Record, SessionId, Timestamp, Version, record::Kept};
+use crate::{
+    clock::Timestamp,
+    error::ConfigError,
+    record::{Activity, Kept, Record, token::SessionId, version::Version},
+};
 
 /// Sessions in a directory: they outlive the process, and any number of
 /// processes on one machine may share them.

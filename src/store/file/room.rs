@@ -18,9 +18,9 @@ use super::{
     walk::{FOLDERS, Walk, folder_name},
 };
 use crate::{
-    Activity, Record, SessionId, Version,
-    record::Kept,
-    store::{Created, EndedSink, StoreError, Touched, Updated},
+    error::store::StoreError,
+    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    store::{Created, EndedSink, Touched, Updated},
 };
 
 #[derive(Debug)]

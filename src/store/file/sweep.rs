@@ -6,7 +6,8 @@ use tracing::warn;
 
 use super::{disk, header::Header, room::Room, trouble::Trouble, walk::Walk};
 use crate::{
-    SessionId, Timestamp,
+    clock::Timestamp,
+    record::token::SessionId,
     store::{EndedSink, Ending, EndingReason, Reaped},
 };
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::store::{StoreError, StoreErrorKind};
+use crate::error::store::{StoreError, StoreErrorKind};
 
 #[derive(Debug)]
 pub(super) enum Trouble {

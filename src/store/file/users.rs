@@ -11,7 +11,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use super::disk;
-use crate::SessionId;
+use crate::record::token::SessionId;
 
 /// The SHA-256 of a user: nothing of the name itself reaches a path.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::{io, path::Path, vec};
 
 use super::users::ids_in;
-use crate::SessionId;
+use crate::record::token::SessionId;
 
 /// One for each first byte of an id.
 pub(super) const FOLDERS: usize = 256;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Room, table::Slot};
 use crate::{
-    SessionId,
+    record::token::SessionId,
     store::{Filter, Listed, Page},
 };
 

@@ -20,7 +20,10 @@ use std::{fmt, sync::Arc};
 pub(crate) use self::room::Room;
 pub use self::snapshot::{Flaw, FlawKind, Restored, Snapshot};
 use super::{Created, EndedSink, Filter, Page, Reaped, SessionStore, StoreError, Touched, Updated};
-use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
+use crate::{
+    clock::Timestamp,
+    record::{Activity, Kept, Record, token::SessionId, version::Version},
+};
 
 /// Sessions in this process's memory: bounded in bytes, least recently used
 /// out first, reaped, and fit for production on one machine.

@@ -20,12 +20,10 @@ use super::{
     users::{self, Users},
 };
 use crate::{
-    Activity, Record, SessionId, Timestamp, Version,
-    record::Kept,
-    store::{
-        Created, EndedSink, Ending, EndingReason, Reaped, StoreError, StoreErrorKind, Touched,
-        Updated,
-    },
+    clock::Timestamp,
+    error::store::{StoreError, StoreErrorKind},
+    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    store::{Created, EndedSink, Ending, EndingReason, Reaped, Touched, Updated},
 };
 
 /// What the store does, at once.
@@ -364,7 +362,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{MemoryStore, data::Data, token::Verifier};
+    use crate::{
+        record::{data::Data, token::Verifier},
+        store::MemoryStore,
+    };
 
     fn id(number: u64) -> SessionId {
         let spread = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -9,7 +9,10 @@ use super::{
     stamp::{Stamp, Ticks, Tier},
     users::Users,
 };
-use crate::{Activity, Record, SessionId, Timestamp, record::Kept};
+use crate::{
+    clock::Timestamp,
+    record::{Activity, Kept, Record, token::SessionId},
+};
 
 /// A session in its place.
 #[derive(Debug)]
@@ -323,7 +326,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{record::Login, token::Verifier, version::Version};
+    use crate::record::{Login, token::Verifier, version::Version};
 
     fn id(number: u8) -> SessionId {
         Uuid::from_u128(u128::from(number)).into()

@@ -8,7 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use crate::SessionId;
+use crate::record::token::SessionId;
 
 /// The ids of each user's sessions, in their order, found without a scan.
 ///

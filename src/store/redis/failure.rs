@@ -2,7 +2,7 @@
 
 use ::redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 
-use crate::store::{StoreError, StoreErrorKind};
+use crate::error::store::{StoreError, StoreErrorKind};
 
 /// A failure on the way to the server or in its reply.
 pub(super) fn failed(error: RedisError) -> StoreError {

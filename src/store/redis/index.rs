@@ -22,9 +22,10 @@ use super::{
     stored::{Stored, padded},
 };
 use crate::{
-    SessionId,
     clock::{Clock as _, SystemClock},
-    store::{Filter, Listed, Page, Reaped, StoreError},
+    error::store::StoreError,
+    record::token::SessionId,
+    store::{Filter, Listed, Page, Reaped},
 };
 
 /// How many entries are looked at in one step of a server.

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, str};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::SessionId;
+use crate::record::token::SessionId;
 
 /// The first 16 bytes of the SHA-256 of a user's name, in hexadecimal digits;
 /// empty for a session without.

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, task::JoinSet};
 
 use super::{failure::failed, script};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::error::store::{StoreError, StoreErrorKind};
 
 /// How long a connection may take to be made, hand-shake included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);

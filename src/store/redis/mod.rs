@@ -40,7 +40,10 @@ use self::{
 use super::{
     Created, Filter, Page, Reaped, SessionStore, StoreError, StoreErrorKind, Touched, Updated,
 };
-use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
+use crate::{
+    clock::Timestamp,
+    record::{Activity, Kept, Record, token::SessionId, version::Version},
+};
 
 /// Sessions in Redis or Valkey, on one server or in a cluster, shared by any
 /// number of processes.

@@ -3,7 +3,7 @@
 use ::redis::Value;
 
 use super::failure::unexpected;
-use crate::StoreError;
+use crate::error::store::StoreError;
 
 pub(super) fn number(reply: &Value) -> Result<i64, StoreError> {
     match reply {

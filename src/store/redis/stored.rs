@@ -19,7 +19,9 @@ use super::{
     keys::UserHash,
 };
 use crate::{
-    Activity, Record, StoreError, Timestamp, Version, record::Kept, store::StoreErrorKind,
+    clock::Timestamp,
+    error::store::{StoreError, StoreErrorKind},
+    record::{Activity, Kept, Record, version::Version},
 };
 
 /// Of the head, line feed included.

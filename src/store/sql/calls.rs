@@ -12,12 +12,13 @@ use super::{
     statements::Reap,
 };
 use crate::{
-    Activity, Record, SessionId, Timestamp, Version,
+    clock::Timestamp,
     deadline::back_off,
-    record::Kept,
+    error::store::{StoreError, StoreErrorKind},
+    record::{Activity, Kept, Record, token::SessionId, version::Version},
     store::{
         Created, EndedSink, Ending, EndingReason, Filter, Listed, Page, Reaped, SessionStore,
-        StoreError, StoreErrorKind, Touched, Updated,
+        Touched, Updated,
     },
 };
 

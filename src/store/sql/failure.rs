@@ -6,7 +6,7 @@ use super::{
     driver::{Driver, Options},
     table::TableName,
 };
-use crate::store::{StoreError, StoreErrorKind};
+use crate::error::store::{StoreError, StoreErrorKind};
 
 /// What an error of a database means for the call.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use super::{
     lease::Lease,
     statements::Migration,
 };
-use crate::store::{StoreError, StoreErrorKind};
+use crate::error::store::{StoreError, StoreErrorKind};
 
 impl<D: Driver> SqlStore<D> {
     /// Makes the tables, or brings them up to date. Safe to call from any

@@ -30,7 +30,7 @@ use self::{
     table::TableName,
 };
 use super::{EndedSink, StoreError, StoreErrorKind};
-use crate::{ConfigError, deadline::back_off};
+use crate::{deadline::back_off, error::ConfigError};
 
 /// Sessions in a PostgreSQL database, from version 12 on.
 ///

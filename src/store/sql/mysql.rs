@@ -11,7 +11,7 @@ use super::{
     statements::{Dialect, Migration, Reap, Statements},
     table::TableName,
 };
-use crate::store::StoreErrorKind;
+use crate::error::store::StoreErrorKind;
 
 const DIALECT: Dialect = Dialect {
     quote: '`',

@@ -12,7 +12,7 @@ use super::{
     statements::{Dialect, Migration, Reap, Statements},
     table::TableName,
 };
-use crate::{deadline::pause, store::StoreErrorKind};
+use crate::{deadline::pause, error::store::StoreErrorKind};
 
 const DIALECT: Dialect = Dialect {
     quote: '"',

@@ -1,6 +1,6 @@
 //! The name of a table, checked before it becomes part of a statement: [`TableName`].
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// The databases allow 63 characters; what is derived from the name needs some of them.
 const MAX_NAME: usize = 48;

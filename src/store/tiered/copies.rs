@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use super::flight::{Asked, Flight};
 use crate::{
-    Activity, Record, SessionId, Timestamp, Version,
-    record::Kept,
+    clock::Timestamp,
+    record::{Activity, Kept, Record, token::SessionId, version::Version},
     store::{Created, MemoryStore, Touched, Updated},
 };
 
@@ -270,7 +270,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::token::Verifier;
+    use crate::record::token::Verifier;
 
     #[test]
     fn what_is_known_of_evicted_copies_is_forgotten() {

@@ -4,7 +4,7 @@ use std::{error, fmt, sync::Arc, time::Duration};
 
 use tokio::{sync::OnceCell, time::Instant};
 
-use crate::{record::Kept, store::StoreError};
+use crate::{error::store::StoreError, record::Kept};
 
 /// When the back was asked.
 #[derive(Clone, Copy, Debug)]

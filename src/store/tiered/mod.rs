@@ -10,7 +10,10 @@ use super::{
     Created, EndedSink, Filter, MemoryStore, Page, Reaped, SessionStore, StoreError, Touched,
     Updated,
 };
-use crate::{Activity, Record, SessionId, Timestamp, Version, record::Kept};
+use crate::{
+    clock::Timestamp,
+    record::{Activity, Kept, Record, token::SessionId, version::Version},
+};
 
 /// A [`MemoryStore`] in front of another store: most loads are answered from
 /// memory, and the back holds the truth.

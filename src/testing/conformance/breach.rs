@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, fmt};
 
-use crate::StoreError;
+use crate::error::store::StoreError;
 
 /// A clause of the contract that a store does not keep.
 #[derive(Clone, Debug)]

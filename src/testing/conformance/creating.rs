@@ -7,7 +7,7 @@ use super::{
     draft::Draft,
     trial::{Trial, just_expired, live, until},
 };
-use crate::{SessionStore, store::Created};
+use crate::store::{Created, SessionStore};
 
 pub(super) async fn what_is_created_is_loaded<S: SessionStore>(trial: &Trial<S>) -> Outcome {
     for activity in [live(), until(None)] {

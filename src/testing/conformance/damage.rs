@@ -9,8 +9,9 @@ use super::{
     trial::{Made, Trial, live, until},
 };
 use crate::{
-    Activity, SessionStore,
-    store::{Filter, StoreErrorKind},
+    error::store::StoreErrorKind,
+    record::Activity,
+    store::{Filter, SessionStore},
 };
 
 /// Valid JSON, so that a column that must be JSON takes it.

@@ -5,7 +5,7 @@ use super::{
     draft::Draft,
     trial::{Trial, just_expired, live, until},
 };
-use crate::SessionStore;
+use crate::store::SessionStore;
 
 pub(super) async fn delete_ends_what_is_there_once<S: SessionStore>(trial: &Trial<S>) -> Outcome {
     for activity in [live(), until(None), just_expired()] {

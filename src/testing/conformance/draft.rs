@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::{Record, Timestamp, Version, version::unique_writer};
+use crate::{
+    clock::Timestamp,
+    random::unique,
+    record::{Record, version::Version},
+};
 
 /// The fields of a record, to be set at will.
 #[derive(Clone, Debug)]
@@ -20,7 +24,7 @@ pub(super) struct Draft {
 impl Draft {
     /// The first version of a session that nobody else has.
     pub(super) fn first() -> Self {
-        let writer = unique_writer();
+        let writer = unique();
         Self {
             version: Version::first(writer),
             created_at: super::trial::now(),
@@ -51,7 +55,7 @@ impl Draft {
 
     /// Of the same session after another write.
     pub(super) fn next(&self) -> Self {
-        let writer = unique_writer();
+        let writer = unique();
         self.clone()
             .with_version(self.version.next(writer))
             .with_data("writer", json!(writer))

@@ -10,8 +10,9 @@ use super::{
     trial::{Made, Trial, just_expired, live, until},
 };
 use crate::{
-    Activity, Record, SessionStore, Timestamp,
-    store::{Created, Updated},
+    clock::Timestamp,
+    record::{Activity, Record},
+    store::{Created, SessionStore, Updated},
 };
 
 /// The verifier of some other secret.

@@ -10,8 +10,9 @@ use super::{
     trial::{Made, Trial, just_expired, later, live},
 };
 use crate::{
-    Activity, SessionId, SessionStore, Timestamp,
-    store::{Filter, Listed, Updated},
+    clock::Timestamp,
+    record::{Activity, token::SessionId},
+    store::{Filter, Listed, SessionStore, Updated},
 };
 
 /// The most pages that may come empty in a row.

@@ -22,7 +22,7 @@ use self::{
     breach::{Outcome, Unmet},
     trial::Trial,
 };
-use crate::{SessionId, SessionStore};
+use crate::{record::token::SessionId, store::SessionStore};
 
 type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Plant<S> = Arc<dyn Fn(Arc<S>, SessionId, Vec<u8>) -> Task<()> + Send + Sync>;

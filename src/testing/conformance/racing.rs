@@ -10,8 +10,8 @@ use super::{
     trial::{Made, Trial, later, live, race},
 };
 use crate::{
-    SessionStore, StoreError,
-    store::{Created, Touched, Updated},
+    error::store::StoreError,
+    store::{Created, SessionStore, Touched, Updated},
 };
 
 const RACERS: usize = 50;

@@ -9,7 +9,11 @@ use super::{
     draft::Draft,
     trial::{Made, Trial, live, now, until},
 };
-use crate::{Activity, SessionStore, Timestamp, store::Updated};
+use crate::{
+    clock::Timestamp,
+    record::Activity,
+    store::{SessionStore, Updated},
+};
 
 /// Ten years ago.
 pub(super) fn long_ago() -> Timestamp {

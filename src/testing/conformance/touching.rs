@@ -8,7 +8,11 @@ use super::{
     trial::{Trial, just_expired, later, live, until},
     updating::{other_counters, other_writers},
 };
-use crate::{Activity, SessionStore, Timestamp, Version, store::Touched};
+use crate::{
+    clock::Timestamp,
+    record::{Activity, version::Version},
+    store::{SessionStore, Touched},
+};
 
 /// That a touch of a session with activity `from` by `to` leaves it with `then`, and all else as it was.
 async fn moves<S: SessionStore>(

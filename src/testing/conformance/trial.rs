@@ -16,9 +16,10 @@ use super::{
     draft::Draft,
 };
 use crate::{
-    Activity, Record, SessionId, SessionStore, StoreError, Timestamp, Version,
-    record::Kept,
-    store::{Created, Filter, Page, Reaped, StoreErrorKind, Touched, Updated},
+    clock::Timestamp,
+    error::store::{StoreError, StoreErrorKind},
+    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    store::{Created, Filter, Page, Reaped, SessionStore, Touched, Updated},
 };
 
 /// The time at which a store with a clock of its own judges.

@@ -5,7 +5,11 @@ use super::{
     draft::Draft,
     trial::{Trial, just_expired, later, live, until},
 };
-use crate::{Activity, SessionStore, Timestamp, Version, store::Updated};
+use crate::{
+    clock::Timestamp,
+    record::{Activity, version::Version},
+    store::{SessionStore, Updated},
+};
 
 pub(super) async fn update_replaces_the_expected_version<S: SessionStore>(
     trial: &Trial<S>,

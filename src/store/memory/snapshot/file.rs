@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::version::unique_writer;
+use crate::random::unique;
 
 /// A file under a temporary name beside the one it is to replace; removed if it does not.
 pub(super) struct NewFile {
@@ -27,7 +27,7 @@ const DAMAGED: &str = "damaged";
 impl NewFile {
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         remove_abandoned(path);
-        let temporary = beside(path, &format!("{:016x}.{TEMPORARY}", unique_writer()))?;
+        let temporary = beside(path, &format!("{:016x}.{TEMPORARY}", unique()))?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]

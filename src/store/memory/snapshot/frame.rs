@@ -24,7 +24,11 @@ use memchr::memmem::Finder;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::{Activity, Record, SessionId, StoreError, Timestamp, data};
+use crate::{
+    clock::Timestamp,
+    error::store::StoreError,
+    record::{Activity, Record, data, token::SessionId},
+};
 
 const FORMAT: u32 = 1;
 const MAGIC: [u8; 16] = *b"cloakroom\0coats\n";

@@ -19,7 +19,7 @@ use super::{
     room::{Room, Shard},
     stamp::Tier,
 };
-use crate::{Record, data::Data};
+use crate::record::{Record, data::Data};
 
 /// How many places of a table are looked at under one hold of its lock.
 const BATCH: usize = 512;

@@ -13,7 +13,10 @@ use super::{
     file::keep_beside,
     frame::{Head, Next, Scanner, Session},
 };
-use crate::store::{Created, StoreErrorKind, memory::Room};
+use crate::{
+    error::store::StoreErrorKind,
+    store::{Created, memory::Room},
+};
 
 /// What became of a snapshot's sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -166,11 +169,11 @@ mod tests {
     use std::{env, fs};
 
     use super::{super::frame::Writer, *};
-    use crate::{MemoryStore, version::unique_writer};
+    use crate::{random::unique, store::MemoryStore};
 
     /// Restores a file of these bytes, which is removed afterwards.
     fn restored(bytes: &[u8]) -> (io::Result<Option<Restored>>, Vec<u8>, MemoryStore) {
-        let folder = env::temp_dir().join(format!("cloakroom-{:016x}", unique_writer()));
+        let folder = env::temp_dir().join(format!("cloakroom-{:016x}", unique()));
         fs::create_dir(&folder).unwrap();
         let path = folder.join("sessions");
         fs::write(&path, bytes).unwrap();

@@ -1,0 +1,173 @@
+//! The layer's store, and how long it takes: [`TimedStore`].
+
+use std::sync::Arc;
+
+// Without a runtime this is the standard library's; in tests it can be paused.
+use tokio::time::Instant;
+
+use crate::{
+    clock::Timestamp,
+    error::store::StoreError,
+    observe::{metering, population::Population, stats::StoreCall},
+    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    store::{Created, DynStore, Filter, Page, Reaped, Room, SessionStore, Touched, Updated},
+};
+
+/// Passes every call on, and counts it where somebody watches.
+#[derive(Clone)]
+pub(crate) struct TimedStore {
+    pub(crate) store: DynStore,
+    pub(crate) population: Arc<Population>,
+}
+
+impl TimedStore {
+    fn started(&self, call: StoreCall) -> Started<'_> {
+        Started {
+            population: &self.population,
+            call,
+            at: self.population.is_watched().then(Instant::now),
+        }
+    }
+
+    pub(crate) fn answers_at_once(&self) -> bool {
+        self.store.in_memory().is_some()
+    }
+
+    /// What a store in memory says; `None` where it fails, or another has to be waited for.
+    pub(crate) fn at_once<T>(
+        &self,
+        call: StoreCall,
+        ask: impl FnOnce(&Room) -> Result<T, StoreError>,
+    ) -> Option<T> {
+        let room = self.store.in_memory()?;
+        let started = self.started(call);
+        let reply = ask(room);
+        started.answered(reply.as_ref().err());
+        reply.ok()
+    }
+
+    pub(crate) async fn create(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+    ) -> Result<Created, StoreError> {
+        let started = self.started(StoreCall::Create);
+        let reply = self.store.create(id, record, activity).await;
+        started.answered(reply.as_ref().err());
+        reply
+    }
+
+    pub(crate) async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
+        let started = self.started(StoreCall::Load);
+        let reply = self.store.load(id).await;
+        started.answered(reply.as_ref().err());
+        reply
+    }
+
+    pub(crate) async fn load_latest(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
+        let started = self.started(StoreCall::LoadLatest);
+        let reply = self.store.load_latest(id).await;
+        started.answered(reply.as_ref().err());
+        reply
+    }
+
+    pub(crate) async fn update(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+        expected: Version,
+    ) -> Result<Updated, StoreError> {
+        let started = self.started(StoreCall::Update);
+        let reply = self.store.update(id, record, activity, expected).await;
+        if started.answered(reply.as_ref().err()) && matches!(reply, Ok(Updated::Conflict)) {
+            self.population.tally.conflict();
+        }
+        reply
+    }
+
+    pub(crate) async fn touch(
+        &self,
+        id: SessionId,
+        expected: Version,
+        activity: Activity,
+    ) -> Result<Touched, StoreError> {
+        let started = self.started(StoreCall::Touch);
+        let reply = self.store.touch(id, expected, activity).await;
+        if started.answered(reply.as_ref().err()) && matches!(reply, Ok(Touched::Yes)) {
+            self.population.tally.touch();
+        }
+        reply
+    }
+
+    pub(crate) async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        let started = self.started(StoreCall::Delete);
+        let reply = self.store.delete(id).await;
+        started.answered(reply.as_ref().err());
+        reply
+    }
+
+    pub(crate) async fn delete_expired(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Reaped, StoreError> {
+        let started = self.started(StoreCall::DeleteExpired);
+        let reply = self.store.delete_expired(before, limit).await;
+        if started.answered(reply.as_ref().err())
+            && let Some((_, bytes)) = self.store.held_in_memory()
+        {
+            metering::held(bytes);
+        }
+        reply
+    }
+
+    pub(crate) async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let started = self.started(StoreCall::List);
+        let reply = self.store.list(filter, after, limit).await;
+        started.answered(reply.as_ref().err());
+        reply
+    }
+
+    pub(crate) async fn count(&self) -> Result<u64, StoreError> {
+        let started = self.started(StoreCall::Count);
+        let reply = self.store.count().await;
+        started.answered(reply.as_ref().err());
+        reply
+    }
+}
+
+/// A call on its way, for whoever watches.
+struct Started<'a> {
+    population: &'a Population,
+    call: StoreCall,
+    /// `None` where nobody watches, and once it is counted.
+    at: Option<Instant>,
+}
+
+impl Started<'_> {
+    /// Whether somebody watches.
+    fn answered(mut self, failure: Option<&StoreError>) -> bool {
+        let at = self.at.take();
+        if let Some(at) = at {
+            let tally = &self.population.tally;
+            tally.called(self.call, at.elapsed(), failure);
+        }
+        at.is_some()
+    }
+}
+
+/// Nobody waits for the answer any more.
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        if self.at.is_some() {
+            self.population.tally.abandoned(self.call);
+        }
+    }
+}

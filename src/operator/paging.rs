@@ -1,0 +1,176 @@
+//! Lists of sessions, a page at a time: [`SessionFilter`], [`SessionPage`], [`Cursor`].
+
+use std::{
+    fmt,
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    clock::Timestamp,
+    error::{Error, ErrorKind},
+    observe::summary::SessionSummary,
+    record::token::SessionId,
+    store::Filter,
+};
+
+/// Which sessions a list is of. The default lets every session through.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::SessionFilter;
+///
+/// let filter = SessionFilter::default()
+///     .user("ann")
+///     .idle_for(Duration::from_secs(600));
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    user: Option<String>,
+    idle_for: Option<Duration>,
+    created_before: Option<Timestamp>,
+}
+
+impl SessionFilter {
+    /// Those of this user alone, compared byte by byte.
+    #[must_use]
+    pub fn user(self, user: impl Into<String>) -> Self {
+        let user = Some(user.into());
+        Self { user, ..self }
+    }
+
+    /// Those alone that were last seen longer ago than this, in whole
+    /// milliseconds, and exact to the layer's `touch_after`.
+    #[must_use]
+    pub fn idle_for(self, longer_than: Duration) -> Self {
+        let idle_for = Some(longer_than);
+        Self { idle_for, ..self }
+    }
+
+    /// Those alone that began before this moment, in whole milliseconds.
+    #[must_use]
+    pub fn created_before(self, moment: SystemTime) -> Self {
+        let created_before = Some(moment.into());
+        Self {
+            created_before,
+            ..self
+        }
+    }
+
+    /// What the store is asked for at `now`.
+    pub(crate) fn at(&self, now: Timestamp) -> Filter {
+        Filter {
+            user: self.user.clone(),
+            last_seen_before: self.idle_for.map(|idle| now.saturating_sub(idle)),
+            created_before: self.created_before,
+        }
+    }
+
+    fn fingerprint(&self) -> [u8; 8] {
+        let number = |number: Option<u128>| {
+            let mut bytes = [u8::from(number.is_some()); 17];
+            bytes[1..].copy_from_slice(&number.unwrap_or_default().to_be_bytes());
+            bytes
+        };
+        let created_before = self.created_before.map(Timestamp::as_millis);
+        let mut hash = Sha256::new();
+        hash.update(b"cloakroom cursor 1");
+        hash.update(number(self.idle_for.map(|idle| idle.as_millis())));
+        hash.update(number(created_before.map(u128::from)));
+        hash.update([u8::from(self.user.is_some())]);
+        hash.update(self.user.as_deref().unwrap_or_default());
+        std::array::from_fn({
+            let hash = hash.finalize();
+            move |index| hash[index]
+        })
+    }
+}
+
+/// Does not show the user.
+impl fmt::Debug for SessionFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionFilter")
+            .field("has_user", &self.user.is_some())
+            .field("idle_for", &self.idle_for)
+            .field("created_before", &self.created_before)
+            .finish()
+    }
+}
+
+/// A part of a list of sessions.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SessionPage {
+    /// In the order of their ids.
+    pub sessions: Vec<SessionSummary>,
+    /// Where the next page begins; `None`: there is no more.
+    pub next: Option<Cursor>,
+}
+
+/// Where a page of a list begins. It belongs to its filter.
+///
+/// Its text (`Display`, `FromStr`) may stand in a URL, and opens nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    after: SessionId,
+    fingerprint: [u8; 8],
+}
+
+const BYTES: usize = 16 + 8;
+
+impl Cursor {
+    pub(crate) fn new(filter: &SessionFilter, after: SessionId) -> Self {
+        Self {
+            after,
+            fingerprint: filter.fingerprint(),
+        }
+    }
+
+    /// The id after which the page begins, if this is a cursor of `filter`.
+    pub(crate) fn after(&self, filter: &SessionFilter) -> Result<SessionId, Error> {
+        if self.fingerprint == filter.fingerprint() {
+            Ok(self.after)
+        } else {
+            Err(Error::new(
+                ErrorKind::BadCursor,
+                "the cursor is of a list with another filter",
+            ))
+        }
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0; BYTES];
+        bytes[..16].copy_from_slice(self.after.as_bytes());
+        bytes[16..].copy_from_slice(&self.fingerprint);
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
+        match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(after), Some(fingerprint)) if bytes.len() == BYTES => Ok(Self {
+                after: Uuid::from_bytes(*after).into(),
+                fingerprint: *fingerprint,
+            }),
+            _ => Err(Error::new(ErrorKind::BadCursor, "this is not a cursor")),
+        }
+    }
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cursor")
+            .field("after", &self.after)
+            .finish_non_exhaustive()
+    }
+}

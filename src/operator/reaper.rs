@@ -1,0 +1,142 @@
+//! Deletes expired records in the background: [`Reaper`].
+
+use std::{
+    error::Error as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, task::AbortHandle, time::MissedTickBehavior};
+use tracing::{debug, error, warn};
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    deadline::{surviving, within},
+    error::Error,
+    observe::timed::TimedStore,
+};
+
+/// The background task of one layer. It ends when this is dropped (rule F5).
+#[derive(Debug, Default)]
+pub(crate) struct Reaper {
+    is_running: Arc<AtomicBool>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+/// How long past its deadline a record is at least before it is deleted: what
+/// clocks of different machines may differ by (rule L3).
+pub(crate) const GRACE: Duration = Duration::from_secs(5 * 60);
+
+/// How many records one call deletes.
+const BATCH: usize = 1000;
+
+/// After failures the interval doubles, up to this many times.
+const MAX_DOUBLINGS: u32 = 5;
+
+impl Reaper {
+    /// Starts the task, unless it runs or there is no runtime to run it.
+    pub(crate) fn ensure_running(&self, config: &Config) {
+        let Some(interval) = config.reap_every else {
+            return;
+        };
+        if self.is_running.load(Ordering::Relaxed) {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if self.is_running.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let running = Running(Arc::clone(&self.is_running));
+        let sweep = Sweep::of(config);
+        let task = runtime.spawn(async move {
+            let _running = running;
+            if surviving(sweep.repeat(interval)).await.is_none() {
+                error!("expired sessions are not deleted: the tokio runtime has no timer, see `enable_time`");
+                // Not to be tried again with every request.
+                std::future::pending::<()>().await;
+            }
+        });
+        *self.task.lock() = Some(task.abort_handle());
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get_mut() {
+            task.abort();
+        }
+    }
+}
+
+/// Where a runtime ends with the task, the next request starts another.
+struct Running(Arc<AtomicBool>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// What the task needs: not the layer, so that it does not keep it alive.
+pub(crate) struct Sweep {
+    store: TimedStore,
+    clock: Arc<dyn Clock>,
+    timeout: Duration,
+}
+
+impl Sweep {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            store: config.store.clone(),
+            clock: Arc::clone(&config.clock),
+            timeout: config.store_timeout,
+        }
+    }
+
+    async fn repeat(&self, interval: Duration) {
+        let interval = interval.max(Duration::from_millis(1));
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failures = 0;
+        loop {
+            ticks.tick().await;
+            match self.once().await {
+                Ok(0) => failures = 0,
+                Ok(removed) => {
+                    debug!(removed, "expired sessions deleted");
+                    failures = 0;
+                }
+                Err(error) => {
+                    warn!(%error, cause = ?error.source(), "deleting expired sessions failed");
+                    failures += 1;
+                    let intervals = 1 << failures.min(MAX_DOUBLINGS);
+                    ticks.reset_after(interval.saturating_mul(intervals));
+                }
+            }
+        }
+    }
+
+    /// Deletes all that is expired, a batch at a time.
+    pub(crate) async fn once(&self) -> Result<usize, Error> {
+        let mut removed = 0;
+        loop {
+            let batch = async {
+                let before = self.clock.now().saturating_sub(GRACE);
+                Ok(self.store.delete_expired(before, BATCH).await?)
+            };
+            let reaped = within(self.timeout, batch).await?;
+            removed += reaped.removed;
+            if !reaped.more || reaped.removed == 0 {
+                return Ok(removed);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The one encoding of a record: a JSON object that a person can read in the
+//! database and another program can use.
+
+use std::{collections::BTreeMap, str, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    clock::Timestamp,
+    error::store::{StoreError, StoreErrorKind},
+    record::{
+        Login, Record,
+        data::{self, Data},
+        lifetime::Timeout,
+        renewal::{Dated, Renewal},
+        token::{SessionId, Verifier},
+        version::Version,
+    },
+};
+
+const FORMAT: u64 = 1;
+const NEVER: &str = "never";
+
+impl Record {
+    /// The one encoding: a JSON object with a format number, see
+    /// [the store contract](crate::store#the-encoding).
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    ///
+    /// `Incompatible` for an unknown format number, `Corrupt` for anything else
+    /// that is not a record. Neither repeats the bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
+        decode(bytes)
+    }
+}
+
+fn encode(record: &Record) -> Vec<u8> {
+    let rare = record.rare();
+    let mut object = Object::open(Vec::with_capacity(192 + record.data().allocated()));
+    object.field("format", &FORMAT);
+    object.field("version", &record.version().to_string());
+    object.field("verifier", &record.verifier().encode());
+    object.field("created_at", &record.created_at().as_millis());
+    if let Some(login) = record.login() {
+        object.field("user", &login.user);
+        object.field("authenticated_at", &login.at.as_millis());
+    }
+    object.timeout("idle_timeout", rare.idle);
+    object.timeout("absolute_timeout", rare.absolute);
+    if let Some(persistent) = rare.persistent {
+        object.field("persistent", &persistent);
+    }
+    if let Some(ranked_at) = rare.ranked_at {
+        object.field("ranked_at", &ranked_at.as_millis());
+    }
+    if let Some(moved_at) = rare.moved_at {
+        object.field("moved_at", &moved_at.as_millis());
+    }
+    if let Some(moved_to) = rare.moved_to {
+        object.field("moved_to", &moved_to.to_string());
+    }
+    if let Some(moved_from) = rare.moved_from {
+        object.field("moved_from", &moved_from.to_string());
+    }
+    if let Some(renewal) = &rare.renewal {
+        if let Some(issued_at) = renewal.issued_at {
+            object.field("renewed_at", &issued_at.as_millis());
+        }
+        object.dated("pending", &renewal.pending);
+        object.dated("former", &renewal.former);
+    }
+    if !record.recent().is_empty() {
+        let recent: Vec<String> = record
+            .recent()
+            .iter()
+            .map(|w| format!("{w:016x}"))
+            .collect();
+        object.field("recent", &recent);
+    }
+    object.name("data");
+    let mut data = Object::open(object.out);
+    for (key, value) in record.data().iter() {
+        data.raw(key, value);
+    }
+    object = Object {
+        out: data.close(),
+        is_empty: false,
+    };
+    for (name, value) in &rare.unknown {
+        object.raw(name, value.get().as_bytes());
+    }
+    object.close()
+}
+
+/// A JSON object being written.
+struct Object {
+    out: Vec<u8>,
+    is_empty: bool,
+}
+
+impl Object {
+    fn open(mut out: Vec<u8>) -> Self {
+        out.push(b'{');
+        Self {
+            out,
+            is_empty: true,
+        }
+    }
+
+    fn name(&mut self, name: &str) {
+        if !self.is_empty {
+            self.out.push(b',');
+        }
+        self.is_empty = false;
+        self.json(name);
+        self.out.push(b':');
+    }
+
+    fn field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
+        self.name(name);
+        self.json(value);
+    }
+
+    fn raw(&mut self, name: &str, json: &[u8]) {
+        self.name(name);
+        self.out.extend_from_slice(json);
+    }
+
+    fn timeout(&mut self, name: &str, timeout: Timeout) {
+        match timeout {
+            Timeout::Layer => {}
+            Timeout::After(duration) => {
+                self.field(
+                    name,
+                    &u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+                );
+            }
+            Timeout::Never => self.field(name, NEVER),
+        }
+    }
+
+    /// Pairs of a verifier and a time.
+    fn dated(&mut self, name: &str, list: &[Dated]) {
+        if !list.is_empty() {
+            let pair = |dated: &Dated| (dated.verifier.encode(), dated.at.as_millis());
+            self.field(name, &list.iter().map(pair).collect::<Vec<_>>());
+        }
+    }
+
+    fn json<T: Serialize + ?Sized>(&mut self, value: &T) {
+        serde_json::to_writer(&mut self.out, value).expect("strings and numbers are JSON");
+    }
+
+    fn close(mut self) -> Vec<u8> {
+        self.out.push(b'}');
+        self.out
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
+    if bytes.len() > data::MAX_BYTES {
+        return Err(corrupt("the record is larger than any this crate writes"));
+    }
+    let mut fields = Fields(
+        serde_json::from_slice(bytes).map_err(|_| corrupt("the record is not a JSON object"))?,
+    );
+    match fields.required("format")? {
+        FORMAT => {}
+        format => {
+            return Err(StoreError::new(
+                StoreErrorKind::Incompatible,
+                format!(
+                    "the record is of format {format}, this version of cloakroom knows {FORMAT}"
+                ),
+            ));
+        }
+    }
+    let version: String = fields.required("version")?;
+    let version: Version = version.parse().map_err(|_| malformed("version"))?;
+    let verifier: String = fields.required("verifier")?;
+    let verifier = Verifier::decode(&verifier).ok_or_else(|| malformed("verifier"))?;
+    let created_at = Timestamp::from_millis(fields.required("created_at")?);
+    let user: Option<Box<str>> = fields.optional("user")?;
+    let authenticated_at: Option<u64> = fields.optional("authenticated_at")?;
+    let login = user.map(|user| Login {
+        user,
+        at: authenticated_at.map_or(created_at, Timestamp::from_millis),
+    });
+    let idle = fields.timeout("idle_timeout")?;
+    let absolute = fields.timeout("absolute_timeout")?;
+    let persistent = fields.optional("persistent")?;
+    let ranked_at: Option<u64> = fields.optional("ranked_at")?;
+    let moved_at: Option<u64> = fields.optional("moved_at")?;
+    let moved_to = fields.id("moved_to")?;
+    let moved_from = fields.id("moved_from")?;
+    let renewal = fields.renewal()?;
+    let recent: Vec<String> = fields.optional("recent")?.unwrap_or_default();
+    let recent = recent
+        .iter()
+        .map(|writer| u64::from_str_radix(writer, 16))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| malformed("recent"))?;
+    let values: BTreeMap<String, &RawValue> = fields.required("data")?;
+    let data = Data::from_sorted(
+        values
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.get().as_bytes())),
+    );
+    let mut record = Record::new(verifier, version, created_at)
+        .with_data(data)
+        .with_login(login)
+        .with_recent(recent.into_iter());
+    record.set_rare(|rare| {
+        rare.idle = idle;
+        rare.absolute = absolute;
+        rare.persistent = persistent;
+        rare.ranked_at = ranked_at.map(Timestamp::from_millis);
+        rare.moved_at = moved_at.map(Timestamp::from_millis);
+        rare.moved_to = moved_to;
+        rare.moved_from = moved_from;
+        rare.renewal = renewal.map(Box::new);
+        rare.unknown = fields
+            .0
+            .into_iter()
+            .map(|(name, value)| (name, value.to_owned()))
+            .collect();
+    });
+    Ok(record)
+}
+
+/// The fields not read yet.
+struct Fields<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'a> Fields<'a> {
+    fn optional<T: Deserialize<'a>>(&mut self, name: &str) -> Result<Option<T>, StoreError> {
+        self.0
+            .remove(name)
+            .map(|value| serde_json::from_str(value.get()).map_err(|_| malformed(name)))
+            .transpose()
+    }
+
+    fn required<T: Deserialize<'a>>(&mut self, name: &str) -> Result<T, StoreError> {
+        self.optional(name)?.ok_or_else(|| malformed(name))
+    }
+
+    fn renewal(&mut self) -> Result<Option<Renewal>, StoreError> {
+        let renewed_at: Option<u64> = self.optional("renewed_at")?;
+        let renewal = Renewal {
+            issued_at: renewed_at.map(Timestamp::from_millis),
+            pending: self.dated("pending")?,
+            former: self.dated("former")?,
+        };
+        let is_none =
+            renewal.issued_at.is_none() && renewal.pending.is_empty() && renewal.former.is_empty();
+        Ok((!is_none).then_some(renewal))
+    }
+
+    fn dated(&mut self, name: &str) -> Result<Vec<Dated>, StoreError> {
+        let pairs: Vec<(String, u64)> = self.optional(name)?.unwrap_or_default();
+        let dated = pairs.into_iter().map(|(verifier, at)| {
+            let verifier = Verifier::decode(&verifier).ok_or_else(|| malformed(name))?;
+            let at = Timestamp::from_millis(at);
+            Ok(Dated { verifier, at })
+        });
+        dated.collect()
+    }
+
+    fn id(&mut self, name: &str) -> Result<Option<SessionId>, StoreError> {
+        let id: Option<String> = self.optional(name)?;
+        id.map(|id| id.parse().map_err(|_| malformed(name)))
+            .transpose()
+    }
+
+    fn timeout(&mut self, name: &str) -> Result<Timeout, StoreError> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Millis(u64),
+            Word(String),
+        }
+        match self.optional(name)? {
+            None => Ok(Timeout::Layer),
+            Some(Either::Millis(millis)) => Ok(Timeout::After(Duration::from_millis(millis))),
+            Some(Either::Word(word)) if word == NEVER => Ok(Timeout::Never),
+            Some(Either::Word(_)) => Err(malformed(name)),
+        }
+    }
+}
+
+fn malformed(field: &str) -> StoreError {
+    corrupt(&format!("the record's `{field}` is missing or malformed"))
+}
+
+/// Says where, never what: the record's content is the visitor's.
+fn corrupt(what: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Corrupt, what.to_owned())
+}

@@ -1,0 +1,157 @@
+//! How long a session lives: the idle and the absolute rule, as pure functions of timestamps.
+
+use std::time::Duration;
+
+use crate::{
+    clock::Timestamp,
+    record::{Activity, Record},
+};
+
+/// One of a session's two timeouts, as the session itself keeps it (rule L4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Timeout {
+    /// Whatever the layer says today. The default.
+    #[default]
+    Layer,
+    /// This long, in whole milliseconds.
+    After(Duration),
+    /// No deadline.
+    Never,
+}
+
+impl Timeout {
+    fn or(self, layer: Option<Duration>) -> Option<Duration> {
+        match self {
+            Self::Layer => layer,
+            Self::After(duration) => Some(duration),
+            Self::Never => None,
+        }
+    }
+}
+
+/// A moved marker lives this long (rule M6): long enough for requests that
+/// were under way with the old token, too short to keep a door open.
+pub(crate) const MARKER_LIFETIME: Duration = Duration::from_secs(60);
+
+/// The longest Max-Age that browsers honour (RFC 6265bis: 400 days).
+const MAX_AGE_LIMIT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// A tenth of the default idle timeout: how often a session without one is touched.
+const TOUCH_WITHOUT_IDLE: Duration = Duration::from_secs(6 * 60);
+
+/// The layer's settings of today; a record's own overrides come first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lifetimes {
+    pub(crate) idle: Option<Duration>,
+    /// For visitors who have not logged in; `Layer`: as `idle`.
+    pub(crate) anonymous_idle: Timeout,
+    pub(crate) absolute: Option<Duration>,
+    pub(crate) persistent: bool,
+    /// `None`: a tenth of the session's idle timeout.
+    pub(crate) touch_after: Option<Duration>,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            idle: Some(Duration::from_secs(60 * 60)),
+            anonymous_idle: Timeout::Layer,
+            absolute: Some(Duration::from_secs(24 * 60 * 60)),
+            persistent: false,
+            touch_after: None,
+        }
+    }
+}
+
+impl Lifetimes {
+    fn idle(&self, record: &Record) -> Option<Duration> {
+        let layer = if record.user().is_some() {
+            self.idle
+        } else {
+            self.anonymous_idle.or(self.idle)
+        };
+        record.idle_timeout().or(layer)
+    }
+
+    /// The end that no activity moves; for a moved marker, the end of the marker.
+    pub(crate) fn absolute_deadline(&self, record: &Record) -> Option<Timestamp> {
+        if let Some(moved_at) = record.moved_at() {
+            return Some(moved_at.saturating_add(MARKER_LIFETIME));
+        }
+        let start = record.authenticated_at().unwrap_or(record.created_at());
+        let timeout = record.absolute_timeout().or(self.absolute)?;
+        Some(start.saturating_add(timeout))
+    }
+
+    /// The earlier of last seen + idle and the absolute deadline (rule L1).
+    pub(crate) fn deadline(&self, record: &Record, last_seen_at: Timestamp) -> Option<Timestamp> {
+        let idle = self
+            .idle(record)
+            .filter(|_| !record.is_moved())
+            .map(|timeout| last_seen_at.saturating_add(timeout));
+        match (idle, self.absolute_deadline(record)) {
+            (Some(idle), Some(absolute)) => Some(idle.min(absolute)),
+            (idle, absolute) => idle.or(absolute),
+        }
+    }
+
+    /// Whether a visitor could use the session now (rule L3).
+    pub(crate) fn is_live(&self, record: &Record, activity: Activity, now: Timestamp) -> bool {
+        !record.is_moved() && !is_past(self.deadline(record, activity.last_seen_at), now)
+    }
+
+    /// Whether the absolute deadline comes before the idle one, or with it.
+    pub(crate) fn ends_absolutely(&self, record: &Record, last_seen_at: Timestamp) -> bool {
+        let absolute = self.absolute_deadline(record);
+        absolute.is_some() && absolute == self.deadline(record, last_seen_at)
+    }
+
+    /// What to keep beside `record` when it is seen at `now`.
+    pub(crate) fn activity(&self, record: &Record, now: Timestamp) -> Activity {
+        Activity {
+            last_seen_at: now,
+            expires_at: self.deadline(record, now),
+        }
+    }
+
+    /// Whether it is time to tell the store that the session was seen.
+    ///
+    /// Never rarer than every half idle timeout, or a session in constant use would end.
+    pub(crate) fn is_touch_due(
+        &self,
+        record: &Record,
+        last_seen_at: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        let touch_after = match self.idle(record) {
+            Some(idle) => self.touch_after.unwrap_or(idle / 10).min(idle / 2),
+            None => self.touch_after.unwrap_or(TOUCH_WITHOUT_IDLE),
+        };
+        now > last_seen_at && now.since(last_seen_at) >= touch_after
+    }
+
+    pub(crate) fn is_persistent(&self, record: &Record) -> bool {
+        record.persistent().unwrap_or(self.persistent)
+    }
+
+    /// The cookie's Max-Age in seconds (rule L6), or `None` for one that ends with the browser.
+    pub(crate) fn max_age(
+        &self,
+        record: &Record,
+        last_seen_at: Timestamp,
+        now: Timestamp,
+    ) -> Option<u64> {
+        self.is_persistent(record).then(|| {
+            let remaining = match self.deadline(record, last_seen_at) {
+                Some(deadline) => deadline.since(now).min(MAX_AGE_LIMIT),
+                None => MAX_AGE_LIMIT,
+            };
+            remaining.as_millis().div_ceil(1000).max(1) as u64
+        })
+    }
+}
+
+/// `now >= deadline` is expired (rule L3).
+pub(crate) fn is_past(deadline: Option<Timestamp>, now: Timestamp) -> bool {
+    deadline.is_some_and(|deadline| now >= deadline)
+}

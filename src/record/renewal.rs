@@ -1,0 +1,449 @@
+//! The secret replaced in place, see [`renew_every`](crate::SessionLayer::renew_every):
+//! which of a session's secrets proves it, and what follows from its use.
+//!
+//! A session's secrets are in the order in which they were given out. *Current*
+//! is the latest that a visitor has presented, *pending* are those given out
+//! after it, *former* those before it:
+//!
+//! | a visitor presents | it proves the session | and the commit |
+//! | --- | --- | --- |
+//! | the current one, none pending | yes | gives out another, when it is `renew_every` old |
+//! | the current one, one pending | yes | gives out another, where the pending one is 60 s old: its response was lost |
+//! | a pending one | yes | makes it current; what is older becomes former |
+//! | a former one, for 60 s after | yes | does nothing: this request was under way |
+//! | a former one, later | no | ends the session: somebody has copied it |
+//! | anything else | no | does nothing: anybody may guess |
+//!
+//! So two are never given out within 60 seconds, and a visitor whose requests
+//! and responses take less than that each has them in this order. Older pending
+//! ones are still good when another is given out: who has copied the current one
+//! must not be able to shut the visitor out unnoticed. For the same reason no
+//! pending one is forgotten: when there are eight, no other is given out.
+//!
+//! Everything here is a function of the record, what was presented, and the time.
+
+use std::time::Duration;
+
+use crate::{
+    clock::Timestamp,
+    record::{
+        Rare, Record,
+        token::{Secret, Verifier},
+    },
+};
+
+/// How long a former secret still proves itself, and how long a pending one is
+/// taken to be on its way.
+pub(crate) const GRACE: Duration = Duration::from_secs(60);
+
+/// No other is given out when so many are pending: who brings the current one
+/// again and again does not keep cookies, or has a copy of one.
+const MAX_PENDING: usize = 8;
+
+/// Of former ones the latest are recognised; older ones merely prove nothing.
+const MAX_FORMER: usize = 8;
+
+/// What a record keeps of a session's secrets beside the current one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Renewal {
+    /// When the current one was given out; `None`: with the session, or its log-in.
+    pub(crate) issued_at: Option<Timestamp>,
+    /// By when they were given out.
+    pub(crate) pending: Vec<Dated>,
+    /// By when they became former ones.
+    pub(crate) former: Vec<Dated>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dated {
+    pub(crate) verifier: Verifier,
+    pub(crate) at: Timestamp,
+}
+
+/// What a secret is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Proven,
+    /// It was good once, and is not any more.
+    Copied,
+    Unproven,
+}
+
+/// Which of the session's secrets it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Current,
+    Pending(usize),
+    Former(Timestamp),
+    None,
+}
+
+/// What a commit does about the secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// This pending one becomes the current one.
+    presented: Option<usize>,
+    /// Another is given out.
+    pub(crate) issues: bool,
+}
+
+pub(crate) fn judge(record: &Record, secret: &Secret, now: Timestamp) -> Verdict {
+    match place(record, secret) {
+        Place::Current | Place::Pending(_) => Verdict::Proven,
+        Place::Former(since) if now.since(since) < GRACE => Verdict::Proven,
+        Place::Former(_) => Verdict::Copied,
+        Place::None => Verdict::Unproven,
+    }
+}
+
+fn place(record: &Record, secret: &Secret) -> Place {
+    // Most records have no other.
+    if record.verifier().accepts(secret) {
+        return Place::Current;
+    }
+    let Some(renewal) = record.renewal() else {
+        return Place::None;
+    };
+    let presented = Verifier::of(secret);
+    let is_it = |dated: &Dated| dated.verifier.matches(&presented);
+    if let Some(index) = renewal.pending.iter().rposition(is_it) {
+        return Place::Pending(index);
+    }
+    let former = renewal.former.iter().rfind(|dated| is_it(dated));
+    former.map_or(Place::None, |former| Place::Former(former.at))
+}
+
+/// `None` where there is nothing to do.
+pub(crate) fn step(
+    record: &Record,
+    secret: &Secret,
+    every: Option<Duration>,
+    now: Timestamp,
+) -> Option<Step> {
+    let pending = record.renewal().map_or(&[][..], |renewal| &renewal.pending);
+    let newest = pending
+        .last()
+        .map_or_else(|| issued_at(record), |newest| newest.at);
+    let is_due = |after: Duration| every.is_some() && now.since(newest) >= after.max(GRACE);
+    let every = every.unwrap_or(Duration::MAX);
+    if pending.is_empty() && !is_due(every) {
+        return None;
+    }
+    let (presented, overtaken) = match place(record, secret) {
+        Place::Current => (None, 0),
+        Place::Pending(index) => (Some(index), index + 1),
+        Place::Former(_) | Place::None => return None,
+    };
+    let left = pending.len() - overtaken;
+    let issues = left < MAX_PENDING && is_due(if left == 0 { every } else { GRACE });
+    (presented.is_some() || issues).then_some(Step { presented, issues })
+}
+
+/// Whether a cookie with this secret may be sent once more: not where it could
+/// arrive after one with a later secret, and put the visitor back.
+pub(crate) fn is_repeatable(
+    record: &Record,
+    secret: &Secret,
+    every: Option<Duration>,
+    now: Timestamp,
+) -> bool {
+    let renewal = record.renewal();
+    if every.is_none() && renewal.is_none() {
+        return true;
+    }
+    let is_next_far = every.is_none_or(|every| {
+        let next = issued_at(record).saturating_add(every.max(GRACE));
+        now.saturating_add(GRACE) < next
+    });
+    is_next_far
+        && renewal.is_none_or(|renewal| renewal.pending.is_empty())
+        && place(record, secret) == Place::Current
+}
+
+fn issued_at(record: &Record) -> Timestamp {
+    let renewed_at = record.renewal().and_then(|renewal| renewal.issued_at);
+    let begun_at = || record.authenticated_at().unwrap_or(record.created_at());
+    renewed_at.unwrap_or_else(begun_at)
+}
+
+impl Record {
+    pub(crate) fn renewal(&self) -> Option<&Renewal> {
+        self.rare().renewal.as_deref()
+    }
+
+    /// This record after `step`, with `next` as the secret given out.
+    pub(crate) fn renewed(self, step: Step, next: &Secret, now: Timestamp) -> Self {
+        let mut renewal = self.renewal().cloned().unwrap_or_default();
+        let mut current = *self.verifier();
+        if let Some(presented) = step.presented {
+            let former = |verifier| Dated { verifier, at: now };
+            let mut overtaken = renewal.pending.drain(..=presented);
+            let chosen = overtaken.next_back().expect("a range with its end");
+            renewal.former.push(former(current));
+            let older = overtaken.map(|older| former(older.verifier));
+            renewal.former.extend(older);
+            current = chosen.verifier;
+            renewal.issued_at = Some(chosen.at);
+        }
+        if step.issues {
+            let verifier = Verifier::of(next);
+            renewal.pending.push(Dated { verifier, at: now });
+        }
+        let surplus = renewal.former.len().saturating_sub(MAX_FORMER);
+        renewal.former.drain(..surplus);
+        self.with_verifier(current).with_renewal(Some(renewal))
+    }
+
+    /// Under a token of its own, given out now.
+    pub(crate) fn issued(self, every: Option<Duration>, now: Timestamp) -> Self {
+        let renewal = every.map(|_| Renewal {
+            issued_at: Some(now),
+            ..Renewal::default()
+        });
+        self.with_renewal(renewal)
+    }
+
+    pub(crate) fn with_renewal(mut self, renewal: Option<Renewal>) -> Self {
+        let is_same = renewal.is_none() && self.renewal().is_none();
+        if !is_same {
+            self.set_rare(|rare: &mut Rare| rare.renewal = renewal.map(Box::new));
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{record::version::Version, testing::FixedClock};
+
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    const MILLI: Duration = Duration::from_millis(1);
+
+    /// The secrets of a session, in their order; all of them are kept here.
+    struct Room {
+        record: Record,
+        secrets: Vec<Secret>,
+        now: Timestamp,
+    }
+
+    impl Room {
+        fn new() -> Self {
+            let secret = Secret::generate().unwrap();
+            let now = FixedClock::START;
+            Self {
+                record: Record::new(Verifier::of(&secret), Version::first(1), now),
+                secrets: vec![secret],
+                now,
+            }
+        }
+
+        fn wait(&mut self, duration: Duration) {
+            self.now = self.now.saturating_add(duration);
+        }
+
+        fn judge(&self, secret: usize) -> Verdict {
+            judge(&self.record, &self.secrets[secret], self.now)
+        }
+
+        /// A request with this secret; the number of the one that the response has.
+        fn visit(&mut self, secret: usize) -> Option<usize> {
+            let secret = self.secrets[secret];
+            let step = step(&self.record, &secret, Some(HOUR), self.now)?;
+            let next = Secret::generate().unwrap();
+            self.record = self.record.clone().renewed(step, &next, self.now);
+            step.issues.then(|| {
+                self.secrets.push(next);
+                self.secrets.len() - 1
+            })
+        }
+    }
+
+    #[test]
+    fn r1_a_secret_is_replaced_when_it_is_old_enough_and_not_a_moment_sooner() {
+        let mut room = Room::new();
+        room.wait(HOUR - MILLI);
+        assert_eq!(room.visit(0), None);
+        room.wait(MILLI);
+        assert_eq!(room.visit(0), Some(1));
+        assert_eq!(room.visit(1), None);
+        room.wait(HOUR - MILLI);
+        assert_eq!(room.visit(1), None);
+        room.wait(MILLI);
+        assert_eq!(room.visit(1), Some(2));
+    }
+
+    #[test]
+    fn r2_while_a_new_secret_is_on_its_way_no_other_is_given_out_for_60_seconds() {
+        let mut room = Room::new();
+        room.wait(HOUR);
+        assert_eq!(room.visit(0), Some(1));
+        room.wait(GRACE - MILLI);
+        assert_eq!(room.visit(0), None);
+        room.wait(MILLI);
+        assert_eq!(room.visit(0), Some(2));
+        assert_eq!(room.judge(1), Verdict::Proven);
+    }
+
+    #[test]
+    fn r1_an_old_secret_is_good_until_the_new_one_is_presented_and_60_seconds_longer() {
+        let mut room = Room::new();
+        room.wait(HOUR);
+        assert_eq!(room.visit(0), Some(1));
+        room.wait(24 * HOUR);
+        assert_eq!(room.judge(0), Verdict::Proven);
+        room.visit(1);
+        room.wait(GRACE - MILLI);
+        assert_eq!(room.judge(0), Verdict::Proven);
+        assert_eq!(room.visit(0), None);
+        room.wait(MILLI);
+        assert_eq!(room.judge(0), Verdict::Copied);
+        assert_eq!(room.judge(1), Verdict::Proven);
+    }
+
+    #[test]
+    fn r3_a_secret_that_never_was_is_no_copy() {
+        let mut room = Room::new();
+        room.wait(HOUR);
+        room.visit(0);
+        let guess = Secret::generate().unwrap();
+        assert_eq!(judge(&room.record, &guess, room.now), Verdict::Unproven);
+        assert_eq!(step(&room.record, &guess, Some(HOUR), room.now), None);
+    }
+
+    #[test]
+    fn r3_who_gets_new_secrets_with_a_copy_does_not_shut_the_visitor_out_unnoticed() {
+        for thefts in 1..10 {
+            let mut room = Room::new();
+            room.wait(HOUR);
+            assert_eq!(room.visit(0), Some(1), "the visitor's, who rests now");
+            let mut latest = 0;
+            for _ in 0..thefts {
+                room.wait(GRACE);
+                latest = room.visit(0).unwrap_or(latest);
+            }
+            room.visit(latest);
+            room.wait(GRACE);
+            assert_eq!(room.judge(1), Verdict::Copied, "after {thefts}");
+        }
+    }
+
+    #[test]
+    fn what_a_record_keeps_is_bounded() {
+        let mut room = Room::new();
+        for _ in 0..100 {
+            room.wait(HOUR);
+            let latest = room.secrets.len() - 1;
+            room.visit(latest);
+        }
+        let latest = room.secrets.len() - 1;
+        for _ in 0..100 {
+            room.wait(HOUR);
+            room.visit(latest - 1);
+            room.visit(latest);
+        }
+        let renewal = room.record.renewal().unwrap();
+        assert_eq!(renewal.pending.len(), MAX_PENDING);
+        assert_eq!(renewal.former.len(), MAX_FORMER);
+    }
+
+    #[test]
+    fn a_record_with_secrets_of_every_kind_survives_its_encoding() {
+        let mut room = Room::new();
+        for secret in [0, 0, 1, 3, 4] {
+            room.wait(HOUR);
+            room.visit(secret);
+        }
+        let read = Record::from_bytes(&room.record.to_bytes()).unwrap();
+        let later = room.now.saturating_add(GRACE);
+        let guess = Secret::generate().unwrap();
+        for secret in room.secrets.iter().chain([&guess]) {
+            for now in [room.now, later] {
+                assert_eq!(judge(&read, secret, now), judge(&room.record, secret, now));
+            }
+            let next = |record| step(record, secret, Some(HOUR), later);
+            assert_eq!(next(&read), next(&room.record));
+        }
+        let renewal = room.record.renewal().unwrap();
+        assert!(!renewal.pending.is_empty() && renewal.former.len() > 1);
+    }
+
+    #[test]
+    fn a_cookie_is_not_repeated_where_it_could_arrive_after_its_successor() {
+        let mut room = Room::new();
+        let may = |room: &Room, secret: usize| {
+            is_repeatable(&room.record, &room.secrets[secret], Some(HOUR), room.now)
+        };
+        room.wait(HOUR - GRACE - MILLI);
+        assert!(may(&room, 0));
+        room.wait(MILLI);
+        assert!(!may(&room, 0));
+        room.wait(GRACE);
+        room.visit(0);
+        assert!(!may(&room, 0) && !may(&room, 1));
+        room.visit(1);
+        assert!(!may(&room, 0) && may(&room, 1));
+    }
+
+    /// What the module's table says, of secrets that are numbers.
+    #[derive(Default)]
+    struct Model {
+        current: usize,
+        given_out: Vec<Timestamp>,
+        former_since: Vec<Option<Timestamp>>,
+    }
+
+    impl Model {
+        fn judge(&self, secret: usize, now: Timestamp) -> Verdict {
+            match self.former_since[secret] {
+                Some(since) if now.since(since) >= GRACE => Verdict::Copied,
+                _ => Verdict::Proven,
+            }
+        }
+
+        fn visit(&mut self, secret: usize, now: Timestamp) -> Option<usize> {
+            if self.former_since[secret].is_some() {
+                return None;
+            }
+            if secret > self.current {
+                let overtaken = &mut self.former_since[self.current..secret];
+                overtaken.iter_mut().for_each(|since| {
+                    since.get_or_insert(now);
+                });
+                self.current = secret;
+            }
+            let newest = self.given_out.len() - 1;
+            let pending = newest - self.current;
+            let wait = if pending == 0 { HOUR } else { GRACE };
+            let is_due = now.since(self.given_out[newest]) >= wait;
+            (is_due && pending < MAX_PENDING).then(|| {
+                self.given_out.push(now);
+                self.former_since.push(None);
+                newest + 1
+            })
+        }
+    }
+
+    proptest! {
+        /// Whoever brings whichever secret when: new ones, old ones, copied ones.
+        #[test]
+        fn it_does_what_the_table_says(
+            visits in prop::collection::vec((0..9_usize, 0..200_u64), 1..100),
+        ) {
+            let mut room = Room::new();
+            let mut model = Model { current: 0, given_out: vec![room.now], former_since: vec![None] };
+            for (back, seconds) in visits {
+                // Often within the minute, sometimes after an hour.
+                room.wait(if seconds > 150 { HOUR } else { Duration::from_secs(seconds) });
+                let secret = (room.secrets.len() - 1).saturating_sub(back);
+                prop_assert_eq!(room.judge(secret), model.judge(secret, room.now));
+                if model.judge(secret, room.now) == Verdict::Copied {
+                    return Ok(());
+                }
+                prop_assert_eq!(room.visit(secret), model.visit(secret, room.now));
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Who somebody is, and the proof of it: [`SessionId`], [`Secret`], [`Token`], [`Verifier`].
+//!
+//! A token is the id and the secret side by side. The id is public and finds
+//! the record; the secret proves that the record is the visitor's. A record
+//! keeps only the secret's SHA-256: 128 random bits cannot be guessed from it,
+//! so no salt and no slow hash are needed.
+
+use std::{fmt, str::FromStr};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use uuid::{Builder, Uuid};
+
+use crate::error::{Error, ErrorKind};
+
+/// A session's public name, a random UUID (version 4).
+///
+/// It opens nothing: it may stand in logs, listings and URLs. The visitor's
+/// proof is the secret in the cookie, which no API shows.
+///
+/// ```
+/// use cloakroom::SessionId;
+///
+/// let id: SessionId = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse()?;
+/// assert_eq!(id.to_string(), "67e55044-10b1-426f-9247-bb680e5fe0c8");
+/// # Ok::<(), uuid::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(Uuid);
+
+impl SessionId {
+    /// The 16 bytes of the UUID, in network order.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl From<Uuid> for SessionId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl From<SessionId> for Uuid {
+    fn from(id: SessionId) -> Self {
+        id.0
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({})", self.0)
+    }
+}
+
+/// 128 random bits that the visitor alone knows. Has no `Display`; `Debug` hides it.
+#[derive(Clone, Copy)]
+pub(crate) struct Secret([u8; 16]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("REDACTED")
+    }
+}
+
+/// The SHA-256 of a secret: what a record keeps instead of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verifier([u8; 32]);
+
+impl Secret {
+    /// Of the operating system's random bits.
+    pub(crate) fn generate() -> Result<Self, Error> {
+        let mut bytes = [0; 16];
+        fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl Verifier {
+    pub(crate) fn of(secret: &Secret) -> Self {
+        Self(Sha256::digest(secret.0).into())
+    }
+
+    /// Whether this is the verifier of `secret`, in constant time.
+    pub(crate) fn accepts(&self, secret: &Secret) -> bool {
+        self.matches(&Self::of(secret))
+    }
+
+    /// Whether they are of the same secret, in constant time.
+    pub(crate) fn matches(&self, other: &Self) -> bool {
+        // All differences in one word: each comparison ends in a barrier against
+        // the optimiser, and 32 of them take as long as the hash itself.
+        let theirs = words(&other.0);
+        let pairs = words(&self.0).into_iter().zip(theirs);
+        let difference = pairs.fold(0, |all, (one, other)| all | (one ^ other));
+        difference.ct_eq(&0).into()
+    }
+
+    pub(crate) fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    pub(crate) fn decode(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+            Ok(32) => Some(Self(bytes)),
+            _ => None,
+        }
+    }
+}
+
+fn words(bytes: &[u8; 32]) -> [u64; 4] {
+    let (chunks, _) = bytes.as_chunks();
+    std::array::from_fn(|index| u64::from_ne_bytes(chunks[index]))
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("REDACTED")
+    }
+}
+
+/// The cookie's value: id and secret, 32 bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token {
+    pub(crate) id: SessionId,
+    pub(crate) secret: Secret,
+}
+
+/// 32 bytes as base64url without padding.
+pub(crate) const TOKEN_CHARS: usize = 43;
+
+impl Token {
+    /// A new id and a new secret, from the operating system, fetched in one call.
+    pub(crate) fn generate() -> Result<Self, Error> {
+        let mut bytes = [0; 32];
+        fill(&mut bytes)?;
+        let (id, secret) = halves(&bytes);
+        Ok(Self {
+            id: SessionId(Builder::from_random_bytes(id).into_uuid()),
+            secret: Secret(secret),
+        })
+    }
+
+    /// `None` unless `value` is exactly what [`encode`](Self::encode) gives for some token (rule T2).
+    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
+        if value.len() != TOKEN_CHARS {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        URL_SAFE_NO_PAD.decode_slice(value, &mut bytes).ok()?;
+        let (id, secret) = halves(&bytes);
+        let id = Uuid::from_bytes(id);
+        let is_v4 = id.get_version_num() == 4 && id.get_variant() == uuid::Variant::RFC4122;
+        is_v4.then_some(Self {
+            id: SessionId(id),
+            secret: Secret(secret),
+        })
+    }
+
+    /// Compares what one visitor sent twice, so timing tells him nothing new.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id && self.secret.0 == other.secret.0
+    }
+
+    pub(crate) fn encode(&self) -> [u8; TOKEN_CHARS] {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(self.id.as_bytes());
+        bytes[16..].copy_from_slice(&self.secret.0);
+        let mut text = [0; TOKEN_CHARS];
+        URL_SAFE_NO_PAD
+            .encode_slice(bytes, &mut text)
+            .expect("32 bytes are so many characters");
+        text
+    }
+}
+
+fn fill(bytes: &mut [u8]) -> Result<(), Error> {
+    getrandom::fill(bytes).map_err(|source| {
+        Error::caused(
+            ErrorKind::Other,
+            "the operating system gave no random bytes",
+            source,
+        )
+    })
+}
+
+fn halves(bytes: &[u8; 32]) -> ([u8; 16], [u8; 16]) {
+    let mut halves = ([0; 16], [0; 16]);
+    halves.0.copy_from_slice(&bytes[..16]);
+    halves.1.copy_from_slice(&bytes[16..]);
+    halves
+}

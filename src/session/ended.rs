@@ -1,0 +1,164 @@
+//! Waiting for a session's end, see [`Session::ended`](crate::Session::ended).
+
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+
+use tokio::{runtime::Handle, time::sleep};
+use tracing::debug;
+
+use crate::{
+    clock::{Clock, Timestamp},
+    config::Config,
+    deadline::within,
+    observe::{event::EndReason, timed::TimedStore, waiting::Waiter},
+    record::{
+        Kept,
+        lifetime::{Lifetimes, is_past},
+        token::SessionId,
+    },
+    state::Shared,
+};
+
+/// How a session came to its end, for whoever [waited](crate::Session::ended) for it.
+///
+/// ```
+/// use cloakroom::{EndReason, SessionEnd};
+///
+/// /// What to tell the client of a WebSocket, as a close code of its own.
+/// fn close_code(end: SessionEnd) -> u16 {
+///     match end {
+///         SessionEnd::Ended(EndReason::Idle | EndReason::Absolute) => 4001, // "log in again"
+///         SessionEnd::Moved => 4002, // "come again, with the new cookie"
+///         _ => 4000, // "logged out"
+///     }
+/// }
+/// # assert_eq!(close_code(SessionEnd::Moved), 4002);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SessionEnd {
+    /// It is over, for this reason.
+    Ended(EndReason),
+    /// The visitor goes on under another id: a log-in or a cycle. Who connects
+    /// anew, with the new cookie, is welcome.
+    Moved,
+    /// It is gone, by another process, which did not say why: destroyed,
+    /// revoked or evicted.
+    Gone,
+}
+
+/// A clock that stands still, or is behind, is not asked more often than this.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+
+/// Resolves when the session of `shared` is over. Lets go of the request as
+/// soon as it knows which session that is.
+pub(crate) async fn ended(shared: Arc<Shared>) -> SessionEnd {
+    if Handle::try_current().is_err() {
+        // Nothing tells the time here, and nobody else can be asked.
+        debug!("waiting for a session's end outside of a tokio runtime: it is not noticed");
+        return std::future::pending().await;
+    }
+    let watch = Watch::of(&shared.config);
+    let id = loop {
+        match whose(&shared) {
+            Whose::Session(id) => break id,
+            Whose::Over(end) => return end,
+            Whose::Undecided => sleep(watch.interval.max(MIN_PAUSE)).await,
+            Whose::Nobody => {
+                drop(shared);
+                return std::future::pending().await;
+            }
+        }
+    };
+    drop(shared);
+    let mut waiter = Waiter::new(&watch.store.population, id);
+    let (mut told, mut found) = (pin!(waiter.told()), pin!(watch.find_over(id)));
+    poll_fn(|context| match told.as_mut().poll(context) {
+        Poll::Ready(end) => Poll::Ready(end),
+        Poll::Pending => found.as_mut().poll(context),
+    })
+    .await
+}
+
+/// Which session is to be watched.
+enum Whose {
+    Session(SessionId),
+    Over(SessionEnd),
+    /// It is not stored yet, or about to move; the response head decides.
+    Undecided,
+    /// There never was one, and will be none.
+    Nobody,
+}
+
+fn whose(shared: &Shared) -> Whose {
+    let state = shared.state();
+    if state.is_destroyed() {
+        return Whose::Over(SessionEnd::Ended(EndReason::Destroyed));
+    }
+    if state.check_open().is_err() {
+        return Whose::Over(SessionEnd::Gone);
+    }
+    match &state.stored {
+        Some(stored) if state.is_committed || state.keeps_id() => Whose::Session(stored.id()),
+        None if state.is_committed => Whose::Nobody,
+        _ => Whose::Undecided,
+    }
+}
+
+/// What it takes to ask the store: not the layer, so that its background task ends with it.
+struct Watch {
+    store: TimedStore,
+    clock: Arc<dyn Clock>,
+    lifetimes: Lifetimes,
+    timeout: Duration,
+    interval: Duration,
+}
+
+impl Watch {
+    fn of(config: &Config) -> Self {
+        Self {
+            store: config.store.clone(),
+            clock: Arc::clone(&config.clock),
+            lifetimes: config.lifetimes,
+            timeout: config.store_timeout,
+            interval: config.check_ended_every,
+        }
+    }
+
+    /// Asks the store at the interval, and at the deadline as it was when last asked.
+    async fn find_over(&self, id: SessionId) -> SessionEnd {
+        loop {
+            let asked = async { Ok(self.store.load_latest(id).await?) };
+            let pause = match within(self.timeout, asked).await {
+                Ok(kept) => match self.judge(kept, self.clock.now()) {
+                    Ok(remaining) => remaining.map_or(self.interval, |it| it.min(self.interval)),
+                    Err(end) => return end,
+                },
+                Err(error) => {
+                    // A failing store ends no session (rule F1).
+                    debug!(session.id = %id, %error, "whether the session has ended is not known");
+                    self.interval
+                }
+            };
+            sleep(pause.max(MIN_PAUSE)).await;
+        }
+    }
+
+    /// How long it has, as things stand; `None`: for ever.
+    fn judge(&self, kept: Option<Kept>, now: Timestamp) -> Result<Option<Duration>, SessionEnd> {
+        let Some((record, activity)) = kept else {
+            return Err(SessionEnd::Gone);
+        };
+        if record.is_moved() {
+            return Err(SessionEnd::Moved);
+        }
+        let absolute = self.lifetimes.absolute_deadline(&record);
+        let deadline = self.lifetimes.deadline(&record, activity.last_seen_at);
+        if is_past(absolute, now) {
+            Err(SessionEnd::Ended(EndReason::Absolute))
+        } else if is_past(deadline, now) {
+            Err(SessionEnd::Ended(EndReason::Idle))
+        } else {
+            Ok(deadline.map(|deadline| deadline.since(now)))
+        }
+    }
+}

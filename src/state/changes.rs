@@ -1,0 +1,442 @@
+//! What a request did: [`Changes`], and how it applies to a (fresher) record.
+//!
+//! A change is a list of steps, in the order of their keys and for each key in
+//! the order they were made. A step carries its result; that of an `update`
+//! carries its closure too, which runs again where the record turns out to be
+//! fresher than the one the result was computed from (rule M3). Steps on
+//! different keys are independent, so their order among each other is not kept.
+
+use std::{borrow::Cow, sync::Arc};
+
+use crate::{
+    error::{Error, ErrorKind},
+    record::{
+        Rare, Record,
+        data::{self, Data},
+        lifetime::Timeout,
+    },
+};
+
+/// A value as JSON text.
+pub(crate) type Json = Vec<u8>;
+
+/// Computes a value from the one that is there, as often as it takes.
+pub(crate) trait Replay: Send + Sync {
+    fn run(&self, key: &str, current: Option<&[u8]>) -> Result<Option<Json>, Error>;
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Changes {
+    /// When everything was removed, if it was.
+    cleared: Option<Moment>,
+    steps: Vec<Step>,
+    idle: Option<(Moment, Timeout)>,
+    absolute: Option<(Moment, Timeout)>,
+    persistent: Option<(Moment, bool)>,
+    /// The last moment given out.
+    now: Moment,
+    /// What came before it may be asked for by itself, see [`until`](Self::until).
+    mark: Moment,
+    /// Bytes of the data with these changes on top, by the record they were made on.
+    bytes: usize,
+}
+
+/// A place in the order of a request's changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(u64);
+
+#[derive(Clone)]
+pub(crate) struct Step {
+    key: Cow<'static, str>,
+    made: Moment,
+    /// `None`: replayed as it is, the last writer wins (rule M2).
+    again: Option<Arc<dyn Replay>>,
+    /// Not kept where the next step was computed from it and nobody asks for it.
+    result: Option<Json>,
+}
+
+impl Step {
+    /// Whether `next`, on the same key, is all that needs the result, and computes it again.
+    fn is_covered_by(&self, next: &Self, mark: Moment) -> bool {
+        let is_asked_for = self.made <= mark && mark < next.made;
+        self.again.is_some() && next.again.is_some() && self.key == next.key && !is_asked_for
+    }
+}
+
+impl Changes {
+    /// No changes yet on `base`; those to come are after `now`.
+    pub(crate) fn on(base: &Data, now: Moment) -> Self {
+        Self {
+            now,
+            bytes: base.bytes(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.now
+    }
+
+    /// What is there now stays to be had by [`until`](Self::until), whatever is computed on top.
+    pub(crate) fn mark(&mut self) {
+        self.mark = self.now;
+    }
+
+    fn tick(&mut self) -> Moment {
+        self.now.0 += 1;
+        self.now
+    }
+
+    /// The value of `key` with these changes on top of `base`.
+    pub(crate) fn get<'a>(&'a self, base: &'a Data, key: &str) -> Option<&'a [u8]> {
+        let end = self.steps.partition_point(|step| *step.key <= *key);
+        match end.checked_sub(1).map(|last| &self.steps[last]) {
+            Some(step) if step.key == key => step.result.as_deref(),
+            _ => self.beneath(base, key),
+        }
+    }
+
+    fn beneath<'a>(&self, base: &'a Data, key: &str) -> Option<&'a [u8]> {
+        if self.cleared.is_some() {
+            None
+        } else {
+            base.get(key)
+        }
+    }
+
+    /// Sets or removes a value; what that replaces, to be dropped with no lock held.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` where the data would exceed `max_bytes`; nothing has changed then.
+    pub(crate) fn put(
+        &mut self,
+        base: &Data,
+        key: Cow<'static, str>,
+        value: Option<Json>,
+        max_bytes: usize,
+    ) -> Result<Vec<Step>, Error> {
+        self.resize(base, &key, value.as_ref(), max_bytes)?;
+        let start = self.steps.partition_point(|step| *step.key < *key);
+        let end = self.steps.partition_point(|step| *step.key <= *key);
+        let step = Step {
+            key,
+            made: self.tick(),
+            again: None,
+            result: value,
+        };
+        Ok(self.steps.splice(start..end, [step]).collect())
+    }
+
+    /// Adds a computed value, to be computed again on a fresher record.
+    pub(crate) fn compute(
+        &mut self,
+        base: &Data,
+        key: Cow<'static, str>,
+        again: Arc<dyn Replay>,
+        result: Option<Json>,
+        max_bytes: usize,
+    ) -> Result<(), Error> {
+        self.resize(base, &key, result.as_ref(), max_bytes)?;
+        let end = self.steps.partition_point(|step| *step.key <= *key);
+        let step = Step {
+            key,
+            made: self.tick(),
+            again: Some(again),
+            result,
+        };
+        if let Some(before) = self.steps[..end].last_mut()
+            && before.is_covered_by(&step, self.mark)
+        {
+            before.result = None;
+        }
+        self.steps.insert(end, step);
+        Ok(())
+    }
+
+    fn resize(
+        &mut self,
+        base: &Data,
+        key: &str,
+        value: Option<&Json>,
+        max_bytes: usize,
+    ) -> Result<(), Error> {
+        let size = |value: Option<usize>| value.map_or(0, |value| key.len() + value);
+        let former = size(self.get(base, key).map(<[u8]>::len));
+        let latter = size(value.map(Vec::len));
+        let bytes = self.bytes - former + latter;
+        // What is too large already may still shrink.
+        if latter > former {
+            check_size(bytes, max_bytes)?;
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// Removes everything.
+    pub(crate) fn clear(&mut self) {
+        self.steps.clear();
+        self.bytes = 0;
+        self.cleared = Some(self.tick());
+    }
+
+    /// Removes everything, overrides included: what follows begins from nothing.
+    pub(crate) fn forget(&mut self) {
+        self.clear();
+        self.idle = None;
+        self.absolute = None;
+        self.persistent = None;
+    }
+
+    /// Whether `key` is not as the record has it.
+    pub(crate) fn concern(&self, key: &str) -> bool {
+        self.cleared.is_some() || self.steps.iter().any(|step| step.key == key)
+    }
+
+    pub(crate) fn set_idle(&mut self, timeout: Timeout) {
+        self.idle = Some((self.tick(), timeout));
+    }
+
+    pub(crate) fn set_absolute(&mut self, timeout: Timeout) {
+        self.absolute = Some((self.tick(), timeout));
+    }
+
+    pub(crate) fn set_persistent(&mut self, persistent: bool) {
+        self.persistent = Some((self.tick(), persistent));
+    }
+
+    pub(crate) fn overrides_differ(&self, rare: &Rare) -> bool {
+        self.idle.is_some_and(|(_, timeout)| timeout != rare.idle)
+            || self
+                .absolute
+                .is_some_and(|(_, timeout)| timeout != rare.absolute)
+            || self
+                .persistent
+                .is_some_and(|(_, persistent)| Some(persistent) != rare.persistent)
+    }
+
+    /// `record` with the overrides made here in place of its own (rule L4).
+    pub(crate) fn overriding(&self, mut record: Record) -> Record {
+        if self.overrides_differ(record.rare()) {
+            record.set_rare(|rare| {
+                if let Some((_, timeout)) = self.idle {
+                    rare.idle = timeout;
+                }
+                if let Some((_, timeout)) = self.absolute {
+                    rare.absolute = timeout;
+                }
+                if let Some((_, persistent)) = self.persistent {
+                    rare.persistent = Some(persistent);
+                }
+            });
+        }
+        record
+    }
+
+    /// What each key comes to.
+    fn results(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> + Clone {
+        self.steps
+            .chunk_by(|one, next| one.key == next.key)
+            .filter_map(<[Step]>::last)
+            .map(|step| (&*step.key, step.result.as_deref()))
+    }
+
+    /// `base` with these changes on top.
+    pub(crate) fn apply(&self, base: &Data) -> Data {
+        if self.cleared.is_some() {
+            Data::default().with(self.results())
+        } else {
+            base.with(self.results())
+        }
+    }
+
+    /// Whether there is a value with these changes on top of none.
+    pub(crate) fn leave_values(&self) -> bool {
+        self.results().any(|(_, result)| result.is_some())
+    }
+
+    /// Computes again, on a fresher record, what was computed. Called with no lock held.
+    ///
+    /// # Errors
+    ///
+    /// What a closure reports, and `TooLarge`.
+    pub(crate) fn rebase(&mut self, fresher: &Data, max_bytes: usize) -> Result<(), Error> {
+        for index in 0..self.steps.len() {
+            let (before, rest) = self.steps.split_at_mut(index);
+            let step = &mut rest[0];
+            if let Some(again) = &step.again {
+                let beneath = match before.last() {
+                    Some(previous) if previous.key == step.key => previous.result.as_deref(),
+                    _ if self.cleared.is_some() => None,
+                    _ => fresher.get(&step.key),
+                };
+                step.result = again.run(&step.key, beneath)?;
+                if let Some(before) = before.last_mut()
+                    && before.is_covered_by(step, self.mark)
+                {
+                    before.result = None;
+                }
+            }
+        }
+        let before = if self.cleared.is_some() {
+            0
+        } else {
+            fresher.bytes()
+        };
+        self.bytes = self.apply(fresher).bytes();
+        if self.bytes > before {
+            check_size(self.bytes, max_bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over what these, as they were earlier, came to on `fresher`;
+    /// `false` where something has been computed since, and must be again.
+    pub(crate) fn take_over(&mut self, earlier: &Self, fresher: &Data) -> bool {
+        let rebased = |step: &Step| earlier.steps.iter().find(|other| other.made == step.made);
+        let mut computed = self.steps.iter().filter(|step| step.again.is_some());
+        if !computed.all(|step| rebased(step).is_some()) {
+            return false;
+        }
+        for step in &mut self.steps {
+            if let Some(rebased) = rebased(step) {
+                step.result.clone_from(&rebased.result);
+            }
+        }
+        self.measure(fresher);
+        true
+    }
+
+    /// To be called where these come on top of another record.
+    pub(crate) fn measure(&mut self, base: &Data) {
+        self.bytes = self.apply(base).bytes();
+    }
+
+    /// Only what was done at `until` or before, where [`mark`](Self::mark) was called.
+    pub(crate) fn until(&self, until: Moment) -> Self {
+        let mut earlier = self.clone();
+        earlier.keep(|made| made <= until);
+        earlier
+    }
+
+    /// Forgets what was done at `until` or before: it has been saved.
+    pub(crate) fn settle(&mut self, until: Moment, saved: &Data) {
+        self.keep(|made| made > until);
+        self.measure(saved);
+    }
+
+    fn keep(&mut self, keep: impl Fn(Moment) -> bool) {
+        self.steps.retain(|step| keep(step.made));
+        self.cleared = self.cleared.filter(|made| keep(*made));
+        self.idle = self.idle.filter(|(made, _)| keep(*made));
+        self.absolute = self.absolute.filter(|(made, _)| keep(*made));
+        self.persistent = self.persistent.filter(|(made, _)| keep(*made));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+            && self.cleared.is_none()
+            && self.idle.is_none()
+            && self.absolute.is_none()
+            && self.persistent.is_none()
+    }
+
+    /// Whether a value here depends on the one that was there: applying it twice would count twice.
+    pub(crate) fn computes(&self) -> bool {
+        self.steps.iter().any(|step| step.again.is_some())
+    }
+}
+
+fn check_size(bytes: usize, max_bytes: usize) -> Result<(), Error> {
+    let max_bytes = max_bytes.min(data::MAX_BYTES);
+    if bytes > max_bytes {
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            format!("the session's data would take {bytes} bytes, max_data_bytes is {max_bytes}"),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes a value longer by one.
+    struct Grow;
+
+    impl Replay for Grow {
+        fn run(&self, _: &str, current: Option<&[u8]>) -> Result<Option<Json>, Error> {
+            let mut grown = current.unwrap_or_default().to_vec();
+            grown.push(b'1');
+            Ok(Some(grown))
+        }
+    }
+
+    const MAX: usize = 1 << 20;
+
+    fn grow(changes: &mut Changes, base: &Data, times: usize) {
+        for _ in 0..times {
+            let grown = Grow.run("k", changes.get(base, "k")).unwrap();
+            let made = changes.compute(base, "k".into(), Arc::new(Grow), grown, MAX);
+            made.unwrap();
+        }
+    }
+
+    fn base(len: usize) -> Data {
+        Data::from_sorted([("k", &*vec![b'0'; len])].into_iter())
+    }
+
+    fn length(changes: &Changes, base: &Data) -> usize {
+        changes.get(base, "k").unwrap().len()
+    }
+
+    /// Bytes of the values that are kept.
+    fn held(changes: &Changes) -> usize {
+        let results = changes.steps.iter().filter_map(|step| step.result.as_ref());
+        results.map(Vec::capacity).sum()
+    }
+
+    #[test]
+    fn of_steps_computed_one_on_another_only_the_last_result_is_kept() {
+        let base_data = base(10_000);
+        let mut changes = Changes::on(&base_data, Moment::default());
+        grow(&mut changes, &base_data, 1_000);
+        assert!(held(&changes) < 3 * 11_000, "{}", held(&changes));
+        let fresher = base(20_000);
+        changes.rebase(&fresher, MAX).unwrap();
+        assert_eq!(length(&changes, &fresher), 21_000);
+        assert!(held(&changes) < 3 * 21_000, "{}", held(&changes));
+    }
+
+    #[test]
+    fn what_was_computed_before_the_mark_can_be_asked_for() {
+        let base_data = base(10_000);
+        let mut changes = Changes::on(&base_data, Moment::default());
+        grow(&mut changes, &base_data, 3);
+        changes.mark();
+        let marked = changes.now();
+        grow(&mut changes, &base_data, 4);
+        assert_eq!(length(&changes.until(marked), &base_data), 10_003);
+        let fresher = base(20_000);
+        changes.rebase(&fresher, MAX).unwrap();
+        assert_eq!(length(&changes.until(marked), &fresher), 20_003);
+        assert_eq!(length(&changes, &fresher), 20_007);
+        let mut later = changes.clone();
+        later.settle(marked, &base(30_003));
+        later.rebase(&base(30_003), MAX).unwrap();
+        assert_eq!(length(&later, &base(30_003)), 30_007);
+    }
+
+    #[test]
+    fn what_is_put_is_kept_beneath_what_is_computed() {
+        let base = base(10);
+        let mut changes = Changes::on(&base, Moment::default());
+        changes
+            .put(&base, "k".into(), Some(b"22".to_vec()), MAX)
+            .unwrap();
+        grow(&mut changes, &base, 3);
+        changes.rebase(&Data::default(), MAX).unwrap();
+        assert_eq!(changes.get(&base, "k"), Some(&b"22111"[..]));
+    }
+}

@@ -1,0 +1,536 @@
+//! What one request knows of its session: [`Shared`], and behind its one lock the [`State`].
+
+pub(crate) mod changes;
+pub(crate) mod view;
+
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
+
+use parking_lot::{Mutex, MutexGuard};
+use tracing::{Span, field};
+
+use crate::{
+    clock::Timestamp,
+    commit::attempt::Attempt,
+    config::Config,
+    cookie::CookieHeaders,
+    error::{Error, ErrorKind},
+    record::{
+        Activity, Kept, Login, Record,
+        data::Data,
+        renewal,
+        token::{SessionId, Token},
+    },
+    session::handle::SessionHandle,
+    state::{
+        changes::{Changes, Moment},
+        view::View,
+    },
+};
+
+/// What the handle, every clone of the session and the response future share.
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) cookies: CookieHeaders,
+    /// The session of a layer around this one, under another cookie name.
+    pub(crate) outer: Option<SessionHandle>,
+    /// Held by whoever waits for the store for this request, so that loads,
+    /// saves and the commit follow one another. It guards no data.
+    gate: tokio::sync::Mutex<()>,
+    // Never held across an await, nor while a closure or a `Serialize` runs, or what a closure keeps is dropped.
+    state: Mutex<State>,
+}
+
+pub(crate) type Gate<'a> = tokio::sync::MutexGuard<'a, ()>;
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) usage: Usage,
+    /// What came of loading, once somebody has asked for the session.
+    pub(crate) load: Option<Result<(), Error>>,
+    pub(crate) loaded_at: Option<Timestamp>,
+    /// The record these changes are on top of; `None`: the session is new.
+    pub(crate) stored: Option<Stored>,
+    /// What the visitor brought was moved, planted, or has ended since: only
+    /// a log-in stores anything.
+    pub(crate) is_displaced: bool,
+    pub(crate) identity: Identity,
+    pub(crate) changes: Option<Arc<Changes>>,
+    /// The last moment of the changes before these.
+    settled: Moment,
+    /// The visitor brought a token, whatever it was worth.
+    pub(crate) was_presented: bool,
+    /// Destroyed by this request and still in the store.
+    pub(crate) destroyed: Option<Box<Stored>>,
+    pub(crate) was_destroyed: bool,
+    /// The visitor does not have the token under this cookie's name yet.
+    pub(crate) is_cookie_due: bool,
+    /// It was drawn by this request: nobody has it yet.
+    pub(crate) is_token_fresh: bool,
+    /// What was loaded came under a former name: to be re-issued where it is used.
+    pub(crate) is_under_former_name: bool,
+    pub(crate) is_head_gone: bool,
+    /// The commit at the head has come to its end.
+    pub(crate) is_committed: bool,
+    pub(crate) turns: Turns,
+    /// A save that was given up or cancelled before the store had answered.
+    // Boxed, as `destroyed`: rarely there, and every request moves this.
+    pub(crate) open_save: Option<Box<Attempt>>,
+    /// The pending changes were computed on another record than the stored one.
+    pub(crate) is_stale: bool,
+    /// What was pending at this moment went with the response, and nobody has been told yet.
+    forsaken: Option<Moment>,
+}
+
+/// How often the session took a turn that a commit under way must not undo.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Turns {
+    pub(crate) destroyed: u32,
+    pub(crate) identified: u32,
+}
+
+/// A session as the store had it when last asked.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub(crate) token: Token,
+    pub(crate) record: Arc<Record>,
+    pub(crate) activity: Activity,
+}
+
+impl Stored {
+    pub(crate) fn of(token: Token, (record, activity): Kept) -> Self {
+        Self {
+            token,
+            record,
+            activity,
+        }
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        self.token.id
+    }
+
+    pub(crate) fn kept(&self) -> Kept {
+        (Arc::clone(&self.record), self.activity)
+    }
+}
+
+/// How far the request went with the session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Usage {
+    #[default]
+    Untouched,
+    Peeked,
+    Loaded,
+}
+
+/// Under which id and for whom the session goes on.
+#[derive(Clone, Default)]
+pub(crate) enum Identity {
+    #[default]
+    Same,
+    Cycle,
+    // Boxed: rarely there, and every request moves this.
+    LogIn(Box<LogIn>),
+}
+
+#[derive(Clone)]
+pub(crate) struct LogIn {
+    pub(crate) user: Box<str>,
+    pub(crate) at: Timestamp,
+    /// Nothing is taken over: the session was another user's (rule M8).
+    pub(crate) is_afresh: bool,
+    /// What was done later belongs to the new session alone.
+    pub(crate) since: Moment,
+}
+
+impl LogIn {
+    pub(crate) fn login(&self) -> Login {
+        Login {
+            user: self.user.clone(),
+            at: self.at,
+        }
+    }
+}
+
+/// How often changes are computed again because there are more of them each time.
+const MAX_ROUNDS: u32 = 100;
+
+/// What a new session has.
+pub(crate) static EMPTY: LazyLock<Data> = LazyLock::new(Data::default);
+
+impl Shared {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        cookies: CookieHeaders,
+        outer: Option<SessionHandle>,
+    ) -> Self {
+        Self {
+            config,
+            cookies,
+            outer,
+            gate: tokio::sync::Mutex::const_new(()),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Waits until nobody else talks to the store for this request.
+    pub(crate) async fn enter(&self) -> Gate<'_> {
+        match self.try_enter() {
+            Some(gate) => gate,
+            // Boxed, because the future that waits is large and rarely needed.
+            None => Box::pin(self.gate.lock()).await,
+        }
+    }
+
+    pub(crate) fn try_enter(&self) -> Option<Gate<'_>> {
+        self.gate.try_lock().ok()
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Gives a span the id it is about; whether there is one.
+    pub(crate) fn name(&self, span: &Span) -> bool {
+        if span.is_disabled() {
+            return false;
+        }
+        let state = self.state();
+        let ours = state.stored.as_ref().or(state.destroyed.as_deref());
+        let id = ours.map(Stored::id);
+        drop(state);
+        if let Some(id) = id {
+            span.record("session.id", field::display(id));
+        }
+        id.is_some()
+    }
+
+    /// For whatever may let go of changes: what their closures keep is dropped
+    /// after the lock, because it may use the session.
+    pub(crate) fn alter<T>(&self, alter: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let former = state.changes.clone();
+        let altered = alter(&mut state);
+        drop(state);
+        drop(former);
+        altered
+    }
+
+    /// The request has ended before its commit has (rule C2).
+    pub(crate) fn forsake(&self) {
+        self.alter(State::forsake);
+    }
+
+    /// A look at the values that needs no lock.
+    pub(crate) fn view(&self) -> View {
+        self.state().view()
+    }
+
+    /// Puts `latest` under the pending changes, after computing them again on it.
+    ///
+    /// Where the handler has destroyed the session `id` meanwhile, they belong to another.
+    ///
+    /// # Errors
+    ///
+    /// What a closure reports, and where it never comes to an end.
+    pub(crate) fn adopt(&self, id: SessionId, latest: &Kept) -> Result<(), Error> {
+        let data = latest.0.data();
+        for _ in 0..MAX_ROUNDS {
+            let changes = {
+                let state = self.state();
+                if !state.is_on(id) {
+                    return Ok(());
+                }
+                state.changes.clone()
+            };
+            let mut rebased = changes.as_deref().cloned().unwrap_or_default();
+            drop(changes);
+            rebased.rebase(data, self.config.max_data_bytes)?;
+            let mut state = self.state();
+            if !state.is_on(id) {
+                return Ok(());
+            }
+            // Meanwhile there may be more: a closure itself may have inserted something.
+            let is_complete = match &mut state.changes {
+                Some(changes) => Arc::make_mut(changes).take_over(&rebased, data),
+                None => true,
+            };
+            if is_complete {
+                state.is_stale = false;
+                if let Some(stored) = &mut state.stored {
+                    (stored.record, stored.activity) = latest.clone();
+                }
+                return Ok(());
+            }
+        }
+        Err(Error::endless(
+            "of an `update` adds another each time it runs",
+        ))
+    }
+}
+
+/// Changes made after the response had left and never saved are lost: say so, once (rule C6).
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        if state.is_committed && !state.is_displaced && state.is_modified() {
+            let ours = state.stored.as_ref().or(state.destroyed.as_deref());
+            let id = ours.map(Stored::id);
+            let id = id.map(|id| id.to_string());
+            tracing::warn!(
+                session.id = id.as_deref().unwrap_or("new"),
+                "changes made after the response head were never saved: call `save`"
+            );
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Session")
+            .field("id", &state.stored.as_ref().map(Stored::id))
+            .field("usage", &state.usage)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// The pending changes and the data beneath them.
+    pub(crate) fn edit(&mut self) -> (&mut Changes, &Data) {
+        let base = match &self.stored {
+            Some(stored) => stored.record.data(),
+            None => &EMPTY,
+        };
+        let changes = self
+            .changes
+            .get_or_insert_with(|| Arc::new(Changes::on(base, self.settled)));
+        (Arc::make_mut(changes), base)
+    }
+
+    pub(crate) fn view(&self) -> View {
+        let stored = self.stored.as_ref();
+        View {
+            record: stored.map(|stored| Arc::clone(&stored.record)),
+            changes: self.changes.clone(),
+        }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
+        let base = match &self.stored {
+            Some(stored) => stored.record.data(),
+            None => &EMPTY,
+        };
+        match &self.changes {
+            Some(changes) => changes.get(base, key),
+            None => base.get(key),
+        }
+    }
+
+    /// The last moment at which something was changed.
+    pub(crate) fn moment(&self) -> Moment {
+        match &self.changes {
+            Some(changes) => changes.now(),
+            None => self.settled,
+        }
+    }
+
+    /// That moment, with what was changed until then to be had by itself.
+    pub(crate) fn mark(&mut self) -> Moment {
+        if let Some(changes) = &mut self.changes {
+            Arc::make_mut(changes).mark();
+        }
+        self.moment()
+    }
+
+    /// Whether a cookie with the token would not put the visitor back to an earlier one.
+    pub(crate) fn may_issue(&self, stored: &Stored, config: &Config, now: Timestamp) -> bool {
+        let (record, secret) = (&stored.record, &stored.token.secret);
+        self.is_token_fresh || renewal::is_repeatable(record, secret, config.renew_every, now)
+    }
+
+    pub(crate) fn drop_changes(&mut self) -> bool {
+        self.settled = self.moment();
+        self.changes.take().is_some()
+    }
+
+    /// There is no response, or one that says that nothing was kept: what is
+    /// pending goes with it (rules C2, F2).
+    fn forsake(&mut self) {
+        if self.is_modified() {
+            self.forsaken = Some(self.moment());
+        }
+        self.is_head_gone = true;
+        self.is_committed = true;
+        self.is_cookie_due = false;
+        self.open_save = None;
+        self.destroyed = None;
+        self.identity = Identity::Same;
+        self.drop_changes();
+    }
+
+    /// `TooLate`, once, where something was lost with the response.
+    pub(crate) fn check_kept(&mut self) -> Result<(), Error> {
+        match self.forsaken.take() {
+            Some(_) => Err(Error::too_late(
+                "what was pending at the end of the request",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the pending changes make a difference.
+    pub(crate) fn is_modified(&self) -> bool {
+        if self.destroyed.is_some() || !matches!(self.identity, Identity::Same) {
+            return true;
+        }
+        match (&self.changes, &self.stored) {
+            (None, _) => false,
+            (Some(changes), None) => changes.leave_values(),
+            (Some(changes), Some(stored)) => amended(&stored.record, changes).is_some(),
+        }
+    }
+
+    /// Whether neither a log-in nor a cycle is pending.
+    pub(crate) fn keeps_id(&self) -> bool {
+        matches!(self.identity, Identity::Same)
+    }
+
+    /// Whether the pending changes are on top of the stored session `id`.
+    pub(crate) fn is_on(&self, id: SessionId) -> bool {
+        self.stored.as_ref().is_some_and(|stored| stored.id() == id)
+    }
+
+    /// Replaces the record under changes that were computed on another one.
+    pub(crate) fn put_under(&mut self, id: SessionId, record: Arc<Record>, activity: Activity) {
+        if let Some(stored) = &mut self.stored
+            && stored.id() == id
+        {
+            if let Some(changes) = &mut self.changes {
+                Arc::make_mut(changes).measure(record.data());
+            }
+            (stored.record, stored.activity) = (record, activity);
+            self.is_stale = true;
+        }
+    }
+
+    /// The store no longer has the session: what is pending has nowhere to go
+    /// (rule M4), but for a log-in and what came after it (rule M7).
+    pub(crate) fn end(&mut self) {
+        self.stored = None;
+        self.is_cookie_due = false;
+        self.is_displaced = true;
+        match &self.identity {
+            Identity::LogIn(log_in) => {
+                if let Some(changes) = &mut self.changes {
+                    Arc::make_mut(changes).settle(log_in.since, &EMPTY);
+                }
+            }
+            Identity::Same | Identity::Cycle => {
+                self.identity = Identity::Same;
+                self.drop_changes();
+            }
+        }
+    }
+
+    /// Binds `user`, at the commit.
+    pub(crate) fn log_in(&mut self, user: Box<str>, at: Timestamp) -> Result<(), Error> {
+        if self.is_head_gone {
+            return Err(Error::too_late("log_in"));
+        }
+        // Forgetting another user's values is for the new session: a save must not do it to his.
+        let (since, was_afresh) = match &self.identity {
+            Identity::LogIn(former) => (former.since, former.is_afresh),
+            Identity::Same | Identity::Cycle => (self.mark(), false),
+        };
+        let is_other = self.user().is_some_and(|current| *current != *user);
+        if is_other {
+            self.edit().0.forget();
+        }
+        self.turns.identified += 1;
+        self.identity = Identity::LogIn(Box::new(LogIn {
+            user,
+            at,
+            is_afresh: is_other || was_afresh,
+            since,
+        }));
+        Ok(())
+    }
+
+    pub(crate) fn destroy(&mut self) {
+        self.turns.destroyed += 1;
+        self.was_destroyed = true;
+        // A new session may be there, though nobody has heard of it.
+        let attempted = self.open_save.take().map(|attempt| attempt.stored);
+        if let Some(stored) = self.stored.take().or(attempted) {
+            self.destroyed = Some(Box::new(stored));
+        }
+        self.identity = Identity::Same;
+        self.drop_changes();
+        self.is_cookie_due = false;
+    }
+
+    /// Destroyed by this request, and no other begun since.
+    pub(crate) fn is_destroyed(&self) -> bool {
+        let begins_another = match (&self.changes, &self.identity) {
+            (_, Identity::LogIn(_)) => true,
+            (Some(changes), _) => changes.leave_values(),
+            (None, _) => false,
+        };
+        self.was_destroyed && self.stored.is_none() && !begins_another
+    }
+
+    /// `Ended` where what the visitor brought has ended, and he did not log in.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        let logs_in = matches!(self.identity, Identity::LogIn(_));
+        if self.is_displaced && !logs_in {
+            Err(Error::ended())
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn user(&self) -> Option<&str> {
+        match (&self.identity, &self.stored) {
+            (Identity::LogIn(log_in), _) => Some(&log_in.user),
+            (_, Some(stored)) => stored.record.user(),
+            (_, None) => None,
+        }
+    }
+
+    /// The visitor must not stay locked out by a record that does not decode (rule F4).
+    pub(crate) fn is_corrupt(&self) -> bool {
+        matches!(&self.load, Some(Err(error)) if error.kind() == ErrorKind::Corrupt)
+    }
+
+    /// Notes that somebody wants the session, now that it is loaded.
+    pub(crate) fn use_for(&mut self, usage: Usage) {
+        self.usage = self.usage.max(usage);
+        if self.usage == Usage::Loaded && self.is_under_former_name && !self.is_head_gone {
+            self.is_under_former_name = false;
+            self.is_cookie_due = true;
+        }
+    }
+
+    /// What was done until then has been saved as `stored`.
+    pub(crate) fn settle(&mut self, stored: Stored, until: Moment) {
+        // Where the save was under way at that moment, nothing was lost after all.
+        self.forsaken = self.forsaken.filter(|moment| *moment != until);
+        if self.moment() <= until {
+            self.drop_changes();
+        } else if let Some(changes) = &mut self.changes {
+            Arc::make_mut(changes).settle(until, stored.record.data());
+            self.is_stale = true;
+        }
+        self.stored = Some(stored);
+    }
+}
+
+/// `record`'s data and overrides with `changes` on top; `None` where that makes no difference.
+pub(crate) fn amended(record: &Record, changes: &Changes) -> Option<Data> {
+    let data = changes.apply(record.data());
+    (data != *record.data() || changes.overrides_differ(record.rare())).then_some(data)
+}

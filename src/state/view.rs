@@ -1,0 +1,43 @@
+//! What a request's session holds, without its lock: [`View`].
+
+use std::sync::Arc;
+
+use crate::{
+    record::{Record, data::Data},
+    state::{EMPTY, State, changes::Changes},
+};
+
+/// The values as they were at one moment, shared.
+#[derive(Clone)]
+pub(crate) struct View {
+    pub(crate) record: Option<Arc<Record>>,
+    pub(crate) changes: Option<Arc<Changes>>,
+}
+
+impl View {
+    /// Whether `state` holds the same changes, and not others since.
+    pub(crate) fn is_of(&self, state: &State) -> bool {
+        match (&self.changes, &state.changes) {
+            (Some(seen), Some(there)) => Arc::ptr_eq(seen, there),
+            (seen, _) => seen.is_none(),
+        }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
+        match &self.changes {
+            Some(changes) => changes.get(self.base(), key),
+            None => self.base().get(key),
+        }
+    }
+
+    pub(crate) fn data(&self) -> Data {
+        match &self.changes {
+            Some(changes) => changes.apply(self.base()),
+            None => self.base().clone(),
+        }
+    }
+
+    fn base(&self) -> &Data {
+        self.record.as_ref().map_or(&EMPTY, |record| record.data())
+    }
+}
