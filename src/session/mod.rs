@@ -18,13 +18,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     commit::{self, Occasion, upkeep},
     error::{Error, ErrorKind},
+    observe::event::SessionEnd,
     record::{
         Record,
         key::{KeyName, ReadKey, WriteKey},
         lifetime::Timeout,
         token::SessionId,
     },
-    session::ended::{SessionEnd, ended},
+    session::ended::ended,
     state::{
         Identity, Shared, State, Stored,
         changes::{Json, Replay},
