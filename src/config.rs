@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use crate::{
     clock::{Clock, SystemClock},
     cookie::SessionCookie,
-    observe::{population::Population, timed::TimedStore},
+    observe::{endings::ensure_reporting, observers::Observers, timed::TimedStore},
     queue::Queues,
     record::lifetime::Lifetimes,
     store::DynStore,
@@ -42,7 +42,7 @@ impl Config {
         Self {
             store: TimedStore {
                 store,
-                population: Arc::new(Population::new(Vec::new())),
+                observers: Arc::new(Observers::new(Vec::new())),
             },
             cookie: SessionCookie::default(),
             lifetimes: Lifetimes::default(),
@@ -59,8 +59,13 @@ impl Config {
         }
     }
 
-    /// Whoever wants to know what happens.
-    pub(crate) fn population(&self) -> &Arc<Population> {
-        &self.store.population
+    pub(crate) fn observers(&self) -> &Arc<Observers> {
+        &self.store.observers
+    }
+
+    /// Asks the store, once, to report the sessions that it ends by itself, where anybody observes.
+    pub(crate) fn ensure_reporting(&self) {
+        let store = &self.store.store;
+        ensure_reporting(self.observers(), store, self.lifetimes, &self.clock);
     }
 }

@@ -67,7 +67,7 @@ pub(crate) async fn relocate(
         }
     };
     let blank = |token: &Token, writer| continued(&base.0, token, writer);
-    let moving = config.population().moving(old.id(), now);
+    let moving = config.observers().moving(old.id(), now);
     let begun = begin(config, &mut swap, &changes, now, blank, taken_back(config)).await?;
     let mut unborn = Unborn::new(config, &begun);
     let mut new = begun.clone();
@@ -105,7 +105,7 @@ pub(crate) async fn relocate(
         Left::Behind => {
             unborn.settle();
             if let Some(moving) = moving {
-                moving.done(now);
+                moving.succeed(now);
             }
             let (from, to) = (old.id(), new.id());
             let kind = match log_in {
@@ -116,8 +116,8 @@ pub(crate) async fn relocate(
                 None => EventKind::Cycled { from, to },
             };
             config
-                .population()
-                .tell_of(|| Event::of(to, &new.record, now, kind));
+                .observers()
+                .notify_with(|| Event::of(to, &new.record, now, kind));
             if base.0.data() != new.record.data() {
                 tell_of_saved(config, to, &base.0, &new.record, now);
             }

@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     cookie::SessionCookie,
     http::service::SessionService,
-    observe::{event::Listener, population::Population},
+    observe::{event::Listener, observers::Observers},
     operator::{reaper::Reaper, sessions::Sessions},
     record::lifetime::Timeout,
     store::{DynStore, MemoryStore, SessionStore},
@@ -183,9 +183,9 @@ impl SessionLayer {
     #[must_use]
     pub fn on_event(self, listener: impl Listener) -> Self {
         self.with(|config| {
-            let mut listeners = config.population().listeners.clone();
+            let mut listeners = config.observers().listeners.clone();
             listeners.push(Arc::new(listener));
-            config.store.population = Arc::new(Population::new(listeners));
+            config.store.observers = Arc::new(Observers::new(listeners));
         })
     }
 
@@ -193,8 +193,8 @@ impl SessionLayer {
         // Settings of its own: a reaper and statistics of its own.
         self.reaper = Arc::default();
         let config = Arc::make_mut(&mut self.config);
-        let listeners = config.population().listeners.clone();
-        config.store.population = Arc::new(Population::new(listeners));
+        let listeners = config.observers().listeners.clone();
+        config.store.observers = Arc::new(Observers::new(listeners));
         set(config);
         self
     }
@@ -220,7 +220,7 @@ impl<S> Layer<S> for SessionLayer {
     type Service = SessionService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.config.population().ensure_reporting(&self.config);
+        self.config.ensure_reporting();
         SessionService::new(inner, Arc::clone(&self.config), Arc::clone(&self.reaper))
     }
 }

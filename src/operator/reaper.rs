@@ -19,6 +19,7 @@ use crate::{
     deadline::{surviving, within},
     error::Error,
     observe::timed::TimedStore,
+    record::lifetime::DELETE_AFTER,
 };
 
 /// The background task of one layer. It ends when this is dropped (rule F5).
@@ -27,10 +28,6 @@ pub(crate) struct Reaper {
     is_running: Arc<AtomicBool>,
     task: Mutex<Option<AbortHandle>>,
 }
-
-/// How long past its deadline a record is at least before it is deleted: what
-/// clocks of different machines may differ by (rule L3).
-pub(crate) const GRACE: Duration = Duration::from_secs(5 * 60);
 
 /// How many records one call deletes.
 const BATCH: usize = 1000;
@@ -128,7 +125,7 @@ impl Sweep {
         let mut removed = 0;
         loop {
             let batch = async {
-                let before = self.clock.now().saturating_sub(GRACE);
+                let before = self.clock.now().saturating_sub(DELETE_AFTER);
                 Ok(self.store.delete_expired(before, BATCH).await?)
             };
             let reaped = within(self.timeout, batch).await?;

@@ -74,8 +74,8 @@ const MAX_CALLS: usize = 16;
 
 impl Sessions {
     pub(crate) fn of(config: &Arc<Config>) -> Self {
-        config.population().watch();
-        config.population().ensure_reporting(config);
+        config.observers().activate();
+        config.ensure_reporting();
         Self(Arc::clone(config))
     }
 
@@ -84,7 +84,7 @@ impl Sessions {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let held = self.0.store.store.held_in_memory();
-        self.0.population().tally.stats(self.0.clock.now(), held)
+        self.0.observers().counters.stats(self.0.clock.now(), held)
     }
 
     /// How many sessions the store holds: those included that have expired and

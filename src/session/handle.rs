@@ -11,10 +11,7 @@ use crate::{
     cookie::{CookieHeaders, Presented},
     deadline::within,
     error::Error,
-    observe::{
-        event::{EndReason, Event, Rejection},
-        stats::StoreCall,
-    },
+    observe::event::{EndReason, Event, Rejection},
     record::{
         Kept, Record,
         lifetime::is_past,
@@ -23,6 +20,7 @@ use crate::{
     },
     session::Session,
     state::{Shared, State, Stored, Usage},
+    store::StoreCall,
 };
 
 /// The session of a request, not loaded yet; found in the request's extensions.
@@ -179,8 +177,8 @@ impl Shared {
             loaded
         };
         for rejected in &rejected {
-            let population = self.config.population();
-            population.tell_of(|| rejected.event(now));
+            let observers = self.config.observers();
+            observers.notify_with(|| rejected.event(now));
         }
         loaded
     }
