@@ -263,7 +263,7 @@ fn each_metric_has_a_description_and_the_unit_that_the_docs_say() {
         runtime.block_on(set(&Visitor::new(&layer), "n"));
     });
     let mut described = notes.described.lock();
-    described.sort();
+    described.sort_by(|one, other| one.0.cmp(&other.0));
     let described: Vec<_> = described
         .iter()
         .map(|(name, unit, text)| {
