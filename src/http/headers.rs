@@ -102,7 +102,7 @@ fn keep_from_caches(headers: &mut HeaderMap) {
     let keys = headers.keys().filter(|name| is_for_cdns(name));
     for name in keys.cloned().collect::<Vec<_>>() {
         headers.remove(&name);
-        warn!(header = %name, "removed, because the response sets a session cookie");
+        warn!(header = %name, "removed: the response sets a session cookie");
     }
 }
 

@@ -67,7 +67,7 @@ impl Observers {
         let started = Instant::now();
         for listener in &self.listeners {
             if catch_unwind(AssertUnwindSafe(|| listener.on_event(event))).is_err() {
-                error!(?event, "a listener panicked");
+                error!(?event, "a listener has panicked");
             }
         }
         self.counters.listened(started.elapsed());

@@ -1,4 +1,4 @@
-//! The layer's store, and how long it takes: [`TimedStore`].
+//! The layer's store with its calls timed: [`TimedStore`].
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Passes every call on, and counts it where somebody watches.
+/// Passes each call on to the store. Counts and times it where anybody observes.
 #[derive(Clone)]
 pub(crate) struct TimedStore {
     pub(crate) store: DynStore,
@@ -35,7 +35,7 @@ impl TimedStore {
         self.store.in_memory().is_some()
     }
 
-    /// What a store in memory says; `None` where it fails, or another has to be waited for.
+    /// The reply of a store in memory. `None` if it fails, and for any other store.
     pub(crate) fn at_once<T>(
         &self,
         call: StoreCall,
@@ -145,16 +145,16 @@ impl TimedStore {
     }
 }
 
-/// A call on its way, for whoever watches.
+/// A call that is under way.
 struct Started<'a> {
     observers: &'a Observers,
     call: StoreCall,
-    /// `None` where nobody watches, and once it is counted.
+    /// `None` if nobody observes, and once the call is counted.
     at: Option<Instant>,
 }
 
 impl Started<'_> {
-    /// Whether somebody watches.
+    /// Counts the call. Returns whether anybody observes.
     fn answered(mut self, failure: Option<&StoreError>) -> bool {
         let at = self.at.take();
         if let Some(at) = at {
@@ -165,7 +165,7 @@ impl Started<'_> {
     }
 }
 
-/// Nobody waits for the answer any more.
+/// A call that is dropped before its reply counts as abandoned.
 impl Drop for Started<'_> {
     fn drop(&mut self) {
         if self.at.is_some() {

@@ -22,7 +22,7 @@ use crate::{
     record::lifetime::DELETE_AFTER,
 };
 
-/// The background task of one layer. It ends when this is dropped (rule F5).
+/// The background task of one layer. It ends when this is dropped. (Rule F5.)
 #[derive(Debug, Default)]
 pub(crate) struct Reaper {
     is_running: Arc<AtomicBool>,
@@ -32,11 +32,11 @@ pub(crate) struct Reaper {
 /// How many records one call deletes.
 const BATCH: usize = 1000;
 
-/// After failures the interval doubles, up to this many times.
+/// After each failure the interval doubles, up to this many times.
 const MAX_DOUBLINGS: u32 = 5;
 
 impl Reaper {
-    /// Starts the task, unless it runs or there is no runtime to run it.
+    /// Starts the task, unless it runs already or there is no tokio runtime.
     pub(crate) fn ensure_running(&self, config: &Config) {
         let Some(interval) = config.reap_every else {
             return;
@@ -81,7 +81,7 @@ impl Drop for Running {
     }
 }
 
-/// What the task needs: not the layer, so that it does not keep it alive.
+/// What the task needs. The task must not keep the layer alive.
 pub(crate) struct Sweep {
     store: TimedStore,
     clock: Arc<dyn Clock>,
@@ -120,7 +120,7 @@ impl Sweep {
         }
     }
 
-    /// Deletes all that is expired, a batch at a time.
+    /// Deletes all expired records, a batch at a time. Returns how many.
     pub(crate) async fn once(&self) -> Result<usize, Error> {
         let mut removed = 0;
         loop {
