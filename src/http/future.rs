@@ -35,7 +35,7 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F, B> {
-        PassingOn {
+        PassThrough {
             #[pin]
             inner: F,
         },
@@ -88,9 +88,9 @@ impl<F, B> ResponseFuture<F, B> {
         }
     }
 
-    pub(crate) fn passing_on(inner: F) -> Self {
+    pub(crate) fn pass_through(inner: F) -> Self {
         Self {
-            state: State::PassingOn { inner },
+            state: State::PassThrough { inner },
         }
     }
 }
@@ -106,7 +106,7 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProj::PassingOn { inner } => return inner.poll(context),
+                StateProj::PassThrough { inner } => return inner.poll(context),
                 StateProj::Inner { inner, session } => {
                     let response = ready!(inner.poll(context))?;
                     let is_cookie_lost = session.is_cookie_lost;

@@ -79,7 +79,7 @@ where
         let outer = request.extensions().get::<SessionHandle>();
         if outer.is_some_and(|outer| outer.is_within(config.cookie.name())) {
             // A layer around this one has the same session in hand (rule C5).
-            return ResponseFuture::passing_on(self.inner.call(request));
+            return ResponseFuture::pass_through(self.inner.call(request));
         }
         let outer = outer.cloned();
         self.reaper.ensure_running(config);

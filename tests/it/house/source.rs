@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
         match self.text(self.at) {
             Some("{") => {
                 self.at += 1;
-                let is_foreign = !is_of_crate && !(is_braced && prefix.is_none());
+                let is_foreign = !(is_of_crate || is_braced && prefix.is_none());
                 let before = self.source.paths.len();
                 while self.text(self.at).is_some_and(|text| text != "}") {
                     let prefix = is_of_crate.then_some(&*segments);
