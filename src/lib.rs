@@ -102,7 +102,7 @@ pub use self::{
     record::{
         Activity, Record,
         key::{Key, KeyName, ReadKey, WriteKey},
-        lifetime::Timeout,
+        timeout::Timeout,
         token::SessionId,
         version::Version,
     },

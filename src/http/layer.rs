@@ -11,7 +11,7 @@ use crate::{
     http::service::SessionService,
     observe::{event::Listener, population::Population},
     operator::{reaper::Reaper, sessions::Sessions},
-    record::lifetime::Timeout,
+    record::timeout::Timeout,
     store::{DynStore, MemoryStore, SessionStore},
 };
 

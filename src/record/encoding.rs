@@ -12,8 +12,8 @@ use crate::{
     record::{
         Login, Record,
         data::{self, Data},
-        lifetime::Timeout,
-        renewal::{Dated, Renewal},
+        secrets::{Dated, Renewal},
+        timeout::Timeout,
         token::{SessionId, Verifier},
         version::Version,
     },

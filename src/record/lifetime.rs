@@ -4,30 +4,8 @@ use std::time::Duration;
 
 use crate::{
     clock::Timestamp,
-    record::{Activity, Record},
+    record::{Activity, Record, timeout::Timeout},
 };
-
-/// One of a session's two timeouts, as the session itself keeps it (rule L4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Timeout {
-    /// Whatever the layer says today. The default.
-    #[default]
-    Layer,
-    /// This long, in whole milliseconds.
-    After(Duration),
-    /// No deadline.
-    Never,
-}
-
-impl Timeout {
-    fn or(self, layer: Option<Duration>) -> Option<Duration> {
-        match self {
-            Self::Layer => layer,
-            Self::After(duration) => Some(duration),
-            Self::Never => None,
-        }
-    }
-}
 
 /// A moved marker lives this long (rule M6): long enough for requests that
 /// were under way with the old token, too short to keep a door open.

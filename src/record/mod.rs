@@ -1,38 +1,33 @@
 //! What a store keeps for a session: [`Record`], and beside it its [`Activity`].
 
+pub(crate) mod activity;
 pub(crate) mod data;
 pub(crate) mod encoding;
 pub(crate) mod key;
 pub(crate) mod lifetime;
 pub(crate) mod renewal;
+pub(crate) mod secrets;
+pub(crate) mod timeout;
 pub(crate) mod token;
+pub(crate) mod value;
 pub(crate) mod version;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
 
+pub use self::activity::Activity;
+
 use crate::{
     clock::Timestamp,
     record::{
         data::Data,
-        lifetime::Timeout,
-        renewal::{Dated, Renewal},
+        secrets::{Dated, Renewal},
+        timeout::Timeout,
         token::{SessionId, Verifier},
         version::{Recent, Version},
     },
 };
-
-/// When a session was last seen and when it ends: what a touch moves.
-///
-/// Kept beside the [`Record`], so that it can be written without the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Activity {
-    /// When a request last used the session, to the layer's `touch_after`.
-    pub last_seen_at: Timestamp,
-    /// The deadline by the rules at that time; `None`: never.
-    pub expires_at: Option<Timestamp>,
-}
 
 /// What a store keeps for a session: verifier, data, user, times, lifetime, version.
 ///

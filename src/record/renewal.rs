@@ -28,6 +28,7 @@ use crate::{
     clock::Timestamp,
     record::{
         Rare, Record,
+        secrets::{Dated, Renewal},
         token::{Secret, Verifier},
     },
 };
@@ -42,23 +43,6 @@ const MAX_PENDING: usize = 8;
 
 /// Of former ones the latest are recognised; older ones merely prove nothing.
 const MAX_FORMER: usize = 8;
-
-/// What a record keeps of a session's secrets beside the current one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Renewal {
-    /// When the current one was given out; `None`: with the session, or its log-in.
-    pub(crate) issued_at: Option<Timestamp>,
-    /// By when they were given out.
-    pub(crate) pending: Vec<Dated>,
-    /// By when they became former ones.
-    pub(crate) former: Vec<Dated>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Dated {
-    pub(crate) verifier: Verifier,
-    pub(crate) at: Timestamp,
-}
 
 /// What a secret is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,6 @@ pub(crate) mod ended;
 pub(crate) mod handle;
 
 use std::{
-    any::type_name,
     borrow::Cow,
     convert::Infallible,
     fmt,
@@ -21,14 +20,12 @@ use crate::{
     record::{
         Record,
         key::{KeyName, ReadKey, WriteKey},
-        lifetime::Timeout,
+        timeout::Timeout,
         token::SessionId,
+        value::{Json, read, write},
     },
     session::ended::{SessionEnd, ended},
-    state::{
-        Identity, Shared, State, Stored,
-        changes::{Json, Replay},
-    },
+    state::{Identity, Shared, State, Stored, changes::Replay},
 };
 
 /// How often an update is computed again because its value changes meanwhile.
@@ -565,34 +562,4 @@ where
             )),
         }
     }
-}
-
-// serde's messages may repeat the value: neither of them is kept (rule T3).
-
-pub(crate) fn read<T: DeserializeOwned>(
-    key: &str,
-    value: Option<&[u8]>,
-) -> Result<Option<T>, Error> {
-    value
-        .map(|value| {
-            serde_json::from_slice(value).map_err(|_| {
-                Error::new(
-                    ErrorKind::Deserialize,
-                    format!("the value of `{key}` is not a {}", type_name::<T>()),
-                )
-            })
-        })
-        .transpose()
-}
-
-fn write<V: Serialize>(key: &str, value: &V) -> Result<Json, Error> {
-    serde_json::to_vec(value).map_err(|_| {
-        Error::new(
-            ErrorKind::Serialize,
-            format!(
-                "the {} for `{key}` does not serialize to JSON",
-                type_name::<V>()
-            ),
-        )
-    })
 }

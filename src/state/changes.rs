@@ -13,12 +13,10 @@ use crate::{
     record::{
         Rare, Record,
         data::{self, Data},
-        lifetime::Timeout,
+        timeout::Timeout,
+        value::Json,
     },
 };
-
-/// A value as JSON text.
-pub(crate) type Json = Vec<u8>;
 
 /// Computes a value from the one that is there, as often as it takes.
 pub(crate) trait Replay: Send + Sync {
