@@ -91,7 +91,7 @@ pub use self::{
     error::{ConfigError, Error, ErrorKind},
     http::{future::ResponseFuture, layer::SessionLayer, service::SessionService},
     observe::{
-        event::{EndReason, Event, EventKind, Listener, Rejection},
+        event::{EndReason, Event, EventKind, Listener, Rejection, SessionEnd},
         stats::{CallStats, Stats, StoreCall},
         summary::SessionSummary,
     },
@@ -106,7 +106,7 @@ pub use self::{
         token::SessionId,
         version::Version,
     },
-    session::{Session, ended::SessionEnd, handle::SessionHandle},
+    session::{Session, handle::SessionHandle},
     store::{MemoryStore, SessionStore, StoreError},
 };
 

@@ -18,7 +18,7 @@ use tracing::{Span, debug, debug_span, field, warn};
 use crate::{
     clock::Timestamp,
     commit::{
-        attempt::{Attempt, settle_open_save},
+        attempt::settle_unconfirmed_save,
         relocate::relocate,
         swap::Swap,
         write::{Committed, InDoubt, create, renew, touch, update},
@@ -29,8 +29,10 @@ use crate::{
     observe::event::{EndReason, Event},
     record::{Record, data::Data, renewal, token::Token},
     state::{
-        Identity, Shared, State, Stored, Turns, Usage, amended,
+        Identity, State, Stored, Turns, Usage, amended,
         changes::{Changes, Moment},
+        shared::Shared,
+        unconfirmed::UnconfirmedSave,
     },
 };
 
@@ -215,7 +217,7 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
 fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Outcome> {
     let now = shared.config.clock.now();
     let mut state = shared.state();
-    if state.open_save.is_some() || state.is_modified() {
+    if state.unconfirmed_save.is_some() || state.is_modified() {
         return None;
     }
     let id = state.stored.as_ref().map(Stored::id)?;
@@ -228,7 +230,7 @@ fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Outco
 async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     let config = &*shared.config;
     let _gate = shared.enter().await;
-    settle_open_save(shared).await?;
+    settle_unconfirmed_save(shared).await?;
     let (mut work, plan, destroyed, is_too_late) = {
         let mut state = shared.state();
         let is_too_late = state.is_head_gone && occasion == Occasion::Save;
@@ -256,7 +258,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     let logs_in = matches!(work.identity, Identity::LogIn(_));
     let attempting = |stored: &Stored, former| {
         if occasion == Occasion::Save {
-            shared.state().open_save = Some(Box::new(Attempt {
+            shared.state().unconfirmed_save = Some(Box::new(UnconfirmedSave {
                 stored: stored.clone(),
                 former,
                 until,
@@ -290,12 +292,12 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     };
     if let (Committed::Begun(new), true) = (&mut committed, logs_in) {
         // Where that fails, the next attempt is another session.
-        shared.state().open_save = None;
+        shared.state().unconfirmed_save = None;
         limit::enforce(config, new).await?;
     }
     Ok(shared.alter(|state| {
         state.is_committed |= occasion == Occasion::Head;
-        state.open_save = None;
+        state.unconfirmed_save = None;
         state.conclude(committed, turns, until, shared, now)
     }))
 }
@@ -328,7 +330,7 @@ impl State {
     /// The store has said no, for certain: what was on its way to it is not there.
     pub(crate) fn refuse(&mut self, error: &Error) {
         if !error.is_ambiguous() {
-            self.open_save = None;
+            self.unconfirmed_save = None;
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     },
     deadline::at_once,
     error::Error,
-    state::Shared,
+    state::shared::Shared,
 };
 
 /// The response head is ready: what it says, where nothing has to be waited for.
@@ -65,7 +65,7 @@ fn write_at_once(shared: &Shared) -> Option<Outcome> {
     let _gate = shared.try_enter()?;
     let (work, plan) = {
         let mut state = shared.state();
-        let is_in_doubt = state.open_save.is_some() || state.is_stale;
+        let is_in_doubt = state.unconfirmed_save.is_some() || state.is_stale;
         if is_in_doubt || state.destroyed.is_some() || !state.keeps_id() {
             return None;
         }

@@ -17,7 +17,7 @@ use crate::{
 pub(crate) struct Swap<'a> {
     config: &'a Config,
     pub(crate) writer: u64,
-    turn: Option<Turn<'a>>,
+    turn: Option<Turn<'a, SessionId>>,
     conflicts: u32,
     lost_replies: u32,
     /// The first failure that leaves open whether the write at hand has happened.

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     commit::{
-        attempt::settle_open_save,
+        attempt::settle_unconfirmed_save,
         swap::{Swap, Swapped},
         write::tell_of_saved,
     },
     deadline::{pause, within},
     error::Error,
     record::{Kept, lifetime::is_past, token::SessionId},
-    state::{Shared, Stored},
+    state::{Stored, shared::Shared},
     store::Touched,
 };
 
@@ -139,7 +139,7 @@ async fn in_turn<T>(
 ) -> Result<T, Error> {
     within(shared.config.store_timeout, async {
         let _gate = shared.enter().await;
-        settle_open_save(shared).await?;
+        settle_unconfirmed_save(shared).await?;
         talk.await
     })
     .await

@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     http::headers,
     session::handle::SessionHandle,
-    state::Shared,
+    state::shared::Shared,
 };
 
 pin_project! {

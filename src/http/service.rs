@@ -63,7 +63,6 @@ where
             // A layer around this one has the same session in hand (rule C5).
             return ResponseFuture::passing_on(self.inner.call(request));
         }
-        let outer = outer.cloned();
         self.reaper.ensure_running(&self.config);
         let cookies = CookieHeaders::of(request.headers());
         let handle = SessionHandle::new(Arc::clone(&self.config), cookies, outer);

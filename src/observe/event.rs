@@ -145,6 +145,33 @@ impl EndReason {
     ];
 }
 
+/// How a session ended, for code that waits for it with [`Session::ended`](crate::Session::ended).
+///
+/// ```
+/// use cloakroom::{EndReason, SessionEnd};
+///
+/// /// The close code for a WebSocket whose session has ended.
+/// fn close_code(end: SessionEnd) -> u16 {
+///     match end {
+///         SessionEnd::Ended(EndReason::Idle | EndReason::Absolute) => 4001, // "log in again"
+///         SessionEnd::Moved => 4002, // "connect again, with the new cookie"
+///         _ => 4000, // "logged out"
+///     }
+/// }
+/// # assert_eq!(close_code(SessionEnd::Moved), 4002);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SessionEnd {
+    /// The session ended, for this reason.
+    Ended(EndReason),
+    /// The session continues under another id, after a log-in or a cycle. The visitor's client
+    /// can connect again with the new cookie.
+    Moved,
+    /// Another process ended the session without saying why: it was destroyed, revoked or evicted.
+    Gone,
+}
+
 /// Why a cookie opened nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -14,11 +14,10 @@ use tokio::sync::watch;
 
 use crate::{
     observe::{
-        event::{Event, EventKind},
+        event::{Event, EventKind, SessionEnd},
         population::Population,
     },
     record::token::SessionId,
-    session::ended::SessionEnd,
 };
 
 /// By session, where what becomes of it is told. A session that nobody waits for any more is not here.

@@ -5,7 +5,7 @@
 //! JSON text. A session with one integer takes 10 bytes, where a map of
 //! strings takes several hundred, and a look-up touches one allocation.
 
-use std::{cmp::Ordering, fmt};
+use std::{cmp::Ordering, fmt, sync::LazyLock};
 
 /// Every offset and length is a `u32`.
 const WORD: usize = size_of::<u32>();
@@ -23,6 +23,12 @@ pub(crate) type Entry<'a> = (&'a str, &'a [u8]);
 type RawEntry<'a> = (&'a [u8], &'a [u8]);
 
 impl Data {
+    /// What a new session has.
+    pub(crate) fn none() -> &'static Self {
+        static NONE: LazyLock<Data> = LazyLock::new(Data::default);
+        &NONE
+    }
+
     /// From entries in the order of their keys, each key once.
     pub(crate) fn from_sorted<'a>(entries: impl Iterator<Item = Entry<'a>> + Clone) -> Self {
         Self::build(|each| {

@@ -9,42 +9,18 @@ use crate::{
     clock::{Clock, Timestamp},
     config::Config,
     deadline::within,
-    observe::{event::EndReason, timed::TimedStore, waiting::Waiter},
+    observe::{
+        event::{EndReason, SessionEnd},
+        timed::TimedStore,
+        waiting::Waiter,
+    },
     record::{
         Kept,
         lifetime::{Lifetimes, is_past},
         token::SessionId,
     },
-    state::Shared,
+    state::shared::Shared,
 };
-
-/// How a session came to its end, for whoever [waited](crate::Session::ended) for it.
-///
-/// ```
-/// use cloakroom::{EndReason, SessionEnd};
-///
-/// /// What to tell the client of a WebSocket, as a close code of its own.
-/// fn close_code(end: SessionEnd) -> u16 {
-///     match end {
-///         SessionEnd::Ended(EndReason::Idle | EndReason::Absolute) => 4001, // "log in again"
-///         SessionEnd::Moved => 4002, // "come again, with the new cookie"
-///         _ => 4000, // "logged out"
-///     }
-/// }
-/// # assert_eq!(close_code(SessionEnd::Moved), 4002);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SessionEnd {
-    /// It is over, for this reason.
-    Ended(EndReason),
-    /// The visitor goes on under another id: a log-in or a cycle. Who connects
-    /// anew, with the new cookie, is welcome.
-    Moved,
-    /// It is gone, by another process, which did not say why: destroyed,
-    /// revoked or evicted.
-    Gone,
-}
 
 /// A clock that stands still, or is behind, is not asked more often than this.
 const MIN_PAUSE: Duration = Duration::from_millis(100);

@@ -22,7 +22,7 @@ use crate::{
         token::{SessionId, Token},
     },
     session::Session,
-    state::{Shared, State, Stored, Usage},
+    state::{State, Stored, Usage, shared::Shared},
 };
 
 /// The session of a request, not loaded yet; found in the request's extensions.
@@ -47,7 +47,8 @@ pub struct SessionHandle(Arc<Shared>);
 const SUSPICIOUS: Duration = Duration::from_secs(60);
 
 impl SessionHandle {
-    pub(crate) fn new(config: Arc<Config>, cookies: CookieHeaders, outer: Option<Self>) -> Self {
+    pub(crate) fn new(config: Arc<Config>, cookies: CookieHeaders, outer: Option<&Self>) -> Self {
+        let outer = outer.map(|outer| Arc::clone(&outer.0));
         Self(Arc::new(Shared::new(config, cookies, outer)))
     }
 
@@ -57,9 +58,7 @@ impl SessionHandle {
 
     /// Whether a layer with a cookie of this name is around the request already.
     pub(crate) fn is_within(&self, cookie_name: &str) -> bool {
-        let outer = self.0.outer.as_ref();
-        self.0.config.cookie.name() == cookie_name
-            || outer.is_some_and(|outer| outer.is_within(cookie_name))
+        self.0.is_within(cookie_name)
     }
 
     /// The visitor's session, or a new one. Counts as activity (rule L2).

@@ -17,6 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     commit::{self, Occasion, upkeep},
     error::{Error, ErrorKind},
+    observe::event::SessionEnd,
     record::{
         Record,
         key::{KeyName, ReadKey, WriteKey},
@@ -24,8 +25,8 @@ use crate::{
         token::SessionId,
         value::{Json, read, write},
     },
-    session::ended::{SessionEnd, ended},
-    state::{Identity, Shared, State, Stored, changes::Replay},
+    session::ended::ended,
+    state::{Identity, State, Stored, changes::Replay, shared::Shared},
 };
 
 /// How often an update is computed again because its value changes meanwhile.
@@ -496,7 +497,7 @@ impl Session {
             let mut state = self.0.state();
             // Other keys may have changed: the closure itself may have done that.
             let is_current = state.get(&name) == view.get(&name);
-            _outlived = (!view.is_of(&state)).then_some(view);
+            _outlived = (!view.has(state.changes.as_ref())).then_some(view);
             // Another clone of this session was faster: once more.
             if is_current {
                 let max_bytes = self.0.config.max_data_bytes;
