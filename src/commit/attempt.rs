@@ -8,7 +8,7 @@ use crate::{
     },
     error::{Error, ErrorKind},
     record::{Record, Wrote},
-    state::{Stored, changes::Moment, shared::Shared, unconfirmed::UnconfirmedSave},
+    state::{Stored, changes::ChangeSeq, shared::Shared, unconfirmed::UnconfirmedSave},
 };
 
 /// Settles an earlier save that never heard from the store, so that the
@@ -25,7 +25,7 @@ pub(crate) async fn settle_unconfirmed_save(shared: &Shared) -> Result<(), Error
         state.stored.clone().filter(|_| state.is_stale)
     };
     match stale {
-        Some(stored) => shared.adopt(stored.id(), &stored.kept()),
+        Some(stored) => shared.rebase(stored.id(), &stored.kept()),
         None => Ok(()),
     }
 }
@@ -34,7 +34,7 @@ pub(crate) async fn settle_unconfirmed_save(shared: &Shared) -> Result<(), Error
 /// came first, the store has it once, and what was done since goes on top.
 async fn settle(shared: &Shared, attempt: UnconfirmedSave) -> Result<(), Error> {
     let config = &*shared.config;
-    let (until, turns) = (attempt.until, attempt.turns);
+    let (until, generations) = (attempt.until, attempt.generations);
     let mut committed = match attempt.former {
         Some(former) => settle_update(shared, attempt.stored, &former, until).await?,
         // Where it is not there it begins anew, with all that is pending, under another id: it
@@ -58,7 +58,7 @@ async fn settle(shared: &Shared, attempt: UnconfirmedSave) -> Result<(), Error> 
         state.unconfirmed_save = None;
         state.is_cookie_due |= match committed {
             Committed::Nothing => false,
-            committed => state.take_in(committed, turns, until, config, now),
+            committed => state.take_in(committed, generations, until, config, now),
         };
     });
     Ok(())
@@ -70,7 +70,7 @@ async fn settle_update(
     shared: &Shared,
     mut next: Stored,
     former: &Record,
-    until: Moment,
+    until: ChangeSeq,
 ) -> Result<Committed, Error> {
     let Some((record, activity)) = shared.config.store.load_latest(next.id()).await? else {
         return Ok(Committed::Nothing);
@@ -111,7 +111,7 @@ async fn settle_update(
             shared.alter(|state| {
                 state.unconfirmed_save = None;
                 if let Some(stored) = state.stored.clone() {
-                    state.settle(stored, until);
+                    state.confirm(stored, until);
                 }
             });
             Err(Error::new(

@@ -29,8 +29,8 @@ use crate::{
     observe::event::{EndReason, Event},
     record::{Record, data::Data, renewal, token::Token},
     state::{
-        Identity, State, Stored, Turns, Usage, amended,
-        changes::{Changes, Moment},
+        Generations, Identity, State, Stored, Usage,
+        changes::{ChangeSeq, Changes},
         shared::Shared,
         unconfirmed::UnconfirmedSave,
     },
@@ -93,8 +93,8 @@ pub(crate) struct Work {
     pub(crate) is_displaced: bool,
     /// Something is to be done about the secret.
     pub(crate) renews: bool,
-    pub(crate) until: Moment,
-    pub(crate) turns: Turns,
+    pub(crate) until: ChangeSeq,
+    pub(crate) generations: Generations,
 }
 
 impl Work {
@@ -103,10 +103,10 @@ impl Work {
             stored: state.stored.clone(),
             identity: state.identity.clone(),
             changes: state.changes.clone(),
-            until: state.moment(),
+            until: state.last_change(),
             is_displaced: state.is_displaced,
             renews: occasion == Occasion::Head && state.is_renewal_due(config),
-            turns: state.turns,
+            generations: state.generations,
         };
         match (occasion, &work.identity, &work.stored) {
             (Occasion::Save, Identity::Cycle, Some(_)) => Self {
@@ -143,7 +143,7 @@ impl Work {
             return Plan::Move;
         }
         let changes = self.changes.as_deref();
-        if let Some(data) = changes.and_then(|changes| amended(&stored.record, changes)) {
+        if let Some(data) = changes.and_then(|changes| changes.merged(&stored.record)) {
             return Plan::Update(data);
         }
         if self.renews {
@@ -204,7 +204,7 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
         },
     };
     if occasion == Occasion::Head {
-        shared.forsake();
+        shared.abandon();
     }
     Err(Failed {
         error,
@@ -254,7 +254,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
             config.population().tell_of_destroyed(id, event);
         }
     }
-    let (turns, until) = (work.turns, work.until);
+    let (generations, until) = (work.generations, work.until);
     let logs_in = matches!(work.identity, Identity::LogIn(_));
     let attempting = |stored: &Stored, former| {
         if occasion == Occasion::Save {
@@ -262,7 +262,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
                 stored: stored.clone(),
                 former,
                 until,
-                turns,
+                generations,
             }));
         }
     };
@@ -298,7 +298,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     Ok(shared.alter(|state| {
         state.is_committed |= occasion == Occasion::Head;
         state.unconfirmed_save = None;
-        state.conclude(committed, turns, until, shared, now)
+        state.conclude(committed, generations, until, shared, now)
     }))
 }
 
@@ -338,12 +338,12 @@ impl State {
     pub(crate) fn conclude(
         &mut self,
         committed: Committed,
-        turns: Turns,
-        until: Moment,
+        generations: Generations,
+        until: ChangeSeq,
         shared: &Shared,
         now: Timestamp,
     ) -> Outcome {
-        self.is_cookie_due |= self.take_in(committed, turns, until, &shared.config, now);
+        self.is_cookie_due |= self.take_in(committed, generations, until, &shared.config, now);
         outcome(self, shared, Some(now))
     }
 
@@ -351,8 +351,8 @@ impl State {
     pub(crate) fn take_in(
         &mut self,
         committed: Committed,
-        turns: Turns,
-        until: Moment,
+        generations: Generations,
+        until: ChangeSeq,
         config: &Config,
         now: Timestamp,
     ) -> bool {
@@ -365,11 +365,11 @@ impl State {
                 false
             }
             // Destroyed while this was on its way to the store.
-            Committed::Begun(stored) if self.turns.destroyed != turns.destroyed => {
+            Committed::Begun(stored) if self.generations.destroyed != generations.destroyed => {
                 self.destroyed = Some(Box::new(stored));
                 false
             }
-            _ if self.turns.destroyed != turns.destroyed => false,
+            _ if self.generations.destroyed != generations.destroyed => false,
             Committed::Ended => {
                 debug!("ended elsewhere: changes dropped");
                 self.end();
@@ -384,24 +384,24 @@ impl State {
             Committed::Renewed(stored) => {
                 debug!(session.id = %stored.id(), "session renewed");
                 self.is_token_fresh = true;
-                self.settle(stored, until);
+                self.confirm(stored, until);
                 true
             }
             Committed::Saved(stored) => {
                 debug!(session.id = %stored.id(), "session saved");
                 let was_persistent = self.stored.as_ref().is_some_and(is_persistent);
                 let refreshed = was_persistent || is_persistent(&stored);
-                self.settle(stored, until);
+                self.confirm(stored, until);
                 refreshed
             }
             Committed::Begun(stored) => {
                 debug!(session.id = %stored.id(), "session stored under a new id");
-                if self.turns.identified == turns.identified {
+                if self.generations.identified == generations.identified {
                     self.identity = Identity::Same;
                 }
                 self.is_displaced = false;
                 self.is_token_fresh = true;
-                self.settle(stored, until);
+                self.confirm(stored, until);
                 true
             }
         }

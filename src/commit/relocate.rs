@@ -55,7 +55,7 @@ pub(crate) async fn relocate(
                 cycled.with_moved_from(Some(old.id()))
             }
             Some(log_in) => {
-                let start = if log_in.is_afresh {
+                let start = if log_in.starts_empty {
                     Record::new(verifier, version, now)
                 } else {
                     base.clone()
@@ -71,7 +71,7 @@ pub(crate) async fn relocate(
     let begun = begin(config, &mut swap, &changes, now, blank, taken_back(config)).await?;
     let mut unborn = Unborn::new(config, &begun);
     let mut new = begun.clone();
-    let is_afresh = log_in.as_ref().is_some_and(|log_in| log_in.is_afresh);
+    let starts_empty = log_in.as_ref().is_some_and(|log_in| log_in.starts_empty);
     let left = loop {
         let moved_to = log_in.is_none().then_some(new.id());
         let marker = Arc::new(base.0.marker(now, moved_to, swap.writer));
@@ -89,7 +89,7 @@ pub(crate) async fn relocate(
             Swapped::Missing => None,
             Swapped::Fresher(latest) => Some(latest),
         };
-        if !is_afresh {
+        if !starts_empty {
             // What has been destroyed does not live on in the new session.
             let gone = Record::new(*base.0.verifier(), expected, now);
             let basis = latest.as_ref().map_or(&gone, |(record, _)| record);

@@ -27,7 +27,7 @@ use crate::{
         token::{Secret, SessionId, Token, Verifier},
         version::Version,
     },
-    state::{Identity, Stored, amended, changes::Changes},
+    state::{Identity, Stored, changes::Changes},
     store::{Created, Room, Touched, Updated},
 };
 
@@ -315,7 +315,7 @@ pub(crate) async fn update(
                 Arc::make_mut(changes).rebase(record.data(), config.max_data_bytes)?;
                 stored.record = record;
                 stored.activity = activity;
-                merged = amended(&stored.record, changes);
+                merged = changes.merged(&stored.record);
             }
             Swapped::Moved | Swapped::Missing => return Ok(Committed::Ended),
         }

@@ -69,7 +69,7 @@ impl Uncommitted {
 impl Drop for Uncommitted {
     fn drop(&mut self) {
         if let Some(handle) = self.0.take() {
-            handle.shared().forsake();
+            handle.shared().abandon();
         }
     }
 }

@@ -17,10 +17,10 @@ pub(crate) const MAX_BYTES: usize = (u32::MAX / 4) as usize;
 pub(crate) struct Data(Box<[u8]>);
 
 /// A key and its value, as JSON text.
-pub(crate) type Entry<'a> = (&'a str, &'a [u8]);
+pub(crate) type KeyValue<'a> = (&'a str, &'a [u8]);
 
 /// The same as it is kept: bytes have the order of their strings.
-type RawEntry<'a> = (&'a [u8], &'a [u8]);
+type RawKeyValue<'a> = (&'a [u8], &'a [u8]);
 
 impl Data {
     /// What a new session has.
@@ -30,7 +30,7 @@ impl Data {
     }
 
     /// From entries in the order of their keys, each key once.
-    pub(crate) fn from_sorted<'a>(entries: impl Iterator<Item = Entry<'a>> + Clone) -> Self {
+    pub(crate) fn from_sorted<'a>(entries: impl Iterator<Item = KeyValue<'a>> + Clone) -> Self {
         Self::build(|each| {
             for (key, value) in entries.clone() {
                 each(key.as_bytes(), value);
@@ -77,13 +77,13 @@ impl Data {
     }
 
     /// In the order of their keys.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Entry<'_>> + Clone {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = KeyValue<'_>> + Clone {
         // Only `str`s are ever written as keys.
         self.raw()
             .map(|(key, value)| (str::from_utf8(key).unwrap_or_default(), value))
     }
 
-    fn raw(&self) -> impl Iterator<Item = RawEntry<'_>> + Clone {
+    fn raw(&self) -> impl Iterator<Item = RawKeyValue<'_>> + Clone {
         (0..self.len()).map(|index| self.entry(index))
     }
 
@@ -140,7 +140,7 @@ impl Data {
         keys
     }
 
-    fn entry(&self, index: usize) -> RawEntry<'_> {
+    fn entry(&self, index: usize) -> RawKeyValue<'_> {
         let start = self.word_at(index * WORD);
         let end = if index + 1 < self.len() {
             self.word_at((index + 1) * WORD)

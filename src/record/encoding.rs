@@ -12,7 +12,7 @@ use crate::{
     record::{
         Login, Record,
         data::{self, Data},
-        secrets::{Dated, Renewal},
+        secrets::{DatedVerifier, Renewal},
         timeout::Timeout,
         token::{SessionId, Verifier},
         version::Version,
@@ -42,7 +42,7 @@ impl Record {
 }
 
 fn encode(record: &Record) -> Vec<u8> {
-    let rare = record.rare();
+    let extras = record.extras();
     let mut object = Object::open(Vec::with_capacity(192 + record.data().allocated()));
     object.field("format", &FORMAT);
     object.field("version", &record.version().to_string());
@@ -52,24 +52,24 @@ fn encode(record: &Record) -> Vec<u8> {
         object.field("user", &login.user);
         object.field("authenticated_at", &login.at.as_millis());
     }
-    object.timeout("idle_timeout", rare.idle);
-    object.timeout("absolute_timeout", rare.absolute);
-    if let Some(persistent) = rare.persistent {
+    object.timeout("idle_timeout", extras.idle);
+    object.timeout("absolute_timeout", extras.absolute);
+    if let Some(persistent) = extras.persistent {
         object.field("persistent", &persistent);
     }
-    if let Some(ranked_at) = rare.ranked_at {
+    if let Some(ranked_at) = extras.ranked_at {
         object.field("ranked_at", &ranked_at.as_millis());
     }
-    if let Some(moved_at) = rare.moved_at {
+    if let Some(moved_at) = extras.moved_at {
         object.field("moved_at", &moved_at.as_millis());
     }
-    if let Some(moved_to) = rare.moved_to {
+    if let Some(moved_to) = extras.moved_to {
         object.field("moved_to", &moved_to.to_string());
     }
-    if let Some(moved_from) = rare.moved_from {
+    if let Some(moved_from) = extras.moved_from {
         object.field("moved_from", &moved_from.to_string());
     }
-    if let Some(renewal) = &rare.renewal {
+    if let Some(renewal) = &extras.renewal {
         if let Some(issued_at) = renewal.issued_at {
             object.field("renewed_at", &issued_at.as_millis());
         }
@@ -93,7 +93,7 @@ fn encode(record: &Record) -> Vec<u8> {
         out: data.close(),
         is_empty: false,
     };
-    for (name, value) in &rare.unknown {
+    for (name, value) in &extras.unknown {
         object.raw(name, value.get().as_bytes());
     }
     object.close()
@@ -147,9 +147,9 @@ impl Object {
     }
 
     /// Pairs of a verifier and a time.
-    fn dated(&mut self, name: &str, list: &[Dated]) {
+    fn dated(&mut self, name: &str, list: &[DatedVerifier]) {
         if !list.is_empty() {
-            let pair = |dated: &Dated| (dated.verifier.encode(), dated.at.as_millis());
+            let pair = |dated: &DatedVerifier| (dated.verifier.encode(), dated.at.as_millis());
             self.field(name, &list.iter().map(pair).collect::<Vec<_>>());
         }
     }
@@ -217,16 +217,16 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
         .with_data(data)
         .with_login(login)
         .with_recent(recent.into_iter());
-    record.set_rare(|rare| {
-        rare.idle = idle;
-        rare.absolute = absolute;
-        rare.persistent = persistent;
-        rare.ranked_at = ranked_at.map(Timestamp::from_millis);
-        rare.moved_at = moved_at.map(Timestamp::from_millis);
-        rare.moved_to = moved_to;
-        rare.moved_from = moved_from;
-        rare.renewal = renewal.map(Box::new);
-        rare.unknown = fields
+    record.set_extras(|extras| {
+        extras.idle = idle;
+        extras.absolute = absolute;
+        extras.persistent = persistent;
+        extras.ranked_at = ranked_at.map(Timestamp::from_millis);
+        extras.moved_at = moved_at.map(Timestamp::from_millis);
+        extras.moved_to = moved_to;
+        extras.moved_from = moved_from;
+        extras.renewal = renewal.map(Box::new);
+        extras.unknown = fields
             .0
             .into_iter()
             .map(|(name, value)| (name, value.to_owned()))
@@ -262,12 +262,12 @@ impl<'a> Fields<'a> {
         Ok((!is_none).then_some(renewal))
     }
 
-    fn dated(&mut self, name: &str) -> Result<Vec<Dated>, StoreError> {
+    fn dated(&mut self, name: &str) -> Result<Vec<DatedVerifier>, StoreError> {
         let pairs: Vec<(String, u64)> = self.optional(name)?.unwrap_or_default();
         let dated = pairs.into_iter().map(|(verifier, at)| {
             let verifier = Verifier::decode(&verifier).ok_or_else(|| malformed(name))?;
             let at = Timestamp::from_millis(at);
-            Ok(Dated { verifier, at })
+            Ok(DatedVerifier { verifier, at })
         });
         dated.collect()
     }

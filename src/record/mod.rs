@@ -22,7 +22,7 @@ use crate::{
     clock::Timestamp,
     record::{
         data::Data,
-        secrets::{Dated, Renewal},
+        secrets::{DatedVerifier, Renewal},
         timeout::Timeout,
         token::{SessionId, Verifier},
         version::{Recent, Version},
@@ -43,7 +43,7 @@ pub struct Record {
     data: Data,
     created_at: Timestamp,
     login: Option<Box<Login>>,
-    rare: Option<Box<Rare>>,
+    extras: Option<Box<Extras>>,
     recent: Recent,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Login {
 
 /// What most records do not have.
 #[derive(Clone, Default)]
-pub(crate) struct Rare {
+pub(crate) struct Extras {
     pub(crate) idle: Timeout,
     pub(crate) absolute: Timeout,
     pub(crate) persistent: Option<bool>,
@@ -71,7 +71,7 @@ pub(crate) struct Rare {
     pub(crate) unknown: Vec<(String, Box<RawValue>)>,
 }
 
-impl Rare {
+impl Extras {
     const NONE: &'static Self = &Self {
         idle: Timeout::Layer,
         absolute: Timeout::Layer,
@@ -118,7 +118,7 @@ impl Record {
             data: Data::default(),
             created_at,
             login: None,
-            rare: None,
+            extras: None,
             recent: Recent::default(),
         }
     }
@@ -165,20 +165,21 @@ impl Record {
         let login = self.login.as_ref().map_or(0, |login| {
             block(size_of::<Login>()) + block(login.user.len())
         });
-        let rare = self.rare.as_ref().map_or(0, |rare| {
-            let slots = rare.unknown.capacity() * size_of::<(String, Box<RawValue>)>();
-            let unknown = rare
+        let extras = self.extras.as_ref().map_or(0, |extras| {
+            let slots = extras.unknown.capacity() * size_of::<(String, Box<RawValue>)>();
+            let unknown = extras
                 .unknown
                 .iter()
                 .map(|(name, value)| block(name.capacity()) + block(value.get().len()));
-            let renewal = rare.renewal.as_ref().map_or(0, |renewal| {
-                let dated = |list: &Vec<Dated>| block(list.capacity() * size_of::<Dated>());
+            let renewal = extras.renewal.as_ref().map_or(0, |renewal| {
+                let dated =
+                    |list: &Vec<DatedVerifier>| block(list.capacity() * size_of::<DatedVerifier>());
                 block(size_of::<Renewal>()) + dated(&renewal.pending) + dated(&renewal.former)
             });
-            block(size_of::<Rare>()) + block(slots) + unknown.sum::<usize>() + renewal
+            block(size_of::<Extras>()) + block(slots) + unknown.sum::<usize>() + renewal
         });
         let recent = block(size_of_val(self.recent()));
-        block(COUNTS + size_of::<Self>()) + block(self.data.allocated()) + login + rare + recent
+        block(COUNTS + size_of::<Self>()) + block(self.data.allocated()) + login + extras + recent
     }
 
     pub(crate) fn verifier(&self) -> &Verifier {
@@ -193,8 +194,8 @@ impl Record {
         self.login.as_deref()
     }
 
-    pub(crate) fn rare(&self) -> &Rare {
-        self.rare.as_deref().unwrap_or(Rare::NONE)
+    pub(crate) fn extras(&self) -> &Extras {
+        self.extras.as_deref().unwrap_or(Extras::NONE)
     }
 
     pub(crate) fn recent(&self) -> &[u64] {
@@ -202,34 +203,34 @@ impl Record {
     }
 
     pub(crate) fn idle_timeout(&self) -> Timeout {
-        self.rare().idle
+        self.extras().idle
     }
 
     pub(crate) fn absolute_timeout(&self) -> Timeout {
-        self.rare().absolute
+        self.extras().absolute
     }
 
     pub(crate) fn persistent(&self) -> Option<bool> {
-        self.rare().persistent
+        self.extras().persistent
     }
 
     /// By which the log-ins of one user are ordered.
     pub(crate) fn ranked_at(&self) -> Option<Timestamp> {
-        self.rare().ranked_at.or(self.authenticated_at())
+        self.extras().ranked_at.or(self.authenticated_at())
     }
 
     pub(crate) fn moved_at(&self) -> Option<Timestamp> {
-        self.rare().moved_at
+        self.extras().moved_at
     }
 
     /// Where the same session goes on. A log-in begins another one (rule M7).
     pub(crate) fn moved_to(&self) -> Option<SessionId> {
-        self.rare().moved_to
+        self.extras().moved_to
     }
 
     /// Where the session is still, if it is live there: then the cycle is under way.
     pub(crate) fn moved_from(&self) -> Option<SessionId> {
-        self.rare().moved_from
+        self.extras().moved_from
     }
 
     /// Whether the write of `version` is this record or was before it.
@@ -263,7 +264,7 @@ impl Record {
             data,
             created_at: self.created_at,
             login: self.login.clone(),
-            rare: self.rare.clone(),
+            extras: self.extras.clone(),
             recent: Recent::after(earlier, self.version.writer),
         };
         // Only who has its new token can write to it: it has arrived.
@@ -278,13 +279,13 @@ impl Record {
         writer: u64,
     ) -> Self {
         let mut marker = self.successor(Data::default(), writer, Duration::ZERO);
-        marker.set_rare(|rare| {
-            *rare = Rare {
+        marker.set_extras(|extras| {
+            *extras = Extras {
                 moved_at: Some(moved_at),
                 moved_to,
                 // A straggler may bring any of them.
-                renewal: rare.renewal.take(),
-                ..Rare::default()
+                renewal: extras.renewal.take(),
+                ..Extras::default()
             };
         });
         marker
@@ -309,15 +310,15 @@ impl Record {
 
     pub(crate) fn with_moved_from(mut self, moved_from: Option<SessionId>) -> Self {
         if self.moved_from() != moved_from {
-            self.set_rare(|rare| rare.moved_from = moved_from);
+            self.set_extras(|extras| extras.moved_from = moved_from);
         }
         self
     }
 
     pub(crate) fn with_login(mut self, login: Option<Login>) -> Self {
         self.login = login.map(Box::new);
-        if self.rare().ranked_at.is_some() {
-            self.set_rare(|rare| rare.ranked_at = None);
+        if self.extras().ranked_at.is_some() {
+            self.set_extras(|extras| extras.ranked_at = None);
         }
         self
     }
@@ -327,10 +328,10 @@ impl Record {
         self
     }
 
-    pub(crate) fn set_rare(&mut self, set: impl FnOnce(&mut Rare)) {
-        let mut rare = self.rare.take().unwrap_or_default();
-        set(&mut rare);
-        self.rare = (!rare.is_none()).then_some(rare);
+    pub(crate) fn set_extras(&mut self, set: impl FnOnce(&mut Extras)) {
+        let mut extras = self.extras.take().unwrap_or_default();
+        set(&mut extras);
+        self.extras = (!extras.is_none()).then_some(extras);
     }
 }
 
@@ -423,7 +424,7 @@ mod tests {
             user: "ann".into(),
             at: Timestamp::EPOCH,
         }));
-        record.set_rare(|rare| rare.persistent = Some(true));
+        record.set_extras(|extras| extras.persistent = Some(true));
         let record = record.with_data(Data::from_sorted([("k", &b"1"[..])].into_iter()));
         let marker = record.marker(Timestamp::MAX, None, 200);
         assert!(marker.is_moved());
@@ -451,15 +452,15 @@ mod tests {
         let with_login = record.clone().with_login(Some(login)).memory_bytes();
         assert_eq!(with_login, bare + size_of::<Login>() + 3 + 2 * block);
         let mut unknown = record;
-        unknown.set_rare(|rare| {
-            rare.unknown.reserve_exact(4);
+        unknown.set_extras(|extras| {
+            extras.unknown.reserve_exact(4);
             let value = RawValue::from_string("[1]".to_owned()).unwrap();
-            rare.unknown.push(("later".to_owned(), value));
+            extras.unknown.push(("later".to_owned(), value));
         });
         let field = size_of::<(String, Box<RawValue>)>();
         assert_eq!(
             unknown.memory_bytes(),
-            bare + size_of::<Rare>() + 4 * field + "later".len() + "[1]".len() + 4 * block
+            bare + size_of::<Extras>() + 4 * field + "later".len() + "[1]".len() + 4 * block
         );
     }
 }

@@ -8,13 +8,13 @@ pub(crate) struct Renewal {
     /// When the current one was given out; `None`: with the session, or its log-in.
     pub(crate) issued_at: Option<Timestamp>,
     /// By when they were given out.
-    pub(crate) pending: Vec<Dated>,
+    pub(crate) pending: Vec<DatedVerifier>,
     /// By when they became former ones.
-    pub(crate) former: Vec<Dated>,
+    pub(crate) former: Vec<DatedVerifier>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Dated {
+pub(crate) struct DatedVerifier {
     pub(crate) verifier: Verifier,
     pub(crate) at: Timestamp,
 }

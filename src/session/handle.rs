@@ -97,7 +97,7 @@ impl Shared {
             return loaded;
         }
         let span = debug_span!("session_load", session.id = field::Empty);
-        if let Some(loaded) = span.in_scope(|| self.look_up_at_once(usage)) {
+        if let Some(loaded) = span.in_scope(|| self.look_up_now(usage)) {
             self.name(&span);
             return loaded;
         }
@@ -116,7 +116,7 @@ impl Shared {
 
     /// The ordinary visitor: no token, or one that a store in memory can tell about.
     /// `None` where that has to be waited for.
-    fn look_up_at_once(&self, usage: Usage) -> Option<Result<(), Error>> {
+    fn look_up_now(&self, usage: Usage) -> Option<Result<(), Error>> {
         let presented = self.config.cookie.presented(&self.cookies);
         let now = self.config.clock.now();
         let mut found = Found::default();
@@ -137,7 +137,7 @@ impl Shared {
                 }
             }
         }
-        Some(self.take_in(Ok(found), &presented, now, usage))
+        Some(self.finish_load(Ok(found), &presented, now, usage))
     }
 
     async fn look_up(&self, usage: Usage) -> Result<(), Error> {
@@ -147,10 +147,10 @@ impl Shared {
         if let Err(error) = &found {
             warn!(%error, cause = ?error.source(), "the session was not loaded");
         }
-        self.take_in(found, &presented, now, usage)
+        self.finish_load(found, &presented, now, usage)
     }
 
-    fn take_in(
+    fn finish_load(
         &self,
         mut found: Result<Found, Error>,
         presented: &Presented,
@@ -172,7 +172,7 @@ impl Shared {
                     rejected.clear();
                     loaded
                 }
-                None => state.begin(found, now, !presented.is_empty()),
+                None => state.accept_load(found, now, !presented.is_empty()),
             };
             state.use_for(usage);
             loaded
@@ -307,7 +307,7 @@ impl Shared {
 
 impl State {
     /// Takes in what the store had, once.
-    fn begin(
+    fn accept_load(
         &mut self,
         found: Result<Found, Error>,
         now: Timestamp,

@@ -259,7 +259,7 @@ impl Session {
             return Err(Error::too_late("cycle_id"));
         }
         if state.stored.is_some() && matches!(state.identity, Identity::Same) {
-            state.turns.identified += 1;
+            state.generations.identified += 1;
             state.identity = Identity::Cycle;
         }
         Ok(())
@@ -318,7 +318,7 @@ impl Session {
         let stored = state.stored.as_ref()?;
         let mut record = Cow::Borrowed(&*stored.record);
         if let Identity::LogIn(log_in) = &state.identity {
-            let start = if log_in.is_afresh {
+            let start = if log_in.starts_empty {
                 Record::new(*record.verifier(), record.version(), log_in.at)
             } else {
                 record.into_owned()

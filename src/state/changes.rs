@@ -2,7 +2,7 @@
 //!
 //! A change is a list of steps, in the order of their keys and for each key in
 //! the order they were made. A step carries its result; that of an `update`
-//! carries its closure too, which runs again where the record turns out to be
+//! carries its closure too, which runs again where the record generations out to be
 //! fresher than the one the result was computed from (rule M3). Steps on
 //! different keys are independent, so their order among each other is not kept.
 
@@ -11,7 +11,7 @@ use std::{borrow::Cow, sync::Arc};
 use crate::{
     error::{Error, ErrorKind},
     record::{
-        Rare, Record,
+        Extras, Record,
         data::{self, Data},
         timeout::Timeout,
         value::Json,
@@ -26,27 +26,27 @@ pub(crate) trait Replay: Send + Sync {
 #[derive(Clone, Default)]
 pub(crate) struct Changes {
     /// When everything was removed, if it was.
-    cleared: Option<Moment>,
+    cleared: Option<ChangeSeq>,
     steps: Vec<Step>,
-    idle: Option<(Moment, Timeout)>,
-    absolute: Option<(Moment, Timeout)>,
-    persistent: Option<(Moment, bool)>,
-    /// The last moment given out.
-    now: Moment,
+    idle: Option<(ChangeSeq, Timeout)>,
+    absolute: Option<(ChangeSeq, Timeout)>,
+    persistent: Option<(ChangeSeq, bool)>,
+    /// The number of the last change.
+    last: ChangeSeq,
     /// What came before it may be asked for by itself, see [`until`](Self::until).
-    mark: Moment,
+    mark: ChangeSeq,
     /// Bytes of the data with these changes on top, by the record they were made on.
     bytes: usize,
 }
 
 /// A place in the order of a request's changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(u64);
+pub(crate) struct ChangeSeq(u64);
 
 #[derive(Clone)]
 pub(crate) struct Step {
     key: Cow<'static, str>,
-    made: Moment,
+    made: ChangeSeq,
     /// `None`: replayed as it is, the last writer wins (rule M2).
     again: Option<Arc<dyn Replay>>,
     /// Not kept where the next step was computed from it and nobody asks for it.
@@ -55,34 +55,34 @@ pub(crate) struct Step {
 
 impl Step {
     /// Whether `next`, on the same key, is all that needs the result, and computes it again.
-    fn is_covered_by(&self, next: &Self, mark: Moment) -> bool {
+    fn is_covered_by(&self, next: &Self, mark: ChangeSeq) -> bool {
         let is_asked_for = self.made <= mark && mark < next.made;
         self.again.is_some() && next.again.is_some() && self.key == next.key && !is_asked_for
     }
 }
 
 impl Changes {
-    /// No changes yet on `base`; those to come are after `now`.
-    pub(crate) fn on(base: &Data, now: Moment) -> Self {
+    /// No changes yet on `base`; those to come are after `last`.
+    pub(crate) fn on(base: &Data, last: ChangeSeq) -> Self {
         Self {
-            now,
+            last,
             bytes: base.bytes(),
             ..Self::default()
         }
     }
 
-    pub(crate) fn now(&self) -> Moment {
-        self.now
+    pub(crate) fn last(&self) -> ChangeSeq {
+        self.last
     }
 
     /// What is there now stays to be had by [`until`](Self::until), whatever is computed on top.
     pub(crate) fn mark(&mut self) {
-        self.mark = self.now;
+        self.mark = self.last;
     }
 
-    fn tick(&mut self) -> Moment {
-        self.now.0 += 1;
-        self.now
+    fn tick(&mut self) -> ChangeSeq {
+        self.last.0 += 1;
+        self.last
     }
 
     /// The value of `key` with these changes on top of `base`.
@@ -179,7 +179,7 @@ impl Changes {
     }
 
     /// Removes everything, overrides included: what follows begins from nothing.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.clear();
         self.idle = None;
         self.absolute = None;
@@ -187,7 +187,7 @@ impl Changes {
     }
 
     /// Whether `key` is not as the record has it.
-    pub(crate) fn concern(&self, key: &str) -> bool {
+    pub(crate) fn affects(&self, key: &str) -> bool {
         self.cleared.is_some() || self.steps.iter().any(|step| step.key == key)
     }
 
@@ -203,28 +203,28 @@ impl Changes {
         self.persistent = Some((self.tick(), persistent));
     }
 
-    pub(crate) fn overrides_differ(&self, rare: &Rare) -> bool {
-        self.idle.is_some_and(|(_, timeout)| timeout != rare.idle)
+    pub(crate) fn overrides_differ(&self, extras: &Extras) -> bool {
+        self.idle.is_some_and(|(_, timeout)| timeout != extras.idle)
             || self
                 .absolute
-                .is_some_and(|(_, timeout)| timeout != rare.absolute)
+                .is_some_and(|(_, timeout)| timeout != extras.absolute)
             || self
                 .persistent
-                .is_some_and(|(_, persistent)| Some(persistent) != rare.persistent)
+                .is_some_and(|(_, persistent)| Some(persistent) != extras.persistent)
     }
 
     /// `record` with the overrides made here in place of its own (rule L4).
     pub(crate) fn overriding(&self, mut record: Record) -> Record {
-        if self.overrides_differ(record.rare()) {
-            record.set_rare(|rare| {
+        if self.overrides_differ(record.extras()) {
+            record.set_extras(|extras| {
                 if let Some((_, timeout)) = self.idle {
-                    rare.idle = timeout;
+                    extras.idle = timeout;
                 }
                 if let Some((_, timeout)) = self.absolute {
-                    rare.absolute = timeout;
+                    extras.absolute = timeout;
                 }
                 if let Some((_, persistent)) = self.persistent {
-                    rare.persistent = Some(persistent);
+                    extras.persistent = Some(persistent);
                 }
             });
         }
@@ -246,6 +246,13 @@ impl Changes {
         } else {
             base.with(self.results())
         }
+    }
+
+    /// The data of `record` with these changes on top; `None` where neither the
+    /// data nor an override would differ.
+    pub(crate) fn merged(&self, record: &Record) -> Option<Data> {
+        let data = self.apply(record.data());
+        (data != *record.data() || self.overrides_differ(record.extras())).then_some(data)
     }
 
     /// Whether there is a value with these changes on top of none.
@@ -290,7 +297,7 @@ impl Changes {
 
     /// Takes over what these, as they were earlier, came to on `fresher`;
     /// `false` where something has been computed since, and must be again.
-    pub(crate) fn take_over(&mut self, earlier: &Self, fresher: &Data) -> bool {
+    pub(crate) fn take_results(&mut self, earlier: &Self, fresher: &Data) -> bool {
         let rebased = |step: &Step| earlier.steps.iter().find(|other| other.made == step.made);
         let mut computed = self.steps.iter().filter(|step| step.again.is_some());
         if !computed.all(|step| rebased(step).is_some()) {
@@ -311,19 +318,19 @@ impl Changes {
     }
 
     /// Only what was done at `until` or before, where [`mark`](Self::mark) was called.
-    pub(crate) fn until(&self, until: Moment) -> Self {
+    pub(crate) fn until(&self, until: ChangeSeq) -> Self {
         let mut earlier = self.clone();
         earlier.keep(|made| made <= until);
         earlier
     }
 
     /// Forgets what was done at `until` or before: it has been saved.
-    pub(crate) fn settle(&mut self, until: Moment, saved: &Data) {
+    pub(crate) fn forget_until(&mut self, until: ChangeSeq, saved: &Data) {
         self.keep(|made| made > until);
         self.measure(saved);
     }
 
-    fn keep(&mut self, keep: impl Fn(Moment) -> bool) {
+    fn keep(&mut self, keep: impl Fn(ChangeSeq) -> bool) {
         self.steps.retain(|step| keep(step.made));
         self.cleared = self.cleared.filter(|made| keep(*made));
         self.idle = self.idle.filter(|(made, _)| keep(*made));
@@ -398,7 +405,7 @@ mod tests {
     #[test]
     fn of_steps_computed_one_on_another_only_the_last_result_is_kept() {
         let base_data = base(10_000);
-        let mut changes = Changes::on(&base_data, Moment::default());
+        let mut changes = Changes::on(&base_data, ChangeSeq::default());
         grow(&mut changes, &base_data, 1_000);
         assert!(held(&changes) < 3 * 11_000, "{}", held(&changes));
         let fresher = base(20_000);
@@ -410,10 +417,10 @@ mod tests {
     #[test]
     fn what_was_computed_before_the_mark_can_be_asked_for() {
         let base_data = base(10_000);
-        let mut changes = Changes::on(&base_data, Moment::default());
+        let mut changes = Changes::on(&base_data, ChangeSeq::default());
         grow(&mut changes, &base_data, 3);
         changes.mark();
-        let marked = changes.now();
+        let marked = changes.last();
         grow(&mut changes, &base_data, 4);
         assert_eq!(length(&changes.until(marked), &base_data), 10_003);
         let fresher = base(20_000);
@@ -421,7 +428,7 @@ mod tests {
         assert_eq!(length(&changes.until(marked), &fresher), 20_003);
         assert_eq!(length(&changes, &fresher), 20_007);
         let mut later = changes.clone();
-        later.settle(marked, &base(30_003));
+        later.forget_until(marked, &base(30_003));
         later.rebase(&base(30_003), MAX).unwrap();
         assert_eq!(length(&later, &base(30_003)), 30_007);
     }
@@ -429,7 +436,7 @@ mod tests {
     #[test]
     fn what_is_put_is_kept_beneath_what_is_computed() {
         let base = base(10);
-        let mut changes = Changes::on(&base, Moment::default());
+        let mut changes = Changes::on(&base, ChangeSeq::default());
         changes
             .put(&base, "k".into(), Some(b"22".to_vec()), MAX)
             .unwrap();

@@ -18,7 +18,7 @@ use crate::{
         token::{SessionId, Token},
     },
     state::{
-        changes::{Changes, Moment},
+        changes::{ChangeSeq, Changes},
         unconfirmed::UnconfirmedSave,
         view::View,
     },
@@ -38,7 +38,7 @@ pub(crate) struct State {
     pub(crate) identity: Identity,
     pub(crate) changes: Option<Arc<Changes>>,
     /// The last moment of the changes before these.
-    settled: Moment,
+    confirmed: ChangeSeq,
     /// The visitor brought a token, whatever it was worth.
     pub(crate) was_presented: bool,
     /// Destroyed by this request and still in the store.
@@ -53,19 +53,19 @@ pub(crate) struct State {
     pub(crate) is_head_gone: bool,
     /// The commit at the head has come to its end.
     pub(crate) is_committed: bool,
-    pub(crate) turns: Turns,
+    pub(crate) generations: Generations,
     /// A save that was given up or cancelled before the store had answered.
     // Boxed, as `destroyed`: rarely there, and every request moves this.
     pub(crate) unconfirmed_save: Option<Box<UnconfirmedSave>>,
     /// The pending changes were computed on another record than the stored one.
     pub(crate) is_stale: bool,
     /// What was pending at this moment went with the response, and nobody has been told yet.
-    forsaken: Option<Moment>,
+    lost_with_response: Option<ChangeSeq>,
 }
 
 /// How often the session took a turn that a commit under way must not undo.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Turns {
+pub(crate) struct Generations {
     pub(crate) destroyed: u32,
     pub(crate) identified: u32,
 }
@@ -120,9 +120,9 @@ pub(crate) struct LogIn {
     pub(crate) user: Box<str>,
     pub(crate) at: Timestamp,
     /// Nothing is taken over: the session was another user's (rule M8).
-    pub(crate) is_afresh: bool,
+    pub(crate) starts_empty: bool,
     /// What was done later belongs to the new session alone.
-    pub(crate) since: Moment,
+    pub(crate) since: ChangeSeq,
 }
 
 impl LogIn {
@@ -143,7 +143,7 @@ impl State {
         };
         let changes = self
             .changes
-            .get_or_insert_with(|| Arc::new(Changes::on(base, self.settled)));
+            .get_or_insert_with(|| Arc::new(Changes::on(base, self.confirmed)));
         (Arc::make_mut(changes), base)
     }
 
@@ -167,19 +167,19 @@ impl State {
     }
 
     /// The last moment at which something was changed.
-    pub(crate) fn moment(&self) -> Moment {
+    pub(crate) fn last_change(&self) -> ChangeSeq {
         match &self.changes {
-            Some(changes) => changes.now(),
-            None => self.settled,
+            Some(changes) => changes.last(),
+            None => self.confirmed,
         }
     }
 
     /// That moment, with what was changed until then to be had by itself.
-    pub(crate) fn mark(&mut self) -> Moment {
+    pub(crate) fn mark(&mut self) -> ChangeSeq {
         if let Some(changes) = &mut self.changes {
             Arc::make_mut(changes).mark();
         }
-        self.moment()
+        self.last_change()
     }
 
     /// Whether a cookie with the token would not put the visitor back to an earlier one.
@@ -189,15 +189,15 @@ impl State {
     }
 
     pub(crate) fn drop_changes(&mut self) -> bool {
-        self.settled = self.moment();
+        self.confirmed = self.last_change();
         self.changes.take().is_some()
     }
 
     /// There is no response, or one that says that nothing was kept: what is
     /// pending goes with it (rules C2, F2).
-    fn forsake(&mut self) {
+    fn abandon(&mut self) {
         if self.is_modified() {
-            self.forsaken = Some(self.moment());
+            self.lost_with_response = Some(self.last_change());
         }
         self.is_head_gone = true;
         self.is_committed = true;
@@ -210,7 +210,7 @@ impl State {
 
     /// `TooLate`, once, where something was lost with the response.
     pub(crate) fn check_kept(&mut self) -> Result<(), Error> {
-        match self.forsaken.take() {
+        match self.lost_with_response.take() {
             Some(_) => Err(Error::too_late(
                 "what was pending at the end of the request",
             )),
@@ -226,7 +226,7 @@ impl State {
         match (&self.changes, &self.stored) {
             (None, _) => false,
             (Some(changes), None) => changes.leave_values(),
-            (Some(changes), Some(stored)) => amended(&stored.record, changes).is_some(),
+            (Some(changes), Some(stored)) => changes.merged(&stored.record).is_some(),
         }
     }
 
@@ -241,7 +241,12 @@ impl State {
     }
 
     /// Replaces the record under changes that were computed on another one.
-    pub(crate) fn put_under(&mut self, id: SessionId, record: Arc<Record>, activity: Activity) {
+    pub(crate) fn replace_record(
+        &mut self,
+        id: SessionId,
+        record: Arc<Record>,
+        activity: Activity,
+    ) {
         if let Some(stored) = &mut self.stored
             && stored.id() == id
         {
@@ -262,7 +267,7 @@ impl State {
         match &self.identity {
             Identity::LogIn(log_in) => {
                 if let Some(changes) = &mut self.changes {
-                    Arc::make_mut(changes).settle(log_in.since, Data::none());
+                    Arc::make_mut(changes).forget_until(log_in.since, Data::none());
                 }
             }
             Identity::Same | Identity::Cycle => {
@@ -278,26 +283,26 @@ impl State {
             return Err(Error::too_late("log_in"));
         }
         // Forgetting another user's values is for the new session: a save must not do it to his.
-        let (since, was_afresh) = match &self.identity {
-            Identity::LogIn(former) => (former.since, former.is_afresh),
+        let (since, started_empty) = match &self.identity {
+            Identity::LogIn(former) => (former.since, former.starts_empty),
             Identity::Same | Identity::Cycle => (self.mark(), false),
         };
         let is_other = self.user().is_some_and(|current| *current != *user);
         if is_other {
-            self.edit().0.forget();
+            self.edit().0.reset();
         }
-        self.turns.identified += 1;
+        self.generations.identified += 1;
         self.identity = Identity::LogIn(Box::new(LogIn {
             user,
             at,
-            is_afresh: is_other || was_afresh,
+            starts_empty: is_other || started_empty,
             since,
         }));
         Ok(())
     }
 
     pub(crate) fn destroy(&mut self) {
-        self.turns.destroyed += 1;
+        self.generations.destroyed += 1;
         self.was_destroyed = true;
         // A new session may be there, though nobody has heard of it.
         let attempted = self.unconfirmed_save.take().map(|attempt| attempt.stored);
@@ -352,21 +357,15 @@ impl State {
     }
 
     /// What was done until then has been saved as `stored`.
-    pub(crate) fn settle(&mut self, stored: Stored, until: Moment) {
+    pub(crate) fn confirm(&mut self, stored: Stored, until: ChangeSeq) {
         // Where the save was under way at that moment, nothing was lost after all.
-        self.forsaken = self.forsaken.filter(|moment| *moment != until);
-        if self.moment() <= until {
+        self.lost_with_response = self.lost_with_response.filter(|moment| *moment != until);
+        if self.last_change() <= until {
             self.drop_changes();
         } else if let Some(changes) = &mut self.changes {
-            Arc::make_mut(changes).settle(until, stored.record.data());
+            Arc::make_mut(changes).forget_until(until, stored.record.data());
             self.is_stale = true;
         }
         self.stored = Some(stored);
     }
-}
-
-/// `record`'s data and overrides with `changes` on top; `None` where that makes no difference.
-pub(crate) fn amended(record: &Record, changes: &Changes) -> Option<Data> {
-    let data = changes.apply(record.data());
-    (data != *record.data() || changes.overrides_differ(record.rare())).then_some(data)
 }

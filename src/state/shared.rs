@@ -97,8 +97,8 @@ impl Shared {
     }
 
     /// The request has ended before its commit has (rule C2).
-    pub(crate) fn forsake(&self) {
-        self.alter(State::forsake);
+    pub(crate) fn abandon(&self) {
+        self.alter(State::abandon);
     }
 
     /// A look at the values that needs no lock.
@@ -113,7 +113,7 @@ impl Shared {
     /// # Errors
     ///
     /// What a closure reports, and where it never comes to an end.
-    pub(crate) fn adopt(&self, id: SessionId, latest: &Kept) -> Result<(), Error> {
+    pub(crate) fn rebase(&self, id: SessionId, latest: &Kept) -> Result<(), Error> {
         let data = latest.0.data();
         for _ in 0..MAX_ROUNDS {
             let changes = {
@@ -132,7 +132,7 @@ impl Shared {
             }
             // Meanwhile there may be more: a closure itself may have inserted something.
             let is_complete = match &mut state.changes {
-                Some(changes) => Arc::make_mut(changes).take_over(&rebased, data),
+                Some(changes) => Arc::make_mut(changes).take_results(&rebased, data),
                 None => true,
             };
             if is_complete {

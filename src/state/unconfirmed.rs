@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     record::Record,
-    state::{Stored, Turns, changes::Moment},
+    state::{Generations, Stored, changes::ChangeSeq},
 };
 
 /// A write on its way to the store, of what was done until then. An update that is made
@@ -14,6 +14,6 @@ pub(crate) struct UnconfirmedSave {
     pub(crate) stored: Stored,
     /// What is to be replaced; `None` for a new session.
     pub(crate) former: Option<Arc<Record>>,
-    pub(crate) until: Moment,
-    pub(crate) turns: Turns,
+    pub(crate) until: ChangeSeq,
+    pub(crate) generations: Generations,
 }
