@@ -7,6 +7,8 @@
 
 use std::{cmp::Ordering, fmt, sync::LazyLock};
 
+use crate::record::value;
+
 /// Every offset and length is a `u32`.
 const WORD: usize = size_of::<u32>();
 
@@ -126,11 +128,24 @@ impl Data {
         })
     }
 
-    /// The keys whose values are not the same in both, sorted.
+    /// Whether both have the same keys with the [same](value::is_same) values.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        if self == other {
+            return true;
+        }
+        let mut pairs = self.raw().zip(other.raw());
+        self.len() == other.len()
+            && pairs.all(|((key, value), (other, theirs))| {
+                key == other && value::is_same(value, theirs)
+            })
+    }
+
+    /// The keys whose values are not the [same](value::is_same) in both, sorted.
     pub(crate) fn keys_that_differ(&self, other: &Self) -> Vec<String> {
-        let changed = self
-            .iter()
-            .filter(|(key, value)| other.get(key) != Some(value));
+        let changed = self.iter().filter(|(key, value)| {
+            let theirs = other.get(key);
+            !theirs.is_some_and(|theirs| value::is_same(value, theirs))
+        });
         let added = other.iter().filter(|(key, _)| self.get(key).is_none());
         let mut keys: Vec<_> = changed
             .chain(added)

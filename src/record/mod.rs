@@ -3,6 +3,7 @@
 pub(crate) mod activity;
 pub(crate) mod data;
 pub(crate) mod encoding;
+pub(crate) mod finite;
 pub(crate) mod key;
 pub(crate) mod lifetime;
 pub(crate) mod renewal;

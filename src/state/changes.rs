@@ -252,7 +252,7 @@ impl Changes {
     /// data nor an override would differ.
     pub(crate) fn merged(&self, record: &Record) -> Option<Data> {
         let data = self.apply(record.data());
-        (data != *record.data() || self.overrides_differ(record.extras())).then_some(data)
+        (!data.is_same(record.data()) || self.overrides_differ(record.extras())).then_some(data)
     }
 
     /// Whether there is a value with these changes on top of none.
