@@ -25,7 +25,7 @@ use crate::{
     },
     config::Config,
     deadline::within,
-    error::Error,
+    error::{Error, ErrorKind},
     observe::event::{EndReason, Event},
     record::{Record, data::Data, renewal, token::Token},
     state::{
@@ -109,7 +109,7 @@ impl Work {
             generations: state.generations,
         };
         match (occasion, &work.identity, &work.stored) {
-            (Occasion::Save, Identity::Cycle, Some(_)) => Self {
+            (Occasion::Save, Identity::Cycle(_), Some(_)) => Self {
                 identity: Identity::Same,
                 ..work
             },
@@ -271,7 +271,10 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         Plan::Create if is_too_late => return Err(Error::too_late("a new session")),
         Plan::Touch => touch(config, &work, now).await,
         Plan::Create => {
-            let note = |stored: &Stored| attempting(stored, None);
+            let note = |stored: &Stored| {
+                attempting(stored, None);
+                shared.state().identity.take_token();
+            };
             let in_doubt = match occasion {
                 Occasion::Head => InDoubt::TakenBack(&shared.config),
                 Occasion::Save => InDoubt::Noted(note),
@@ -295,23 +298,28 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         shared.state().unconfirmed_save = None;
         limit::enforce(config, new).await?;
     }
-    Ok(shared.alter(|state| {
+    let is_expired = matches!(committed, Committed::Expired);
+    let outcome = shared.alter(|state| {
         state.is_committed |= occasion == Occasion::Head;
         state.unconfirmed_save = None;
         state.conclude(committed, generations, until, shared, now)
-    }))
+    });
+    if is_expired {
+        return Err(Error::new(
+            ErrorKind::Ended,
+            "the session expired while the request was running, and its changes were not saved",
+        ));
+    }
+    Ok(outcome)
 }
 
 impl State {
     /// Loading counts as activity (rule L2), but is worth a store call only now and then.
     pub(crate) fn is_touch_due(&self, config: &Config) -> bool {
         match (&self.stored, self.loaded_at) {
-            (Some(stored), Some(loaded_at)) if self.usage == Usage::Loaded => {
-                let last_seen_at = stored.activity.last_seen_at;
-                config
-                    .lifetimes
-                    .is_touch_due(&stored.record, last_seen_at, loaded_at)
-            }
+            (Some(stored), Some(loaded_at)) if self.usage == Usage::Loaded => config
+                .lifetimes
+                .is_touch_due(&stored.record, stored.activity, loaded_at),
             _ => false,
         }
     }
@@ -370,7 +378,7 @@ impl State {
                 false
             }
             _ if self.generations.destroyed != generations.destroyed => false,
-            Committed::Ended => {
+            Committed::Ended | Committed::Expired => {
                 debug!("ended elsewhere: changes dropped");
                 self.end();
                 false

@@ -148,6 +148,11 @@ impl Record {
         self.login.as_ref().map(|login| login.at)
     }
 
+    /// From when the absolute timeout counts.
+    pub(crate) fn lifetime_start(&self) -> Timestamp {
+        self.authenticated_at().unwrap_or(self.created_at)
+    }
+
     /// Whether this is the marker left where a session went on under another
     /// id (rule M6). It has no data and lives 60 seconds; its user is still
     /// the session's, so that a list by user finds who moves while it is made.
@@ -320,6 +325,18 @@ impl Record {
         self.login = login.map(Box::new);
         if self.extras().ranked_at.is_some() {
             self.set_extras(|extras| extras.ranked_at = None);
+        }
+        self
+    }
+
+    /// With the layer's timeouts and persistence.
+    pub(crate) fn without_overrides(mut self) -> Self {
+        if self.extras.is_some() {
+            self.set_extras(|extras| {
+                extras.idle = Timeout::Layer;
+                extras.absolute = Timeout::Layer;
+                extras.persistent = None;
+            });
         }
         self
     }

@@ -146,8 +146,7 @@ pub(crate) fn is_repeatable(
 
 fn issued_at(record: &Record) -> Timestamp {
     let renewed_at = record.renewal().and_then(|renewal| renewal.issued_at);
-    let begun_at = || record.authenticated_at().unwrap_or(record.created_at());
-    renewed_at.unwrap_or_else(begun_at)
+    renewed_at.unwrap_or_else(|| record.lifetime_start())
 }
 
 impl Record {

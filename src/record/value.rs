@@ -39,7 +39,7 @@ pub(crate) fn read<T: DeserializeOwned>(
 /// `Serialize` where the value has no JSON text: a map with keys that are no strings, say, or a
 /// number that is NaN or infinite, which would not read back.
 pub(crate) fn write<V: Serialize>(key: &str, value: &V) -> Result<Json, Error> {
-    let mut json = Vec::with_capacity(16);
+    let mut json = Vec::with_capacity(128);
     let mut has_null = false;
     let formatter = NoticeNull(&mut has_null);
     let written = value.serialize(&mut Serializer::with_formatter(&mut json, formatter));

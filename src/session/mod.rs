@@ -69,6 +69,13 @@ impl Session {
         self.0.state().stored.as_ref().map(Stored::id)
     }
 
+    /// The id that the session goes on under, once a pending [`log_in`](Self::log_in) or
+    /// [`cycle_id`](Self::cycle_id) is committed. `None` where neither is pending.
+    #[must_use]
+    pub fn next_id(&self) -> Option<SessionId> {
+        self.0.state().next_id()
+    }
+
     /// The value of `key`.
     ///
     /// # Errors
@@ -254,15 +261,7 @@ impl Session {
     ///
     /// `TooLate` where the response head is gone.
     pub fn cycle_id(&self) -> Result<(), Error> {
-        let mut state = self.0.state();
-        if state.is_head_gone {
-            return Err(Error::too_late("cycle_id"));
-        }
-        if state.stored.is_some() && matches!(state.identity, Identity::Same) {
-            state.generations.identified += 1;
-            state.identity = Identity::Cycle;
-        }
-        Ok(())
+        self.0.state().cycle()
     }
 
     /// Ends the session, and takes the cookie away. What is inserted
@@ -321,7 +320,7 @@ impl Session {
             let start = if log_in.starts_empty {
                 Record::new(*record.verifier(), record.version(), log_in.at)
             } else {
-                record.into_owned()
+                record.into_owned().without_overrides()
             };
             record = Cow::Owned(start.with_login(Some(log_in.login())));
         }
@@ -350,11 +349,8 @@ impl Session {
 
     /// "Remember me": persistent, with both timeouts at `duration`.
     pub fn remember_for(&self, duration: Duration) {
-        let mut state = self.0.state();
-        let (changes, _) = state.edit();
-        changes.set_persistent(true);
-        changes.set_idle(Timeout::After(duration));
-        changes.set_absolute(Timeout::After(duration));
+        let now = self.0.config.clock.now();
+        self.0.state().edit().0.remember(duration, now);
     }
 
     /// Whether it has not been stored yet.

@@ -6,12 +6,13 @@
 //! fresher than the one the result was computed from (rule M3). Steps on
 //! different keys are independent, so their order among each other is not kept.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use crate::{
+    clock::Timestamp,
     error::{Error, ErrorKind},
     record::{
-        Extras, Record,
+        Record,
         data::{self, Data},
         timeout::Timeout,
         value::Json,
@@ -29,7 +30,7 @@ pub(crate) struct Changes {
     cleared: Option<ChangeSeq>,
     steps: Vec<Step>,
     idle: Option<(ChangeSeq, Timeout)>,
-    absolute: Option<(ChangeSeq, Timeout)>,
+    absolute: Option<(ChangeSeq, Absolute)>,
     persistent: Option<(ChangeSeq, bool)>,
     /// The number of the last change.
     last: ChangeSeq,
@@ -37,6 +38,15 @@ pub(crate) struct Changes {
     mark: ChangeSeq,
     /// Bytes of the data with these changes on top, by the record they were made on.
     bytes: usize,
+}
+
+/// A request's override of the absolute timeout, which counts from the beginning of the session or
+/// its log-in.
+#[derive(Clone, Copy)]
+enum Absolute {
+    Timeout(Timeout),
+    /// So long from a time, whenever the session began.
+    From(Timestamp, Duration),
 }
 
 /// A place in the order of a request's changes.
@@ -178,14 +188,6 @@ impl Changes {
         self.cleared = Some(self.tick());
     }
 
-    /// Removes everything, overrides included: what follows begins from nothing.
-    pub(crate) fn reset(&mut self) {
-        self.clear();
-        self.idle = None;
-        self.absolute = None;
-        self.persistent = None;
-    }
-
     /// Whether `key` is not as the record has it.
     pub(crate) fn affects(&self, key: &str) -> bool {
         self.cleared.is_some() || self.steps.iter().any(|step| step.key == key)
@@ -196,33 +198,59 @@ impl Changes {
     }
 
     pub(crate) fn set_absolute(&mut self, timeout: Timeout) {
-        self.absolute = Some((self.tick(), timeout));
+        self.absolute = Some((self.tick(), Absolute::Timeout(timeout)));
+    }
+
+    /// Both timeouts at `duration`, counted from `now`, and the cookie persistent.
+    pub(crate) fn remember(&mut self, duration: Duration, now: Timestamp) {
+        let made = self.tick();
+        self.persistent = Some((made, true));
+        self.idle = Some((made, Timeout::After(duration)));
+        self.absolute = Some((made, Absolute::From(now, duration)));
+    }
+
+    /// As if the overrides had been made now: they are for the session of a log-in alone.
+    pub(crate) fn set_overrides_anew(&mut self) {
+        if self.idle.is_none() && self.absolute.is_none() && self.persistent.is_none() {
+            return;
+        }
+        let now = self.tick();
+        self.idle = self.idle.map(|(_, timeout)| (now, timeout));
+        self.absolute = self.absolute.map(|(_, absolute)| (now, absolute));
+        self.persistent = self.persistent.map(|(_, persistent)| (now, persistent));
     }
 
     pub(crate) fn set_persistent(&mut self, persistent: bool) {
         self.persistent = Some((self.tick(), persistent));
     }
 
-    pub(crate) fn overrides_differ(&self, extras: &Extras) -> bool {
+    fn overrides_differ(&self, record: &Record) -> bool {
+        let extras = record.extras();
+        let absolute = self.absolute_on(record);
         self.idle.is_some_and(|(_, timeout)| timeout != extras.idle)
-            || self
-                .absolute
-                .is_some_and(|(_, timeout)| timeout != extras.absolute)
+            || absolute.is_some_and(|timeout| timeout != extras.absolute)
             || self
                 .persistent
                 .is_some_and(|(_, persistent)| Some(persistent) != extras.persistent)
     }
 
+    fn absolute_on(&self, record: &Record) -> Option<Timeout> {
+        self.absolute.map(|(_, absolute)| match absolute {
+            Absolute::Timeout(timeout) => timeout,
+            Absolute::From(now, duration) => {
+                let age = now.since(record.lifetime_start());
+                Timeout::After(duration.saturating_add(age))
+            }
+        })
+    }
+
     /// `record` with the overrides made here in place of its own (rule L4).
     pub(crate) fn overriding(&self, mut record: Record) -> Record {
-        if self.overrides_differ(record.extras()) {
+        if self.overrides_differ(&record) {
+            let absolute = self.absolute_on(&record);
             record.set_extras(|extras| {
-                if let Some((_, timeout)) = self.idle {
-                    extras.idle = timeout;
-                }
-                if let Some((_, timeout)) = self.absolute {
-                    extras.absolute = timeout;
-                }
+                extras.idle = self.idle.map_or(extras.idle, |(_, timeout)| timeout);
+                extras.absolute = absolute.unwrap_or(extras.absolute);
                 if let Some((_, persistent)) = self.persistent {
                     extras.persistent = Some(persistent);
                 }
@@ -252,7 +280,7 @@ impl Changes {
     /// data nor an override would differ.
     pub(crate) fn merged(&self, record: &Record) -> Option<Data> {
         let data = self.apply(record.data());
-        (!data.is_same(record.data()) || self.overrides_differ(record.extras())).then_some(data)
+        (!data.is_same(record.data()) || self.overrides_differ(record)).then_some(data)
     }
 
     /// Whether there is a value with these changes on top of none.

@@ -110,19 +110,42 @@ pub(crate) enum Usage {
 pub(crate) enum Identity {
     #[default]
     Same,
-    Cycle,
+    /// Under this token, unless a commit has tried it already.
+    Cycle(Option<Box<Token>>),
     // Boxed: rarely there, and every request moves this.
     LogIn(Box<LogIn>),
 }
 
 #[derive(Clone)]
 pub(crate) struct LogIn {
+    /// Of the session that begins, unless a commit has tried it already.
+    pub(crate) token: Option<Token>,
     pub(crate) user: Box<str>,
     pub(crate) at: Timestamp,
     /// Nothing is taken over: the session was another user's (rule M8).
     pub(crate) starts_empty: bool,
     /// What was done later belongs to the new session alone.
     pub(crate) since: ChangeSeq,
+}
+
+impl Identity {
+    /// The token that was drawn for the session to come.
+    pub(crate) fn token(&self) -> Option<Token> {
+        match self {
+            Self::Same => None,
+            Self::Cycle(token) => token.as_deref().copied(),
+            Self::LogIn(log_in) => log_in.token,
+        }
+    }
+
+    /// Takes that token: a session whose creation was left open does not begin under it again.
+    pub(crate) fn take_token(&mut self) -> Option<Token> {
+        match self {
+            Self::Same => None,
+            Self::Cycle(token) => token.take().map(|token| *token),
+            Self::LogIn(log_in) => log_in.token.take(),
+        }
+    }
 }
 
 impl LogIn {
@@ -270,7 +293,7 @@ impl State {
                     Arc::make_mut(changes).forget_until(log_in.since, Data::none());
                 }
             }
-            Identity::Same | Identity::Cycle => {
+            Identity::Same | Identity::Cycle(_) => {
                 self.identity = Identity::Same;
                 self.drop_changes();
             }
@@ -282,23 +305,55 @@ impl State {
         if self.is_head_gone {
             return Err(Error::too_late("log_in"));
         }
-        // Forgetting another user's values is for the new session: a save must not do it to his.
+        let token = self
+            .identity
+            .take_token()
+            .map_or_else(Token::generate, Ok)?;
+        // Forgetting another user's values is for the new session: a save must not do it to theirs.
         let (since, started_empty) = match &self.identity {
             Identity::LogIn(former) => (former.since, former.starts_empty),
-            Identity::Same | Identity::Cycle => (self.mark(), false),
+            Identity::Same | Identity::Cycle(_) => (self.mark(), false),
         };
         let is_other = self.user().is_some_and(|current| *current != *user);
         if is_other {
-            self.edit().0.reset();
+            self.edit().0.clear();
+        }
+        // So are the timeouts that this request has set.
+        if let Some(changes) = &mut self.changes {
+            Arc::make_mut(changes).set_overrides_anew();
         }
         self.generations.identified += 1;
         self.identity = Identity::LogIn(Box::new(LogIn {
+            token: Some(token),
             user,
             at,
             starts_empty: is_other || started_empty,
             since,
         }));
         Ok(())
+    }
+
+    /// Goes on under another id, at the commit.
+    pub(crate) fn cycle(&mut self) -> Result<(), Error> {
+        if self.is_head_gone {
+            return Err(Error::too_late("cycle_id"));
+        }
+        if self.stored.is_some() && self.keeps_id() {
+            self.generations.identified += 1;
+            self.identity = Identity::Cycle(Some(Box::new(Token::generate()?)));
+        }
+        Ok(())
+    }
+
+    /// Under which id the session goes on, once the pending log-in or cycle is committed.
+    pub(crate) fn next_id(&self) -> Option<SessionId> {
+        let attempted = self.unconfirmed_save.as_ref();
+        let attempted = attempted.filter(|save| save.former.is_none());
+        let token = self
+            .identity
+            .token()
+            .or(attempted.map(|save| save.stored.token));
+        token.filter(|_| !self.keeps_id()).map(|token| token.id)
     }
 
     pub(crate) fn destroy(&mut self) {

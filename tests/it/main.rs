@@ -40,3 +40,4 @@ mod stores;
 mod support;
 mod tokens;
 mod upkeep;
+mod values;
