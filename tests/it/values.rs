@@ -27,7 +27,8 @@ async fn a_number_that_is_not_finite_is_a_serialize_error_wherever_it_stands() {
         Line(f64, f64),
     }
     let store = FaultyStore::in_memory();
-    let reply = visitor(&store).visit(async |session: Session| {
+    let visitor = visitor(&store);
+    let reply = visitor.visit(async |session: Session| {
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             assert!(is_refused(session.insert("n", bad)));
             assert!(is_refused(session.insert("n", bad as f32)));
@@ -117,7 +118,7 @@ async fn an_event_names_only_the_keys_whose_values_differ_as_json() {
     let told = std::sync::Arc::new(Mutex::new(Vec::new()));
     let telling = std::sync::Arc::clone(&told);
     let layer = SessionLayer::default().on_event(move |event: &cloakroom::Event| {
-        if let EventKind::Saved { keys } = &event.kind {
+        if let EventKind::Saved { keys } = event.kind() {
             telling.lock().unwrap().push(keys.clone());
         }
     });
