@@ -25,6 +25,7 @@ mod merging;
 mod metering;
 mod model;
 mod moving;
+mod next_id;
 mod operator;
 mod plain_tower;
 mod prompt;
