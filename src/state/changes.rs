@@ -188,6 +188,14 @@ impl Changes {
         self.cleared = Some(self.tick());
     }
 
+    /// Removes everything, overrides included: what follows begins from nothing.
+    pub(crate) fn reset(&mut self) {
+        self.clear();
+        self.idle = None;
+        self.absolute = None;
+        self.persistent = None;
+    }
+
     /// Whether `key` is not as the record has it.
     pub(crate) fn affects(&self, key: &str) -> bool {
         self.cleared.is_some() || self.steps.iter().any(|step| step.key == key)

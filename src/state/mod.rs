@@ -316,9 +316,9 @@ impl State {
         };
         let is_other = self.user().is_some_and(|current| *current != *user);
         if is_other {
-            self.edit().0.clear();
+            self.edit().0.reset();
         }
-        // So are the timeouts that this request has set.
+        // So are the timeouts that this request has set for the user.
         if let Some(changes) = &mut self.changes {
             Arc::make_mut(changes).set_overrides_anew();
         }
