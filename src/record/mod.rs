@@ -4,6 +4,7 @@ pub(crate) mod data;
 pub(crate) mod encoding;
 pub(crate) mod key;
 pub(crate) mod lifetime;
+pub(crate) mod lineage;
 pub(crate) mod renewal;
 pub(crate) mod token;
 pub(crate) mod version;
@@ -17,9 +18,10 @@ use crate::{
     record::{
         data::Data,
         lifetime::Timeout,
+        lineage::{MoveKind, Origin, Successor},
         renewal::{Dated, Renewal},
         token::{SessionId, Verifier},
-        version::{Recent, Version},
+        version::{Recent, Version, Wrote},
     },
 };
 
@@ -67,10 +69,12 @@ pub(crate) struct Rare {
     /// Where the log-in counts as a later one than by its own time.
     pub(crate) ranked_at: Option<Timestamp>,
     pub(crate) moved_at: Option<Timestamp>,
-    /// Where a cycle took the session.
-    pub(crate) moved_to: Option<SessionId>,
-    /// Where a cycle brought the session from, until it is written again.
-    pub(crate) moved_from: Option<SessionId>,
+    /// Where the session went.
+    pub(crate) successor: Option<Successor>,
+    /// Where the session comes from, until it is written again.
+    pub(crate) origin: Option<Origin>,
+    /// The id that the session never becomes: that move was taken back.
+    pub(crate) bar: Option<SessionId>,
     pub(crate) renewal: Option<Box<Renewal>>,
     /// Fields that a later version of the same format put there.
     pub(crate) unknown: Vec<(String, Box<RawValue>)>,
@@ -83,8 +87,9 @@ impl Rare {
         persistent: None,
         ranked_at: None,
         moved_at: None,
-        moved_to: None,
-        moved_from: None,
+        successor: None,
+        origin: None,
+        bar: None,
         renewal: None,
         unknown: Vec::new(),
     };
@@ -95,20 +100,12 @@ impl Rare {
             && self.persistent.is_none()
             && self.ranked_at.is_none()
             && self.moved_at.is_none()
-            && self.moved_to.is_none()
-            && self.moved_from.is_none()
+            && self.successor.is_none()
+            && self.origin.is_none()
+            && self.bar.is_none()
             && self.renewal.is_none()
             && self.unknown.is_empty()
     }
-}
-
-/// Whether a record stems from a certain commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wrote {
-    Yes,
-    No,
-    /// More writes came on top than the record remembers.
-    Unknown,
 }
 
 /// The chain of recent writers is cut where a session rested this long:
@@ -229,30 +226,34 @@ impl Record {
 
     /// Where the same session goes on. A log-in begins another one (rule M7).
     pub(crate) fn moved_to(&self) -> Option<SessionId> {
-        self.rare().moved_to
+        let cycled = self.leads_to().filter(|to| to.kind == MoveKind::Cycle);
+        cycled.map(|to| to.id)
+    }
+
+    /// Where the session went, if it went on.
+    pub(crate) fn leads_to(&self) -> Option<Successor> {
+        self.rare().successor
     }
 
     /// Where the session is still, if it is live there: then the cycle is under way.
     pub(crate) fn moved_from(&self) -> Option<SessionId> {
-        self.rare().moved_from
+        let cycled = self.origin().filter(|from| from.kind == MoveKind::Cycle);
+        cycled.map(|from| from.id)
+    }
+
+    /// Where the session comes from, until a request writes under its token.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        self.rare().origin
+    }
+
+    /// The id that the session never becomes.
+    pub(crate) fn bar(&self) -> Option<SessionId> {
+        self.rare().bar
     }
 
     /// Whether the write of `version` is this record or was before it.
     pub(crate) fn wrote(&self, version: Version) -> Wrote {
-        let Some(age) = self.version.counter.checked_sub(version.counter) else {
-            return Wrote::No;
-        };
-        let writer = match age.checked_sub(1) {
-            None => Some(&self.version.writer),
-            Some(index) => usize::try_from(index)
-                .ok()
-                .and_then(|index| self.recent().get(index)),
-        };
-        match writer {
-            Some(writer) if *writer == version.writer => Wrote::Yes,
-            Some(_) => Wrote::No,
-            None => Wrote::Unknown,
-        }
+        version.is_among(self.version, self.recent())
     }
 
     /// This record as its next version, by `writer`; `rested`: how long since it was last seen.
@@ -272,7 +273,7 @@ impl Record {
             recent: Recent::after(earlier, self.version.writer),
         };
         // Only who has its new token can write to it: it has arrived.
-        next.with_moved_from(None)
+        next.without_origin()
     }
 
     /// What stays under the old id when the session moves on, to `moved_to` or for good.
@@ -286,7 +287,10 @@ impl Record {
         marker.set_rare(|rare| {
             *rare = Rare {
                 moved_at: Some(moved_at),
-                moved_to,
+                successor: moved_to.map(|id| Successor {
+                    id,
+                    kind: MoveKind::Cycle,
+                }),
                 // A straggler may bring any of them.
                 renewal: rare.renewal.take(),
                 ..Rare::default()
@@ -313,10 +317,31 @@ impl Record {
     }
 
     pub(crate) fn with_moved_from(mut self, moved_from: Option<SessionId>) -> Self {
-        if self.moved_from() != moved_from {
-            self.set_rare(|rare| rare.moved_from = moved_from);
+        let origin = moved_from.map(|id| Origin {
+            id,
+            version: Origin::UNKNOWN_VERSION,
+            kind: MoveKind::Cycle,
+        });
+        if self.origin() != origin {
+            self.set_rare(|rare| rare.origin = origin);
         }
         self
+    }
+
+    fn without_origin(mut self) -> Self {
+        if self.origin().is_some() {
+            self.set_rare(|rare| rare.origin = None);
+        }
+        self
+    }
+
+    /// This content in place of `former`: the version after it.
+    pub(crate) fn replacing(self, former: &Self, writer: u64) -> Self {
+        Self {
+            version: former.version.next(writer),
+            recent: Recent::after(former.recent(), former.version.writer),
+            ..self
+        }
     }
 
     pub(crate) fn with_login(mut self, login: Option<Login>) -> Self {

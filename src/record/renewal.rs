@@ -52,6 +52,8 @@ pub(crate) struct Renewal {
     pub(crate) pending: Vec<Dated>,
     /// By when they became former ones.
     pub(crate) former: Vec<Dated>,
+    /// Those of log-ins that joined this one, by when they did: as good as the current one.
+    pub(crate) joined: Vec<Dated>,
 }
 
 #[derive(Clone, Copy, Debug)]
