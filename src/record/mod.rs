@@ -175,7 +175,10 @@ impl Record {
                 .map(|(name, value)| block(name.capacity()) + block(value.get().len()));
             let renewal = rare.renewal.as_ref().map_or(0, |renewal| {
                 let dated = |list: &Vec<Dated>| block(list.capacity() * size_of::<Dated>());
-                block(size_of::<Renewal>()) + dated(&renewal.pending) + dated(&renewal.former)
+                block(size_of::<Renewal>())
+                    + dated(&renewal.pending)
+                    + dated(&renewal.former)
+                    + dated(&renewal.joined)
             });
             block(size_of::<Rare>()) + block(slots) + unknown.sum::<usize>() + renewal
         });
@@ -462,6 +465,41 @@ mod tests {
         assert_eq!(marker.wrote(record.version()), Wrote::Yes);
         assert_eq!((marker.user(), marker.persistent()), (Some("ann"), None));
         assert_eq!(marker.data().len(), 0);
+    }
+
+    #[test]
+    fn format_2_is_written_only_for_what_needs_it() {
+        let id = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse().unwrap();
+        let format = |record: &Record| {
+            let bytes = record.to_bytes();
+            let read = Record::from_bytes(&bytes).unwrap();
+            assert_eq!(read.to_bytes(), bytes);
+            assert_eq!(read.rare().origin, record.rare().origin);
+            assert_eq!(read.leads_to(), record.leads_to());
+            assert_eq!(read.bar(), record.bar());
+            bytes[10] - b'0'
+        };
+        let origin = |kind, version| {
+            let mut record = first();
+            let origin = Origin { id, version, kind };
+            record.set_rare(|rare| rare.origin = Some(origin));
+            record
+        };
+        assert_eq!(format(&first()), 1);
+        assert_eq!(format(&origin(MoveKind::Cycle, Origin::UNKNOWN_VERSION)), 1);
+        assert_eq!(format(&origin(MoveKind::Cycle, version(3, 4))), 2);
+        assert_eq!(format(&origin(MoveKind::LogIn, version(3, 4))), 2);
+        let written =
+            origin(MoveKind::LogIn, version(3, 4)).successor(Data::default(), 1, Duration::ZERO);
+        assert_eq!(format(&written), 1);
+        let mut barred = first();
+        barred.set_rare(|rare| rare.bar = Some(id));
+        assert_eq!(format(&barred), 2);
+        for (kind, expected) in [(MoveKind::Cycle, 1), (MoveKind::LogIn, 2)] {
+            let mut marker = first().marker(Timestamp::EPOCH, Some(id), 5);
+            marker.set_rare(|rare| rare.successor = Some(Successor { id, kind }));
+            assert_eq!(format(&marker), expected);
+        }
     }
 
     #[test]

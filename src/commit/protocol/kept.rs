@@ -166,3 +166,27 @@ fn expiring(marker: Record, now: Timestamp) -> Kept {
     };
     (Arc::new(marker), activity)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commit::protocol::{Machine, Undo};
+
+    #[test]
+    fn a_machine_is_small_enough_to_live_on_the_stack_of_every_commit() {
+        assert!(
+            size_of::<Machine<Kept>>() <= 128,
+            "{}",
+            size_of::<Machine<Kept>>()
+        );
+    }
+
+    #[test]
+    fn what_waits_to_be_undone_is_small_and_has_no_data() {
+        assert!(
+            size_of::<Undo<Kept>>() <= 150,
+            "{}",
+            size_of::<Undo<Kept>>()
+        );
+    }
+}

@@ -24,7 +24,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Write<R: Rec> {
     call: Call<R>,
-    stage: Stage<R::Error>,
+    stage: Stage,
+    /// Why it has failed.
+    error: Option<R::Error>,
     is_resumed: bool,
 }
 
@@ -34,8 +36,8 @@ enum Call<R: Rec> {
     Update(Cas<R>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Stage<E> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Stage {
     Storing,
     /// An update onto the record that is to be replaced.
     Merging,
@@ -46,7 +48,7 @@ enum Stage<E> {
     Unchanged,
     NotSaved,
     Ended,
-    Failed(E),
+    Failed,
 }
 
 impl<R: Rec> Write<R> {
@@ -73,6 +75,7 @@ impl<R: Rec> Write<R> {
         Self {
             call,
             stage: Stage::Storing,
+            error: None,
             is_resumed: false,
         }
     }
@@ -104,7 +107,7 @@ impl<R: Rec> Write<R> {
     /// The next thing to ask.
     #[inline]
     pub fn ask(&self) -> Ask<'_, R> {
-        match (&self.call, &self.stage) {
+        match (&self.call, self.stage) {
             (Call::Update(cas), Stage::Merging) => Ask::Merge(&cas.former),
             (_, Stage::Drawing) => Ask::Begin {
                 base: None,
@@ -118,9 +121,9 @@ impl<R: Rec> Write<R> {
     /// Takes the reply to [`ask`](Self::ask).
     #[inline]
     pub fn step(&mut self, reply: Reply<R>, now: Timestamp) -> Step {
-        let (stage, step) = match (&mut self.call, &self.stage) {
+        let next = match (&mut self.call, self.stage) {
             (Call::Update(_), Stage::Storing) if matches!(reply, Reply::Saved) => {
-                (Stage::Stored, Step::Done)
+                Next::Done(Stage::Stored)
             }
             (Call::Create(creation), Stage::Storing) => {
                 created(creation.step(reply, self.is_resumed, now), self.is_resumed)
@@ -129,16 +132,29 @@ impl<R: Rec> Write<R> {
             (Call::Update(cas), _) => merged(cas, reply),
             (Call::Create(creation), _) => drawn(creation, reply),
         };
-        self.stage = stage;
-        step
+        match next {
+            Next::Ask(stage, step) => {
+                self.stage = stage;
+                step
+            }
+            Next::Done(stage) => {
+                self.stage = stage;
+                Step::Done
+            }
+            Next::Failed(error) => {
+                self.stage = Stage::Failed;
+                self.error = Some(error);
+                Step::Done
+            }
+        }
     }
 
     /// Whether what was sent may be stored though no reply has told so: a `save` keeps such a write, to resume it.
     pub fn is_open(&self) -> bool {
-        match (&self.stage, &self.call) {
+        match (self.stage, &self.call) {
             (Stage::Storing, _) => true,
-            (Stage::Failed(_), Call::Create(creation)) => creation.is_open(),
-            (Stage::Failed(_), Call::Update(cas)) => cas.is_open(),
+            (Stage::Failed, Call::Create(creation)) => creation.is_open(),
+            (Stage::Failed, Call::Update(cas)) => cas.is_open(),
             _ => false,
         }
     }
@@ -147,6 +163,7 @@ impl<R: Rec> Write<R> {
     /// [`Outcome::NotSaved`] where what it had sent is not stored and never will be.
     pub fn resume(&mut self, cut: R::Error) {
         self.is_resumed = true;
+        self.error = None;
         self.stage = Stage::Storing;
         match &mut self.call {
             Call::Create(creation) => creation.resume(cut),
@@ -157,7 +174,12 @@ impl<R: Rec> Write<R> {
     /// What it came to, after [`Step::Done`].
     #[inline]
     pub fn finish(self) -> Finished<R> {
-        let is_open = self.is_open();
+        if let Some(error) = &self.error {
+            return Finished {
+                undo: self.undo(),
+                ..Finished::of(Outcome::Failed(error.clone()))
+            };
+        }
         Finished::of(match (self.stage, self.call) {
             (Stage::Stored, Call::Update(Cas { former, next, .. })) => Outcome::Saved {
                 former,
@@ -168,86 +190,88 @@ impl<R: Rec> Write<R> {
             }
             (Stage::Unchanged, Call::Update(cas)) => Outcome::Unchanged(cas.former),
             (Stage::NotSaved, _) => Outcome::NotSaved,
-            (Stage::Failed(error), Call::Create(creation)) => {
-                return Finished {
-                    undo: is_open.then(|| Undo::creation(creation.id, &creation.record)),
-                    ..Finished::of(Outcome::Failed(error))
-                };
-            }
-            (Stage::Failed(error), Call::Update(_)) => Outcome::Failed(error),
             _ => Outcome::Ended,
         })
     }
 
     /// Gives it up before its end. What it has begun is to be taken back: nobody will have its token.
     pub fn abandon(self) -> Finished<R> {
-        let undo = match &self.call {
-            Call::Create(creation) => self
-                .is_open()
-                .then(|| Undo::creation(creation.id, &creation.record)),
-            Call::Update(_) => None,
-        };
         Finished {
-            undo,
+            undo: self.undo(),
             ..Finished::nothing()
         }
     }
+
+    #[cold]
+    fn undo(&self) -> Option<Undo<R>> {
+        match &self.call {
+            Call::Create(creation) if self.is_open() => {
+                Some(Undo::creation(creation.id, &creation.record))
+            }
+            _ => None,
+        }
+    }
 }
 
-type Next<R> = (Stage<<R as Rec>::Error>, Step);
+/// What follows a reply.
+enum Next<E> {
+    Ask(Stage, Step),
+    Done(Stage),
+    Failed(E),
+}
 
 #[inline]
-fn created<R: Rec>(creating: Creating<R>, is_resumed: bool) -> Next<R> {
+fn created<R: Rec>(creating: Creating<R>, is_resumed: bool) -> Next<R::Error> {
     match creating {
-        Creating::Created => (Stage::Stored, Step::Done),
-        Creating::Not(step) => (Stage::Storing, step),
-        Creating::Taken if is_resumed => (Stage::NotSaved, Step::Done),
-        Creating::Taken => (Stage::Drawing, Step::Ask),
-        Creating::Failed(error, _) => (Stage::Failed(error), Step::Done),
+        Creating::Created => Next::Done(Stage::Stored),
+        Creating::Not(step) => Next::Ask(Stage::Storing, step),
+        Creating::Taken if is_resumed => Next::Done(Stage::NotSaved),
+        Creating::Taken => Next::Ask(Stage::Drawing, Step::Ask),
+        Creating::Failed(error, _) => Next::Failed(error),
     }
 }
 
 #[cold]
-fn drawn<R: Rec>(creation: &mut Creation<R>, reply: Reply<R>) -> Next<R> {
+fn drawn<R: Rec>(creation: &mut Creation<R>, reply: Reply<R>) -> Next<R::Error> {
     match reply {
         Reply::Begun(id, record) => {
             *creation = Creation::new(id, record);
-            (Stage::Storing, Step::Ask)
+            Next::Ask(Stage::Storing, Step::Ask)
         }
-        Reply::Ended => (Stage::Ended, Step::Done),
-        reply => (Stage::Failed(reply.into_error()), Step::Done),
+        Reply::Ended => Next::Done(Stage::Ended),
+        reply => Next::Failed(reply.into_error()),
     }
 }
 
 #[cold]
-fn updated<R: Rec>(cas: &mut Cas<R>, reply: Reply<R>, is_resumed: bool) -> Next<R> {
+fn updated<R: Rec>(cas: &mut Cas<R>, reply: Reply<R>, is_resumed: bool) -> Next<R::Error> {
     match cas.step(reply) {
-        Swapped::Not(step) => (Stage::Storing, step),
-        Swapped::Saved => (Stage::Stored, Step::Done),
-        Swapped::Failed(error, _) => (Stage::Failed(error), Step::Done),
-        _ if is_resumed => (Stage::NotSaved, Step::Done),
+        Swapped::Not(step) => Next::Ask(Stage::Storing, step),
+        Swapped::Saved => Next::Done(Stage::Stored),
+        Swapped::Failed(error, _) => Next::Failed(error),
+        _ if is_resumed => Next::Done(Stage::NotSaved),
         Swapped::Fresher(latest) => {
             cas.former = latest;
-            (Stage::Merging, Step::Ask)
+            Next::Ask(Stage::Merging, Step::Ask)
         }
         // The claim alone has to tell: it gives a value away.
         Swapped::Missing(Some(lost)) if cas.is_claim() && R::keeps(Policy::ClaimMissingFails) => {
-            (Stage::Failed(lost), Step::Done)
+            Next::Failed(lost)
         }
-        Swapped::Moved(_) | Swapped::Missing(_) => (Stage::Ended, Step::Done),
+        Swapped::Moved(_) | Swapped::Missing(_) => Next::Done(Stage::Ended),
     }
 }
 
 #[cold]
-fn merged<R: Rec>(cas: &mut Cas<R>, reply: Reply<R>) -> Next<R> {
+fn merged<R: Rec>(cas: &mut Cas<R>, reply: Reply<R>) -> Next<R::Error> {
     match reply {
         Reply::Merged(next) => {
             let former = cas.former.clone();
             cas.again(former, next);
-            (Stage::Storing, Step::Ask)
+            Next::Ask(Stage::Storing, Step::Ask)
         }
-        Reply::Unchanged => (Stage::Unchanged, Step::Done),
-        Reply::Ended => (Stage::Ended, Step::Done),
-        reply => (Stage::Failed(reply.into_error()), Step::Done),
+        Reply::Unchanged => Next::Done(Stage::Unchanged),
+        Reply::Ended => Next::Done(Stage::Ended),
+        reply => Next::Failed(reply.into_error()),
     }
 }
