@@ -57,6 +57,19 @@
 #[cfg(feature = "testing")]
 pub mod testing;
 
+/// The commit's machines, for the model checker. No part of the API.
+#[cfg(feature = "__model")]
+#[doc(hidden)]
+pub mod protocol {
+    pub use crate::{
+        commit::protocol::*,
+        record::{
+            lineage::{MoveKind, Origin, Successor},
+            version::Wrote,
+        },
+    };
+}
+
 mod http;
 
 mod operator;

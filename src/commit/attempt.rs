@@ -7,7 +7,7 @@ use crate::{
         write::{Committed, tell_of_begun, tell_of_saved},
     },
     error::{Error, ErrorKind},
-    record::{Record, Wrote},
+    record::{Record, version::Wrote},
     state::{Stored, changes::ChangeSeq, shared::Shared, unconfirmed::UnconfirmedSave},
 };
 

@@ -8,7 +8,11 @@ use crate::{
     error::{Error, store::StoreError},
     queue::Turn,
     random::unique,
-    record::{Activity, Kept, Record, Wrote, token::SessionId, version::Version},
+    record::{
+        Activity, Kept, Record,
+        token::SessionId,
+        version::{Version, Wrote},
+    },
     store::{Created, Touched, Updated},
 };
 

@@ -112,6 +112,11 @@ impl Error {
         )
     }
 
+    /// Whether both are the same failure.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// What kind of failure this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -6,6 +6,7 @@ pub(crate) mod encoding;
 pub(crate) mod finite;
 pub(crate) mod key;
 pub(crate) mod lifetime;
+pub(crate) mod lineage;
 pub(crate) mod renewal;
 pub(crate) mod secrets;
 pub(crate) mod timeout;
@@ -23,10 +24,11 @@ use crate::{
     clock::Timestamp,
     record::{
         data::Data,
+        lineage::{MoveKind, Origin, Successor},
         secrets::{DatedVerifier, Renewal},
         timeout::Timeout,
         token::{SessionId, Verifier},
-        version::{Recent, Version},
+        version::{Recent, Version, Wrote},
     },
 };
 
@@ -63,10 +65,12 @@ pub(crate) struct Extras {
     /// Where the log-in counts as a later one than by its own time.
     pub(crate) ranked_at: Option<Timestamp>,
     pub(crate) moved_at: Option<Timestamp>,
-    /// Where a cycle took the session.
-    pub(crate) moved_to: Option<SessionId>,
-    /// Where a cycle brought the session from, until it is written again.
-    pub(crate) moved_from: Option<SessionId>,
+    /// Where the session went.
+    pub(crate) successor: Option<Successor>,
+    /// Where the session comes from, until it is written again.
+    pub(crate) origin: Option<Origin>,
+    /// The id that the session never becomes: that move was taken back.
+    pub(crate) bar: Option<SessionId>,
     pub(crate) renewal: Option<Box<Renewal>>,
     /// Fields that a later version of the same format put there.
     pub(crate) unknown: Vec<(String, Box<RawValue>)>,
@@ -79,8 +83,9 @@ impl Extras {
         persistent: None,
         ranked_at: None,
         moved_at: None,
-        moved_to: None,
-        moved_from: None,
+        successor: None,
+        origin: None,
+        bar: None,
         renewal: None,
         unknown: Vec::new(),
     };
@@ -91,20 +96,12 @@ impl Extras {
             && self.persistent.is_none()
             && self.ranked_at.is_none()
             && self.moved_at.is_none()
-            && self.moved_to.is_none()
-            && self.moved_from.is_none()
+            && self.successor.is_none()
+            && self.origin.is_none()
+            && self.bar.is_none()
             && self.renewal.is_none()
             && self.unknown.is_empty()
     }
-}
-
-/// Whether a record stems from a certain commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wrote {
-    Yes,
-    No,
-    /// More writes came on top than the record remembers.
-    Unknown,
 }
 
 /// The chain of recent writers is cut where a session rested this long:
@@ -180,7 +177,10 @@ impl Record {
             let renewal = extras.renewal.as_ref().map_or(0, |renewal| {
                 let dated =
                     |list: &Vec<DatedVerifier>| block(list.capacity() * size_of::<DatedVerifier>());
-                block(size_of::<Renewal>()) + dated(&renewal.pending) + dated(&renewal.former)
+                block(size_of::<Renewal>())
+                    + dated(&renewal.pending)
+                    + dated(&renewal.former)
+                    + dated(&renewal.joined)
             });
             block(size_of::<Extras>()) + block(slots) + unknown.sum::<usize>() + renewal
         });
@@ -231,30 +231,34 @@ impl Record {
 
     /// Where the same session goes on. A log-in begins another one (rule M7).
     pub(crate) fn moved_to(&self) -> Option<SessionId> {
-        self.extras().moved_to
+        let cycled = self.leads_to().filter(|to| to.kind == MoveKind::Cycle);
+        cycled.map(|to| to.id)
+    }
+
+    /// Where the session went, if it went on.
+    pub(crate) fn leads_to(&self) -> Option<Successor> {
+        self.extras().successor
     }
 
     /// Where the session is still, if it is live there: then the cycle is under way.
     pub(crate) fn moved_from(&self) -> Option<SessionId> {
-        self.extras().moved_from
+        let cycled = self.origin().filter(|from| from.kind == MoveKind::Cycle);
+        cycled.map(|from| from.id)
+    }
+
+    /// Where the session comes from, until a request writes under its token.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        self.extras().origin
+    }
+
+    /// The id that the session never becomes.
+    pub(crate) fn bar(&self) -> Option<SessionId> {
+        self.extras().bar
     }
 
     /// Whether the write of `version` is this record or was before it.
     pub(crate) fn wrote(&self, version: Version) -> Wrote {
-        let Some(age) = self.version.counter.checked_sub(version.counter) else {
-            return Wrote::No;
-        };
-        let writer = match age.checked_sub(1) {
-            None => Some(&self.version.writer),
-            Some(index) => usize::try_from(index)
-                .ok()
-                .and_then(|index| self.recent().get(index)),
-        };
-        match writer {
-            Some(writer) if *writer == version.writer => Wrote::Yes,
-            Some(_) => Wrote::No,
-            None => Wrote::Unknown,
-        }
+        version.is_among(self.version, self.recent())
     }
 
     /// This record as its next version, by `writer`; `rested`: how long since it was last seen.
@@ -274,7 +278,7 @@ impl Record {
             recent: Recent::after(earlier, self.version.writer),
         };
         // Only who has its new token can write to it: it has arrived.
-        next.with_moved_from(None)
+        next.without_origin()
     }
 
     /// What stays under the old id when the session moves on, to `moved_to` or for good.
@@ -288,7 +292,10 @@ impl Record {
         marker.set_extras(|extras| {
             *extras = Extras {
                 moved_at: Some(moved_at),
-                moved_to,
+                successor: moved_to.map(|id| Successor {
+                    id,
+                    kind: MoveKind::Cycle,
+                }),
                 // A straggler may bring any of them.
                 renewal: extras.renewal.take(),
                 ..Extras::default()
@@ -315,10 +322,31 @@ impl Record {
     }
 
     pub(crate) fn with_moved_from(mut self, moved_from: Option<SessionId>) -> Self {
-        if self.moved_from() != moved_from {
-            self.set_extras(|extras| extras.moved_from = moved_from);
+        let origin = moved_from.map(|id| Origin {
+            id,
+            version: Origin::UNKNOWN_VERSION,
+            kind: MoveKind::Cycle,
+        });
+        if self.origin() != origin {
+            self.set_extras(|extras| extras.origin = origin);
         }
         self
+    }
+
+    fn without_origin(mut self) -> Self {
+        if self.origin().is_some() {
+            self.set_extras(|extras| extras.origin = None);
+        }
+        self
+    }
+
+    /// This content in place of `former`: the version after it.
+    pub(crate) fn replacing(self, former: &Self, writer: u64) -> Self {
+        Self {
+            version: former.version.next(writer),
+            recent: Recent::after(former.recent(), former.version.writer),
+            ..self
+        }
     }
 
     pub(crate) fn with_login(mut self, login: Option<Login>) -> Self {
@@ -451,6 +479,41 @@ mod tests {
         assert_eq!(marker.wrote(record.version()), Wrote::Yes);
         assert_eq!((marker.user(), marker.persistent()), (Some("ann"), None));
         assert_eq!(marker.data().len(), 0);
+    }
+
+    #[test]
+    fn format_2_is_written_only_for_what_needs_it() {
+        let id = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse().unwrap();
+        let format = |record: &Record| {
+            let bytes = record.to_bytes();
+            let read = Record::from_bytes(&bytes).unwrap();
+            assert_eq!(read.to_bytes(), bytes);
+            assert_eq!(read.extras().origin, record.extras().origin);
+            assert_eq!(read.leads_to(), record.leads_to());
+            assert_eq!(read.bar(), record.bar());
+            bytes[10] - b'0'
+        };
+        let origin = |kind, version| {
+            let mut record = first();
+            let origin = Origin { id, version, kind };
+            record.set_extras(|extras| extras.origin = Some(origin));
+            record
+        };
+        assert_eq!(format(&first()), 1);
+        assert_eq!(format(&origin(MoveKind::Cycle, Origin::UNKNOWN_VERSION)), 1);
+        assert_eq!(format(&origin(MoveKind::Cycle, version(3, 4))), 2);
+        assert_eq!(format(&origin(MoveKind::LogIn, version(3, 4))), 2);
+        let written =
+            origin(MoveKind::LogIn, version(3, 4)).successor(Data::default(), 1, Duration::ZERO);
+        assert_eq!(format(&written), 1);
+        let mut barred = first();
+        barred.set_extras(|extras| extras.bar = Some(id));
+        assert_eq!(format(&barred), 2);
+        for (kind, expected) in [(MoveKind::Cycle, 1), (MoveKind::LogIn, 2)] {
+            let mut marker = first().marker(Timestamp::EPOCH, Some(id), 5);
+            marker.set_extras(|extras| extras.successor = Some(Successor { id, kind }));
+            assert_eq!(format(&marker), expected);
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@
 //! | a pending one | yes | makes it current; what is older becomes former |
 //! | a former one, for 60 s after | yes | does nothing: this request was under way |
 //! | a former one, later | no | ends the session: somebody has copied it |
+//! | a joined one | yes | does nothing for 60 s; later makes it current, and the others former |
+//! | the current one, beside one that joined 60 s ago | yes | makes the joined ones former |
 //! | anything else | no | does nothing: anybody may guess |
 //!
 //! So two are never given out within 60 seconds, and a visitor whose requests
@@ -22,7 +24,7 @@
 //!
 //! Everything here is a function of the record, what was presented, and the time.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use crate::{
     clock::Timestamp,
@@ -41,6 +43,9 @@ pub(crate) const GRACE: Duration = Duration::from_secs(60);
 /// again and again does not keep cookies, or has a copy of one.
 const MAX_PENDING: usize = 8;
 
+/// A double click is two log-ins: who joins more often than this begins a session of their own.
+const MAX_JOINED: usize = 8;
+
 /// Of former ones the latest are recognised; older ones merely prove nothing.
 const MAX_FORMER: usize = 8;
 
@@ -58,6 +63,7 @@ pub(crate) enum Verdict {
 enum Place {
     Current,
     Pending(usize),
+    Joined(usize),
     Former(Timestamp),
     None,
 }
@@ -65,15 +71,22 @@ enum Place {
 /// What a commit does about the secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// This pending one becomes the current one.
-    presented: Option<usize>,
+    /// What becomes the current one.
+    presented: Option<Presented>,
     /// Another is given out.
     pub(crate) issues: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presented {
+    Pending(usize),
+    /// The joined ones are settled: this one was presented, or the current one.
+    Joined(Option<usize>),
+}
+
 pub(crate) fn judge(record: &Record, secret: &Secret, now: Timestamp) -> Verdict {
     match place(record, secret) {
-        Place::Current | Place::Pending(_) => Verdict::Proven,
+        Place::Current | Place::Pending(_) | Place::Joined(_) => Verdict::Proven,
         Place::Former(since) if now.since(since) < GRACE => Verdict::Proven,
         Place::Former(_) => Verdict::Copied,
         Place::None => Verdict::Unproven,
@@ -93,6 +106,9 @@ fn place(record: &Record, secret: &Secret) -> Place {
     if let Some(index) = renewal.pending.iter().rposition(is_it) {
         return Place::Pending(index);
     }
+    if let Some(index) = renewal.joined.iter().rposition(is_it) {
+        return Place::Joined(index);
+    }
     let former = renewal.former.iter().rfind(|dated| is_it(dated));
     former.map_or(Place::None, |former| Place::Former(former.at))
 }
@@ -110,12 +126,17 @@ pub(crate) fn step(
         .map_or_else(|| issued_at(record), |newest| newest.at);
     let is_due = |after: Duration| every.is_some() && now.since(newest) >= after.max(GRACE);
     let every = every.unwrap_or(Duration::MAX);
-    if pending.is_empty() && !is_due(every) {
+    let last_joined = record.renewal().and_then(|renewal| renewal.joined.last());
+    if pending.is_empty() && last_joined.is_none() && !is_due(every) {
+        return None;
+    }
+    if last_joined.is_some_and(|joined| now.since(joined.at) < GRACE) {
         return None;
     }
     let (presented, overtaken) = match place(record, secret) {
-        Place::Current => (None, 0),
-        Place::Pending(index) => (Some(index), index + 1),
+        Place::Current => (last_joined.map(|_| Presented::Joined(None)), 0),
+        Place::Joined(index) => (Some(Presented::Joined(Some(index))), 0),
+        Place::Pending(index) => (Some(Presented::Pending(index)), index + 1),
         Place::Former(_) | Place::None => return None,
     };
     let left = pending.len() - overtaken;
@@ -140,7 +161,7 @@ pub(crate) fn is_repeatable(
         now.saturating_add(GRACE) < next
     });
     is_next_far
-        && renewal.is_none_or(|renewal| renewal.pending.is_empty())
+        && renewal.is_none_or(|renewal| renewal.pending.is_empty() && renewal.joined.is_empty())
         && place(record, secret) == Place::Current
 }
 
@@ -158,15 +179,28 @@ impl Record {
     pub(crate) fn renewed(self, step: Step, next: &Secret, now: Timestamp) -> Self {
         let mut renewal = self.renewal().cloned().unwrap_or_default();
         let mut current = *self.verifier();
-        if let Some(presented) = step.presented {
-            let former = |verifier| DatedVerifier { verifier, at: now };
-            let mut overtaken = renewal.pending.drain(..=presented);
-            let chosen = overtaken.next_back().expect("a range with its end");
-            renewal.former.push(former(current));
-            let older = overtaken.map(|older| former(older.verifier));
-            renewal.former.extend(older);
-            current = chosen.verifier;
-            renewal.issued_at = Some(chosen.at);
+        let former = |verifier| DatedVerifier { verifier, at: now };
+        match step.presented {
+            None => {}
+            Some(Presented::Pending(index)) => {
+                let mut overtaken = renewal.pending.drain(..=index);
+                let chosen = overtaken.next_back().expect("a range with its end");
+                renewal.former.push(former(current));
+                let older = overtaken.map(|older| former(older.verifier));
+                renewal.former.extend(older);
+                current = chosen.verifier;
+                renewal.issued_at = Some(chosen.at);
+            }
+            Some(Presented::Joined(index)) => {
+                let mut others = mem::take(&mut renewal.joined);
+                if let Some(index) = index {
+                    let chosen = others.remove(index);
+                    renewal.former.push(former(current));
+                    current = chosen.verifier;
+                }
+                let others = others.iter().map(|other| former(other.verifier));
+                renewal.former.extend(others);
+            }
         }
         if step.issues {
             let verifier = Verifier::of(next);
@@ -175,6 +209,17 @@ impl Record {
         let surplus = renewal.former.len().saturating_sub(MAX_FORMER);
         renewal.former.drain(..surplus);
         self.with_verifier(current).with_renewal(Some(renewal))
+    }
+
+    /// This record with `secret` beside its own: of a log-in that joined it. `None`: it takes no more.
+    pub(crate) fn joined(&self, secret: &Secret, now: Timestamp) -> Option<Self> {
+        let mut renewal = self.renewal().cloned().unwrap_or_default();
+        if renewal.joined.len() >= MAX_JOINED {
+            return None;
+        }
+        let verifier = Verifier::of(secret);
+        renewal.joined.push(DatedVerifier { verifier, at: now });
+        Some(self.clone().with_renewal(Some(renewal)))
     }
 
     /// Under a token of its own, given out now.
@@ -317,6 +362,64 @@ mod tests {
             scenario.wait(GRACE);
             assert_eq!(scenario.judge(1), Verdict::Copied, "after {thefts}");
         }
+    }
+
+    /// Two log-ins at once: the second has joined the first.
+    fn joined() -> Scenario {
+        let mut scenario = Scenario::new();
+        let secret = Secret::generate().unwrap();
+        scenario.record = scenario.record.joined(&secret, scenario.now).unwrap();
+        scenario.secrets.push(secret);
+        scenario
+    }
+
+    #[test]
+    fn joined_secrets_are_both_good_until_one_is_presented_a_minute_later() {
+        for (kept, lost) in [(0, 1), (1, 0)] {
+            let mut scenario = joined();
+            scenario.wait(GRACE - MILLI);
+            assert_eq!((scenario.visit(lost), scenario.visit(kept)), (None, None));
+            scenario.wait(2 * HOUR);
+            assert_eq!(scenario.judge(kept), Verdict::Proven);
+            assert_eq!(scenario.judge(lost), Verdict::Proven);
+            scenario.visit(kept);
+            scenario.wait(GRACE - MILLI);
+            assert_eq!(scenario.judge(lost), Verdict::Proven);
+            scenario.wait(MILLI);
+            assert_eq!(scenario.judge(lost), Verdict::Copied);
+            assert_eq!(scenario.judge(kept), Verdict::Proven);
+        }
+    }
+
+    #[test]
+    fn joined_secrets_are_settled_without_renewal_too() {
+        let mut scenario = joined();
+        scenario.wait(GRACE);
+        let secret = scenario.secrets[1];
+        let step = step(&scenario.record, &secret, None, scenario.now).unwrap();
+        assert!(!step.issues);
+        let record = scenario.record.renewed(step, &secret, scenario.now);
+        assert_eq!(record.renewal().unwrap().joined.len(), 0);
+        assert_eq!(place(&record, &secret), Place::Current);
+    }
+
+    #[test]
+    fn a_session_takes_eight_joined_secrets_and_no_ninth() {
+        let mut scenario = Scenario::new();
+        let secret = Secret::generate().unwrap();
+        for _ in 0..MAX_JOINED {
+            scenario.record = scenario.record.joined(&secret, scenario.now).unwrap();
+        }
+        assert!(scenario.record.joined(&secret, scenario.now).is_none());
+    }
+
+    #[test]
+    fn joined_secrets_survive_their_encoding_and_older_nodes_leave_them_alone() {
+        let scenario = joined();
+        let bytes = scenario.record.to_bytes();
+        assert!(bytes.starts_with(br#"{"format":2,"#));
+        let read = Record::from_bytes(&bytes).unwrap();
+        assert_eq!(place(&read, &scenario.secrets[1]), Place::Joined(0));
     }
 
     #[test]

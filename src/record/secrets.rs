@@ -11,6 +11,8 @@ pub(crate) struct Renewal {
     pub(crate) pending: Vec<DatedVerifier>,
     /// By when they became former ones.
     pub(crate) former: Vec<DatedVerifier>,
+    /// Those of log-ins that joined this one, by when they did: as good as the current one.
+    pub(crate) joined: Vec<DatedVerifier>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -80,7 +80,7 @@ impl fmt::Debug for Secret {
 }
 
 /// The SHA-256 of a secret: what a record keeps instead of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Verifier([u8; 32]);
 
 impl Secret {

@@ -2,6 +2,17 @@
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 
+/// Whether a record stems from a certain commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrote {
+    /// It is this write, or has it among those before.
+    Yes,
+    /// Another write has its place.
+    No,
+    /// More writes came on top than the record remembers.
+    Unknown,
+}
+
 /// Which write a record stems from: a counter, and a random writer.
 ///
 /// The counter grows by one with each write of a session; the writer is drawn
@@ -26,6 +37,26 @@ impl Version {
         Self {
             counter: self.counter.saturating_add(1),
             writer,
+        }
+    }
+
+    /// Whether this is the `latest` write of a record, or among the `recent` ones before it, newest first.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn is_among(self, latest: Self, recent: &[u64]) -> Wrote {
+        let Some(age) = latest.counter.checked_sub(self.counter) else {
+            return Wrote::No;
+        };
+        let writer = match age.checked_sub(1) {
+            None => Some(&latest.writer),
+            Some(index) => usize::try_from(index)
+                .ok()
+                .and_then(|index| recent.get(index)),
+        };
+        match writer {
+            Some(writer) if *writer == self.writer => Wrote::Yes,
+            Some(_) => Wrote::No,
+            None => Wrote::Unknown,
         }
     }
 }
