@@ -252,7 +252,7 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         if was_there {
             let reason = EndReason::Destroyed;
             let event = || Event::ended(id, Some(ended.kept()), now, reason);
-            config.population().tell_of_destroyed(id, event);
+            config.observers().notify_destroyed(id, event);
         }
     }
     let (generations, until) = (work.generations, work.until);

@@ -70,7 +70,7 @@ pub(crate) async fn relocate(
         }
     };
     let blank = |token: &Token, writer| continued(&base.0, token, writer);
-    let moving = config.population().moving(old.id(), now);
+    let moving = config.observers().moving(old.id(), now);
     let token = work.identity.token();
     let begun = begin(
         config,
@@ -121,7 +121,7 @@ pub(crate) async fn relocate(
         Left::Behind => {
             unborn.settle();
             if let Some(moving) = moving {
-                moving.done(now);
+                moving.succeed(now);
             }
             let (from, to) = (old.id(), new.id());
             let kind = match log_in {
@@ -132,8 +132,8 @@ pub(crate) async fn relocate(
                 None => EventKind::Cycled { from, to },
             };
             config
-                .population()
-                .tell_of(|| Event::of(to, &new.record, now, kind));
+                .observers()
+                .notify_with(|| Event::of(to, &new.record, now, kind));
             if base.0.data() != new.record.data() {
                 tell_of_saved(config, to, &base.0, &new.record, now);
             }

@@ -14,10 +14,7 @@ use crate::{
     config::Config,
     deadline::within,
     error::{Error, ErrorKind},
-    observe::{
-        event::{Event, EventKind},
-        stats::StoreCall,
-    },
+    observe::event::{Event, EventKind},
     random::unique,
     record::{
         Record,
@@ -28,7 +25,7 @@ use crate::{
         version::Version,
     },
     state::{Identity, Stored, changes::Changes},
-    store::{Created, Room, Touched, Updated},
+    store::{Created, Room, StoreCall, Touched, Updated},
 };
 
 /// What a plan came to.
@@ -114,7 +111,7 @@ fn blank(token: &Token, writer: u64, now: Timestamp) -> Record {
 pub(crate) fn tell_of_begun(config: &Config, begun: &Stored, now: Timestamp) {
     let tell = |kind| {
         let event = || Event::of(begun.id(), &begun.record, now, kind);
-        config.population().tell_of(event);
+        config.observers().notify_with(event);
     };
     tell(EventKind::Created);
     if begun.record.user().is_some() {
@@ -131,7 +128,7 @@ pub(crate) fn tell_of_saved(
     saved: &Record,
     now: Timestamp,
 ) {
-    config.population().tell_of(|| {
+    config.observers().notify_with(|| {
         let keys = former.data().keys_that_differ(saved.data());
         Event::of(id, saved, now, EventKind::Saved { keys })
     });

@@ -11,6 +11,10 @@ use crate::{
 /// were under way with the old token, too short to keep a door open.
 pub(crate) const MARKER_LIFETIME: Duration = Duration::from_secs(60);
 
+/// How long past its deadline a record is deleted at the earliest. The clocks of
+/// different machines may differ by as much.
+pub(crate) const DELETE_AFTER: Duration = Duration::from_secs(5 * 60);
+
 /// The longest Max-Age that browsers honour (RFC 6265bis: 400 days).
 const MAX_AGE_LIMIT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 

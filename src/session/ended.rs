@@ -12,7 +12,7 @@ use crate::{
     observe::{
         event::{EndReason, SessionEnd},
         timed::TimedStore,
-        waiting::Waiter,
+        waiters::Waiter,
     },
     record::{
         Kept,
@@ -46,8 +46,8 @@ pub(crate) async fn ended(shared: Arc<Shared>) -> SessionEnd {
         }
     };
     drop(shared);
-    let mut waiter = Waiter::new(&watch.store.population, id);
-    let (mut told, mut found) = (pin!(waiter.told()), pin!(watch.find_over(id)));
+    let mut waiter = Waiter::new(&watch.store.observers.waiters, id);
+    let (mut told, mut found) = (pin!(waiter.end()), pin!(watch.find_over(id)));
     poll_fn(|context| match told.as_mut().poll(context) {
         Poll::Ready(end) => Poll::Ready(end),
         Poll::Pending => found.as_mut().poll(context),

@@ -10,10 +10,7 @@ use crate::{
     cookie::Presented,
     deadline::within,
     error::Error,
-    observe::{
-        event::{EndReason, Event, Rejection},
-        stats::StoreCall,
-    },
+    observe::event::{EndReason, Event, Rejection},
     record::{
         Kept, Record,
         lifetime::is_past,
@@ -21,6 +18,7 @@ use crate::{
         token::{SessionId, Token},
     },
     state::{State, Stored, Usage, shared::Shared},
+    store::StoreCall,
 };
 
 /// A record that was last seen this far ahead of the clock is reported (rule L7).
@@ -114,8 +112,8 @@ impl Shared {
             loaded
         };
         for rejected in &rejected {
-            let population = self.config.population();
-            population.tell_of(|| rejected.event(now));
+            let observers = self.config.observers();
+            observers.notify_with(|| rejected.event(now));
         }
         loaded
     }
@@ -131,11 +129,11 @@ impl Shared {
     async fn find(&self, presented: &Presented, now: Timestamp) -> Result<Found, Error> {
         let mut found = Found::default();
         let (mut was_moved, mut copied) = (false, Vec::new());
+        // No other host can have set it.
+        let is_decisive = |found: &(Stored, bool)| self.config.cookie.is_host_bound() && !found.1;
         for presented in presented.iter() {
             let is_former = presented.is_former;
-            if let Some((_, found_former)) = &found.stored
-                && (self.config.cookie.is_host_bound() && !found_former)
-            {
+            if found.stored.as_ref().is_some_and(is_decisive) {
                 break;
             }
             let token = presented.token;
@@ -171,6 +169,19 @@ impl Shared {
                     }
                 },
             }
+        }
+        if presented.has_more && !found.stored.as_ref().is_some_and(is_decisive) {
+            // One that is not looked up may be good too.
+            warn!(
+                "more session cookies than are looked up: some were planted, the visitor stays anonymous"
+            );
+            if let Some((stored, _)) = found.stored.take() {
+                let record = Some(stored.record);
+                let rejected = Rejected::of(stored.token.id, record, Rejection::Planted);
+                found.rejected.push(rejected);
+            }
+            found.displaced = true;
+            return Ok(found);
         }
         let proven = found.stored.as_ref().map(|(stored, _)| stored.id());
         // Beside one that is good it is a leftover under another path or domain.

@@ -288,8 +288,8 @@ impl Session {
     /// ```
     pub fn ended(&self) -> impl Future<Output = SessionEnd> + Send + use<> {
         let config = &self.0.config;
-        config.population().watch();
-        config.population().ensure_reporting(config);
+        config.observers().activate();
+        config.ensure_reporting();
         ended(Arc::clone(&self.0))
     }
 }

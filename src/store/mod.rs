@@ -52,6 +52,7 @@
 //!
 #![doc = include_str!("../../STORES.md")]
 
+mod call;
 mod dynamic;
 mod ending;
 #[cfg(feature = "file")]
@@ -66,6 +67,7 @@ mod tiered;
 
 use std::sync::Arc;
 
+pub use self::call::StoreCall;
 #[cfg(feature = "file")]
 pub use self::file::FileStore;
 pub(crate) use self::memory::Room;

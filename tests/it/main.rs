@@ -11,6 +11,7 @@ mod encoding;
 mod events;
 mod failure;
 mod hostile;
+mod house;
 mod http;
 mod keys;
 mod letting_go;
