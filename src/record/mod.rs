@@ -34,11 +34,24 @@ use crate::{
 
 /// What a store keeps for a session: verifier, data, user, times, lifetime, version.
 ///
-/// A store copies it, or its [encoding](Self::to_bytes), and never looks into
-/// it but for what it must index: [`version`](Self::version) and
-/// [`user`](Self::user). A record holds nothing that opens a session: whoever
-/// reads it learns the data, but cannot become the visitor (rule T4). Its
-/// `Debug` shows neither (rule T3).
+/// A store keeps it, or its [encoding](Self::to_bytes), as it is. It looks at nothing but the
+/// [`version`](Self::version), which it compares, and the [`user`](Self::user), which it may index.
+///
+/// A record holds no secret: who reads it learns the data, but cannot become the visitor. `Debug` shows
+/// neither the data nor the user.
+///
+/// ```
+/// use cloakroom::{Record, store::StoreError};
+///
+/// /// What a store in a table of a database has in its columns.
+/// fn columns(record: &Record) -> (String, Option<&str>, Vec<u8>) {
+///     (record.version().to_string(), record.user(), record.to_bytes())
+/// }
+///
+/// fn from_column(bytes: &[u8]) -> Result<Record, StoreError> {
+///     Record::from_bytes(bytes)
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Record {
     verifier: Verifier,
@@ -121,13 +134,13 @@ impl Record {
         }
     }
 
-    /// Which write this stems from: what `update` and `touch` compare.
+    /// Which write this record comes from. A store compares it in `update` and `touch`.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The user bound by a log-in, for stores that index it.
+    /// The user who has logged in. A store that lists sessions by user indexes it.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.login.as_ref().map(|login| &*login.user)
@@ -139,7 +152,7 @@ impl Record {
         self.created_at
     }
 
-    /// When its user logged in.
+    /// When the user logged in. `None` for a visitor who has not.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<Timestamp> {
         self.login.as_ref().map(|login| login.at)
@@ -151,14 +164,14 @@ impl Record {
     }
 
     /// Whether this is the marker left where a session went on under another
-    /// id (rule M6). It has no data and lives 60 seconds; its user is still
-    /// the session's, so that a list by user finds who moves while it is made.
+    /// id, or ended. It has no data and lives 60 seconds. It keeps the user, so that a list by user also finds
+    /// a session that moves while the list is made.
     #[must_use]
     pub fn is_moved(&self) -> bool {
         self.moved_at().is_some()
     }
 
-    /// How many bytes the record takes in memory, with its allocations' headers.
+    /// How many bytes the record takes in memory, with what an allocator adds to each of its blocks.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         // Reference counts, and what an allocator adds to a block of its own.
