@@ -8,7 +8,7 @@ use crate::{
     },
     error::{Error, ErrorKind},
     record::{Record, version::Wrote},
-    state::{Stored, changes::ChangeSeq, shared::Shared, unconfirmed::UnconfirmedSave},
+    state::{Stored, change_seq::ChangeSeq, shared::Shared, unconfirmed::UnconfirmedSave},
 };
 
 /// Settles an earlier save that never heard from the store, so that the

@@ -30,10 +30,8 @@ use crate::{
     observe::event::{EndReason, Event},
     record::{Record, data::Data, renewal, token::Token},
     state::{
-        Generations, Identity, State, Stored, Usage,
-        changes::{ChangeSeq, Changes},
-        shared::Shared,
-        unconfirmed::UnconfirmedSave,
+        Generations, Identity, State, Stored, Usage, change_seq::ChangeSeq, changes::Changes,
+        shared::Shared, unconfirmed::UnconfirmedSave,
     },
 };
 

@@ -71,7 +71,7 @@ pub enum ErrorKind {
     Refused,
     /// There is no [`SessionLayer`](crate::SessionLayer) around the handler. 500.
     MissingLayer,
-    /// The operation needs a session with a user, and nobody has logged in. 500.
+    /// The session is not stored yet, or nobody has logged in. 500.
     NoUser,
     /// A cursor that this crate did not give out, or one of another filter. 400.
     BadCursor,

@@ -82,6 +82,11 @@ impl SessionLayer {
     /// comes first. The layer logs a warning if this is longer than the absolute timeout, which is
     /// 24 hours by default: to keep visitors logged in for two weeks, set both.
     ///
+    /// A change of this setting applies to sessions that exist already. A shorter timeout applies at
+    /// once, a longer one from the session's next request: a store deletes by the deadline that the
+    /// last request wrote. The same holds for the absolute timeout, and where several layers with
+    /// different timeouts share one store. (Rule L3.)
+    ///
     /// ```
     /// use std::time::Duration;
     /// use cloakroom::SessionLayer;

@@ -1,4 +1,7 @@
-//! What a store keeps for a session: [`Record`], and beside it its [`Activity`].
+//! What a store keeps for a session: the [`Record`], and beside it its [`Activity`].
+//!
+//! Everything here is data and pure functions of it: the encoding, the lifetime's rules, the renewal of
+//! secrets. This folder knows no store, no request and no clock but the times that it is given.
 
 pub(crate) mod activity;
 pub(crate) mod data;

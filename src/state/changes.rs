@@ -17,6 +17,10 @@ use crate::{
         timeout::Timeout,
         value::Json,
     },
+    state::{
+        change_seq::ChangeSeq,
+        overrides::{Absolute, Overrides},
+    },
 };
 
 /// Computes a value from the one that is there, as often as it takes.
@@ -29,9 +33,7 @@ pub(crate) struct Changes {
     /// When everything was removed, if it was.
     cleared: Option<ChangeSeq>,
     steps: Vec<Step>,
-    idle: Option<(ChangeSeq, Timeout)>,
-    absolute: Option<(ChangeSeq, Absolute)>,
-    persistent: Option<(ChangeSeq, bool)>,
+    overrides: Overrides,
     /// The number of the last change.
     last: ChangeSeq,
     /// What came before it may be asked for by itself, see [`until`](Self::until).
@@ -39,19 +41,6 @@ pub(crate) struct Changes {
     /// Bytes of the data with these changes on top, by the record they were made on.
     bytes: usize,
 }
-
-/// A request's override of the absolute timeout, which counts from the beginning of the session or
-/// its log-in.
-#[derive(Clone, Copy)]
-enum Absolute {
-    Timeout(Timeout),
-    /// So long from a time, whenever the session began.
-    From(Timestamp, Duration),
-}
-
-/// A place in the order of a request's changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ChangeSeq(u64);
 
 #[derive(Clone)]
 pub(crate) struct Step {
@@ -91,7 +80,7 @@ impl Changes {
     }
 
     fn tick(&mut self) -> ChangeSeq {
-        self.last.0 += 1;
+        self.last = self.last.next();
         self.last
     }
 
@@ -191,9 +180,7 @@ impl Changes {
     /// Removes everything, overrides included: what follows begins from nothing.
     pub(crate) fn reset(&mut self) {
         self.clear();
-        self.idle = None;
-        self.absolute = None;
-        self.persistent = None;
+        self.overrides = Overrides::default();
     }
 
     /// Whether `key` is not as the record has it.
@@ -202,69 +189,38 @@ impl Changes {
     }
 
     pub(crate) fn set_idle(&mut self, timeout: Timeout) {
-        self.idle = Some((self.tick(), timeout));
+        self.overrides.idle = Some((self.tick(), timeout));
     }
 
     pub(crate) fn set_absolute(&mut self, timeout: Timeout) {
-        self.absolute = Some((self.tick(), Absolute::Timeout(timeout)));
+        self.overrides.absolute = Some((self.tick(), Absolute::Timeout(timeout)));
+    }
+
+    pub(crate) fn set_persistent(&mut self, persistent: bool) {
+        self.overrides.persistent = Some((self.tick(), persistent));
     }
 
     /// Both timeouts at `duration`, counted from `now`, and the cookie persistent.
     pub(crate) fn remember(&mut self, duration: Duration, now: Timestamp) {
-        let made = self.tick();
-        self.persistent = Some((made, true));
-        self.idle = Some((made, Timeout::After(duration)));
-        self.absolute = Some((made, Absolute::From(now, duration)));
+        let seq = self.tick();
+        self.overrides = Overrides {
+            idle: Some((seq, Timeout::After(duration))),
+            absolute: Some((seq, Absolute::From(now, duration))),
+            persistent: Some((seq, true)),
+        };
     }
 
     /// As if the overrides had been made now: they are for the session of a log-in alone.
     pub(crate) fn set_overrides_anew(&mut self) {
-        if self.idle.is_none() && self.absolute.is_none() && self.persistent.is_none() {
-            return;
+        if !self.overrides.is_empty() {
+            let seq = self.tick();
+            self.overrides.renumber(seq);
         }
-        let now = self.tick();
-        self.idle = self.idle.map(|(_, timeout)| (now, timeout));
-        self.absolute = self.absolute.map(|(_, absolute)| (now, absolute));
-        self.persistent = self.persistent.map(|(_, persistent)| (now, persistent));
-    }
-
-    pub(crate) fn set_persistent(&mut self, persistent: bool) {
-        self.persistent = Some((self.tick(), persistent));
-    }
-
-    fn overrides_differ(&self, record: &Record) -> bool {
-        let extras = record.extras();
-        let absolute = self.absolute_on(record);
-        self.idle.is_some_and(|(_, timeout)| timeout != extras.idle)
-            || absolute.is_some_and(|timeout| timeout != extras.absolute)
-            || self
-                .persistent
-                .is_some_and(|(_, persistent)| Some(persistent) != extras.persistent)
-    }
-
-    fn absolute_on(&self, record: &Record) -> Option<Timeout> {
-        self.absolute.map(|(_, absolute)| match absolute {
-            Absolute::Timeout(timeout) => timeout,
-            Absolute::From(now, duration) => {
-                let age = now.since(record.lifetime_start());
-                Timeout::After(duration.saturating_add(age))
-            }
-        })
     }
 
     /// `record` with the overrides made here in place of its own (rule L4).
-    pub(crate) fn overriding(&self, mut record: Record) -> Record {
-        if self.overrides_differ(&record) {
-            let absolute = self.absolute_on(&record);
-            record.set_extras(|extras| {
-                extras.idle = self.idle.map_or(extras.idle, |(_, timeout)| timeout);
-                extras.absolute = absolute.unwrap_or(extras.absolute);
-                if let Some((_, persistent)) = self.persistent {
-                    extras.persistent = Some(persistent);
-                }
-            });
-        }
-        record
+    pub(crate) fn overriding(&self, record: Record) -> Record {
+        self.overrides.apply(record)
     }
 
     /// What each key comes to.
@@ -288,7 +244,7 @@ impl Changes {
     /// data nor an override would differ.
     pub(crate) fn merged(&self, record: &Record) -> Option<Data> {
         let data = self.apply(record.data());
-        (!data.is_same(record.data()) || self.overrides_differ(record)).then_some(data)
+        (!data.is_same(record.data()) || self.overrides.differ(record)).then_some(data)
     }
 
     /// Whether there is a value with these changes on top of none.
@@ -369,17 +325,11 @@ impl Changes {
     fn keep(&mut self, keep: impl Fn(ChangeSeq) -> bool) {
         self.steps.retain(|step| keep(step.made));
         self.cleared = self.cleared.filter(|made| keep(*made));
-        self.idle = self.idle.filter(|(made, _)| keep(*made));
-        self.absolute = self.absolute.filter(|(made, _)| keep(*made));
-        self.persistent = self.persistent.filter(|(made, _)| keep(*made));
+        self.overrides.keep(keep);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-            && self.cleared.is_none()
-            && self.idle.is_none()
-            && self.absolute.is_none()
-            && self.persistent.is_none()
+        self.steps.is_empty() && self.cleared.is_none() && self.overrides.is_empty()
     }
 
     /// Whether a value here depends on the one that was there: applying it twice would count twice.

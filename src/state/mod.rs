@@ -1,6 +1,12 @@
-//! What one request knows of its session: [`State`].
+//! What one request knows of its session: the [`State`], and the [`Shared`](shared::Shared) part around it.
+//!
+//! The handler's side changes the state, a commit reads it and takes in what the store said. This folder
+//! uses the settings and records below it. It asks the store for nothing, and knows neither sessions nor
+//! commits.
 
+pub(crate) mod change_seq;
 pub(crate) mod changes;
+mod overrides;
 pub(crate) mod shared;
 pub(crate) mod unconfirmed;
 pub(crate) mod view;
@@ -17,11 +23,7 @@ use crate::{
         renewal,
         token::{SessionId, Token},
     },
-    state::{
-        changes::{ChangeSeq, Changes},
-        unconfirmed::UnconfirmedSave,
-        view::View,
-    },
+    state::{change_seq::ChangeSeq, changes::Changes, unconfirmed::UnconfirmedSave, view::View},
 };
 
 #[derive(Default)]

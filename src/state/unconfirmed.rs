@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     record::Record,
-    state::{Generations, Stored, changes::ChangeSeq},
+    state::{Generations, Stored, change_seq::ChangeSeq},
 };
 
 /// A write on its way to the store, of what was done until then. An update that is made
