@@ -16,7 +16,7 @@ use crate::{
     cookie::SessionCookie,
     observe::{endings::ensure_reporting, observers::Observers, timed::TimedStore},
     queue::Queues,
-    record::lifetime::{Lifetimes, Timeout},
+    record::{lifetime::Lifetimes, timeout::Timeout, token::SessionId},
     store::DynStore,
 };
 
@@ -37,7 +37,8 @@ pub(crate) struct Config {
     pub(crate) store_timeout: Duration,
     pub(crate) cache_headers: bool,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) queues: Arc<Queues>,
+    /// Where commits of one session wait for one another, once they have conflicted.
+    pub(crate) queues: Arc<Queues<SessionId>>,
     /// Permits for the tasks that undo what an abandoned commit has begun.
     pub(crate) taking_back: Arc<Semaphore>,
     pub(crate) reap_every: Option<Duration>,

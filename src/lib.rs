@@ -70,6 +70,19 @@ pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+/// The commit's machines, for the model checker. No part of the API.
+#[cfg(feature = "__model")]
+#[doc(hidden)]
+pub mod protocol {
+    pub use crate::{
+        commit::protocol::*,
+        record::{
+            lineage::{MoveKind, Origin, Successor},
+            version::Wrote,
+        },
+    };
+}
+
 #[cfg(feature = "axum")]
 pub use self::http::extract::{SessionData, SessionValue};
 pub use self::{
@@ -89,7 +102,7 @@ pub use self::{
     record::{
         Activity, Record,
         key::{Key, KeyName, ReadKey, WriteKey},
-        lifetime::Timeout,
+        timeout::Timeout,
         token::SessionId,
         version::Version,
     },

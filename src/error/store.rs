@@ -64,7 +64,6 @@ impl StoreError {
         self.kind
     }
 
-    /// Whether the call may have happened all the same: only its reply is missing.
     /// Whether the record is at fault, and the store in order.
     pub(crate) fn is_of_record(&self) -> bool {
         matches!(

@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     http::headers,
     session::handle::SessionHandle,
-    state::Shared,
+    state::shared::Shared,
 };
 
 pin_project! {
@@ -72,7 +72,7 @@ impl Uncommitted {
 impl Drop for Uncommitted {
     fn drop(&mut self) {
         if let Some(handle) = self.handle.take() {
-            handle.shared().forsake();
+            handle.shared().abandon();
         }
     }
 }

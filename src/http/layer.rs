@@ -11,7 +11,7 @@ use crate::{
     http::service::SessionService,
     observe::{event::Listener, observers::Observers},
     operator::{reaper::Reaper, sessions::Sessions},
-    record::lifetime::Timeout,
+    record::timeout::Timeout,
     store::{DynStore, MemoryStore, SessionStore},
 };
 
@@ -81,6 +81,11 @@ impl SessionLayer {
     /// The session expires at this or the [`absolute_timeout`](Self::absolute_timeout), whichever
     /// comes first. The layer logs a warning if this is longer than the absolute timeout, which is
     /// 24 hours by default: to keep visitors logged in for two weeks, set both.
+    ///
+    /// A change of this setting applies to sessions that exist already. A shorter timeout applies at
+    /// once, a longer one from the session's next request: a store deletes by the deadline that the
+    /// last request wrote. The same holds for the absolute timeout, and where several layers with
+    /// different timeouts share one store. (Rule L3.)
     ///
     /// ```
     /// use std::time::Duration;

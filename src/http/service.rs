@@ -81,7 +81,6 @@ where
             // A layer around this one has the same session in hand (rule C5).
             return ResponseFuture::pass_through(self.inner.call(request));
         }
-        let outer = outer.cloned();
         self.reaper.ensure_running(config);
         let cookies = CookieHeaders::of(request.headers());
         // A browser that sends no Cookie header may have lost the cookie that it was sent.

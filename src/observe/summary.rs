@@ -6,8 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     error::Error,
-    record::{Activity, Record, key::ReadKey, token::SessionId},
-    session::read,
+    record::{Activity, Record, key::ReadKey, token::SessionId, value::read},
     store::Listed,
 };
 

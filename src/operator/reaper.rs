@@ -16,7 +16,7 @@ use tracing::{debug, error, warn};
 use crate::{
     clock::Clock,
     config::Config,
-    deadline::{surviving, within},
+    deadline::{catching_panics, within},
     error::Error,
     observe::timed::TimedStore,
     record::lifetime::DELETE_AFTER,
@@ -54,7 +54,7 @@ impl Reaper {
         let sweep = Sweep::of(config);
         let task = runtime.spawn(async move {
             let _running = running;
-            if surviving(sweep.repeat(interval)).await.is_none() {
+            if catching_panics(sweep.repeat(interval)).await.is_none() {
                 error!("expired sessions are not deleted: the tokio runtime has no timer, see `enable_time`");
                 // Not to be tried again with every request.
                 std::future::pending::<()>().await;

@@ -19,7 +19,7 @@ use crate::{
         lifetime::{Lifetimes, is_past},
         token::SessionId,
     },
-    state::Shared,
+    state::shared::Shared,
 };
 
 /// A clock that stands still, or is behind, is not asked more often than this.
@@ -35,11 +35,11 @@ pub(crate) async fn ended(shared: Arc<Shared>) -> SessionEnd {
     }
     let watch = Watch::of(&shared.config);
     let id = loop {
-        match whose(&shared) {
-            Whose::Session(id) => break id,
-            Whose::Over(end) => return end,
-            Whose::Undecided => sleep(watch.interval.max(MIN_PAUSE)).await,
-            Whose::Nobody => {
+        match watched(&shared) {
+            Watched::Session(id) => break id,
+            Watched::Over(end) => return end,
+            Watched::Undecided => sleep(watch.interval.max(MIN_PAUSE)).await,
+            Watched::Nobody => {
                 drop(shared);
                 return std::future::pending().await;
             }
@@ -56,7 +56,7 @@ pub(crate) async fn ended(shared: Arc<Shared>) -> SessionEnd {
 }
 
 /// Which session is to be watched.
-enum Whose {
+enum Watched {
     Session(SessionId),
     Over(SessionEnd),
     /// It is not stored yet, or about to move; the response head decides.
@@ -65,18 +65,18 @@ enum Whose {
     Nobody,
 }
 
-fn whose(shared: &Shared) -> Whose {
+fn watched(shared: &Shared) -> Watched {
     let state = shared.state();
     if state.is_destroyed() {
-        return Whose::Over(SessionEnd::Ended(EndReason::Destroyed));
+        return Watched::Over(SessionEnd::Ended(EndReason::Destroyed));
     }
     if state.check_open().is_err() {
-        return Whose::Over(SessionEnd::Gone);
+        return Watched::Over(SessionEnd::Gone);
     }
     match &state.stored {
-        Some(stored) if state.is_committed || state.keeps_id() => Whose::Session(stored.id()),
-        None if state.is_committed => Whose::Nobody,
-        _ => Whose::Undecided,
+        Some(stored) if state.is_committed || state.keeps_id() => Watched::Session(stored.id()),
+        None if state.is_committed => Watched::Nobody,
+        _ => Watched::Undecided,
     }
 }
 

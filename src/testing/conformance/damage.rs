@@ -16,7 +16,7 @@ use crate::{
 
 /// Valid JSON, so that a column that must be JSON takes it.
 const NO_RECORD: &str = r#"{"format":1,"damaged":true}"#;
-const NEWER_RECORD: &str = r#"{"format":2,"from":"the future"}"#;
+const NEWER_RECORD: &str = r#"{"format":3,"from":"the future"}"#;
 
 /// A session whose record is `bytes`; `None` where nobody has said how.
 async fn damaged<S: SessionStore>(
