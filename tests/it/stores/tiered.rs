@@ -539,7 +539,7 @@ mod interleavings {
         is_deleted: bool,
     }
 
-    struct Scene {
+    struct Fixture {
         store: Tiered,
         back: Back,
         front: MemoryStore,
@@ -548,7 +548,7 @@ mod interleavings {
         touches: u64,
     }
 
-    impl Scene {
+    impl Fixture {
         fn new() -> Self {
             let (back, front) = (Back::in_memory(), MemoryStore::default());
             let store = TieredStore::new(front.clone(), back.clone()).max_staleness(HOUR);
@@ -667,11 +667,11 @@ mod interleavings {
 
         #[test]
         fn however_calls_interleave_the_copy_is_what_the_back_has(steps in steps()) {
-            let mut scene = Scene::new();
+            let mut fixture = Fixture::new();
             for step in steps {
-                scene.take(step);
+                fixture.take(step);
             }
-            scene.end();
+            fixture.end();
         }
     }
 }
