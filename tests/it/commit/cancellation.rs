@@ -298,14 +298,14 @@ async fn c2_what_was_saved_before_the_panic_stays() {
     assert_eq!(contents(&store).await, r#"anonymous {"n":2}"#);
 }
 
-/// An update that keeps its own session, and a guest to see whether it is let go.
+/// An update that keeps its own session, and a client to see whether it is let go.
 fn capture(session: &Session) -> Weak<()> {
-    let guest = Arc::new(());
-    let seen = Arc::downgrade(&guest);
+    let client = Arc::new(());
+    let seen = Arc::downgrade(&client);
     let captured = session.clone();
     session
         .update("n", move |n: Option<u64>| {
-            let _kept = (&captured, &guest);
+            let _kept = (&captured, &client);
             n.unwrap_or(0) + 1
         })
         .unwrap();

@@ -17,30 +17,32 @@ use insta::{allow_duplicates, assert_snapshot};
 use parking_lot::Mutex;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::{
-    scene::{HOUR, MINUTE, Scene, headers, logging, plain_cookie, redacted, routes, visitor_of},
-    support::{Browser, Call, FaultyStore},
+use crate::support::{
+    Browser, Call, FaultyStore,
+    fixture::{
+        Fixture, HOUR, MINUTE, headers, logging, plain_cookie, redacted, routes, visitor_of,
+    },
 };
 
 #[tokio::test]
 async fn table_a_request_that_never_loads_the_session_asks_nothing_and_says_nothing() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer()).await;
-    scene.clock.advance(30 * MINUTE);
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer()).await;
+    fixture.clock.advance(30 * MINUTE);
     let reply = visitor.get("/ignore").await;
-    assert_snapshot!(scene.account(&reply), @"store:");
+    assert_snapshot!(fixture.account(&reply), @"store:");
 }
 
 #[tokio::test]
 async fn table_a_request_that_only_peeks_writes_nothing_however_long_ago_it_was_seen() {
-    let scene = Scene::new();
-    for layer in [scene.layer(), scene.layer().persistent(true)] {
-        let visitor = scene.known(layer).await;
-        scene.clock.advance(30 * MINUTE);
+    let fixture = Fixture::new();
+    for layer in [fixture.layer(), fixture.layer().persistent(true)] {
+        let visitor = fixture.known(layer).await;
+        fixture.clock.advance(30 * MINUTE);
         let reply = visitor.get("/peek").await;
         assert_eq!(reply.body, "n=1 user=-");
         allow_duplicates! {
-            assert_snapshot!(scene.account(&reply), @r"
+            assert_snapshot!(fixture.account(&reply), @r"
             store: Load
             cache-control: private
             vary: Cookie
@@ -51,11 +53,11 @@ async fn table_a_request_that_only_peeks_writes_nothing_however_long_ago_it_was_
 
 #[tokio::test]
 async fn table_a_new_session_that_stays_unchanged_is_not_stored() {
-    let scene = Scene::new();
-    let visitor = visitor_of(scene.layer().persistent(true));
+    let fixture = Fixture::new();
+    let visitor = visitor_of(fixture.layer().persistent(true));
     let reply = visitor.get("/load").await;
     assert_eq!(reply.body, "nobody");
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store:
     vary: Cookie
     ");
@@ -63,12 +65,12 @@ async fn table_a_new_session_that_stays_unchanged_is_not_stored() {
 
 #[tokio::test]
 async fn table_a_new_session_with_nothing_but_settings_is_not_stored() {
-    let scene = Scene::new();
-    let visitor = visitor_of(scene.layer());
+    let fixture = Fixture::new();
+    let visitor = visitor_of(fixture.layer());
     for path in ["/persistent/true", "/idle/never", "/cycle", "/destroy"] {
         let reply = visitor.get(path).await;
         allow_duplicates! {
-            assert_snapshot!(scene.account(&reply), @r"
+            assert_snapshot!(fixture.account(&reply), @r"
             store:
             vary: Cookie
             ");
@@ -78,14 +80,14 @@ async fn table_a_new_session_with_nothing_but_settings_is_not_stored() {
 
 #[tokio::test]
 async fn table_a_session_seen_less_than_touch_after_ago_is_not_touched() {
-    let scene = Scene::new();
-    for layer in [scene.layer(), scene.layer().persistent(true)] {
-        let visitor = scene.known(layer).await;
-        scene.clock.advance(5 * MINUTE);
+    let fixture = Fixture::new();
+    for layer in [fixture.layer(), fixture.layer().persistent(true)] {
+        let visitor = fixture.known(layer).await;
+        fixture.clock.advance(5 * MINUTE);
         let reply = visitor.get("/load").await;
         assert_eq!(reply.body, "n=1 user=-");
         allow_duplicates! {
-            assert_snapshot!(scene.account(&reply), @r"
+            assert_snapshot!(fixture.account(&reply), @r"
             store: Load
             cache-control: private
             vary: Cookie
@@ -96,11 +98,11 @@ async fn table_a_session_seen_less_than_touch_after_ago_is_not_touched() {
 
 #[tokio::test]
 async fn table_a_session_seen_longer_ago_is_touched() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer()).await;
-    scene.clock.advance(6 * MINUTE);
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer()).await;
+    fixture.clock.advance(6 * MINUTE);
     let reply = visitor.get("/load").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, Touch
     cache-control: private
     vary: Cookie
@@ -109,11 +111,11 @@ async fn table_a_session_seen_longer_ago_is_touched() {
 
 #[tokio::test]
 async fn table_a_persistent_session_that_is_touched_gets_a_fresh_max_age() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer().persistent(true)).await;
-    scene.clock.advance(6 * MINUTE);
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer().persistent(true)).await;
+    fixture.clock.advance(6 * MINUTE);
     let reply = visitor.get("/load").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, Touch
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600
@@ -123,10 +125,10 @@ async fn table_a_persistent_session_that_is_touched_gets_a_fresh_max_age() {
 
 #[tokio::test]
 async fn table_a_new_session_that_is_changed_is_created() {
-    let scene = Scene::new();
-    let visitor = visitor_of(scene.layer());
+    let fixture = Fixture::new();
+    let visitor = visitor_of(fixture.layer());
     let reply = visitor.get("/set/n/1").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Create
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
@@ -136,10 +138,10 @@ async fn table_a_new_session_that_is_changed_is_created() {
 
 #[tokio::test]
 async fn table_a_new_persistent_session_that_is_changed_is_created_with_max_age() {
-    let scene = Scene::new();
-    let visitor = visitor_of(scene.layer().persistent(true));
+    let fixture = Fixture::new();
+    let visitor = visitor_of(fixture.layer().persistent(true));
     let reply = visitor.get("/set/n/1").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Create
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600
@@ -149,10 +151,10 @@ async fn table_a_new_persistent_session_that_is_changed_is_created_with_max_age(
 
 #[tokio::test]
 async fn table_a_new_session_changed_back_is_as_if_unchanged() {
-    let scene = Scene::new();
-    let visitor = visitor_of(scene.layer());
+    let fixture = Fixture::new();
+    let visitor = visitor_of(fixture.layer());
     let reply = visitor.get("/back-and-forth").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store:
     vary: Cookie
     ");
@@ -160,21 +162,21 @@ async fn table_a_new_session_changed_back_is_as_if_unchanged() {
 
 #[tokio::test]
 async fn table_a_session_changed_back_is_as_if_unchanged() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer().persistent(true)).await;
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer().persistent(true)).await;
     for path in ["/back-and-forth", "/set/n/1", "/remove/other"] {
         let reply = visitor.get(path).await;
         allow_duplicates! {
-            assert_snapshot!(scene.account(&reply), @r"
+            assert_snapshot!(fixture.account(&reply), @r"
             store: Load
             cache-control: private
             vary: Cookie
             ");
         }
     }
-    scene.clock.advance(6 * MINUTE);
+    fixture.clock.advance(6 * MINUTE);
     let reply = visitor.get("/back-and-forth").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, Touch
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600
@@ -184,12 +186,12 @@ async fn table_a_session_changed_back_is_as_if_unchanged() {
 
 #[tokio::test]
 async fn table_a_session_that_is_changed_is_updated_without_a_cookie() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer()).await;
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer()).await;
     for path in ["/set/n/2", "/set/m/1", "/remove/n"] {
         let reply = visitor.get(path).await;
         allow_duplicates! {
-            assert_snapshot!(scene.account(&reply), @r"
+            assert_snapshot!(fixture.account(&reply), @r"
             store: Load, Update
             cache-control: private
             vary: Cookie
@@ -200,24 +202,24 @@ async fn table_a_session_that_is_changed_is_updated_without_a_cookie() {
 
 #[tokio::test]
 async fn table_a_session_that_is_due_for_a_touch_and_changed_is_updated_alone() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer()).await;
-    scene.clock.advance(30 * MINUTE);
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer()).await;
+    fixture.clock.advance(30 * MINUTE);
     visitor.get("/set/n/2").await;
-    assert_eq!(scene.store.calls(), [Call::Load, Call::Update]);
-    scene.clock.advance(5 * MINUTE);
+    assert_eq!(fixture.store.calls(), [Call::Load, Call::Update]);
+    fixture.clock.advance(5 * MINUTE);
     visitor.get("/load").await;
-    assert_eq!(scene.store.calls(), [Call::Load]);
+    assert_eq!(fixture.store.calls(), [Call::Load]);
 }
 
 #[tokio::test]
 async fn table_a_persistent_session_that_is_changed_gets_a_fresh_max_age() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer().persistent(true)).await;
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer().persistent(true)).await;
     let token = visitor.cookie("__Host-id");
-    scene.clock.advance(MINUTE);
+    fixture.clock.advance(MINUTE);
     let reply = visitor.get("/set/n/2").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, Update
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600
@@ -228,10 +230,10 @@ async fn table_a_persistent_session_that_is_changed_gets_a_fresh_max_age() {
 
 #[tokio::test]
 async fn table_a_session_made_persistent_gets_a_cookie_with_max_age() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer()).await;
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer()).await;
     let reply = visitor.get("/persistent/true").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, Update
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600
@@ -241,17 +243,17 @@ async fn table_a_session_made_persistent_gets_a_cookie_with_max_age() {
 
 #[tokio::test]
 async fn table_a_session_made_not_persistent_gets_its_cookie_again_without_max_age() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer().persistent(true)).await;
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer().persistent(true)).await;
     let reply = visitor.get("/persistent/false").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, Update
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
     vary: Cookie
     ");
     let reply = visitor.get("/set/n/2").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, Update
     cache-control: private
     vary: Cookie
@@ -260,11 +262,11 @@ async fn table_a_session_made_not_persistent_gets_its_cookie_again_without_max_a
 
 #[tokio::test]
 async fn table_a_log_in_creates_the_new_and_ends_the_old() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer()).await;
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer()).await;
     let old = visitor.cookie("__Host-id");
     let reply = visitor.get("/in/ann").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, Create, Update
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
@@ -276,10 +278,10 @@ async fn table_a_log_in_creates_the_new_and_ends_the_old() {
 
 #[tokio::test]
 async fn table_a_log_in_without_a_session_creates_one() {
-    let scene = Scene::new();
-    let visitor = visitor_of(scene.layer().persistent(true));
+    let fixture = Fixture::new();
+    let visitor = visitor_of(fixture.layer().persistent(true));
     let reply = visitor.get("/in/ann").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Create
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600
@@ -290,11 +292,11 @@ async fn table_a_log_in_without_a_session_creates_one() {
 
 #[tokio::test]
 async fn table_a_cycle_creates_the_new_and_ends_the_old() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer()).await;
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer()).await;
     let old = visitor.cookie("__Host-id");
     let reply = visitor.get("/cycle").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, Create, Update
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
@@ -306,12 +308,12 @@ async fn table_a_cycle_creates_the_new_and_ends_the_old() {
 
 #[tokio::test]
 async fn table_a_destroyed_session_is_deleted_and_its_cookie_removed() {
-    let scene = Scene::new();
-    for layer in [scene.layer(), scene.layer().persistent(true)] {
-        let visitor = scene.known(layer).await;
+    let fixture = Fixture::new();
+    for layer in [fixture.layer(), fixture.layer().persistent(true)] {
+        let visitor = fixture.known(layer).await;
         let reply = visitor.get("/destroy").await;
         allow_duplicates! {
-            assert_snapshot!(scene.account(&reply), @r"
+            assert_snapshot!(fixture.account(&reply), @r"
             store: Load, Delete
             cache-control: no-store
             set-cookie: __Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
@@ -320,16 +322,16 @@ async fn table_a_destroyed_session_is_deleted_and_its_cookie_removed() {
         }
         assert!(visitor.cookie("__Host-id").is_none());
     }
-    assert!(scene.store.inner().is_empty());
+    assert!(fixture.store.inner().is_empty());
 }
 
 #[tokio::test]
 async fn table_a_session_destroyed_and_then_changed_is_deleted_and_another_created() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer()).await;
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer()).await;
     let old = visitor.cookie("__Host-id");
     let reply = visitor.get("/begin-again").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, Delete, Create
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
@@ -337,15 +339,15 @@ async fn table_a_session_destroyed_and_then_changed_is_deleted_and_another_creat
     ");
     assert_ne!(visitor.cookie("__Host-id"), old);
     assert_eq!(visitor.get("/load").await.body, "n=2 user=-");
-    assert_eq!(scene.store.inner().len(), 1);
+    assert_eq!(fixture.store.inner().len(), 1);
 }
 
 /// Runs `meanwhile` in another request, between this one's load and its commit.
-async fn interrupted_by(scene: &Scene, meanwhile: &'static str, own: &'static str) -> String {
-    let layer = scene.layer().persistent(true);
-    let other = scene.known(layer.clone()).await;
+async fn interrupted_by(fixture: &Fixture, meanwhile: &'static str, own: &'static str) -> String {
+    let layer = fixture.layer().persistent(true);
+    let other = fixture.known(layer.clone()).await;
     let inner = other.twin();
-    let store = scene.store.clone();
+    let store = fixture.store.clone();
     let app = Router::new()
         .route(
             "/",
@@ -364,25 +366,25 @@ async fn interrupted_by(scene: &Scene, meanwhile: &'static str, own: &'static st
         .layer(layer);
     let visitor = Browser::new(app);
     visitor.set_cookie("__Host-id", &other.cookie("__Host-id").unwrap());
-    scene.clock.advance(6 * MINUTE);
+    fixture.clock.advance(6 * MINUTE);
     let reply = visitor.get("/").await;
     assert_eq!(reply.status, StatusCode::OK);
-    scene.account(&reply)
+    fixture.account(&reply)
 }
 
 #[tokio::test]
 async fn table_a_session_found_to_have_ended_elsewhere_is_left_alone() {
-    let scene = Scene::new();
-    assert_snapshot!(interrupted_by(&scene, "/destroy", "change").await, @r"
+    let fixture = Fixture::new();
+    assert_snapshot!(interrupted_by(&fixture, "/destroy", "change").await, @r"
     store: Update
     vary: Cookie
     ");
-    assert_snapshot!(interrupted_by(&scene, "/destroy", "nothing").await, @r"
+    assert_snapshot!(interrupted_by(&fixture, "/destroy", "nothing").await, @r"
     store: Touch
     vary: Cookie
     ");
-    assert!(scene.store.inner().is_empty());
-    assert_snapshot!(interrupted_by(&scene, "/in/ann", "change").await, @r"
+    assert!(fixture.store.inner().is_empty());
+    assert_snapshot!(interrupted_by(&fixture, "/in/ann", "change").await, @r"
     store: Update, LoadLatest
     vary: Cookie
     ");
@@ -390,18 +392,18 @@ async fn table_a_session_found_to_have_ended_elsewhere_is_left_alone() {
 
 #[tokio::test]
 async fn table_a_cycle_of_a_session_that_ended_elsewhere_leaves_nothing_behind() {
-    let scene = Scene::new();
-    assert_snapshot!(interrupted_by(&scene, "/destroy", "cycle").await, @r"
+    let fixture = Fixture::new();
+    assert_snapshot!(interrupted_by(&fixture, "/destroy", "cycle").await, @r"
     store: Create, Update, Delete
     vary: Cookie
     ");
-    assert!(scene.store.inner().is_empty());
+    assert!(fixture.store.inner().is_empty());
 }
 
 #[tokio::test]
 async fn table_a_session_destroyed_twice_at_once_still_loses_its_cookie() {
-    let scene = Scene::new();
-    assert_snapshot!(interrupted_by(&scene, "/destroy", "destroy").await, @r"
+    let fixture = Fixture::new();
+    assert_snapshot!(interrupted_by(&fixture, "/destroy", "destroy").await, @r"
     store: Delete
     cache-control: no-store
     set-cookie: __Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
@@ -411,24 +413,24 @@ async fn table_a_session_destroyed_twice_at_once_still_loses_its_cookie() {
 
 #[tokio::test]
 async fn table_a_token_under_a_former_name_is_issued_again_under_the_new_one() {
-    let scene = Scene::new();
-    let old = scene.known(scene.layer()).await;
+    let fixture = Fixture::new();
+    let old = fixture.known(fixture.layer()).await;
     let cookie = SessionCookie::new("sid").also_read("__Host-id").build();
-    let renamed = visitor_of(scene.layer().cookie(cookie.unwrap()));
+    let renamed = visitor_of(fixture.layer().cookie(cookie.unwrap()));
     let token = old.cookie("__Host-id").unwrap();
     renamed.set_cookie("__Host-id", &token);
 
     let reply = renamed.get("/ignore").await;
-    assert_snapshot!(scene.account(&reply), @"store:");
+    assert_snapshot!(fixture.account(&reply), @"store:");
     let reply = renamed.get("/peek").await;
     assert_eq!(reply.body, "n=1 user=-");
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load
     cache-control: private
     vary: Cookie
     ");
     let reply = renamed.get("/load").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load
     cache-control: no-store
     set-cookie: __Host-sid=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
@@ -436,7 +438,7 @@ async fn table_a_token_under_a_former_name_is_issued_again_under_the_new_one() {
     ");
     assert_eq!(renamed.cookie("__Host-sid"), Some(token));
     let reply = renamed.get("/load").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load
     cache-control: private
     vary: Cookie
@@ -445,14 +447,14 @@ async fn table_a_token_under_a_former_name_is_issued_again_under_the_new_one() {
 
 #[tokio::test]
 async fn c1_a_commit_happens_whatever_the_status() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let fail = async |session: Session| {
         let n = session.update("n", |n: Option<u32>| n.unwrap_or(0) + 1)?;
         let status = [StatusCode::SEE_OTHER, StatusCode::BAD_REQUEST];
         let status = status.get(n as usize - 1);
         Ok::<_, Error>(*status.unwrap_or(&StatusCode::INTERNAL_SERVER_ERROR))
     };
-    let app = routes().route("/fail", get(fail)).layer(scene.layer());
+    let app = routes().route("/fail", get(fail)).layer(fixture.layer());
     let visitor = Browser::new(app);
     for status in [303, 400, 500] {
         assert_eq!(visitor.get("/fail").await.status, status);
@@ -462,31 +464,33 @@ async fn c1_a_commit_happens_whatever_the_status() {
 
 #[tokio::test]
 async fn c2_a_request_that_is_dropped_commits_nothing() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let hang = async |session: Session| {
         session.insert("n", 2)?;
         session.log_in("ann")?;
         std::future::pending::<Result<(), Error>>().await
     };
-    let visitor = scene.known(scene.layer()).await;
-    let app = Router::new().route("/hang", get(hang)).layer(scene.layer());
+    let visitor = fixture.known(fixture.layer()).await;
+    let app = Router::new()
+        .route("/hang", get(hang))
+        .layer(fixture.layer());
     let hanging = Browser::new(app);
     hanging.set_cookie("__Host-id", &visitor.cookie("__Host-id").unwrap());
     assert!(hanging.get("/hang").now_or_never().is_none());
-    assert_eq!(scene.store.calls(), [Call::Load]);
+    assert_eq!(fixture.store.calls(), [Call::Load]);
     assert_eq!(visitor.get("/load").await.body, "n=1 user=-");
 }
 
 #[tokio::test]
 async fn c2_a_request_that_panics_commits_nothing() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer()).await;
-    let app = Router::new().route("/", get(panic)).layer(scene.layer());
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer()).await;
+    let app = Router::new().route("/", get(panic)).layer(fixture.layer());
     let panicking = Browser::new(app);
     panicking.set_cookie("__Host-id", &visitor.cookie("__Host-id").unwrap());
     let outcome = AssertUnwindSafe(panicking.get("/")).catch_unwind().await;
     assert!(outcome.is_err());
-    assert_eq!(scene.store.calls(), [Call::Load]);
+    assert_eq!(fixture.store.calls(), [Call::Load]);
     assert_eq!(visitor.get("/load").await.body, "n=1 user=-");
 }
 
@@ -501,22 +505,22 @@ async fn c2_a_panic_that_a_layer_inside_turns_into_a_response_is_a_response() {
         let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
         response.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let app = routes()
         .route("/panic", get(panic))
         .layer(from_fn(catching))
-        .layer(scene.layer());
+        .layer(fixture.layer());
     let visitor = Browser::new(app);
     let reply = visitor.get("/panic").await;
     assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(scene.store.calls(), [Call::Create]);
+    assert_eq!(fixture.store.calls(), [Call::Create]);
     assert_eq!(visitor.get("/load").await.body, "n=2 user=-");
 }
 
 #[tokio::test]
 async fn c2_an_inner_service_that_fails_commits_nothing() {
-    let scene = Scene::new();
-    let service = scene.layer().layer(service_fn(async |request: Request| {
+    let fixture = Fixture::new();
+    let service = fixture.layer().layer(service_fn(async |request: Request| {
         let handle = request.extensions().get::<SessionHandle>().unwrap();
         let session = handle.load().await.unwrap();
         session.insert("n", 1).unwrap();
@@ -524,7 +528,7 @@ async fn c2_an_inner_service_that_fails_commits_nothing() {
     }));
     let outcome = service.oneshot(Request::default()).await;
     assert_eq!(outcome.unwrap_err(), "as planned");
-    assert!(scene.store.calls().is_empty());
+    assert!(fixture.store.calls().is_empty());
 }
 
 /// Answers with cookies of its own beside the session's.
@@ -543,7 +547,7 @@ fn with_cookies(own: &'static [&'static str]) -> Router {
 
 #[tokio::test]
 async fn c3_at_most_one_set_cookie_of_the_name() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let own = &[
         "theme=dark",
         "__Host-id=mine; Path=/",
@@ -554,7 +558,7 @@ async fn c3_at_most_one_set_cookie_of_the_name() {
         "id=1",
         "theme=light",
     ];
-    let visitor = Browser::new(with_cookies(own).layer(scene.layer()));
+    let visitor = Browser::new(with_cookies(own).layer(fixture.layer()));
     let reply = visitor.get("/").await;
     assert_snapshot!(headers(&reply).join("\n"), @r"
     cache-control: no-store
@@ -569,8 +573,8 @@ async fn c3_at_most_one_set_cookie_of_the_name() {
 
 #[tokio::test]
 async fn c3_other_set_cookies_stay_where_the_session_sets_none() {
-    let scene = Scene::new();
-    let app = with_cookies(&["theme=dark", "a=b"]).layer(scene.layer());
+    let fixture = Fixture::new();
+    let app = with_cookies(&["theme=dark", "a=b"]).layer(fixture.layer());
     let visitor = Browser::new(app);
     visitor.get("/").await;
     let reply = visitor.get("/").await;
@@ -584,13 +588,13 @@ async fn c3_other_set_cookies_stay_where_the_session_sets_none() {
 
 #[tokio::test]
 async fn c5_a_layer_nested_in_one_with_the_same_cookie_name_is_a_pass_through() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let inner = FaultyStore::in_memory();
-    let nested = routes().layer(scene.layer().persistent(true));
-    let nested = nested.layer(scene.layer());
+    let nested = routes().layer(fixture.layer().persistent(true));
+    let nested = nested.layer(fixture.layer());
     let mut visitor = Browser::new(nested);
     let reply = visitor.get("/set/n/1").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Create
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
@@ -598,16 +602,16 @@ async fn c5_a_layer_nested_in_one_with_the_same_cookie_name_is_a_pass_through() 
     ");
     // Even where it has another store.
     let nested = routes().layer(cloakroom::SessionLayer::new(inner.clone()).reap_every(None));
-    visitor = Browser::new(nested.layer(scene.layer()));
+    visitor = Browser::new(nested.layer(fixture.layer()));
     visitor.get("/set/n/2").await;
     assert_eq!(visitor.get("/load").await.body, "n=2 user=-");
-    assert_eq!(scene.store.calls(), [Call::Create, Call::Load]);
+    assert_eq!(fixture.store.calls(), [Call::Create, Call::Load]);
     assert!(inner.calls().is_empty());
 }
 
 #[tokio::test]
 async fn c5_under_layers_of_different_names_handlers_see_the_inner_one() {
-    let (inner, outer) = (Scene::new(), Scene::new());
+    let (inner, outer) = (Fixture::new(), Fixture::new());
     let seen = Arc::new(Mutex::new(Vec::new()));
     let note = Arc::clone(&seen);
     let between = move |handle: SessionHandle, request: Request, next: Next| {
@@ -642,8 +646,8 @@ async fn c5_under_layers_of_different_names_handlers_see_the_inner_one() {
 
 #[tokio::test]
 async fn c5_a_layer_of_the_same_name_is_a_pass_through_under_any_layers_between() {
-    let scenes = [Scene::new(), Scene::new(), Scene::new()];
-    let layer = |scene: &Scene, name| scene.layer().cookie(plain_cookie(name));
+    let scenes = [Fixture::new(), Fixture::new(), Fixture::new()];
+    let layer = |fixture: &Fixture, name| fixture.layer().cookie(plain_cookie(name));
     let app = routes()
         .layer(layer(&scenes[0], "outer"))
         .layer(layer(&scenes[1], "between"))
@@ -658,21 +662,21 @@ async fn c5_a_layer_of_the_same_name_is_a_pass_through_under_any_layers_between(
 }
 
 /// An app whose handler leaves its session here, to be used after the response.
-fn leaving_behind(scene: &Scene) -> (Browser, Arc<Mutex<Option<Session>>>) {
+fn leaving_behind(fixture: &Fixture) -> (Browser, Arc<Mutex<Option<Session>>>) {
     let left = Arc::new(Mutex::new(None));
     let here = Arc::clone(&left);
     let leave = async move |session: Session| {
         *here.lock() = Some(session);
     };
-    let app = routes().route("/leave", get(leave)).layer(scene.layer());
+    let app = routes().route("/leave", get(leave)).layer(fixture.layer());
     (Browser::new(app), left)
 }
 
 #[tokio::test]
 async fn c6_changes_made_after_the_commit_and_never_saved_are_reported_once() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let (log, _guard) = logging();
-    let (visitor, left) = leaving_behind(&scene);
+    let (visitor, left) = leaving_behind(&fixture);
     visitor.get("/set/n/1").await;
     visitor.get("/leave").await;
     let session = left.lock().take().unwrap();
@@ -690,9 +694,9 @@ async fn c6_changes_made_after_the_commit_and_never_saved_are_reported_once() {
 
 #[tokio::test]
 async fn c6_nothing_is_reported_of_changes_that_were_saved_or_made_no_difference() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let (log, _guard) = logging();
-    let (visitor, left) = leaving_behind(&scene);
+    let (visitor, left) = leaving_behind(&fixture);
     visitor.get("/set/n/1").await;
 
     visitor.get("/leave").await;
@@ -712,9 +716,9 @@ async fn c6_nothing_is_reported_of_changes_that_were_saved_or_made_no_difference
 
 #[tokio::test]
 async fn c6_a_session_destroyed_after_the_commit_and_never_saved_is_reported_with_its_id() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let (log, _guard) = logging();
-    let (visitor, left) = leaving_behind(&scene);
+    let (visitor, left) = leaving_behind(&fixture);
     visitor.get("/set/n/1").await;
     visitor.get("/leave").await;
     let session = left.lock().take().unwrap();
@@ -736,9 +740,9 @@ async fn c6_a_session_destroyed_after_the_commit_and_never_saved_is_reported_wit
 
 #[tokio::test]
 async fn c6_changes_of_a_session_that_was_never_stored_are_reported_too() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let (log, _guard) = logging();
-    let (visitor, left) = leaving_behind(&scene);
+    let (visitor, left) = leaving_behind(&fixture);
     visitor.get("/leave").await;
     let session = left.lock().take().unwrap();
     session.insert("n", 1).unwrap();
@@ -748,9 +752,9 @@ async fn c6_changes_of_a_session_that_was_never_stored_are_reported_too() {
 
 #[tokio::test]
 async fn c6_a_request_that_commits_nothing_is_not_reported() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let (log, _guard) = logging();
-    let app = Router::new().route("/", get(panic)).layer(scene.layer());
+    let app = Router::new().route("/", get(panic)).layer(fixture.layer());
     let panicking = Browser::new(app);
     let outcome = AssertUnwindSafe(panicking.get("/")).catch_unwind().await;
     assert!(outcome.is_err());
@@ -759,17 +763,17 @@ async fn c6_a_request_that_commits_nothing_is_not_reported() {
 
 #[tokio::test]
 async fn c7_save_writes_data_at_once_and_the_cookie_leaves_with_the_head() {
-    let scene = Scene::new();
-    let visitor = visitor_of(scene.layer());
+    let fixture = Fixture::new();
+    let visitor = visitor_of(fixture.layer());
     let reply = visitor.get("/save").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Create
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
     vary: Cookie
     ");
     let reply = visitor.get("/save").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, Update
     cache-control: private
     vary: Cookie
@@ -778,10 +782,10 @@ async fn c7_save_writes_data_at_once_and_the_cookie_leaves_with_the_head() {
 
 #[tokio::test]
 async fn c7_a_persistent_session_saved_before_the_head_gets_its_max_age_with_the_head() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer().persistent(true)).await;
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer().persistent(true)).await;
     let reply = visitor.get("/save").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, Update
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600
@@ -791,9 +795,9 @@ async fn c7_a_persistent_session_saved_before_the_head_gets_its_max_age_with_the
 
 #[tokio::test]
 async fn c7_a_pending_log_in_or_cycle_waits_for_the_head() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for path in ["/in", "/cycle"] {
-        let store = scene.store.clone();
+        let store = fixture.store.clone();
         let app = routes()
             .route(
                 "/begin",
@@ -820,14 +824,14 @@ async fn c7_a_pending_log_in_or_cycle_waits_for_the_head() {
                 "/keys",
                 get(async |session: Session| session.keys().join(" ")),
             )
-            .layer(scene.layer());
+            .layer(fixture.layer());
         let visitor = Browser::new(app);
         visitor.get("/begin").await;
         let old = visitor.twin();
-        scene.store.calls();
+        fixture.store.calls();
         let reply = visitor.get("/go").await;
         allow_duplicates! {
-            assert_snapshot!(scene.account(&reply), @r"
+            assert_snapshot!(fixture.account(&reply), @r"
             store: Create, Update
             cache-control: no-store
             set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
@@ -836,27 +840,27 @@ async fn c7_a_pending_log_in_or_cycle_waits_for_the_head() {
         }
         assert_eq!(visitor.get("/keys").await.body, "after before n");
         assert_eq!(old.get("/load").await.body, "nobody");
-        scene.store.calls();
+        fixture.store.calls();
     }
 }
 
 /// A visitor of an app whose `/go` does `act` with a session that holds one value.
-async fn doing<A, F>(scene: &Scene, act: A) -> Browser
+async fn doing<A, F>(fixture: &Fixture, act: A) -> Browser
 where
     A: Fn(Session) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<(), Error>> + Send + 'static,
 {
-    let app = routes().route("/go", get(act)).layer(scene.layer());
+    let app = routes().route("/go", get(act)).layer(fixture.layer());
     let visitor = Browser::new(app);
     visitor.get("/set/n/1").await;
-    scene.store.calls();
+    fixture.store.calls();
     visitor
 }
 
 #[tokio::test]
 async fn c7_each_save_writes_what_is_new_and_the_head_the_rest() {
-    let scene = Scene::new();
-    let visitor = doing(&scene, async |session: Session| {
+    let fixture = Fixture::new();
+    let visitor = doing(&fixture, async |session: Session| {
         session.insert("a", 1)?;
         session.save().await?;
         session.save().await?;
@@ -868,20 +872,20 @@ async fn c7_each_save_writes_what_is_new_and_the_head_the_rest() {
     let visitor = visitor.await;
     visitor.get("/go").await;
     let calls = [Call::Load, Call::Update, Call::Update, Call::Update];
-    assert_eq!(scene.store.calls(), calls);
+    assert_eq!(fixture.store.calls(), calls);
     assert_eq!(visitor.get("/load").await.body, "n=2 user=-");
 }
 
 #[tokio::test]
 async fn c7_a_save_of_nothing_asks_nothing() {
-    let scene = Scene::new();
-    let visitor = doing(&scene, async |session: Session| session.save().await).await;
+    let fixture = Fixture::new();
+    let visitor = doing(&fixture, async |session: Session| session.save().await).await;
     visitor.get("/go").await;
-    assert_eq!(scene.store.calls(), [Call::Load]);
-    let stranger = doing(&scene, async |session: Session| session.save().await).await;
+    assert_eq!(fixture.store.calls(), [Call::Load]);
+    let stranger = doing(&fixture, async |session: Session| session.save().await).await;
     stranger.set_cookie("__Host-id", "");
     let reply = stranger.get("/go").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store:
     vary: Cookie
     ");
@@ -889,13 +893,13 @@ async fn c7_a_save_of_nothing_asks_nothing() {
 
 #[tokio::test]
 async fn c7_a_session_destroyed_and_saved_is_gone_at_once_and_the_cookie_leaves_with_the_head() {
-    let scene = Scene::new();
-    let visitor = doing(&scene, async |session: Session| {
+    let fixture = Fixture::new();
+    let visitor = doing(&fixture, async |session: Session| {
         session.destroy();
         session.save().await
     });
     let reply = visitor.await.get("/go").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, Delete
     cache-control: no-store
     set-cookie: __Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
@@ -905,8 +909,8 @@ async fn c7_a_session_destroyed_and_saved_is_gone_at_once_and_the_cookie_leaves_
 
 #[tokio::test]
 async fn c7_a_new_session_saved_and_destroyed_leaves_no_trace() {
-    let scene = Scene::new();
-    let visitor = doing(&scene, async |session: Session| {
+    let fixture = Fixture::new();
+    let visitor = doing(&fixture, async |session: Session| {
         session.insert("n", 2)?;
         session.save().await?;
         session.destroy();
@@ -914,26 +918,26 @@ async fn c7_a_new_session_saved_and_destroyed_leaves_no_trace() {
     });
     let visitor = visitor.await;
     visitor.get("/destroy").await;
-    scene.store.calls();
+    fixture.store.calls();
     let reply = visitor.get("/go").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Create, Delete
     vary: Cookie
     ");
-    assert!(scene.store.inner().is_empty());
+    assert!(fixture.store.inner().is_empty());
 }
 
 #[tokio::test]
 async fn c7_a_log_in_after_a_save_moves_what_was_saved() {
-    let scene = Scene::new();
-    let visitor = doing(&scene, async |session: Session| {
+    let fixture = Fixture::new();
+    let visitor = doing(&fixture, async |session: Session| {
         session.insert("n", 2)?;
         session.save().await?;
         session.log_in("ann")
     });
     let visitor = visitor.await;
     let reply = visitor.get("/go").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, Update, Create, Update
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
@@ -944,8 +948,8 @@ async fn c7_a_log_in_after_a_save_moves_what_was_saved() {
 
 #[tokio::test]
 async fn c7_what_was_saved_stays_where_the_request_is_dropped() {
-    let scene = Scene::new();
-    let visitor = doing(&scene, async |session: Session| {
+    let fixture = Fixture::new();
+    let visitor = doing(&fixture, async |session: Session| {
         session.insert("n", 2)?;
         session.save().await?;
         session.insert("n", 3)?;
@@ -958,8 +962,8 @@ async fn c7_what_was_saved_stays_where_the_request_is_dropped() {
 
 #[tokio::test]
 async fn c7_what_needs_a_token_is_too_late_once_the_head_is_gone() {
-    let scene = Scene::new();
-    let (visitor, left) = leaving_behind(&scene);
+    let fixture = Fixture::new();
+    let (visitor, left) = leaving_behind(&fixture);
     visitor.get("/leave").await;
     let session = left.lock().take().unwrap();
     assert_eq!(
@@ -970,29 +974,29 @@ async fn c7_what_needs_a_token_is_too_late_once_the_head_is_gone() {
     session.insert("n", 1).unwrap();
     let error = session.save().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLate);
-    assert!(scene.store.calls().is_empty());
+    assert!(fixture.store.calls().is_empty());
 }
 
 #[tokio::test]
 async fn c7_a_session_that_is_stored_can_be_saved_long_after_the_head() {
-    let scene = Scene::new();
-    let (visitor, left) = leaving_behind(&scene);
+    let fixture = Fixture::new();
+    let (visitor, left) = leaving_behind(&fixture);
     visitor.get("/set/n/1").await;
     visitor.get("/leave").await;
     let session = left.lock().take().unwrap();
-    scene.clock.advance(HOUR / 2);
+    fixture.clock.advance(HOUR / 2);
     session.insert("n", 2).unwrap();
     session.save().await.unwrap();
     assert!(!session.is_modified());
     // The save counted as activity.
-    scene.clock.advance(HOUR - MINUTE);
+    fixture.clock.advance(HOUR - MINUTE);
     assert_eq!(visitor.get("/load").await.body, "n=2 user=-");
 }
 
 #[tokio::test]
 async fn without_axum_an_infallible_service_gets_the_same_cookie() {
-    let scene = Scene::new();
-    let service = scene
+    let fixture = Fixture::new();
+    let service = fixture
         .layer()
         .layer(service_fn(async |request: http::Request<()>| {
             let handle = request.extensions().get::<SessionHandle>().unwrap();

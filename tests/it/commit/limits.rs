@@ -20,9 +20,11 @@ use http::StatusCode;
 use parking_lot::Mutex;
 
 use crate::{
-    scene::{HOUR, MILLISECOND, MINUTE, SECOND},
-    stores::population,
-    support::{Call, Fault, FaultyStore, FixedClock, Log, Reply, Visitor},
+    store::population,
+    support::{
+        Call, Fault, FaultyStore, FixedClock, Log, Reply, Visitor,
+        fixture::{HOUR, MILLISECOND, MINUTE, SECOND},
+    },
 };
 
 struct House {

@@ -9,9 +9,9 @@ use http::StatusCode;
 use proptest::prelude::*;
 use tokio::runtime::Builder;
 
-use crate::{
-    scene::{MINUTE, SECOND, headers, visitor_of},
-    support::{Browser, Ear, FaultyStore, FixedClock, Visitor},
+use crate::support::{
+    Browser, FaultyStore, FixedClock, Recorder, Visitor,
+    fixture::{MINUTE, SECOND, headers, visitor_of},
 };
 
 /// Everything that the routes offer, what is ordinary more often than the rest.
@@ -62,27 +62,27 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// A layer, three visitors of it, and what it tells.
 struct House {
     visitors: Vec<Browser>,
-    ear: Ear,
+    recorder: Recorder,
 }
 
 impl House {
     fn new(store: impl SessionStore, clock: &FixedClock, renews: bool) -> Self {
-        let ear = Ear::default();
+        let recorder = Recorder::default();
         let cookie = SessionCookie::new("id").also_read("old").build().unwrap();
         let layer = SessionLayer::new(store)
             .clock(clock.clone())
             .cookie(cookie)
             .renew_every(renews.then_some(2 * MINUTE))
             .reap_every(None)
-            .on_event(ear.clone());
+            .on_event(recorder.clone());
         let visitors = (0..3).map(|_| visitor_of(layer.clone())).collect();
-        Self { visitors, ear }
+        Self { visitors, recorder }
     }
 
     /// All that can be seen of what a request came to, but for ids and tokens.
     async fn get(&self, who: usize, path: &str) -> String {
         let reply = self.visitors[who].get(path).await;
-        let told: Vec<String> = self.ear.kinds().iter().map(name).collect();
+        let told: Vec<String> = self.recorder.kinds().iter().map(name).collect();
         let (status, headers, body) = (reply.status, headers(&reply), reply.body);
         format!("{status} {body} {headers:?} {told:?}")
     }

@@ -4,17 +4,17 @@
 use cloakroom::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder};
 use insta::assert_snapshot;
 
-use crate::{
-    scene::{MILLISECOND, SECOND, Scene, redacted, visitor_of},
-    support::{Browser, Reply},
+use crate::support::{
+    Browser, Reply,
+    fixture::{Fixture, MILLISECOND, SECOND, redacted, visitor_of},
 };
 
 /// What hands the cookie out, and what takes it away.
 async fn issue_and_removal(cookie: SessionCookieBuilder) -> String {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let cookie = cookie.build().unwrap();
     let name = cookie.name().to_owned();
-    let visitor = visitor_of(scene.layer().cookie(cookie));
+    let visitor = visitor_of(fixture.layer().cookie(cookie));
     let issued = one_cookie(&visitor.get("/set/n/1").await);
     assert!(issued.starts_with(&format!("{name}=[token];")));
     let removed = one_cookie(&visitor.get("/destroy").await);
@@ -108,8 +108,8 @@ async fn c4_a_cookie_without_prefix_and_its_removal() {
 
 #[tokio::test]
 async fn c4_the_removal_of_a_persistent_cookie_has_one_max_age() {
-    let scene = Scene::new();
-    let layer = scene.layer().persistent(true).idle_timeout(90 * SECOND);
+    let fixture = Fixture::new();
+    let layer = fixture.layer().persistent(true).idle_timeout(90 * SECOND);
     let visitor = visitor_of(layer);
     assert_snapshot!(one_cookie(&visitor.get("/set/n/1").await), @"__Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=90");
     assert_snapshot!(one_cookie(&visitor.get("/destroy").await), @"__Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
@@ -117,11 +117,11 @@ async fn c4_the_removal_of_a_persistent_cookie_has_one_max_age() {
 
 #[tokio::test]
 async fn c4_whoever_is_logged_out_after_his_session_expired_loses_the_cookie_too() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer().idle_timeout(SECOND)).await;
-    scene.clock.advance(SECOND + MILLISECOND);
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer().idle_timeout(SECOND)).await;
+    fixture.clock.advance(SECOND + MILLISECOND);
     let reply = visitor.get("/destroy").await;
-    assert_snapshot!(scene.account(&reply), @r"
+    assert_snapshot!(fixture.account(&reply), @r"
     store: Load, LoadLatest
     cache-control: no-store
     set-cookie: __Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
@@ -148,27 +148,27 @@ fn the_prefix_follows_from_the_attributes() {
 
 #[tokio::test]
 async fn a_token_under_a_name_that_is_no_longer_read_is_not_accepted() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer()).await;
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer()).await;
     let insecure = SessionCookie::new("id").insecure().build().unwrap();
-    let other = visitor_of(scene.layer().cookie(insecure));
+    let other = visitor_of(fixture.layer().cookie(insecure));
     for name in ["__Host-id", "__host-id", "ID", "__Secure-id"] {
         other.set_cookie(name, &visitor.cookie("__Host-id").unwrap());
     }
     assert_eq!(other.get("/load").await.body, "nobody");
-    assert!(scene.store.calls().is_empty());
+    assert!(fixture.store.calls().is_empty());
 }
 
 #[tokio::test]
 async fn several_former_names_are_read_and_the_own_name_comes_first() {
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer()).await;
-    let newest = scene.known(scene.layer()).await;
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer()).await;
+    let newest = fixture.known(fixture.layer()).await;
     newest.get("/set/n/2").await;
     let cookie = SessionCookie::new("c").also_read("a").also_read("b");
     let renamed = |name: &str, visitor: &Browser| {
         let cookie = cookie.clone().build().unwrap();
-        let browser = visitor_of(scene.layer().cookie(cookie));
+        let browser = visitor_of(fixture.layer().cookie(cookie));
         browser.set_cookie(name, &visitor.cookie("__Host-id").unwrap());
         browser
     };
@@ -184,9 +184,9 @@ async fn several_former_names_are_read_and_the_own_name_comes_first() {
 
 #[tokio::test]
 async fn c3_a_former_name_that_is_said_twice_is_removed_once() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let cookie = SessionCookie::new("c").also_read("a").also_read("a");
-    let visitor = scene.known(scene.layer().cookie(cookie.build().unwrap()));
+    let visitor = fixture.known(fixture.layer().cookie(cookie.build().unwrap()));
     let reply = visitor.await.get("/destroy").await;
     assert_eq!(reply.set_cookies().len(), 2, "__Host-c and a");
 }

@@ -5,9 +5,9 @@ use cloakroom::{Error, Session, SessionHandle, SessionLayer};
 use http::{HeaderName, HeaderValue};
 use insta::assert_snapshot;
 
-use crate::{
-    scene::{Scene, headers, logging},
-    support::Browser,
+use crate::support::{
+    Browser,
+    fixture::{Fixture, headers, logging},
 };
 
 type Lines = &'static [(&'static str, &'static str)];
@@ -53,7 +53,7 @@ fn answering(lines: Lines) -> Router {
 
 /// What a visitor without a session gets where one is created.
 async fn creating(lines: Lines) -> String {
-    asking("/count", lines, Scene::new().layer()).await
+    asking("/count", lines, Fixture::new().layer()).await
 }
 
 async fn asking(path: &str, lines: Lines, layer: SessionLayer) -> String {
@@ -63,7 +63,7 @@ async fn asking(path: &str, lines: Lines, layer: SessionLayer) -> String {
 
 /// What a visitor with a session gets.
 async fn returning(path: &str, lines: Lines) -> String {
-    let visitor = Browser::new(answering(lines).layer(Scene::new().layer()));
+    let visitor = Browser::new(answering(lines).layer(Fixture::new().layer()));
     visitor.get("/count").await;
     without_cookies(&visitor, path).await
 }
@@ -169,7 +169,7 @@ async fn h1_headers_for_cdns_stay_where_no_cookie_is_set() {
         ("cdn-cache-control", "max-age=600"),
         ("surrogate-control", "max-age=600"),
     ];
-    let layer = Scene::new().layer();
+    let layer = Fixture::new().layer();
     assert_snapshot!(asking("/load", lines, layer).await, @r"
     cdn-cache-control: max-age=600
     surrogate-control: max-age=600
@@ -181,7 +181,7 @@ async fn h1_headers_for_cdns_stay_where_no_cookie_is_set() {
 #[tokio::test]
 async fn h2_a_response_whose_request_loaded_or_peeked_varies_by_cookie() {
     for path in ["/load", "/peek"] {
-        let layer = Scene::new().layer();
+        let layer = Fixture::new().layer();
         assert_eq!(asking(path, &[], layer).await, "vary: Cookie");
     }
 }
@@ -207,7 +207,7 @@ async fn h2_cookie_is_merged_with_what_is_there() {
         (&[("vary", "Set-Cookie")], "vary: Set-Cookie, Cookie"),
     ];
     for (lines, expected) in cases {
-        let layer = Scene::new().layer();
+        let layer = Fixture::new().layer();
         assert_eq!(asking("/load", lines, layer).await, expected);
     }
 }
@@ -229,14 +229,14 @@ async fn h2_cookie_is_there_once_in_any_case_and_a_star_is_left_alone() {
             .iter()
             .map(|(name, value)| format!("{name}: {value}"))
             .collect();
-        let layer = Scene::new().layer();
+        let layer = Fixture::new().layer();
         assert_eq!(asking("/load", lines, layer).await, expected.join("\n"));
     }
 }
 
 #[tokio::test]
 async fn h2_nested_layers_say_so_once() {
-    let (inner, outer) = (Scene::new(), Scene::new());
+    let (inner, outer) = (Fixture::new(), Fixture::new());
     let cookie = cloakroom::SessionCookie::new("outer").build().unwrap();
     let load = async |handle: SessionHandle, request, next: axum::middleware::Next| {
         handle.load().await.unwrap();
@@ -255,10 +255,10 @@ async fn h2_a_rejection_because_of_the_store_varies_too() {
     use crate::support::{Call, Fault};
     use cloakroom::store::StoreErrorKind;
 
-    let scene = Scene::new();
-    let visitor = scene.known(scene.layer()).await;
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer()).await;
     let fault = Fault::Fail(StoreErrorKind::Unavailable);
-    scene.store.plan_for(Call::Load, fault);
+    fixture.store.plan_for(Call::Load, fault);
     let reply = visitor.get("/load").await;
     assert_eq!(reply.status, 503);
     assert_snapshot!(headers(&reply).join("\n"), @r"
@@ -291,10 +291,10 @@ async fn h3_any_cache_control_that_is_there_stays() {
 
 #[tokio::test]
 async fn h3_a_visitor_without_a_session_gets_no_cache_control() {
-    let scene = Scene::new();
-    let visitor = Browser::new(answering(&[]).layer(scene.layer()));
+    let fixture = Fixture::new();
+    let visitor = Browser::new(answering(&[]).layer(fixture.layer()));
     visitor.get("/count").await;
-    scene.clock.advance(crate::scene::HOUR);
+    fixture.clock.advance(crate::support::fixture::HOUR);
     // The session has expired; the cookie is still there.
     for path in ["/load", "/peek"] {
         assert_eq!(without_cookies(&visitor, path).await, "vary: Cookie");
@@ -314,7 +314,7 @@ async fn h4_an_untouched_session_changes_no_header() {
         &[("set-cookie", "__Host-id=mine"), ("set-cookie", "a=b")],
     ];
     for lines in cases {
-        let visitor = Browser::new(answering(lines).layer(Scene::new().layer()));
+        let visitor = Browser::new(answering(lines).layer(Fixture::new().layer()));
         visitor.get("/count").await;
         let expected: Vec<_> = lines
             .iter()
@@ -326,14 +326,14 @@ async fn h4_an_untouched_session_changes_no_header() {
 
 #[tokio::test]
 async fn without_cache_headers_only_the_cookie_is_set() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let (log, _guard) = logging();
     let lines = &[
         ("cache-control", "public"),
         ("cdn-cache-control", "max-age=600"),
         ("vary", "Accept"),
     ];
-    let layer = scene.layer().cache_headers(false);
+    let layer = fixture.layer().cache_headers(false);
     let visitor = Browser::new(answering(lines).layer(layer));
     let reply = visitor.get("/count").await;
     assert_snapshot!(headers(&reply).join("\n"), @r"

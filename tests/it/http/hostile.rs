@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer, ser};
 use tokio::sync::Barrier;
 
 use crate::support::{
-    Browser, Call, FaultyStore, Guest, Reply,
+    Browser, Call, Client, FaultyStore, Reply,
     token::{NEVER_ISSUED, is_well_formed, join, split},
 };
 
@@ -206,7 +206,7 @@ fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
 #[tokio::test]
 async fn a_value_that_does_not_serialize_is_refused_and_changes_nothing() {
     let store = FaultyStore::in_memory();
-    let ann = Guest::new(layer(&store));
+    let ann = Client::new(layer(&store));
     let by_point = HashMap::from([((1, 2), "here")]);
     let refuse = |session: &Session| {
         let refused = Some(ErrorKind::Serialize);
@@ -261,7 +261,7 @@ async fn data_beyond_max_data_bytes_is_refused_and_changes_nothing() {
     const MAX: usize = 100;
     let store = FaultyStore::in_memory();
     let layer = layer(&store).max_data_bytes(MAX);
-    let ann = Guest::new(layer);
+    let ann = Client::new(layer);
     let text = |length: usize| "x".repeat(length);
     // A key of one byte, and two quotation marks.
     let most = MAX - 3;
@@ -312,7 +312,7 @@ async fn data_beyond_max_data_bytes_is_refused_and_changes_nothing() {
 #[tokio::test]
 async fn a_session_that_is_too_large_for_the_limit_of_today_can_still_shrink() {
     let store = FaultyStore::in_memory();
-    let ann = Guest::new(layer(&store));
+    let ann = Client::new(layer(&store));
     ann.visit(async |session| {
         session.insert("a", "x".repeat(500)).unwrap();
         session.insert("b", "x".repeat(500)).unwrap();
@@ -320,7 +320,7 @@ async fn a_session_that_is_too_large_for_the_limit_of_today_can_still_shrink() {
     .await;
     let cookie = ann.cookie().unwrap();
     let tight = layer(&store).max_data_bytes(100);
-    let again = Guest::with_cookie(tight, cookie);
+    let again = Client::with_cookie(tight, cookie);
     again
         .visit(async |session| {
             assert_eq!(kind(session.insert("c", 1)), Some(ErrorKind::TooLarge));
@@ -341,7 +341,7 @@ async fn a_session_that_is_too_large_for_the_limit_of_today_can_still_shrink() {
 async fn data_that_merging_makes_too_large_is_not_kept_and_the_visitor_is_told() {
     let store = FaultyStore::in_memory();
     let layer = layer(&store).max_data_bytes(100);
-    let ann = Guest::new(layer);
+    let ann = Client::new(layer);
     ann.visit(async |session| session.insert("here", true))
         .await
         .unwrap();
@@ -372,7 +372,7 @@ async fn data_that_merging_makes_too_large_is_not_kept_and_the_visitor_is_told()
 async fn a_value_of_another_type_is_an_error_and_stays() {
     const TEXT: Key<String> = Key::new("n");
     let store = FaultyStore::in_memory();
-    let ann = Guest::new(layer(&store));
+    let ann = Client::new(layer(&store));
     ann.visit(async |session| session.insert("n", 5))
         .await
         .unwrap();

@@ -8,7 +8,7 @@ use http::{Request, Response, StatusCode, header};
 use tokio::runtime::Handle;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 
-use crate::support::{Call, Fault, FaultyStore, FixedClock, Guest};
+use crate::support::{Call, Client, Fault, FaultyStore, FixedClock};
 
 async fn count(request: Request<()>) -> Result<Response<String>, Error> {
     let handle = request.extensions().get::<SessionHandle>().unwrap();
@@ -43,7 +43,7 @@ fn a_service_fn_has_sessions_without_axum_and_without_a_runtime() {
 fn the_whole_life_of_a_session_needs_no_runtime() {
     let store = MemoryStore::default();
     let clock = FixedClock::default();
-    let ann = Guest::new(SessionLayer::new(store.clone()).clock(clock.clone()));
+    let ann = Client::new(SessionLayer::new(store.clone()).clock(clock.clone()));
     block_on(async {
         ann.visit(async |session| {
             session.insert("cart", ["tea"]).unwrap();
@@ -82,7 +82,7 @@ fn without_a_runtime_expired_sessions_leave_as_new_ones_come() {
     let layer = SessionLayer::new(store.clone()).clock(clock.clone());
     block_on(async {
         for _ in 0..200 {
-            let visitor = Guest::new(layer.clone());
+            let visitor = Client::new(layer.clone());
             visitor
                 .visit(async |session| session.insert("n", 1))
                 .await
@@ -97,7 +97,7 @@ fn without_a_runtime_expired_sessions_leave_as_new_ones_come() {
 #[test]
 fn a_conflict_is_merged_without_a_runtime() {
     let layer = SessionLayer::new(MemoryStore::default());
-    let ann = Guest::new(layer);
+    let ann = Client::new(layer);
     block_on(async {
         ann.visit(async |session| session.insert("visits", 0))
             .await
@@ -121,7 +121,7 @@ fn a_conflict_is_merged_without_a_runtime() {
 #[test]
 fn m3_many_at_once_lose_nothing_without_a_runtime() {
     let store = FaultyStore::in_memory();
-    let ann = Guest::new(SessionLayer::new(store.clone()));
+    let ann = Client::new(SessionLayer::new(store.clone()));
     let add =
         async |session: Session| session.update("visits", |n: Option<u32>| n.unwrap_or(0) + 1);
     block_on(async {

@@ -21,12 +21,10 @@ use parking_lot::Mutex;
 use tower::{Layer as _, ServiceExt as _};
 use tracing::Level;
 
-use crate::{
-    scene::{DAY, HOUR, MINUTE, SECOND, plain_cookie},
-    support::{
-        Call, Ear, Fault, FaultyStore, FixedClock, Guest, Log, Visitor,
-        token::{self, NEVER_ISSUED},
-    },
+use crate::support::{
+    Call, Client, Fault, FaultyStore, FixedClock, Log, Recorder, Visitor,
+    fixture::{DAY, HOUR, MINUTE, SECOND, plain_cookie},
+    token::{self, NEVER_ISSUED},
 };
 
 /// A layer with a listener over a store that fails on demand.
@@ -34,7 +32,7 @@ struct House {
     store: FaultyStore,
     clock: FixedClock,
     layer: SessionLayer,
-    ear: Ear,
+    recorder: Recorder,
 }
 
 impl House {
@@ -43,20 +41,20 @@ impl House {
     }
 
     fn over(store: MemoryStore) -> Self {
-        let (store, clock, ear) = (
+        let (store, clock, recorder) = (
             FaultyStore::new(store),
             FixedClock::default(),
-            Ear::default(),
+            Recorder::default(),
         );
         let layer = SessionLayer::new(store.clone())
             .clock(clock.clone())
             .reap_every(None)
-            .on_event(ear.clone());
+            .on_event(recorder.clone());
         Self {
             store,
             clock,
             layer,
-            ear,
+            recorder,
         }
     }
 
@@ -64,7 +62,7 @@ impl House {
     async fn known(&self) -> Visitor {
         let visitor = Visitor::new(&self.layer);
         set(&visitor, "n").await;
-        self.ear.events();
+        self.recorder.events();
         visitor
     }
 
@@ -135,7 +133,7 @@ async fn each_step_of_a_visit_is_told_with_its_id_its_user_and_its_time() {
     let destroyed = ended(EndReason::Destroyed);
     expected.push((third, Some("ann"), now(), destroyed));
 
-    let heard = house.ear.events();
+    let heard = house.recorder.events();
     let heard: Vec<_> = heard
         .iter()
         .map(|event| {
@@ -161,7 +159,7 @@ async fn what_only_reads_or_changes_nothing_is_not_told() {
     house.clock.advance(HOUR / 2);
     visitor.visit(async |_| ()).await;
     set(&visitor, "n").await;
-    assert_eq!(house.ear.kinds(), []);
+    assert_eq!(house.recorder.kinds(), []);
 }
 
 #[tokio::test]
@@ -178,11 +176,11 @@ async fn saved_names_what_was_set_and_removed_and_no_more() {
         Ok::<_, cloakroom::Error>(())
     });
     assert_eq!(reply.await.status, StatusCode::OK);
-    assert_eq!(house.ear.kinds(), [saved(&["a", "n", "z"])]);
+    assert_eq!(house.recorder.kinds(), [saved(&["a", "n", "z"])]);
     visitor
         .visit(async |session: Session| session.set_idle_timeout(Timeout::Never))
         .await;
-    assert_eq!(house.ear.kinds(), [saved(&[])]);
+    assert_eq!(house.recorder.kinds(), [saved(&[])]);
 }
 
 #[tokio::test]
@@ -199,14 +197,14 @@ async fn saved_names_only_this_requests_keys_after_a_merge_with_another() {
         })
         .await;
     let expected = [saved(&["theirs"]), saved(&["both"]), saved(&["mine"])];
-    assert_eq!(house.ear.kinds(), expected);
+    assert_eq!(house.recorder.kinds(), expected);
 }
 
 #[tokio::test]
 async fn a_save_a_claim_and_the_head_each_tell_what_they_stored() {
     let house = House::new();
     let visitor = Visitor::new(&house.layer);
-    let heard = house.ear.clone();
+    let heard = house.recorder.clone();
     visitor
         .visit(async |session: Session| {
             session.insert("a", 1).unwrap();
@@ -224,7 +222,7 @@ async fn a_save_a_claim_and_the_head_each_tell_what_they_stored() {
             session.insert("c", 1).unwrap();
         })
         .await;
-    assert_eq!(house.ear.kinds(), [saved(&["c"])]);
+    assert_eq!(house.recorder.kinds(), [saved(&["c"])]);
 }
 
 #[tokio::test]
@@ -232,7 +230,7 @@ async fn m5_a_save_whose_reply_was_lost_is_told_once_with_its_own_keys() {
     let house = House::new();
     let visitor = house.known().await;
     let other = visitor.twin();
-    let (store, ear) = (house.store.clone(), house.ear.clone());
+    let (store, recorder) = (house.store.clone(), house.recorder.clone());
     visitor
         .visit(async |session: Session| {
             session.insert("mine", 1).unwrap();
@@ -246,13 +244,16 @@ async fn m5_a_save_whose_reply_was_lost_is_told_once_with_its_own_keys() {
             });
             session.save().await.unwrap_err();
             store.heal();
-            assert_eq!(ear.kinds(), []);
+            assert_eq!(recorder.kinds(), []);
             set(&other, "theirs").await;
-            assert_eq!(ear.kinds(), [saved(&["theirs"])]);
+            assert_eq!(recorder.kinds(), [saved(&["theirs"])]);
             session.insert("later", 1).unwrap();
         })
         .await;
-    assert_eq!(house.ear.kinds(), [saved(&["mine"]), saved(&["later"])]);
+    assert_eq!(
+        house.recorder.kinds(),
+        [saved(&["mine"]), saved(&["later"])]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,21 +261,21 @@ async fn a_save_that_waited_for_the_limit_in_vain_is_told_once() {
     let house = House::new();
     let layer = house.layer.clone().max_sessions_per_user(1);
     let visitor = Visitor::new(&layer);
-    let (store, ear) = (house.store.clone(), house.ear.clone());
+    let (store, recorder) = (house.store.clone(), house.recorder.clone());
     visitor
         .visit(async |session: Session| {
             session.log_in("ann").unwrap();
             store.plan_for(Call::List, Fault::Hang);
             session.save().await.unwrap_err();
             store.heal();
-            let begun = ear.events();
+            let begun = recorder.events();
             let (from, to) = (None, begun[0].id().unwrap());
             let kinds: Vec<_> = begun.iter().map(|event| event.kind().clone()).collect();
             let logged_in = EventKind::LoggedIn { from, to };
             let taken_back = ended(EndReason::Limit);
             assert_eq!(kinds, [EventKind::Created, logged_in, taken_back]);
             session.save().await.unwrap();
-            let again = ear.events();
+            let again = recorder.events();
             let is_told_again = |event: &Event| {
                 event.id() == Some(to) && !matches!(event.kind(), EventKind::Ended { .. })
             };
@@ -288,14 +289,14 @@ async fn a_log_in_that_was_taken_back_is_not_made_again() {
     let house = House::new();
     let layer = house.layer.clone().max_sessions_per_user(1);
     let visitor = Visitor::new(&layer);
-    let (store, ear) = (house.store.clone(), house.ear.clone());
+    let (store, recorder) = (house.store.clone(), house.recorder.clone());
     visitor
         .visit(async |session: Session| {
             session.log_in("ann").unwrap();
             store.plan_for(Call::List, Fault::Fail(StoreErrorKind::Unavailable));
             session.save().await.unwrap_err();
             store.heal();
-            let told = ear.events();
+            let told = recorder.events();
             assert_eq!(told.len(), 3);
             assert_eq!(*told[2].kind(), ended(EndReason::Limit));
             assert_eq!(told[0].id(), told[2].id());
@@ -303,7 +304,7 @@ async fn a_log_in_that_was_taken_back_is_not_made_again() {
             assert_ne!(session.id(), told[0].id());
         })
         .await;
-    let told = house.ear.kinds();
+    let told = house.recorder.kinds();
     assert_eq!(told.len(), 2);
     assert_eq!(told[0], EventKind::Created);
 }
@@ -315,7 +316,7 @@ async fn a_log_in_that_begins_the_session_is_told_after_its_creation() {
     log_in(&visitor, "ann").await;
     let (from, to) = (None, id(&visitor));
     let logged_in = EventKind::LoggedIn { from, to };
-    assert_eq!(house.ear.kinds(), [EventKind::Created, logged_in]);
+    assert_eq!(house.recorder.kinds(), [EventKind::Created, logged_in]);
 }
 
 #[tokio::test]
@@ -331,7 +332,7 @@ async fn what_a_log_in_changes_at_the_same_time_is_told_after_it() {
         .await;
     let to = id(&visitor);
     let logged_in = EventKind::LoggedIn { from, to };
-    assert_eq!(house.ear.kinds(), [logged_in, saved(&["m"])]);
+    assert_eq!(house.recorder.kinds(), [logged_in, saved(&["m"])]);
 }
 
 #[tokio::test]
@@ -345,7 +346,7 @@ async fn m7_a_log_in_over_a_session_that_was_destroyed_meanwhile_begins_another(
             destroy(&other).await;
         })
         .await;
-    let events = house.ear.events();
+    let events = house.recorder.events();
     assert_eq!(events[0].id(), Some(old));
     let kinds: Vec<_> = events.iter().map(|event| event.kind().clone()).collect();
     let (from, to) = (None, id(&visitor));
@@ -380,12 +381,15 @@ async fn m7_of_two_log_ins_at_once_one_goes_on_and_the_other_begins() {
             to: anns,
         },
     ];
-    assert_eq!(house.ear.kinds(), expected);
+    assert_eq!(house.recorder.kinds(), expected);
     for visitor in [&visitor, &other] {
         destroy(visitor).await;
     }
     let destroyed = EndReason::Destroyed;
-    assert_eq!(house.ear.endings(), [(anns, destroyed), (bobs, destroyed)]);
+    assert_eq!(
+        house.recorder.endings(),
+        [(anns, destroyed), (bobs, destroyed)]
+    );
 }
 
 #[tokio::test]
@@ -400,7 +404,7 @@ async fn a_cycle_that_another_was_faster_than_is_not_told() {
         })
         .await;
     let to = id(&other);
-    assert_eq!(house.ear.kinds(), [EventKind::Cycled { from, to }]);
+    assert_eq!(house.recorder.kinds(), [EventKind::Cycled { from, to }]);
 }
 
 #[tokio::test]
@@ -414,7 +418,7 @@ async fn destroyed_by_two_requests_it_ends_once() {
             destroy(&other).await;
         })
         .await;
-    assert_eq!(house.ear.endings(), [(ended, EndReason::Destroyed)]);
+    assert_eq!(house.recorder.endings(), [(ended, EndReason::Destroyed)]);
 }
 
 #[tokio::test]
@@ -434,9 +438,9 @@ async fn destroyed_after_it_moved_on_it_has_not_ended() {
                 session.destroy();
             })
             .await;
-        assert_eq!(house.ear.endings(), []);
+        assert_eq!(house.recorder.endings(), []);
         destroy(&other).await;
-        assert_eq!(house.ear.endings().len(), 1);
+        assert_eq!(house.recorder.endings().len(), 1);
     }
 }
 
@@ -462,7 +466,7 @@ async fn destroyed_while_a_log_in_is_on_its_way_each_ends_once() {
         house.store.heal();
         let new = id(&visitor);
         destroy(&visitor).await;
-        let events = house.ear.events();
+        let events = house.recorder.events();
         let count = |wanted: &dyn Fn(&Event) -> bool| events.iter().filter(|e| wanted(e)).count();
         let went_on = count(&|event| {
             let (from, to) = (Some(old), new);
@@ -490,7 +494,7 @@ async fn destroyed_then_changed_one_ends_and_another_begins() {
             session.insert("m", 1)
         })
         .await;
-    let events = house.ear.events();
+    let events = house.recorder.events();
     let told: Vec<_> = events
         .iter()
         .map(|event| (event.id().unwrap(), event.kind().clone()))
@@ -511,21 +515,21 @@ async fn what_the_memory_store_evicts_has_ended() {
     for _ in 0..2 {
         set(&Visitor::new(&house.layer), "n").await;
     }
-    assert_eq!(house.ear.endings(), [(evicted, EndReason::Evicted)]);
+    assert_eq!(house.recorder.endings(), [(evicted, EndReason::Evicted)]);
 }
 
 /// How a session was left, when it is reaped, and what is told of it.
 async fn reaped(house: &House, act: impl FnOnce(Session), after: Duration) -> Option<EndReason> {
     let visitor = house.known().await;
     visitor.visit(async |session| act(session)).await;
-    house.ear.events();
+    house.recorder.events();
     house.clock.advance(after + 5 * MINUTE);
     house.reap().await;
-    let endings = house.ear.endings();
+    let endings = house.recorder.endings();
     assert!(endings.len() < 2);
     assert!(endings.iter().all(|ending| ending.0 == id(&visitor)));
     destroy(&visitor).await;
-    house.ear.events();
+    house.recorder.events();
     endings.first().map(|ending| ending.1)
 }
 
@@ -560,14 +564,14 @@ async fn the_marker_of_a_session_that_moved_on_is_no_ending() {
     let visitor = house.known().await;
     cycle(&visitor).await;
     log_in(&visitor, "ann").await;
-    house.ear.events();
+    house.recorder.events();
     house.clock.advance(7 * MINUTE);
     house.reap().await;
     assert_eq!(house.store.inner().len(), 1);
-    assert_eq!(house.ear.kinds(), []);
+    assert_eq!(house.recorder.kinds(), []);
     house.clock.advance(HOUR);
     house.reap().await;
-    assert_eq!(house.ear.endings(), [(id(&visitor), EndReason::Idle)]);
+    assert_eq!(house.recorder.endings(), [(id(&visitor), EndReason::Idle)]);
 }
 
 #[tokio::test]
@@ -575,10 +579,10 @@ async fn an_ended_sessions_values_can_be_read_where_the_store_gives_them() {
     let house = House::new();
     let visitor = house.known().await;
     log_in(&visitor, "ann").await;
-    house.ear.events();
+    house.recorder.events();
     house.clock.advance(2 * HOUR);
     house.reap().await;
-    let events = house.ear.events();
+    let events = house.recorder.events();
     let summary = events[0].session().unwrap();
     assert_eq!(summary.id(), id(&visitor));
     assert_eq!(
@@ -632,7 +636,7 @@ async fn however_the_store_fails_a_session_begins_once_and_ends_once() {
                 house.clock.advance(2 * DAY);
                 house.reap().await;
                 let mut told: Vec<_> = house
-                    .ear
+                    .recorder
                     .events()
                     .iter()
                     .filter_map(|event| match event.kind() {
@@ -760,7 +764,7 @@ mod histories {
         house.reap().await;
         let stats = house.layer.sessions().stats();
         assert_eq!(stats.live, 0);
-        check(&house.ear.events());
+        check(&house.recorder.events());
     }
 
     /// One `Created` and one `Ended` for each chain of ids, in order.
@@ -812,10 +816,10 @@ async fn sends(
     layer: &SessionLayer,
     cookies: String,
 ) -> Vec<(Option<SessionId>, Rejection)> {
-    house.ear.events();
-    let guest = Guest::with_cookie(layer.clone(), cookies);
-    guest.visit(async |_| ()).await;
-    house.ear.rejections()
+    house.recorder.events();
+    let client = Client::with_cookie(layer.clone(), cookies);
+    client.visit(async |_| ()).await;
+    house.recorder.rejections()
 }
 
 #[tokio::test]
@@ -857,11 +861,11 @@ async fn a_rejection_names_the_user_whose_session_it_was_meant_for() {
     let house = House::new();
     let visitor = house.known().await;
     log_in(&visitor, "ann").await;
-    house.ear.events();
+    house.recorder.events();
     let guess = token::join(id(&visitor), [1; 16]);
-    let guest = Guest::with_cookie(house.layer.clone(), format!("__Host-id={guess}"));
-    guest.visit(async |_| ()).await;
-    let events = house.ear.events();
+    let client = Client::with_cookie(house.layer.clone(), format!("__Host-id={guess}"));
+    client.visit(async |_| ()).await;
+    let events = house.recorder.events();
     assert_eq!(events[0].user(), Some("ann"));
     assert_eq!(events[0].at(), SystemTime::from(house.clock.now()));
 }
@@ -933,12 +937,12 @@ impl SessionStore for Forgetful {
 
 #[tokio::test]
 async fn what_only_a_cache_does_not_know_is_not_rejected() {
-    let ear = Ear::default();
-    let layer = SessionLayer::new(Forgetful(MemoryStore::default())).on_event(ear.clone());
+    let recorder = Recorder::default();
+    let layer = SessionLayer::new(Forgetful(MemoryStore::default())).on_event(recorder.clone());
     let visitor = Visitor::new(&layer);
     set(&visitor, "n").await;
     set(&visitor, "m").await;
-    assert_eq!(ear.kinds(), [EventKind::Created, saved(&["m"])]);
+    assert_eq!(recorder.kinds(), [EventKind::Created, saved(&["m"])]);
 }
 
 #[tokio::test]
@@ -964,7 +968,7 @@ async fn a_load_that_is_given_up_and_done_again_rejects_once() {
         (None, Rejection::Malformed),
         (Some(NEVER_ISSUED.into()), Rejection::Unknown),
     ];
-    assert_eq!(house.ear.rejections(), expected);
+    assert_eq!(house.recorder.rejections(), expected);
 }
 
 #[tokio::test]
@@ -975,7 +979,7 @@ async fn a_load_that_fails_rejects_nothing() {
     house.store.plan_for(Call::Load, failing);
     let reply = visitor.visit(async |_| ()).await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(house.ear.kinds(), []);
+    assert_eq!(house.recorder.kinds(), []);
 }
 
 struct Numbered(u8, Arc<Mutex<Vec<u8>>>);
@@ -1016,32 +1020,32 @@ async fn listeners_are_told_after_the_store_has_confirmed() {
     assert_eq!(*held.lock(), [1, 0]);
     let failing = FaultyStore::in_memory();
     failing.plan_for(Call::Create, Fault::Fail(StoreErrorKind::Unavailable));
-    let ear = Ear::default();
-    let layer = SessionLayer::new(failing).on_event(ear.clone());
+    let recorder = Recorder::default();
+    let layer = SessionLayer::new(failing).on_event(recorder.clone());
     let visitor = Visitor::new(&layer);
     let reply = visitor.visit(async |session: Session| session.insert("n", 1));
     assert_eq!(reply.await.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(ear.kinds(), []);
+    assert_eq!(recorder.kinds(), []);
 }
 
 #[tokio::test]
 async fn a_listener_that_panics_stops_neither_the_others_nor_the_request_nor_the_sweep() {
     let log = Log::capture();
-    let (clock, ear) = (FixedClock::default(), Ear::default());
+    let (clock, recorder) = (FixedClock::default(), Recorder::default());
     let store = MemoryStore::default();
     let layer = SessionLayer::new(store.clone())
         .clock(clock.clone())
         .reap_every(None)
         .on_event(|_: &Event| panic!("a listener's own trouble"))
-        .on_event(ear.clone());
+        .on_event(recorder.clone());
     let visitors: Vec<_> = (0..3).map(|_| Visitor::new(&layer)).collect();
     for visitor in &visitors {
         set(visitor, "n").await;
     }
-    assert_eq!(ear.events().len(), 3);
+    assert_eq!(recorder.events().len(), 3);
     clock.advance(2 * HOUR);
     assert_eq!(layer.sessions().reap().await.unwrap(), 3);
-    assert_eq!(ear.endings().len(), 3);
+    assert_eq!(recorder.endings().len(), 3);
     assert!(store.is_empty());
     assert_eq!(log.count(Level::ERROR, "a listener has panicked"), 6);
 }
@@ -1088,22 +1092,22 @@ async fn a_listener_may_use_the_session_and_the_store() {
 
 #[tokio::test]
 async fn a_store_that_outlives_its_layer_tells_nobody() {
-    let (store, clock, ear) = (
+    let (store, clock, recorder) = (
         MemoryStore::default(),
         FixedClock::default(),
-        Ear::default(),
+        Recorder::default(),
     );
     let layer = SessionLayer::new(store.clone())
         .clock(clock.clone())
         .reap_every(None)
-        .on_event(ear.clone());
+        .on_event(recorder.clone());
     let visitor = Visitor::new(&layer);
     set(&visitor, "n").await;
     drop((visitor, layer));
-    ear.events();
+    recorder.events();
     store.delete_expired(Timestamp::MAX, 10).await.unwrap();
     assert!(store.is_empty());
-    assert_eq!(ear.kinds(), []);
+    assert_eq!(recorder.kinds(), []);
 }
 
 #[tokio::test]

@@ -15,9 +15,9 @@ use metrics::{
 };
 use parking_lot::Mutex;
 
-use crate::{
-    scene::{DAY, MINUTE, SECOND},
-    support::{Call, Fault, FaultyStore, FixedClock, Guest, Visitor},
+use crate::support::{
+    Call, Client, Fault, FaultyStore, FixedClock, Visitor,
+    fixture::{DAY, MINUTE, SECOND},
 };
 
 /// Writes down every metric as `name{label=value} value`.
@@ -147,8 +147,8 @@ async fn a_busy_day() -> String {
     clock.advance(10 * MINUTE);
     bob.visit(async |_| ()).await;
     ann.visit(async |session: Session| session.destroy()).await;
-    let guest = Guest::with_cookie(layer.clone(), "__Host-id=nonsense".to_owned());
-    guest.visit(async |_| ()).await;
+    let client = Client::with_cookie(layer.clone(), "__Host-id=nonsense".to_owned());
+    client.visit(async |_| ()).await;
     store.plan_for(Call::Load, Fault::Delay(2 * SECOND));
     bob.visit(async |_| ()).await;
     store.plan_for(Call::Load, Fault::Hang);
@@ -206,7 +206,7 @@ fn what_the_docs_list_is_recorded_and_names_no_session_and_no_user() {
         );
     }
     // And what is recorded is in the docs' table, with its kind and its label.
-    let documented: BTreeSet<String> = include_str!("../../src/observe/stats.rs")
+    let documented: BTreeSet<String> = include_str!("../../../src/observe/stats.rs")
         .lines()
         .filter_map(|line| line.strip_prefix("/// | `cloakroom_"))
         .map(|row| {

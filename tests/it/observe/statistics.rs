@@ -8,9 +8,9 @@ use cloakroom::{
 };
 use http::StatusCode;
 
-use crate::{
-    scene::{DAY, HOUR, MINUTE, SECOND},
-    support::{Call, Fault, FaultyStore, FixedClock, Guest, Visitor},
+use crate::support::{
+    Call, Client, Fault, FaultyStore, FixedClock, Visitor,
+    fixture::{DAY, HOUR, MINUTE, SECOND},
 };
 
 struct House {
@@ -177,8 +177,8 @@ async fn conflicts_touches_and_rejections_are_counted() {
         .await;
     house.clock.advance(10 * MINUTE);
     visitor.visit(async |_| ()).await;
-    let guest = Guest::with_cookie(house.layer.clone(), "__Host-id=nonsense".to_owned());
-    guest.visit(async |_| ()).await;
+    let client = Client::with_cookie(house.layer.clone(), "__Host-id=nonsense".to_owned());
+    client.visit(async |_| ()).await;
     let stats = house.stats();
     assert_eq!((stats.conflicts, stats.touches), (1, 1));
     assert_eq!(stats.rejected(Rejection::Malformed), 1);

@@ -21,9 +21,10 @@ use http::StatusCode;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use crate::{
-    scene::{HOUR, MILLISECOND, MINUTE, SECOND},
-    support::{Call, Fault, FaultyStore, FixedClock, Reply, Visitor, token},
+use crate::support::{
+    Call, Fault, FaultyStore, FixedClock, Reply, Visitor,
+    fixture::{HOUR, MILLISECOND, MINUTE, SECOND},
+    token,
 };
 
 /// A layer, its operator's handle, and what its listener heard of endings.
@@ -376,13 +377,13 @@ async fn p1_a_revoked_session_is_dead_at_its_next_load_and_told_of_once() {
 async fn a_user_can_end_his_own_sessions_alone() {
     let house = House::new();
     let (ann, bob) = (house.user("ann").await, house.user("bob").await);
-    let guest = house.anonymous().await;
-    for other in [&bob, &guest] {
+    let client = house.anonymous().await;
+    for other in [&bob, &client] {
         let ended = house.sessions.revoke_for("ann", id(other)).await;
         assert!(!ended.unwrap());
         assert!(is_known(other).await);
     }
-    assert!(!house.sessions.revoke_for("", id(&guest)).await.unwrap());
+    assert!(!house.sessions.revoke_for("", id(&client)).await.unwrap());
     assert!(house.sessions.revoke_for("ann", id(&ann)).await.unwrap());
     assert!(!is_known(&ann).await);
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use crate::support::{Call, Fault, FaultyStore, FixedClock, Guest, Log, Visitor, token};
+use crate::support::{Call, Client, Fault, FaultyStore, FixedClock, Log, Visitor, token};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -214,7 +214,7 @@ async fn r3_a_secret_that_never_was_ends_nothing() {
     let (id, secret) = token::split(&value);
     for guess in [[0; 16], [255; 16], secret.map(|byte| byte ^ 1)] {
         site.clock.advance(2 * MINUTE);
-        let guesser = Guest::with_cookie(
+        let guesser = Client::with_cookie(
             site.layer.clone(),
             format!("{name}={}", token::join(id, guess)),
         );
@@ -255,8 +255,8 @@ async fn r3_a_leftover_beside_the_good_cookie_ends_nothing() {
     site.clock.advance(MINUTE);
     let good = visitor.cookie().unwrap();
     for both in [format!("{leftover}; {good}"), format!("{good}; {leftover}")] {
-        let guest = Guest::with_cookie(site.layer.clone(), both);
-        let n = guest.visit(async |session| session.get::<u32>("n").unwrap());
+        let client = Client::with_cookie(site.layer.clone(), both);
+        let n = client.visit(async |session| session.get::<u32>("n").unwrap());
         assert_eq!(n.await, Some(1));
     }
     assert_eq!(site.ended(), []);
@@ -269,18 +269,18 @@ async fn r3_a_former_name_that_a_browser_still_has_ends_nothing() {
     let former = visitor.cookie().unwrap();
     let cookie = SessionCookie::new("new").also_read("__Host-id").build();
     let layer = before.layer.clone().cookie(cookie.unwrap());
-    let guest = Guest::with_cookie(layer.clone(), former.clone());
+    let client = Client::with_cookie(layer.clone(), former.clone());
     let n = async |session: Session| session.get::<u32>("n").unwrap();
     before.clock.advance(HOUR);
-    assert_eq!(guest.visit(n).await, Some(1));
-    let renewed = guest.cookie().unwrap();
+    assert_eq!(client.visit(n).await, Some(1));
+    let renewed = client.cookie().unwrap();
     assert!(renewed.starts_with("__Host-new="));
-    let guest = Guest::with_cookie(layer.clone(), format!("{former}; {renewed}"));
-    assert_eq!(guest.visit(n).await, Some(1));
+    let client = Client::with_cookie(layer.clone(), format!("{former}; {renewed}"));
+    assert_eq!(client.visit(n).await, Some(1));
     before.clock.advance(HOUR / 2);
-    assert_eq!(guest.visit(n).await, Some(1));
-    let guest = Guest::with_cookie(layer, former);
-    assert_eq!(guest.visit(n).await, None);
+    assert_eq!(client.visit(n).await, Some(1));
+    let client = Client::with_cookie(layer, former);
+    assert_eq!(client.visit(n).await, None);
     assert_eq!(before.ended(), []);
 }
 
@@ -460,7 +460,7 @@ async fn a_save_before_the_head_leaves_the_new_secret_to_the_head() {
         })
         .await;
     assert_eq!(reply.set_cookies().len(), 1);
-    let later = Guest::with_cookie(site.layer.clone(), visitor.cookie().unwrap());
+    let later = Client::with_cookie(site.layer.clone(), visitor.cookie().unwrap());
     site.clock.advance(HOUR);
     let session = later.visit(async |session| session).await;
     // The response has left: what a socket saves changes no secret.
@@ -469,7 +469,7 @@ async fn a_save_before_the_head_leaves_the_new_secret_to_the_head() {
     session.insert("n", 1).unwrap();
     session.save().await.unwrap();
     session.touch().await.unwrap();
-    let tab = Guest::with_cookie(site.layer.clone(), cookie.unwrap());
+    let tab = Client::with_cookie(site.layer.clone(), cookie.unwrap());
     assert_eq!(
         tab.visit(async |session| session.get::<u32>("n").unwrap())
             .await,
@@ -633,7 +633,7 @@ async fn browse(trips: &[Trip], is_persistent: bool) -> Result<(), TestCaseError
                 *ended.lock() += u32::from(matches!(event.kind(), EventKind::Ended { .. }));
             })
     });
-    let first = Guest::new(nodes[0].clone());
+    let first = Client::new(nodes[0].clone());
     first
         .visit(async |session| session.insert("n", 1).unwrap())
         .await;

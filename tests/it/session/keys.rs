@@ -16,7 +16,7 @@ use http::StatusCode;
 use proptest::{collection::vec, prelude::*};
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Browser, Call, FaultyStore, FixedClock, Guest, session_cookie};
+use crate::support::{Browser, Call, Client, FaultyStore, FixedClock, session_cookie};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Cart {
@@ -33,8 +33,8 @@ impl Cart {
 
 const CART: Key<Cart> = Key::new("cart");
 
-fn visitor() -> Guest {
-    Guest::new(SessionLayer::default())
+fn visitor() -> Client {
+    Client::new(SessionLayer::default())
 }
 
 #[tokio::test]
@@ -364,7 +364,7 @@ proptest! {
     #[test]
     fn a_session_is_a_map_with_a_limit(steps in vec(step(), 0..60)) {
         let layer = SessionLayer::default().max_data_bytes(MAX_BYTES);
-        let ann = Guest::new(layer);
+        let ann = Client::new(layer);
         let mut model = Model::default();
         block_on(async {
             for request in steps.split(|step| matches!(step, Step::NextRequest)) {
@@ -429,7 +429,7 @@ async fn a_new_session_says_so_until_it_is_stored() {
     let store = FaultyStore::in_memory();
     let clock = FixedClock::default();
     let layer = SessionLayer::new(store.clone()).clock(clock.clone());
-    let ann = Guest::new(layer.reap_every(None));
+    let ann = Client::new(layer.reap_every(None));
     ann.visit(async |session| {
         assert!(session.is_new());
         assert!(!session.is_modified());
@@ -519,7 +519,7 @@ async fn the_times_and_the_user_of_a_session() {
     let start = SystemTime::from(FixedClock::START);
     let minutes = |n: u64| Duration::from_secs(60 * n);
     let layer = SessionLayer::default().clock(clock.clone());
-    let ann = Guest::new(layer);
+    let ann = Client::new(layer);
     ann.visit(async |session| session.insert("n", 1))
         .await
         .unwrap();
@@ -579,7 +579,7 @@ async fn l5_expires_at_knows_of_a_log_in_of_this_request() {
         .anonymous_idle_timeout(minutes(30))
         .idle_timeout(minutes(50))
         .absolute_timeout(minutes(60));
-    let ann = Guest::new(layer);
+    let ann = Client::new(layer);
     ann.visit(async |session| session.insert("n", 1))
         .await
         .unwrap();

@@ -8,7 +8,7 @@ use cloakroom::{
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::time::{Instant, timeout};
 
-use crate::support::{Call, Fault, FaultyStore, FixedClock, Guest};
+use crate::support::{Call, Client, Fault, FaultyStore, FixedClock};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -41,12 +41,12 @@ impl Site {
     }
 
     /// Somebody who has a session.
-    async fn guest(&self) -> Guest {
-        let guest = Guest::new(self.layer.clone());
-        guest
+    async fn client(&self) -> Client {
+        let client = Client::new(self.layer.clone());
+        client
             .visit(async |session| session.insert("n", 1).unwrap())
             .await;
-        guest
+        client
     }
 
     /// Both clocks go on, second by second.
@@ -58,14 +58,14 @@ impl Site {
     }
 }
 
-/// As the guest's socket has it: the request is long over.
-async fn session_of(guest: &Guest) -> Session {
-    guest.visit(async |session| session).await
+/// As the client's socket has it: the request is long over.
+async fn session_of(client: &Client) -> Session {
+    client.visit(async |session| session).await
 }
 
-/// The same guest's other tab, on whatever node.
-async fn elsewhere(layer: &SessionLayer, guest: &Guest, act: impl AsyncFnOnce(Session)) {
-    let tab = Guest::with_cookie(layer.clone(), guest.cookie().unwrap());
+/// The same client's other tab, on whatever node.
+async fn elsewhere(layer: &SessionLayer, client: &Client, act: impl AsyncFnOnce(Session)) {
+    let tab = Client::with_cookie(layer.clone(), client.cookie().unwrap());
     tab.visit(act).await;
 }
 
@@ -99,10 +99,10 @@ async fn r4_what_another_tab_does_to_the_session_closes_the_socket_at_once() {
     ];
     for (act, end) in acts {
         let site = Site::new();
-        let guest = site.guest().await;
-        let ended = waiting(&session_of(&guest).await);
+        let client = site.client().await;
+        let ended = waiting(&session_of(&client).await);
         let before = Instant::now();
-        elsewhere(&site.layer, &guest, async |session| act(session)).await;
+        elsewhere(&site.layer, &client, async |session| act(session)).await;
         assert_eq!(ended.now_or_never(), Some(end));
         assert_eq!(Instant::now(), before);
     }
@@ -111,8 +111,8 @@ async fn r4_what_another_tab_does_to_the_session_closes_the_socket_at_once() {
 #[tokio::test(start_paused = true)]
 async fn r4_what_the_operator_revokes_closes_the_socket_at_once() {
     let site = Site::new();
-    let guest = site.guest().await;
-    let session = session_of(&guest).await;
+    let client = site.client().await;
+    let session = session_of(&client).await;
     let (one, other) = (waiting(&session), waiting(&session));
     let id = session.id().unwrap();
     assert!(site.layer.sessions().revoke(id).await.unwrap());
@@ -124,8 +124,8 @@ async fn r4_what_the_operator_revokes_closes_the_socket_at_once() {
 #[tokio::test(start_paused = true)]
 async fn r4_the_handlers_own_destroy_closes_its_socket_when_it_is_stored() {
     let site = Site::new();
-    let guest = site.guest().await;
-    let session = session_of(&guest).await;
+    let client = site.client().await;
+    let session = session_of(&client).await;
     let ended = waiting(&session);
     session.destroy();
     session.save().await.unwrap();
@@ -139,11 +139,11 @@ async fn r4_a_session_evicted_for_room_closes_its_socket_at_once() {
     let store = MemoryStore::builder().max_sessions(1).build();
     let layer = SessionLayer::new(store);
     let arrive = async || {
-        let guest = Guest::new(layer.clone());
-        guest
+        let client = Client::new(layer.clone());
+        client
             .visit(async |session| session.insert("n", 1).unwrap())
             .await;
-        guest
+        client
     };
     let first = arrive().await;
     let ended = waiting(&session_of(&first).await);
@@ -161,11 +161,11 @@ async fn r4_what_another_node_ends_is_found_at_the_interval() {
     ];
     for (act, end) in acts {
         let site = Site::with(|layer| layer.check_ended_every(10 * SECOND));
-        let guest = site.guest().await;
-        let ended = waiting(&session_of(&guest).await);
+        let client = site.client().await;
+        let ended = waiting(&session_of(&client).await);
         tokio::time::sleep(3 * SECOND).await;
         let other_node = site.other_node();
-        elsewhere(&other_node, &guest, async |session| act(session)).await;
+        elsewhere(&other_node, &client, async |session| act(session)).await;
         let before = Instant::now();
         assert_eq!(ended.await, end);
         assert_eq!(before.elapsed().as_secs(), 7);
@@ -175,18 +175,18 @@ async fn r4_what_another_node_ends_is_found_at_the_interval() {
 #[tokio::test(start_paused = true)]
 async fn r4_a_session_that_ended_before_anybody_waited_is_found_at_once() {
     let site = Site::new();
-    let guest = site.guest().await;
-    let session = session_of(&guest).await;
+    let client = site.client().await;
+    let session = session_of(&client).await;
     let other_node = site.other_node();
-    elsewhere(&other_node, &guest, async |session| session.destroy()).await;
+    elsewhere(&other_node, &client, async |session| session.destroy()).await;
     assert_eq!(session.ended().now_or_never(), Some(SessionEnd::Gone));
 }
 
 #[tokio::test(start_paused = true)]
 async fn r4_an_idle_session_closes_its_socket_at_its_deadline() {
     let site = Site::with(|layer| layer.check_ended_every(HOUR));
-    let guest = site.guest().await;
-    let mut ended = waiting(&session_of(&guest).await);
+    let client = site.client().await;
+    let mut ended = waiting(&session_of(&client).await);
     site.pass(HOUR - SECOND).await;
     assert_eq!((&mut ended).now_or_never(), None);
     site.pass(2 * SECOND).await;
@@ -197,8 +197,8 @@ async fn r4_an_idle_session_closes_its_socket_at_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_socket_that_touches_keeps_its_session_until_the_absolute_limit() {
     let site = Site::with(|layer| layer.absolute_timeout(5 * HOUR));
-    let guest = site.guest().await;
-    let session = session_of(&guest).await;
+    let client = site.client().await;
+    let session = session_of(&client).await;
     let mut ended = waiting(&session);
     for n in 2..10 {
         site.pass(30 * MINUTE).await;
@@ -207,7 +207,7 @@ async fn a_socket_that_touches_keeps_its_session_until_the_absolute_limit() {
         session.save().await.unwrap();
     }
     assert_eq!((&mut ended).now_or_never(), None);
-    let seen = guest.visit(async |session| session.get::<u32>("n").unwrap());
+    let seen = client.visit(async |session| session.get::<u32>("n").unwrap());
     assert_eq!(seen.await, Some(9));
     site.pass(59 * MINUTE).await;
     session.touch().await.unwrap();
@@ -221,11 +221,11 @@ async fn a_socket_that_touches_keeps_its_session_until_the_absolute_limit() {
 #[tokio::test(start_paused = true)]
 async fn another_tabs_requests_keep_the_socket_open() {
     let site = Site::new();
-    let guest = site.guest().await;
-    let mut ended = waiting(&session_of(&guest).await);
+    let client = site.client().await;
+    let mut ended = waiting(&session_of(&client).await);
     for _ in 0..4 {
         site.pass(50 * MINUTE).await;
-        session_of(&guest).await;
+        session_of(&client).await;
     }
     assert_eq!((&mut ended).now_or_never(), None);
 }
@@ -233,8 +233,8 @@ async fn another_tabs_requests_keep_the_socket_open() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_behind_keeps_the_socket_open_until_it_says_so() {
     let site = Site::new();
-    let guest = site.guest().await;
-    let mut ended = waiting(&session_of(&guest).await);
+    let client = site.client().await;
+    let mut ended = waiting(&session_of(&client).await);
     // The waiting believes an hour to be over, the clock does not.
     tokio::time::sleep(2 * HOUR).await;
     assert_eq!((&mut ended).now_or_never(), None);
@@ -251,8 +251,8 @@ async fn f1_a_store_that_fails_closes_no_socket() {
         Fault::Panic,
     ] {
         let site = Site::new();
-        let guest = site.guest().await;
-        let mut ended = waiting(&session_of(&guest).await);
+        let client = site.client().await;
+        let mut ended = waiting(&session_of(&client).await);
         site.store.plan_for(Call::LoadLatest, fault);
         for _ in 0..5 {
             assert!(is_open(&mut ended).await, "{fault:?}");
@@ -260,7 +260,7 @@ async fn f1_a_store_that_fails_closes_no_socket() {
         site.store.heal();
         assert!(is_open(&mut ended).await);
         let other_node = site.other_node();
-        elsewhere(&other_node, &guest, async |session| session.destroy()).await;
+        elsewhere(&other_node, &client, async |session| session.destroy()).await;
         assert_eq!(ended.await, SessionEnd::Gone);
     }
 }
@@ -268,8 +268,8 @@ async fn f1_a_store_that_fails_closes_no_socket() {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_stored_later_is_waited_for_then() {
     let site = Site::new();
-    let guest = Guest::new(site.layer.clone());
-    let (mut ended,) = guest
+    let client = Client::new(site.layer.clone());
+    let (mut ended,) = client
         .visit(async |session: Session| {
             let ended = waiting(&session);
             session.insert("n", 1).unwrap();
@@ -277,7 +277,7 @@ async fn a_session_that_is_stored_later_is_waited_for_then() {
         })
         .await;
     assert!(is_open(&mut ended).await);
-    elsewhere(&site.layer, &guest, async |session| session.destroy()).await;
+    elsewhere(&site.layer, &client, async |session| session.destroy()).await;
     let destroyed = SessionEnd::Ended(EndReason::Destroyed);
     assert_eq!(ended.now_or_never(), Some(destroyed));
 }
@@ -285,15 +285,15 @@ async fn a_session_that_is_stored_later_is_waited_for_then() {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_about_to_log_in_is_waited_for_under_its_new_id() {
     let site = Site::new();
-    let guest = site.guest().await;
-    let (mut ended,) = guest
+    let client = site.client().await;
+    let (mut ended,) = client
         .visit(async |session: Session| {
             session.log_in("ann").unwrap();
             (waiting(&session),)
         })
         .await;
     assert!(is_open(&mut ended).await);
-    elsewhere(&site.layer, &guest, async |session| session.destroy()).await;
+    elsewhere(&site.layer, &client, async |session| session.destroy()).await;
     let destroyed = SessionEnd::Ended(EndReason::Destroyed);
     assert_eq!(ended.now_or_never(), Some(destroyed));
 }
@@ -301,10 +301,10 @@ async fn a_session_that_is_about_to_log_in_is_waited_for_under_its_new_id() {
 #[tokio::test(start_paused = true)]
 async fn where_no_session_was_stored_there_is_no_end() {
     let site = Site::new();
-    let mut early = Guest::new(site.layer.clone())
+    let mut early = Client::new(site.layer.clone())
         .visit(async |session: Session| waiting(&session))
         .await;
-    let mut late = waiting(&session_of(&Guest::new(site.layer.clone())).await);
+    let mut late = waiting(&session_of(&Client::new(site.layer.clone())).await);
     assert!(is_open(&mut early).await && is_open(&mut late).await);
     assert!(!site.store.calls().contains(&Call::LoadLatest));
 }
@@ -312,11 +312,11 @@ async fn where_no_session_was_stored_there_is_no_end() {
 #[tokio::test(start_paused = true)]
 async fn f5_who_waits_does_not_keep_the_layers_task_alive() {
     let site = Site::new();
-    let guest = site.guest().await;
-    let mut ended = waiting(&session_of(&guest).await);
-    let cookie = guest.cookie().unwrap();
+    let client = site.client().await;
+    let mut ended = waiting(&session_of(&client).await);
+    let cookie = client.cookie().unwrap();
     let Site { store, clock, .. } = site;
-    drop(guest);
+    drop(client);
     drop(site.layer);
     store.calls();
     assert!(is_open(&mut ended).await);
@@ -324,7 +324,7 @@ async fn f5_who_waits_does_not_keep_the_layers_task_alive() {
     let calls = store.calls();
     assert!(calls.contains(&Call::LoadLatest) && !calls.contains(&Call::DeleteExpired));
     let other_node = SessionLayer::new(store).clock(clock);
-    let tab = Guest::with_cookie(other_node, cookie);
+    let tab = Client::with_cookie(other_node, cookie);
     tab.visit(async |session| session.destroy()).await;
     assert_eq!(ended.await, SessionEnd::Gone);
 }
@@ -333,18 +333,18 @@ async fn f5_who_waits_does_not_keep_the_layers_task_alive() {
 async fn many_wait_on_many_threads_and_all_are_told() {
     let layer = SessionLayer::new(Arc::new(MemoryStore::default()));
     let mut sockets = Vec::new();
-    let mut guests = Vec::new();
+    let mut clients = Vec::new();
     for _ in 0..20 {
-        let guest = Guest::new(layer.clone());
-        guest
+        let client = Client::new(layer.clone());
+        client
             .visit(async |session| session.insert("n", 1).unwrap())
             .await;
-        let session = session_of(&guest).await;
+        let session = session_of(&client).await;
         sockets.extend((0..20).map(|_| tokio::spawn(session.ended())));
-        guests.push(guest);
+        clients.push(client);
     }
-    for guest in guests {
-        guest.visit(async |session| session.destroy()).await;
+    for client in clients {
+        client.visit(async |session| session.destroy()).await;
     }
     for socket in sockets {
         let end = socket.await.unwrap();

@@ -391,7 +391,7 @@ async fn increments_of_four_processes_add_up() {
     let home = Home::new();
     let place = home.path().to_str().unwrap();
     processes::add_up(
-        "stores::file::incrementing_worker",
+        "store::file::incrementing_worker",
         place,
         home.store.clone(),
     )
@@ -420,7 +420,7 @@ fn a_process_killed_in_the_middle_of_its_writes_leaves_whole_records() {
     };
     for round in 1..=20 {
         let started = latest(0);
-        let worker = Worker::start("stores::file::writing_worker", place, &[]);
+        let worker = Worker::start("store::file::writing_worker", place, &[]);
         // Somewhere in the middle, another place each time.
         while latest(0) < started + 3 + round {
             std::thread::yield_now();
@@ -477,7 +477,7 @@ fn a_write_for_which_there_is_no_room_fails_and_leaves_everything_as_it_was() {
     let home = Home::new();
     let place = home.path().to_str().unwrap();
     home.create(id(1), &record(2, "ann"));
-    Worker::start_with_little_room("stores::file::worker_without_room", place).pass();
+    Worker::start_with_little_room("store::file::worker_without_room", place).pass();
     let former = (record(2, "ann").to_bytes(), seen(Duration::ZERO));
     assert_eq!(home.load(id(1)), Ok(Some(former)));
     assert_eq!(home.listed(&Filter::default(), 10), [id(1)]);

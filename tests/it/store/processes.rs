@@ -5,7 +5,7 @@
 //! #[tokio::test]
 //! async fn increments_of_four_processes_add_up() {
 //!     let store = FileStore::open(path)?;
-//!     processes::add_up("stores::file::worker", path, store).await;
+//!     processes::add_up("store::file::worker", path, store).await;
 //! }
 //!
 //! /// Does nothing unless another process is started for it.

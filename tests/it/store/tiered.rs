@@ -539,7 +539,7 @@ mod interleavings {
         is_deleted: bool,
     }
 
-    struct Scene {
+    struct Fixture {
         store: Tiered,
         back: Back,
         front: MemoryStore,
@@ -548,7 +548,7 @@ mod interleavings {
         touches: u64,
     }
 
-    impl Scene {
+    impl Fixture {
         fn new() -> Self {
             let (back, front) = (Back::in_memory(), MemoryStore::default());
             let store = TieredStore::new(front.clone(), back.clone()).max_staleness(HOUR);
@@ -667,11 +667,11 @@ mod interleavings {
 
         #[test]
         fn however_calls_interleave_the_copy_is_what_the_back_has(steps in steps()) {
-            let mut scene = Scene::new();
+            let mut fixture = Fixture::new();
             for step in steps {
-                scene.take(step);
+                fixture.take(step);
             }
-            scene.end();
+            fixture.end();
         }
     }
 }
@@ -681,7 +681,7 @@ mod files {
     use cloakroom::store::FileStore;
 
     use super::*;
-    use crate::{stores::processes, support::process::Directory};
+    use crate::{store::processes, support::process::Directory};
 
     fn over_files(path: &str) -> TieredStore<FileStore> {
         TieredStore::new(MemoryStore::default(), FileStore::open(path).unwrap())
@@ -691,7 +691,7 @@ mod files {
     async fn increments_of_four_processes_add_up() {
         let directory = Directory::new();
         let place = directory.path().to_str().unwrap();
-        let worker = "stores::tiered::files::worker";
+        let worker = "store::tiered::files::worker";
         processes::add_up(worker, place, over_files(place)).await;
     }
 

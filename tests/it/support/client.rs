@@ -5,13 +5,13 @@ use http::{Request, Response, header};
 use parking_lot::Mutex;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-/// Somebody who comes back with his cookie, to a service that is not axum's.
-pub(crate) struct Guest {
+/// A visitor who keeps their cookie, of a service that is not axum's.
+pub(crate) struct Client {
     layer: SessionLayer,
     cookie: Mutex<Option<String>>,
 }
 
-impl Guest {
+impl Client {
     pub(crate) fn new(layer: SessionLayer) -> Self {
         Self {
             layer,

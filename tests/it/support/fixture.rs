@@ -20,7 +20,7 @@ use cloakroom::{
 use parking_lot::Mutex;
 use tracing::subscriber::DefaultGuard;
 
-use crate::support::{Browser, FaultyStore, FixedClock, Reply};
+use super::{Browser, FaultyStore, FixedClock, Reply};
 
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -29,12 +29,12 @@ pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A store that takes notes and a clock that stands still.
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     pub(crate) store: FaultyStore,
     pub(crate) clock: FixedClock,
 }
 
-impl Scene {
+impl Fixture {
     pub(crate) fn new() -> Self {
         Self {
             store: FaultyStore::in_memory(),
@@ -181,7 +181,7 @@ async fn expires(handle: SessionHandle) -> Result<String, Error> {
     };
     Ok(session.expires_at().map_or_else(
         || "never".to_owned(),
-        |at| Scene::since_start(at).as_millis().to_string(),
+        |at| Fixture::since_start(at).as_millis().to_string(),
     ))
 }
 

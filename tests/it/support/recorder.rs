@@ -5,15 +5,15 @@ use parking_lot::Mutex;
 
 /// A listener that remembers. Every clone is the same.
 #[derive(Clone, Default)]
-pub(crate) struct Ear(Arc<Mutex<Vec<Event>>>);
+pub(crate) struct Recorder(Arc<Mutex<Vec<Event>>>);
 
-impl Listener for Ear {
+impl Listener for Recorder {
     fn on_event(&self, event: &Event) {
         self.0.lock().push(event.clone());
     }
 }
 
-impl Ear {
+impl Recorder {
     /// What it has heard since it was last asked.
     pub(crate) fn events(&self) -> Vec<Event> {
         std::mem::take(&mut *self.0.lock())

@@ -13,11 +13,11 @@ mod sync {
 }
 
 #[allow(dead_code)]
-#[path = "../../src/store/memory/budget.rs"]
+#[path = "../../../../src/store/memory/budget.rs"]
 mod budget;
 
 #[allow(dead_code)]
-#[path = "../../src/store/memory/stamp.rs"]
+#[path = "../../../../src/store/memory/stamp.rs"]
 mod stamp;
 
 #[test]

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::support::{FixedClock, Guest, Log, process::Directory};
+use crate::support::{Client, FixedClock, Log, process::Directory};
 
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
@@ -153,15 +153,15 @@ async fn a_visitor_goes_on_after_a_restart() {
             cookie.as_ref().map(|_| 1)
         );
         let layer = SessionLayer::new(store.clone());
-        let guest = match cookie {
-            None => Guest::new(layer),
-            Some(cookie) => Guest::with_cookie(layer, cookie),
+        let client = match cookie {
+            None => Client::new(layer),
+            Some(cookie) => Client::with_cookie(layer, cookie),
         };
-        let counted = guest.visit(async |session| {
+        let counted = client.visit(async |session| {
             session.update("visits", |visits: Option<u32>| visits.unwrap_or(0) + 1)
         });
         assert_eq!(counted.await.unwrap(), visit);
-        cookie = guest.cookie();
+        cookie = client.cookie();
         assert_eq!(store.save_to(&path).await.unwrap(), 1);
     }
 }
@@ -370,8 +370,8 @@ async fn l3_a_session_that_expired_meanwhile_opens_nothing_and_ends_in_the_first
     let clock = FixedClock::default();
     let store = MemoryStore::default();
     let layer = SessionLayer::new(store.clone()).clock(clock.clone());
-    let guest = Guest::new(layer);
-    let id = guest.visit(async |session| {
+    let client = Client::new(layer);
+    let id = client.visit(async |session| {
         session.insert("n", 1).unwrap();
         session.save().await.unwrap();
         session.id().unwrap()
@@ -389,7 +389,7 @@ async fn l3_a_session_that_expired_meanwhile_opens_nothing_and_ends_in_the_first
         told.send((ending.id, ending.reason)).unwrap();
     }));
     let layer = SessionLayer::new(restarted.clone()).clock(clock);
-    let late = Guest::with_cookie(layer, guest.cookie().unwrap());
+    let late = Client::with_cookie(layer, client.cookie().unwrap());
     assert!(late.visit(async |session| session.is_new()).await);
     assert_eq!(endings.recv().await, Some((id, EndingReason::Expired)));
     assert!(restarted.is_empty());

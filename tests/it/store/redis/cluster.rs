@@ -11,14 +11,16 @@ use cloakroom::{
     testing::Conformance,
 };
 
-use super::{
-    load::{Load, STORE_TIMEOUT, TakenBack},
-    population, processes,
-    redis::{id, ids, of, record, until, version},
-};
-use crate::support::servers::{
-    Redis, RedisCluster,
-    redis::{eventually, unique_prefix},
+use super::single::{id, ids, of, record, until, version};
+use crate::{
+    store::{
+        load::{Load, STORE_TIMEOUT, TakenBack},
+        population, processes,
+    },
+    support::servers::{
+        Redis, RedisCluster,
+        redis::{eventually, unique_prefix},
+    },
 };
 
 async fn connect(cluster: &RedisCluster) -> RedisStore {
@@ -77,7 +79,7 @@ async fn increments_of_four_processes_add_up() {
     let store = connect(cluster).await.prefix(&prefix);
     let place = format!("{prefix} {}", cluster.urls().join(" "));
     let started = std::time::Instant::now();
-    processes::add_up("stores::redis_cluster::worker", &place, store).await;
+    processes::add_up("store::redis::cluster::worker", &place, store).await;
     println!("8000 increments by 4 processes in {:?}", started.elapsed());
 }
 

@@ -10,11 +10,13 @@ use cloakroom::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{load::Load, population, processes};
-use crate::support::{
-    process::free_port,
-    proxy::{Mode, Proxy},
-    servers::{Redis, redis::unique_prefix},
+use crate::{
+    store::{load::Load, population, processes},
+    support::{
+        process::free_port,
+        proxy::{Mode, Proxy},
+        servers::{Redis, redis::unique_prefix},
+    },
 };
 
 pub(super) const HOUR: u64 = 60 * 60 * 1000;
@@ -500,7 +502,7 @@ async fn increments_of_four_processes_add_up() {
     let (store, prefix) = fresh().await;
     let place = format!("{} {prefix}", Redis::shared().url());
     let started = std::time::Instant::now();
-    processes::add_up("stores::redis::worker", &place, store).await;
+    processes::add_up("store::redis::single::worker", &place, store).await;
     println!("8000 increments by 4 processes in {:?}", started.elapsed());
 }
 

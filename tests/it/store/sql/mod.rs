@@ -1,5 +1,14 @@
 //! What holds for every SQL store alike: [`sql_store_tests`] makes the tests.
 
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod server_faults;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
 use std::sync::Arc;
 
 use cloakroom::{Activity, Record, SessionId, Timestamp};

@@ -10,16 +10,14 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row as _, pool::PoolOptions};
 
-use super::{
-    load::Load,
-    population, processes,
-    server_faults::server_faults,
-    sql::{Database, id, record, sql_store_tests, until},
-};
-use crate::support::{
-    process::free_port,
-    proxy::{Mode, Proxy},
-    servers::Postgres,
+use super::{Database, id, record, server_faults::server_faults, sql_store_tests, until};
+use crate::{
+    store::{load::Load, population, processes},
+    support::{
+        process::free_port,
+        proxy::{Mode, Proxy},
+        servers::Postgres,
+    },
 };
 
 sql_store_tests!(PostgresStore);

@@ -20,11 +20,11 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
-use super::{
-    population, processes,
-    sql::{Database, id, record, sql_store_tests, until},
+use super::{Database, id, record, sql_store_tests, until};
+use crate::{
+    store::{population, processes},
+    support::process::Directory,
 };
-use crate::support::process::Directory;
 
 sql_store_tests!(SqliteStore);
 
