@@ -1,7 +1,7 @@
 //! Calls a second of each store, with 1, 8 and 64 tasks:
 //!
 //! ```text
-//! cargo bench --all-features --bench stores -- memory file:/tmp/sessions sqlite:/tmp/sessions.db \
+//! cargo bench -p cloakroom-benches --all-features --bench stores -- memory file:/tmp/sessions sqlite:/tmp/sessions.db \
 //!     postgres://user:password@127.0.0.1/app mysql://user:password@127.0.0.1/app \
 //!     redis://127.0.0.1:6379 redis-cluster://127.0.0.1:7000,127.0.0.1:7001 tiered+redis://127.0.0.1:6379
 //! ```

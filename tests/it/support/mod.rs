@@ -2,13 +2,14 @@
 
 pub(crate) mod broken;
 mod browser;
-mod ear;
-mod guest;
+mod client;
+pub(crate) mod fixture;
 mod log;
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod process;
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod proxy;
+mod recorder;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod servers;
@@ -19,8 +20,8 @@ pub(crate) use cloakroom::testing::{Call, Fault, FaultyStore, FixedClock};
 
 pub(crate) use self::{
     browser::{Browser, Reply, session_cookie},
-    ear::Ear,
-    guest::Guest,
+    client::Client,
     log::Log,
+    recorder::Recorder,
     visitor::Visitor,
 };

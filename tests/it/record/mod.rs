@@ -1,0 +1,6 @@
+//! What a store keeps, and how long.
+
+mod encoding;
+mod lifetime;
+mod renewal;
+mod secrecy;

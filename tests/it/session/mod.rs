@@ -1,0 +1,4 @@
+//! What handlers hold.
+
+mod keys;
+mod sockets;
