@@ -92,7 +92,7 @@ pub use self::{
     http::{future::ResponseFuture, layer::SessionLayer, service::SessionService},
     observe::{
         event::{EndReason, Event, EventKind, Listener, Rejection},
-        stats::{CallStats, Stats, StoreCall},
+        stats::{CallStats, Stats},
         summary::SessionSummary,
     },
     operator::{
@@ -107,7 +107,7 @@ pub use self::{
         version::Version,
     },
     session::{Session, ended::SessionEnd, handle::SessionHandle},
-    store::{MemoryStore, SessionStore, StoreError},
+    store::{MemoryStore, SessionStore, StoreCall, StoreError},
 };
 
 /// Compiles the example in the README.

@@ -11,6 +11,7 @@ use crate::{
     error::{Error, ErrorKind},
     record::{Record, Wrote},
     state::{Shared, Stored, Turns, changes::Moment},
+    store::Former,
 };
 
 /// A write on its way to the store, of what was done until then. An update that is made
@@ -110,7 +111,8 @@ async fn settle_update(
         }
         Wrote::No if record.version() == expected => {
             let mut swap = Swap::new(&shared.config);
-            let again = swap.attempt(next.id(), expected, &next.record, next.activity, computes);
+            let former = Former::new(&record, activity);
+            let again = swap.attempt(next.id(), former, &next.record, next.activity, computes);
             match again.await? {
                 Swapped::Saved => {
                     tell(&next.record);

@@ -14,10 +14,7 @@ use crate::{
     config::Config,
     deadline::within,
     error::{Error, ErrorKind},
-    observe::{
-        event::{Event, EventKind},
-        stats::StoreCall,
-    },
+    observe::event::{Event, EventKind},
     random::unique,
     record::{
         Record,
@@ -28,7 +25,7 @@ use crate::{
         version::Version,
     },
     state::{Identity, Stored, amended, changes::Changes},
-    store::{Created, Room, Touched, Updated},
+    store::{Created, Former, Room, StoreCall, Touched, Updated},
 };
 
 /// What a plan came to.
@@ -292,11 +289,11 @@ pub(crate) async fn update(
             activity: config.lifetimes.activity(&record, now),
             record,
         };
-        let expected = stored.record.version();
+        let former = Former::new(&stored.record, stored.activity);
         let counts = changes.computes();
         attempting(&next, &stored.record);
         match swap
-            .attempt(next.id(), expected, &next.record, next.activity, counts)
+            .attempt(next.id(), former, &next.record, next.activity, counts)
             .await?
         {
             Swapped::Saved => {

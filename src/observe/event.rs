@@ -62,7 +62,7 @@ pub struct Event {
 ///
 /// `Destroyed`, `Revoked` and `Limit` with every store, by the process that did
 /// it. What a store ends by itself it tells by
-/// [`report_endings`](crate::SessionStore::report_endings), to the process in
+/// [`report_removals`](crate::SessionStore::report_removals), to the process in
 /// which it does so:
 ///
 /// | store | tells |

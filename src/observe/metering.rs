@@ -9,10 +9,8 @@ mod facade {
 
     use crate::{
         error::store::StoreError,
-        observe::{
-            event::{EndReason, Event, EventKind, Rejection},
-            stats::StoreCall,
-        },
+        observe::event::{EndReason, Event, EventKind, Rejection},
+        store::StoreCall,
     };
 
     pub(crate) fn count(event: &Event) {
@@ -86,10 +84,7 @@ mod facade {
 mod facade {
     use std::time::Duration;
 
-    use crate::{
-        error::store::StoreError,
-        observe::{event::Event, stats::StoreCall},
-    };
+    use crate::{error::store::StoreError, observe::event::Event, store::StoreCall};
 
     pub(crate) fn count(_: &Event) {}
     pub(crate) fn conflict() {}

@@ -22,7 +22,7 @@ use crate::{
         waiting::Waiters,
     },
     record::lifetime::Lifetimes,
-    store::{EndedSink, Ending, EndingReason, SessionStore as _},
+    store::{Removal, RemovalReason, RemovalSink, SessionStore as _},
 };
 
 /// The listeners of one layer, its statistics, and who waits for a session's end.
@@ -92,8 +92,8 @@ impl Population {
                     lifetimes: config.lifetimes,
                     clock: Arc::clone(&config.clock),
                 };
-                let sink = EndedSink::new(move |ending| endings.tell(ending));
-                config.store.store.report_endings(sink);
+                let sink = RemovalSink::new(move |ending| endings.tell(ending));
+                config.store.store.report_removals(sink);
             });
         }
     }
@@ -113,7 +113,7 @@ struct Endings {
 }
 
 impl Endings {
-    fn tell(&self, ending: Ending) {
+    fn tell(&self, ending: Removal) {
         let Some(population) = self.population.upgrade() else {
             return;
         };
@@ -123,15 +123,15 @@ impl Endings {
             return;
         }
         let reason = match (ending.reason, &kept) {
-            (EndingReason::Evicted, _) => EndReason::Evicted,
-            (EndingReason::Expired, Some((record, activity)))
+            (RemovalReason::Evicted, _) => EndReason::Evicted,
+            (RemovalReason::Expired, Some((record, activity)))
                 if self
                     .lifetimes
                     .ends_absolutely(record, activity.last_seen_at) =>
             {
                 EndReason::Absolute
             }
-            (EndingReason::Expired, _) => EndReason::Idle,
+            (RemovalReason::Expired, _) => EndReason::Idle,
         };
         let event = Event::ended(ending.id, kept, self.clock.now(), reason);
         population.tell(&event);

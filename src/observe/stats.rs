@@ -16,6 +16,7 @@ use crate::{
         metering,
         summary::SessionSummary,
     },
+    store::StoreCall,
 };
 
 /// What has happened to the sessions of a layer in this process, since somebody
@@ -78,61 +79,6 @@ pub struct Stats {
     calls: [CallStats; StoreCall::ALL.len()],
     minutes: Minutes,
     at: Timestamp,
-}
-
-/// A call of a [`SessionStore`](crate::SessionStore).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum StoreCall {
-    /// `create`
-    Create,
-    /// `load`
-    Load,
-    /// `load_latest`
-    LoadLatest,
-    /// `update`
-    Update,
-    /// `touch`
-    Touch,
-    /// `delete`
-    Delete,
-    /// `delete_expired`
-    DeleteExpired,
-    /// `list`
-    List,
-    /// `count`
-    Count,
-}
-
-impl StoreCall {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Create,
-        Self::Load,
-        Self::LoadLatest,
-        Self::Update,
-        Self::Touch,
-        Self::Delete,
-        Self::DeleteExpired,
-        Self::List,
-        Self::Count,
-    ];
-
-    /// As the trait's method is called.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Load => "load",
-            Self::LoadLatest => "load_latest",
-            Self::Update => "update",
-            Self::Touch => "touch",
-            Self::Delete => "delete",
-            Self::DeleteExpired => "delete_expired",
-            Self::List => "list",
-            Self::Count => "count",
-        }
-    }
 }
 
 /// How one call of the store has fared.

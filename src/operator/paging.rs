@@ -8,14 +8,12 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
     error::{Error, ErrorKind},
     observe::summary::SessionSummary,
-    record::token::SessionId,
-    store::Filter,
+    store::{Position, Query},
 };
 
 /// Which sessions a list is of. The default lets every session through.
@@ -62,12 +60,18 @@ impl SessionFilter {
     }
 
     /// What the store is asked for at `now`.
-    pub(crate) fn at(&self, now: Timestamp) -> Filter {
-        Filter {
-            user: self.user.clone(),
-            last_seen_before: self.idle_for.map(|idle| now.saturating_sub(idle)),
-            created_before: self.created_before,
+    pub(crate) fn at(&self, now: Timestamp) -> Query {
+        let mut query = Query::default();
+        if let Some(user) = &self.user {
+            query = query.with_user(user);
         }
+        if let Some(idle) = self.idle_for {
+            query = query.with_last_seen_before(now.saturating_sub(idle));
+        }
+        if let Some(moment) = self.created_before {
+            query = query.with_created_before(moment);
+        }
+        query
     }
 
     fn fingerprint(&self) -> [u8; 8] {
@@ -114,26 +118,24 @@ pub struct SessionPage {
 /// Where a page of a list begins. It belongs to its filter.
 ///
 /// Its text (`Display`, `FromStr`) may stand in a URL, and opens nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Cursor {
-    after: SessionId,
+    after: Position,
     fingerprint: [u8; 8],
 }
 
-const BYTES: usize = 16 + 8;
-
 impl Cursor {
-    pub(crate) fn new(filter: &SessionFilter, after: SessionId) -> Self {
+    pub(crate) fn new(filter: &SessionFilter, after: Position) -> Self {
         Self {
             after,
             fingerprint: filter.fingerprint(),
         }
     }
 
-    /// The id after which the page begins, if this is a cursor of `filter`.
-    pub(crate) fn after(&self, filter: &SessionFilter) -> Result<SessionId, Error> {
+    /// Where the page begins, if this is a cursor of `filter`.
+    pub(crate) fn after(&self, filter: &SessionFilter) -> Result<&Position, Error> {
         if self.fingerprint == filter.fingerprint() {
-            Ok(self.after)
+            Ok(&self.after)
         } else {
             Err(Error::new(
                 ErrorKind::BadCursor,
@@ -145,9 +147,7 @@ impl Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = [0; BYTES];
-        bytes[..16].copy_from_slice(self.after.as_bytes());
-        bytes[16..].copy_from_slice(&self.fingerprint);
+        let bytes = [self.after.as_bytes(), &self.fingerprint].concat();
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
 }
@@ -157,13 +157,14 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let bytes = URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
-        match (bytes.first_chunk(), bytes.last_chunk()) {
-            (Some(after), Some(fingerprint)) if bytes.len() == BYTES => Ok(Self {
-                after: Uuid::from_bytes(*after).into(),
+        let parts = bytes.split_last_chunk();
+        let cursor = parts.and_then(|(after, fingerprint)| {
+            Some(Self {
+                after: Position::new(after)?,
                 fingerprint: *fingerprint,
-            }),
-            _ => Err(Error::new(ErrorKind::BadCursor, "this is not a cursor")),
-        }
+            })
+        });
+        cursor.ok_or_else(|| Error::new(ErrorKind::BadCursor, "this is not a cursor"))
     }
 }
 

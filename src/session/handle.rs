@@ -11,10 +11,7 @@ use crate::{
     cookie::{CookieHeaders, Presented},
     deadline::within,
     error::Error,
-    observe::{
-        event::{EndReason, Event, Rejection},
-        stats::StoreCall,
-    },
+    observe::event::{EndReason, Event, Rejection},
     record::{
         Kept, Record,
         lifetime::is_past,
@@ -23,6 +20,7 @@ use crate::{
     },
     session::Session,
     state::{Shared, State, Stored, Usage},
+    store::StoreCall,
 };
 
 /// The session of a request, not loaded yet; found in the request's extensions.

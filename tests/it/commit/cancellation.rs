@@ -9,7 +9,7 @@ use std::{
 use axum::response::IntoResponse;
 use cloakroom::{
     Error, ErrorKind, Record, Session, SessionHandle, SessionLayer, SessionStore, Timestamp,
-    store::EndedSink,
+    store::RemovalSink,
 };
 use futures::{FutureExt, poll};
 use http::StatusCode;
@@ -40,10 +40,12 @@ fn describe(record: &Record) -> String {
 async fn contents(store: &FaultyStore) -> String {
     let found = Arc::new(Mutex::new(BTreeSet::new()));
     let sink = Arc::clone(&found);
-    store.inner().report_endings(EndedSink::new(move |ending| {
-        let (record, _) = ending.record.unwrap();
-        sink.lock().insert(describe(&record));
-    }));
+    store
+        .inner()
+        .report_removals(RemovalSink::new(move |ending| {
+            let (record, _) = ending.record.unwrap();
+            sink.lock().insert(describe(&record));
+        }));
     let stored = store.inner().len();
     while store
         .inner()

@@ -24,7 +24,7 @@ use cloakroom::{
     Session, SessionCookie, SessionData, SessionFilter, SessionHandle, SessionId, SessionLayer,
     SessionStore, SessionValue, StoreError, SystemClock, Timeout, Timestamp, Version,
     store::{
-        Created, DynStore, EndedSink, Ending, EndingReason, Filter, Reaped, StoreErrorKind,
+        Created, DynStore, Filter, Reaped, Removal, RemovalReason, RemovalSink, StoreErrorKind,
         Touched, Updated,
     },
 };
@@ -159,7 +159,7 @@ async fn t3_no_debug_or_display_of_a_live_session_shows_the_secret_or_the_data()
     };
     let store = FaultyStore::in_memory();
     let sink_shown = Arc::clone(&shown);
-    let sink = EndedSink::new(move |ending| sink_shown.lock().push_str(&debug(&ending)));
+    let sink = RemovalSink::new(move |ending| sink_shown.lock().push_str(&debug(&ending)));
     let layer = SessionLayer::new(store.clone());
     let app = Router::new()
         .route(
@@ -201,9 +201,9 @@ async fn t3_no_debug_or_display_of_a_live_session_shows_the_secret_or_the_data()
     let memory = MemoryStore::builder();
     text += &(debug(&memory) + &debug(&memory.build()) + &debug(&store.inner()));
     text += &(debug(&DynStore::new(store.clone())) + &debug(&sink));
-    let ending = Ending {
+    let ending = Removal {
         id,
-        reason: EndingReason::Evicted,
+        reason: RemovalReason::Evicted,
         record: Some((record, activity)),
     };
     sink.report(ending);

@@ -14,7 +14,7 @@ use std::{
 use cloakroom::{
     Activity, Record, Session, SessionId, SessionLayer, SessionStore as _, Timestamp,
     store::{
-        Created, EndedSink, EndingReason, FileStore, Filter, Reaped, StoreErrorKind, Touched,
+        Created, FileStore, Filter, Reaped, RemovalReason, RemovalSink, StoreErrorKind, Touched,
         Updated,
     },
     testing::Conformance,
@@ -752,7 +752,7 @@ fn a_sweep_tells_its_sinks_what_it_ended_and_reads_records_for_them_alone() {
     let endings: Arc<Mutex<Vec<_>>> = Arc::default();
     let kept = Arc::clone(&endings);
     home.store
-        .report_endings(EndedSink::new(move |ending| kept.lock().push(ending)));
+        .report_removals(RemovalSink::new(move |ending| kept.lock().push(ending)));
     for number in 0..3 {
         home.create(id(number), &record(number + 1, "ann"));
     }
@@ -778,7 +778,7 @@ fn a_sweep_tells_its_sinks_what_it_ended_and_reads_records_for_them_alone() {
     assert!(
         ended
             .iter()
-            .all(|ending| ending.reason == EndingReason::Expired)
+            .all(|ending| ending.reason == RemovalReason::Expired)
     );
     assert_eq!(home.listed(&of_user("ann"), 10), [id(1)]);
     // A damaged record behind a sound header is set aside, where somebody wants it.

@@ -5,7 +5,8 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use cloakroom::{
     MemoryStore, Session, SessionLayer, SessionStore as _, StoreError, Timestamp,
     store::{
-        Created, EndedSink, Ending, Filter, Reaped, StoreErrorKind, TieredStore, Touched, Updated,
+        Created, Filter, Reaped, Removal, RemovalSink, StoreErrorKind, TieredStore, Touched,
+        Updated,
     },
     testing::{Call, Fault, FaultyStore, conformance},
 };
@@ -451,7 +452,7 @@ async fn what_fails_in_the_front_fails_no_call() {
     assert_eq!(load(&store).await, Some(2));
 
     let panicking = MemoryStore::builder().max_sessions(1).build();
-    panicking.report_endings(EndedSink::new(|_| panic!("as planned")));
+    panicking.report_removals(RemovalSink::new(|_| panic!("as planned")));
     let store = TieredStore::new(panicking, back.clone());
     for number in 2..5 {
         let created = store.create(id(number), &first, seen(HOUR)).await;
@@ -466,9 +467,9 @@ async fn what_fails_in_the_front_fails_no_call() {
 #[tokio::test(start_paused = true)]
 async fn a_sweep_ends_copies_too_and_the_back_reports() {
     let (store, back) = with_session().await;
-    let endings: Arc<Mutex<Vec<Ending>>> = Arc::default();
+    let endings: Arc<Mutex<Vec<Removal>>> = Arc::default();
     let kept = Arc::clone(&endings);
-    store.report_endings(EndedSink::new(move |ending| kept.lock().push(ending)));
+    store.report_removals(RemovalSink::new(move |ending| kept.lock().push(ending)));
     let swept = store.delete_expired(Timestamp::MAX, 10).await.unwrap();
     assert_eq!(
         swept,

@@ -13,7 +13,7 @@ use std::{
 
 use cloakroom::{
     Activity, MemoryStore, Record, SessionId, SessionLayer, SessionStore, Timestamp,
-    store::{EndedSink, EndingReason, Filter, Flaw, FlawKind, Restored, WhenFull},
+    store::{Filter, Flaw, FlawKind, RemovalReason, RemovalSink, Restored, WhenFull},
 };
 use futures::{FutureExt, executor::block_on};
 use parking_lot::Mutex;
@@ -189,7 +189,7 @@ fn who_leaves_first_is_the_same_after_a_restart() {
     let [before, after] = [&store, &restarted].map(|store| {
         let gone = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&gone);
-        store.report_endings(EndedSink::new(move |ending| told.lock().push(ending.id)));
+        store.report_removals(RemovalSink::new(move |ending| told.lock().push(ending.id)));
         for number in 100..139 {
             create(
                 store,
@@ -385,13 +385,13 @@ async fn l3_a_session_that_expired_meanwhile_opens_nothing_and_ends_in_the_first
     assert_eq!(report.restored, 1);
     // Who begins to listen only now hears of it all the same.
     let (told, mut endings) = tokio::sync::mpsc::unbounded_channel();
-    restarted.report_endings(EndedSink::new(move |ending| {
+    restarted.report_removals(RemovalSink::new(move |ending| {
         told.send((ending.id, ending.reason)).unwrap();
     }));
     let layer = SessionLayer::new(restarted.clone()).clock(clock);
     let late = Client::with_cookie(layer, client.cookie().unwrap());
     assert!(late.visit(async |session| session.is_new()).await);
-    assert_eq!(endings.recv().await, Some((id, EndingReason::Expired)));
+    assert_eq!(endings.recv().await, Some((id, RemovalReason::Expired)));
     assert!(restarted.is_empty());
 }
 

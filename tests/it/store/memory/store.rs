@@ -11,7 +11,9 @@ use std::{
 use cloakroom::{
     Activity, MemoryStore, Record, Session, SessionId, SessionLayer, SessionStore, StoreError,
     Timestamp, Version,
-    store::{Created, EndedSink, EndingReason, Reaped, StoreErrorKind, Touched, Updated, WhenFull},
+    store::{
+        Created, Reaped, RemovalReason, RemovalSink, StoreErrorKind, Touched, Updated, WhenFull,
+    },
 };
 use futures::{FutureExt, executor::block_on};
 use http::{StatusCode, header};
@@ -128,12 +130,12 @@ fn bounded(max_sessions: usize) -> MemoryStore {
     MemoryStore::builder().max_sessions(max_sessions).build()
 }
 
-type Endings = Arc<Mutex<Vec<(SessionId, EndingReason)>>>;
+type Endings = Arc<Mutex<Vec<(SessionId, RemovalReason)>>>;
 
 fn endings_of(store: &MemoryStore) -> Endings {
     let endings = Endings::default();
     let kept = Arc::clone(&endings);
-    store.report_endings(EndedSink::new(move |ending| {
+    store.report_removals(RemovalSink::new(move |ending| {
         kept.lock().push((ending.id, ending.reason));
     }));
     endings
@@ -173,7 +175,7 @@ struct Model {
     max_sessions: usize,
     max_bytes: usize,
     tick: usize,
-    endings: Vec<(SessionId, EndingReason)>,
+    endings: Vec<(SessionId, RemovalReason)>,
 }
 
 impl Model {
@@ -202,7 +204,7 @@ impl Model {
                 return removed;
             };
             self.slots.remove(&id);
-            self.endings.push((id, EndingReason::Expired));
+            self.endings.push((id, RemovalReason::Expired));
         }
         limit
     }
@@ -214,7 +216,7 @@ impl Model {
             let others = self.slots.iter().filter(|(id, _)| Some(**id) != spared);
             let least = *others.min_by_key(|(_, slot)| slot.used).unwrap().0;
             self.slots.remove(&least);
-            self.endings.push((least, EndingReason::Evicted));
+            self.endings.push((least, RemovalReason::Evicted));
         }
     }
 
@@ -601,7 +603,7 @@ fn delete_expired_keeps_to_its_limit_and_asks_to_be_called_again() {
         assert_eq!(reaped.removed, 33);
     }
     assert_eq!((removed, store.len()), (500, 500));
-    let expired = |(_, reason): &(_, EndingReason)| *reason == EndingReason::Expired;
+    let expired = |(_, reason): &(_, RemovalReason)| *reason == RemovalReason::Expired;
     assert!(endings.lock().iter().all(expired));
 }
 
@@ -631,7 +633,7 @@ fn a_sweep_sees_deadlines_that_moved_either_way() {
     for (minutes, gone) in [(5, id(1)), (10, id(2)), (20, id(0))] {
         endings.lock().clear();
         at_once(store.delete_expired(at(minutes), 9)).unwrap();
-        assert_eq!(*endings.lock(), [(gone, EndingReason::Expired)]);
+        assert_eq!(*endings.lock(), [(gone, RemovalReason::Expired)]);
     }
 }
 
@@ -793,7 +795,7 @@ fn the_bounds_are_met_exactly() {
         at_once(store.create(id(number), &record, for_ever())).unwrap();
     }
     assert_eq!((store.len(), store.bytes()), (3, most));
-    assert_eq!(*endings.lock(), [(id(0), EndingReason::Evicted)]);
+    assert_eq!(*endings.lock(), [(id(0), RemovalReason::Evicted)]);
 }
 
 #[test]
@@ -847,7 +849,7 @@ fn an_ending_is_reported_with_no_lock_held_and_its_room_free() {
     let times = Arc::clone(&told);
     let record = Kind::first().record();
     let kept = Arc::clone(&record);
-    store.report_endings(EndedSink::new(move |ending| {
+    store.report_removals(RemovalSink::new(move |ending| {
         let (gone, _) = ending.record.unwrap();
         assert!(Arc::ptr_eq(&gone, &kept));
         // Once, or it would evict its own newcomer for ever.
@@ -857,7 +859,7 @@ fn an_ending_is_reported_with_no_lock_held_and_its_room_free() {
             assert!(!at_once(inner.delete(ending.id)).unwrap());
             at_once(inner.create(ending.id, &kept, for_ever())).unwrap();
             at_once(inner.delete_expired(Timestamp::MAX, 9)).unwrap();
-            inner.report_endings(EndedSink::new(|_| {}));
+            inner.report_removals(RemovalSink::new(|_| {}));
         }
     }));
     at_once(store.create(id(1), &record, for_ever())).unwrap();
@@ -870,7 +872,7 @@ fn an_ending_is_reported_with_no_lock_held_and_its_room_free() {
 #[test]
 fn a_sink_that_panics_leaves_no_bytes_behind() {
     let store = MemoryStore::default();
-    store.report_endings(EndedSink::new(|_| panic!("as planned")));
+    store.report_removals(RemovalSink::new(|_| panic!("as planned")));
     let record = Kind::first().record();
     for number in 0..100 {
         at_once(store.create(id(number), &record, seen(NOW, Some(NOW)))).unwrap();
@@ -965,7 +967,7 @@ fn a_store_that_refuses_makes_room_by_what_has_expired_in_any_shard() {
     );
     let mut ended = endings.lock().clone();
     ended.sort_unstable_by_key(|(id, _)| *id);
-    let mut expired: Vec<_> = (0..3).map(|n| (id(n), EndingReason::Expired)).collect();
+    let mut expired: Vec<_> = (0..3).map(|n| (id(n), RemovalReason::Expired)).collect();
     expired.sort_unstable_by_key(|(id, _)| *id);
     assert_eq!(ended, expired);
 }

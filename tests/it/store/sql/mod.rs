@@ -260,7 +260,7 @@ macro_rules! sql_store_tests {
                 let (url, ended) = (database.url.clone(), ended.clone());
                 tokio::spawn(async move {
                     let store = <$store>::connect(&url).await.unwrap();
-                    store.report_endings(EndedSink::new(move |ending| ended.lock().push(ending.id)));
+                    store.report_removals(RemovalSink::new(move |ending| ended.lock().push(ending.id)));
                     let mut removed = 0;
                     loop {
                         let reaped = store.delete_expired(Timestamp::from_millis(3_000), 70).await.unwrap();

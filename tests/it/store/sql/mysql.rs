@@ -2,7 +2,7 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use cloakroom::{
     SessionId, SessionStore, Timestamp, Version,
-    store::{Created, EndedSink, Filter, MySqlStore, Reaped, StoreErrorKind, Touched, Updated},
+    store::{Created, Filter, MySqlStore, Reaped, RemovalSink, StoreErrorKind, Touched, Updated},
     testing::Conformance,
 };
 use futures::StreamExt as _;

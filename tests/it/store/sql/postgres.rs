@@ -2,7 +2,9 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use cloakroom::{
     SessionId, SessionStore, Timestamp, Version,
-    store::{Created, EndedSink, Filter, PostgresStore, Reaped, StoreErrorKind, Touched, Updated},
+    store::{
+        Created, Filter, PostgresStore, Reaped, RemovalSink, StoreErrorKind, Touched, Updated,
+    },
     testing::Conformance,
 };
 use futures::StreamExt as _;
