@@ -24,7 +24,7 @@ use std::{
 
 use cloakroom::{
     Activity, MemoryStore, Record, SessionId, SessionStore, Timestamp,
-    store::{Created, TieredStore, Touched, Updated},
+    store::{Created, Former, TieredStore, Touched, Updated},
 };
 use tokio::task::{JoinSet, coop::consume_budget};
 
@@ -105,12 +105,10 @@ impl<S: SessionStore> Bench<S> {
     }
 
     async fn update(&self, kept: &mut Kept) {
-        let expected = self.records[kept.writes % 2].version();
+        let former = Former::new(&self.records[kept.writes % 2], kept.activity());
         kept.writes += 1;
         let record = &self.records[kept.writes % 2];
-        let updated = self
-            .store
-            .update(kept.id, record, kept.activity(), expected);
+        let updated = self.store.update(kept.id, record, kept.activity(), former);
         assert_eq!(updated.await.expect("an answer"), Updated::Saved);
     }
 

@@ -16,7 +16,7 @@ use http::StatusCode;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::support::{Call, Fault, FaultyStore, FixedClock, Log, Visitor};
+use crate::support::{Fault, FaultyStore, FixedClock, Log, StoreCall, Visitor};
 
 /// A visitor whose session has `n` = 1, and the store it is in.
 async fn visitor() -> (FaultyStore, Visitor) {
@@ -348,7 +348,7 @@ async fn c2_a_request_that_commits_nothing_lets_go_of_its_closures() {
 #[tokio::test]
 async fn c2_a_request_dropped_in_its_commit_lets_go_of_its_closures() {
     let (store, visitor) = visitor().await;
-    store.plan_for(Call::Update, Fault::Hang);
+    store.plan_for(StoreCall::Update, Fault::Hang);
     let captured = Mutex::new(None);
     let mut request = Box::pin(visitor.visit(async |session: Session| {
         *captured.lock() = Some(capture(&session));

@@ -6,7 +6,7 @@ use cloakroom::{Error, ErrorKind, Session, SessionLayer, store::StoreErrorKind};
 use futures::{future::join_all, poll};
 use http::StatusCode;
 
-use crate::support::{Call, Fault, FaultyStore, FixedClock, Reply, Visitor};
+use crate::support::{Fault, FaultyStore, FixedClock, Reply, StoreCall, Visitor};
 
 /// A visitor whose session has a `ticket`.
 async fn holder(store: &FaultyStore) -> Visitor {
@@ -75,8 +75,8 @@ async fn claim_gives_the_value_to_exactly_one_where_replies_are_lost() {
         let store = FaultyStore::in_memory();
         let mut updates = 0;
         store.plan(move |call| {
-            updates += u32::from(call == Call::Update);
-            if call == Call::Update && updates % every == 0 {
+            updates += u32::from(call == StoreCall::Update);
+            if call == StoreCall::Update && updates % every == 0 {
                 Fault::LoseReply(StoreErrorKind::Timeout)
             } else {
                 Fault::None
@@ -100,7 +100,7 @@ async fn claim_is_committed_before_the_handler_goes_on() {
     assert!(reply.await.set_cookies().is_empty());
     assert_eq!(
         store.calls(),
-        [Call::Load, Call::Update, Call::Load],
+        [StoreCall::Load, StoreCall::Update, StoreCall::Load],
         "one round trip, and none where there is nothing to claim"
     );
 }
@@ -199,7 +199,7 @@ async fn claim_during_a_move_gives_the_value_to_one_session() {
     let claimer = visitor.twin();
     let mut is_first = true;
     store.plan(move |call| match call {
-        Call::Update if std::mem::take(&mut is_first) => Fault::Delay(Duration::from_secs(1)),
+        StoreCall::Update if std::mem::take(&mut is_first) => Fault::Delay(Duration::from_secs(1)),
         _ => Fault::None,
     });
     let mut moving = Box::pin(visitor.visit(async |session: Session| session.cycle_id()));

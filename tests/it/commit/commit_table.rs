@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::{
-    Browser, Call, FaultyStore,
+    Browser, FaultyStore, StoreCall,
     fixture::{
         Fixture, HOUR, MINUTE, headers, logging, plain_cookie, redacted, routes, visitor_of,
     },
@@ -206,10 +206,10 @@ async fn table_a_session_that_is_due_for_a_touch_and_changed_is_updated_alone() 
     let visitor = fixture.known(fixture.layer()).await;
     fixture.clock.advance(30 * MINUTE);
     visitor.get("/set/n/2").await;
-    assert_eq!(fixture.store.calls(), [Call::Load, Call::Update]);
+    assert_eq!(fixture.store.calls(), [StoreCall::Load, StoreCall::Update]);
     fixture.clock.advance(5 * MINUTE);
     visitor.get("/load").await;
-    assert_eq!(fixture.store.calls(), [Call::Load]);
+    assert_eq!(fixture.store.calls(), [StoreCall::Load]);
 }
 
 #[tokio::test]
@@ -477,7 +477,7 @@ async fn c2_a_request_that_is_dropped_commits_nothing() {
     let hanging = Browser::new(app);
     hanging.set_cookie("__Host-id", &visitor.cookie("__Host-id").unwrap());
     assert!(hanging.get("/hang").now_or_never().is_none());
-    assert_eq!(fixture.store.calls(), [Call::Load]);
+    assert_eq!(fixture.store.calls(), [StoreCall::Load]);
     assert_eq!(visitor.get("/load").await.body, "n=1 user=-");
 }
 
@@ -490,7 +490,7 @@ async fn c2_a_request_that_panics_commits_nothing() {
     panicking.set_cookie("__Host-id", &visitor.cookie("__Host-id").unwrap());
     let outcome = AssertUnwindSafe(panicking.get("/")).catch_unwind().await;
     assert!(outcome.is_err());
-    assert_eq!(fixture.store.calls(), [Call::Load]);
+    assert_eq!(fixture.store.calls(), [StoreCall::Load]);
     assert_eq!(visitor.get("/load").await.body, "n=1 user=-");
 }
 
@@ -513,7 +513,7 @@ async fn c2_a_panic_that_a_layer_inside_turns_into_a_response_is_a_response() {
     let visitor = Browser::new(app);
     let reply = visitor.get("/panic").await;
     assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(fixture.store.calls(), [Call::Create]);
+    assert_eq!(fixture.store.calls(), [StoreCall::Create]);
     assert_eq!(visitor.get("/load").await.body, "n=2 user=-");
 }
 
@@ -605,7 +605,7 @@ async fn c5_a_layer_nested_in_one_with_the_same_cookie_name_is_a_pass_through() 
     visitor = Browser::new(nested.layer(fixture.layer()));
     visitor.get("/set/n/2").await;
     assert_eq!(visitor.get("/load").await.body, "n=2 user=-");
-    assert_eq!(fixture.store.calls(), [Call::Create, Call::Load]);
+    assert_eq!(fixture.store.calls(), [StoreCall::Create, StoreCall::Load]);
     assert!(inner.calls().is_empty());
 }
 
@@ -635,12 +635,12 @@ async fn c5_under_layers_of_different_names_handlers_see_the_inner_one() {
     outer=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
     ");
     assert_eq!(reply.all(header::VARY), ["Cookie"]);
-    assert_eq!(inner.store.calls(), [Call::Create]);
-    assert_eq!(outer.store.calls(), [Call::Create]);
+    assert_eq!(inner.store.calls(), [StoreCall::Create]);
+    assert_eq!(outer.store.calls(), [StoreCall::Create]);
 
     assert_eq!(visitor.get("/load").await.body, "n=1 user=-");
-    assert_eq!(inner.store.calls(), [Call::Load]);
-    assert_eq!(outer.store.calls(), [Call::Load, Call::Update]);
+    assert_eq!(inner.store.calls(), [StoreCall::Load]);
+    assert_eq!(outer.store.calls(), [StoreCall::Load, StoreCall::Update]);
     assert_eq!(*seen.lock(), [11, 12]);
 }
 
@@ -657,7 +657,7 @@ async fn c5_a_layer_of_the_same_name_is_a_pass_through_under_any_layers_between(
     assert_eq!(cookies.len(), 1);
     assert!(cookies[0].starts_with("between="));
     assert_eq!(scenes[0].store.calls(), []);
-    assert_eq!(scenes[1].store.calls(), [Call::Create]);
+    assert_eq!(scenes[1].store.calls(), [StoreCall::Create]);
     assert_eq!(scenes[2].store.calls(), []);
 }
 
@@ -816,7 +816,7 @@ async fn c7_a_pending_log_in_or_cycle_waits_for_the_head() {
                     session.insert("after", 1)?;
                     session.save().await?;
                     assert_eq!(session.id(), id);
-                    assert_eq!(store.calls(), [Call::Load, Call::Update]);
+                    assert_eq!(store.calls(), [StoreCall::Load, StoreCall::Update]);
                     Ok::<_, Error>(())
                 }),
             )
@@ -871,7 +871,12 @@ async fn c7_each_save_writes_what_is_new_and_the_head_the_rest() {
     });
     let visitor = visitor.await;
     visitor.get("/go").await;
-    let calls = [Call::Load, Call::Update, Call::Update, Call::Update];
+    let calls = [
+        StoreCall::Load,
+        StoreCall::Update,
+        StoreCall::Update,
+        StoreCall::Update,
+    ];
     assert_eq!(fixture.store.calls(), calls);
     assert_eq!(visitor.get("/load").await.body, "n=2 user=-");
 }
@@ -881,7 +886,7 @@ async fn c7_a_save_of_nothing_asks_nothing() {
     let fixture = Fixture::new();
     let visitor = doing(&fixture, async |session: Session| session.save().await).await;
     visitor.get("/go").await;
-    assert_eq!(fixture.store.calls(), [Call::Load]);
+    assert_eq!(fixture.store.calls(), [StoreCall::Load]);
     let stranger = doing(&fixture, async |session: Session| session.save().await).await;
     stranger.set_cookie("__Host-id", "");
     let reply = stranger.get("/go").await;

@@ -9,7 +9,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use http::{StatusCode, header};
 use tokio::time::Instant;
 
-use crate::support::{Call, Fault, FaultyStore, FixedClock, Reply, Visitor};
+use crate::support::{Fault, FaultyStore, FixedClock, Reply, StoreCall, Visitor};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -85,7 +85,7 @@ async fn f1_a_failing_or_slow_load_is_503_and_never_an_empty_session() {
     for (fault, wait) in FAULTS {
         let site = Site::new();
         let visitor = site.visitor().await;
-        site.store.plan_for(Call::Load, fault);
+        site.store.plan_for(StoreCall::Load, fault);
         let start = Instant::now();
         let reply = read(&visitor).await;
         assert_eq!(start.elapsed().as_secs(), wait.as_secs(), "{fault:?}");
@@ -102,7 +102,7 @@ async fn f1_a_load_that_is_late_but_in_time_is_a_load() {
     let site = Site::new();
     let visitor = site.visitor().await;
     let fault = Fault::DelayReply(Duration::from_millis(4990));
-    site.store.plan_for(Call::Load, fault);
+    site.store.plan_for(StoreCall::Load, fault);
     assert_eq!(read(&visitor).await.body, "1");
 }
 
@@ -115,7 +115,7 @@ async fn f1_a_rejection_that_the_store_cannot_confirm_is_503() {
         .visit(async |session: Session| session.destroy())
         .await;
     let fault = Fault::Fail(StoreErrorKind::Unavailable);
-    site.store.plan_for(Call::LoadLatest, fault);
+    site.store.plan_for(StoreCall::LoadLatest, fault);
     assert_eq!(read(&visitor).await.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
@@ -124,7 +124,7 @@ async fn f1_the_failure_is_remembered_for_the_rest_of_the_request() {
     let site = Site::new();
     let visitor = site.visitor().await;
     let store = site.store.clone();
-    store.plan_for(Call::Load, Fault::Fail(StoreErrorKind::Unavailable));
+    store.plan_for(StoreCall::Load, Fault::Fail(StoreErrorKind::Unavailable));
     let reply = visitor.ask(async |handle: SessionHandle| {
         let first = handle.load().await.unwrap_err();
         assert_eq!(first.kind(), ErrorKind::Unavailable);
@@ -137,7 +137,7 @@ async fn f1_the_failure_is_remembered_for_the_rest_of_the_request() {
     let reply = reply.await;
     assert_eq!(reply.status, StatusCode::OK);
     assert!(reply.set_cookies().is_empty());
-    assert_eq!(site.store.calls(), [Call::Load]);
+    assert_eq!(site.store.calls(), [StoreCall::Load]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,7 +145,7 @@ async fn f2_a_failing_create_withdraws_the_response() {
     for (fault, wait) in FAULTS {
         let site = Site::new();
         let visitor = Visitor::new(&site.layer);
-        site.store.plan_for(Call::Create, fault);
+        site.store.plan_for(StoreCall::Create, fault);
         let start = Instant::now();
         let reply = insert(&visitor, 1).await;
         assert_eq!(start.elapsed().as_secs(), wait.as_secs(), "{fault:?}");
@@ -159,7 +159,7 @@ async fn f2_a_failing_update_withdraws_the_response() {
     for (fault, wait) in FAULTS {
         let site = Site::new();
         let visitor = site.visitor().await;
-        site.store.plan_for(Call::Update, fault);
+        site.store.plan_for(StoreCall::Update, fault);
         let start = Instant::now();
         let reply = insert(&visitor, 2).await;
         assert_eq!(start.elapsed().as_secs(), wait.as_secs(), "{fault:?}");
@@ -177,7 +177,7 @@ async fn f2_a_failing_update_withdraws_the_response() {
 
 #[tokio::test(start_paused = true)]
 async fn f2_a_failing_move_withdraws_the_response() {
-    for call in [Call::Create, Call::Update] {
+    for call in [StoreCall::Create, StoreCall::Update] {
         for (fault, wait) in FAULTS {
             let site = Site::new();
             let visitor = site.visitor().await;
@@ -197,7 +197,7 @@ async fn f2_a_failing_delete_withdraws_the_response_and_removes_the_cookie() {
     for (fault, wait) in FAULTS {
         let site = Site::new();
         let visitor = site.visitor().await;
-        site.store.plan_for(Call::Delete, fault);
+        site.store.plan_for(StoreCall::Delete, fault);
         let start = Instant::now();
         let reply = visitor.visit(async |session: Session| {
             session.destroy();
@@ -215,7 +215,7 @@ async fn f2_a_destroyed_session_whose_successor_cannot_be_stored_is_gone_all_the
     let site = Site::new();
     let visitor = site.visitor().await;
     let fault = Fault::Fail(StoreErrorKind::Unavailable);
-    site.store.plan_for(Call::Create, fault);
+    site.store.plan_for(StoreCall::Create, fault);
     let reply = visitor.visit(async |session: Session| {
         session.destroy();
         session.insert("n", 2)
@@ -232,7 +232,7 @@ async fn f2_a_failing_touch_is_only_logged() {
         let site = Site::new();
         let visitor = site.visitor().await;
         site.clock.advance(600 * SECOND);
-        site.store.plan_for(Call::Touch, fault);
+        site.store.plan_for(StoreCall::Touch, fault);
         let start = Instant::now();
         let reply = read(&visitor).await;
         assert_eq!(start.elapsed().as_secs(), wait.as_secs(), "{fault:?}");
@@ -241,7 +241,7 @@ async fn f2_a_failing_touch_is_only_logged() {
             (StatusCode::OK, "1"),
             "{fault:?}"
         );
-        assert!(site.store.calls().contains(&Call::Touch));
+        assert!(site.store.calls().contains(&StoreCall::Touch));
     }
 }
 
@@ -251,7 +251,7 @@ async fn f2_a_touch_behind_slow_talk_with_the_store_is_only_logged() {
         let site = Site::new();
         let visitor = site.visitor().await;
         site.clock.advance(600 * SECOND);
-        site.store.plan_for(Call::Touch, Fault::Hang);
+        site.store.plan_for(StoreCall::Touch, Fault::Hang);
         let start = Instant::now();
         let reply = visitor.visit(async |session: Session| {
             let background = session.clone();
@@ -276,22 +276,22 @@ async fn f2_a_touch_that_panics_is_only_logged() {
     let site = Site::new();
     let visitor = site.visitor().await;
     site.clock.advance(600 * SECOND);
-    site.store.plan_for(Call::Touch, Fault::Panic);
+    site.store.plan_for(StoreCall::Touch, Fault::Panic);
     let reply = read(&visitor).await;
     assert_eq!((reply.status, &*reply.body), (StatusCode::OK, "1"));
 }
 
 #[tokio::test]
 async fn f2_a_store_that_panics_fails() {
-    for call in [Call::Create, Call::Update, Call::Delete] {
+    for call in [StoreCall::Create, StoreCall::Update, StoreCall::Delete] {
         let site = Site::new();
         let visitor = match call {
-            Call::Create => Visitor::new(&site.layer),
+            StoreCall::Create => Visitor::new(&site.layer),
             _ => site.visitor().await,
         };
         site.store.plan_for(call, Fault::Panic);
         let reply = visitor.visit(async |session: Session| match call {
-            Call::Delete => {
+            StoreCall::Delete => {
                 session.destroy();
                 Ok(())
             }
@@ -299,11 +299,14 @@ async fn f2_a_store_that_panics_fails() {
         });
         let reply = reply.await;
         assert_withdrawn(&reply);
-        assert_eq!(reply.set_cookies().len(), usize::from(call == Call::Delete));
+        assert_eq!(
+            reply.set_cookies().len(),
+            usize::from(call == StoreCall::Delete)
+        );
     }
     let site = Site::new();
     let visitor = site.visitor().await;
-    site.store.plan_for(Call::Load, Fault::Panic);
+    site.store.plan_for(StoreCall::Load, Fault::Panic);
     let reply = read(&visitor).await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(reply.set_cookies().is_empty());
@@ -316,7 +319,7 @@ async fn f2_lost_replies_fail_nothing() {
     let site = Site::new();
     let mut writes = 0;
     site.store.plan(move |call| match call {
-        Call::Load | Call::LoadLatest => Fault::None,
+        StoreCall::Load | StoreCall::LoadLatest => Fault::None,
         _ => {
             writes += 1;
             if writes % 2 == 1 {
@@ -340,7 +343,7 @@ async fn f2_lost_replies_fail_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn f2_save_touch_reload_and_claim_end_at_the_deadline() {
-    for call in [Call::Update, Call::Touch, Call::LoadLatest] {
+    for call in [StoreCall::Update, StoreCall::Touch, StoreCall::LoadLatest] {
         let site = Site::new();
         let visitor = site.visitor().await;
         let store = site.store.clone();
@@ -350,7 +353,7 @@ async fn f2_save_touch_reload_and_claim_end_at_the_deadline() {
             let kind = |result: Result<(), Error>| result.unwrap_err().kind();
             let mut late = 1;
             match call {
-                Call::Update => {
+                StoreCall::Update => {
                     let claimed = session.claim::<u64>("n").await.map(drop);
                     assert_eq!(kind(claimed), ErrorKind::Timeout);
                     session.insert("n", 2)?;
@@ -358,7 +361,7 @@ async fn f2_save_touch_reload_and_claim_end_at_the_deadline() {
                     assert!(session.is_modified());
                     late = 2;
                 }
-                Call::Touch => assert_eq!(kind(session.touch().await), ErrorKind::Timeout),
+                StoreCall::Touch => assert_eq!(kind(session.touch().await), ErrorKind::Timeout),
                 _ => assert_eq!(kind(session.reload().await), ErrorKind::Timeout),
             }
             assert_eq!(start.elapsed().as_secs(), late * TIMEOUT.as_secs());
@@ -366,7 +369,7 @@ async fn f2_save_touch_reload_and_claim_end_at_the_deadline() {
             Ok::<_, Error>(())
         });
         assert_eq!(reply.await.status, StatusCode::OK);
-        let kept = if call == Call::Update { "2" } else { "1" };
+        let kept = if call == StoreCall::Update { "2" } else { "1" };
         assert_eq!(read(&visitor).await.body, kept);
     }
 }
@@ -378,7 +381,7 @@ async fn nothing_hangs_past_the_store_timeout() {
     let first = Visitor::new(&layer);
     insert(&first, 1).await;
     site.store.plan(|call| match call {
-        Call::Load => Fault::None,
+        StoreCall::Load => Fault::None,
         _ => Fault::Hang,
     });
     let start = Instant::now();
@@ -420,12 +423,12 @@ async fn f4_a_corrupt_record_is_500_and_removes_the_cookie() {
     let site = Site::new();
     let visitor = site.visitor().await;
     let fault = Fault::Fail(StoreErrorKind::Corrupt);
-    site.store.plan_for(Call::Load, fault);
+    site.store.plan_for(StoreCall::Load, fault);
     let reply = read(&visitor).await;
     assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(!reply.headers.contains_key(header::RETRY_AFTER));
     assert_removes_cookie(&reply);
-    assert_eq!(site.store.calls(), [Call::Load]);
+    assert_eq!(site.store.calls(), [StoreCall::Load]);
     assert_eq!(site.store.inner().len(), 1);
     // He is not locked out.
     assert_eq!(insert(&visitor, 2).await.set_cookies().len(), 1);
@@ -440,7 +443,7 @@ async fn f4_a_corrupt_record_under_a_former_name_removes_that_cookie_too() {
     let cookie = cloakroom::SessionCookie::new("new").also_read("__Host-id");
     let layer = SessionLayer::new(site.store.clone()).cookie(cookie.build().unwrap());
     let fault = Fault::Fail(StoreErrorKind::Corrupt);
-    site.store.plan_for(Call::Load, fault);
+    site.store.plan_for(StoreCall::Load, fault);
     let mut request = http::Request::new(axum::body::Body::empty());
     let cookie = visitor.cookie().unwrap().parse().unwrap();
     request.headers_mut().insert(header::COOKIE, cookie);
@@ -458,7 +461,7 @@ async fn f4_a_handler_may_answer_in_spite_of_a_corrupt_record() {
     let site = Site::new();
     let visitor = site.visitor().await;
     let fault = Fault::Fail(StoreErrorKind::Corrupt);
-    site.store.plan_for(Call::Load, fault);
+    site.store.plan_for(StoreCall::Load, fault);
     let reply = visitor.ask(async |handle: SessionHandle| {
         let error = handle.load().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -474,7 +477,7 @@ async fn f4_a_record_of_a_newer_format_is_503_and_keeps_the_cookie() {
     let site = Site::new();
     let visitor = site.visitor().await;
     let fault = Fault::Fail(StoreErrorKind::Incompatible);
-    site.store.plan_for(Call::Load, fault);
+    site.store.plan_for(StoreCall::Load, fault);
     let reply = read(&visitor).await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(reply.all(header::RETRY_AFTER), ["5"]);

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use crate::{
     store::population,
     support::{
-        Call, Fault, FaultyStore, FixedClock, Log, Reply, Visitor,
+        Fault, FaultyStore, FixedClock, Log, Reply, StoreCall, Visitor,
         fixture::{HOUR, MILLISECOND, MINUTE, SECOND},
     },
 };
@@ -111,7 +111,7 @@ async fn without_a_limit_there_are_any_number_and_nothing_is_asked() {
     for _ in 0..5 {
         house.log_in("ann").await;
     }
-    assert!(!house.store.calls().contains(&Call::List));
+    assert!(!house.store.calls().contains(&StoreCall::List));
     assert_eq!(house.live("ann").await, 5);
 }
 
@@ -171,8 +171,8 @@ async fn p3_a_session_that_moves_while_the_others_are_counted_is_counted() {
         let (first, third) = (house.log_in("ann").await, Visitor::new(&house.layer));
         house.clock.advance(SECOND);
         house.store.plan(move |call| match call {
-            Call::List => Fault::DelayReply(7 * MILLISECOND),
-            Call::Update => Fault::Delay(MILLISECOND * millis),
+            StoreCall::List => Fault::DelayReply(7 * MILLISECOND),
+            StoreCall::Update => Fault::Delay(MILLISECOND * millis),
             _ => Fault::Delay(MILLISECOND),
         });
         let cycle = async |session: Session| session.cycle_id();
@@ -192,8 +192,8 @@ async fn p3_a_session_that_moves_while_the_others_are_counted_is_counted_once() 
         let third = Visitor::new(&house.layer);
         house.clock.advance(SECOND);
         house.store.plan(move |call| match call {
-            Call::List => Fault::Delay(5 * MILLISECOND),
-            Call::Update => Fault::Delay(MILLISECOND * millis),
+            StoreCall::List => Fault::Delay(5 * MILLISECOND),
+            StoreCall::Update => Fault::Delay(MILLISECOND * millis),
             _ => Fault::Delay(MILLISECOND),
         });
         let cycle = async |session: Session| session.cycle_id();
@@ -321,7 +321,7 @@ async fn p3_a_log_in_by_save_after_the_clock_was_set_back_goes_on() {
         session.insert("n", 1)
     });
     assert_eq!(reply.await.status, StatusCode::OK);
-    assert_eq!(house.store.calls(), [Call::Update], "no conflict");
+    assert_eq!(house.store.calls(), [StoreCall::Update], "no conflict");
     assert!(user(&back).await.is_some());
 }
 
@@ -365,7 +365,7 @@ async fn p3_a_log_in_that_newer_ones_have_outdone_is_taken_back() {
     let late = Visitor::new(&house.layer);
     let mut is_first = true;
     house.store.plan(move |call| {
-        if call == Call::List && std::mem::take(&mut is_first) {
+        if call == StoreCall::List && std::mem::take(&mut is_first) {
             Fault::Delay(SECOND)
         } else {
             Fault::None
@@ -387,7 +387,7 @@ async fn p3_a_log_in_that_a_newer_one_is_about_to_end_is_taken_back() {
     let house = House::of(1);
     let (late, newer) = (Visitor::new(&house.layer), Visitor::new(&house.layer));
     // Both have stored theirs before either looks.
-    house.store.plan_for(Call::List, Fault::Delay(SECOND));
+    house.store.plan_for(StoreCall::List, Fault::Delay(SECOND));
     let second = async {
         tokio::task::yield_now().await;
         house.clock.advance(SECOND);
@@ -404,9 +404,9 @@ async fn p3_a_log_in_that_a_newer_one_is_about_to_end_is_taken_back() {
 #[tokio::test]
 async fn p3_where_the_others_cannot_be_counted_or_ended_the_log_in_is_taken_back() {
     for (call, kind) in [
-        (Call::List, StoreErrorKind::Unsupported),
-        (Call::List, StoreErrorKind::Unavailable),
-        (Call::LoadLatest, StoreErrorKind::Unavailable),
+        (StoreCall::List, StoreErrorKind::Unsupported),
+        (StoreCall::List, StoreErrorKind::Unavailable),
+        (StoreCall::LoadLatest, StoreErrorKind::Unavailable),
     ] {
         let house = House::of(1);
         let first = house.log_in("ann").await;
@@ -435,7 +435,7 @@ async fn p3_where_the_others_cannot_be_counted_or_ended_the_log_in_is_taken_back
 
 /// Drops what `visitor` does with his session when the store has begun the new one and not left the old one.
 async fn cut_short(house: &House, visitor: &Visitor, act: fn(&Session) -> Result<(), Error>) {
-    house.store.plan_for(Call::Update, Fault::Hang);
+    house.store.plan_for(StoreCall::Update, Fault::Hang);
     {
         let mut moving = Box::pin(visitor.visit(async |session: Session| act(&session)));
         assert!(poll!(&mut moving).is_pending());
@@ -462,7 +462,7 @@ async fn p3_what_a_cycle_that_was_cut_short_has_left_takes_no_place() {
     cut_short(&house, &second, Session::cycle_id).await;
     // It cannot be taken back.
     let refused = Fault::Fail(StoreErrorKind::Other);
-    house.store.plan_for(Call::Delete, refused);
+    house.store.plan_for(StoreCall::Delete, refused);
     tokio::task::yield_now().await;
     house.store.heal();
     second
@@ -479,7 +479,7 @@ async fn p3_where_the_others_are_not_counted_in_time_the_log_in_is_taken_back() 
     let house = House::of(1);
     let first = house.log_in("ann").await;
     house.clock.advance(SECOND);
-    house.store.plan_for(Call::List, Fault::Hang);
+    house.store.plan_for(StoreCall::List, Fault::Hang);
     let reply = log_in(&Visitor::new(&house.layer), "ann").await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     house.store.heal();

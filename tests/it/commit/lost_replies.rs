@@ -12,12 +12,12 @@ use std::{
 use cloakroom::{
     Activity, Error, ErrorKind, Record, Session, SessionFilter, SessionId, SessionLayer,
     SessionStore, Sessions, StoreError, Timestamp, Version,
-    store::{Created, Reaped, StoreErrorKind, Touched, Updated},
+    store::{Created, Former, Reaped, StoreErrorKind, Touched, Updated},
 };
 use futures::future::join;
 use http::StatusCode;
 
-use crate::support::{Call, Fault, FaultyStore, FixedClock, Reply, Visitor};
+use crate::support::{Fault, FaultyStore, FixedClock, Reply, StoreCall, Visitor};
 
 const LATE: Fault = Fault::DelayReply(Duration::from_secs(60));
 
@@ -71,7 +71,7 @@ async fn save_in_vain(
     let faulty = store.clone();
     let reply = visitor.visit(async |session: Session| {
         increment(&session, "n")?;
-        faulty.plan_for(Call::Create, fault);
+        faulty.plan_for(StoreCall::Create, fault);
         save_late(&session).await;
         faulty.heal();
         act(&session).await
@@ -105,7 +105,7 @@ async fn revoke_in_doubt(user: Option<&'static str>) -> (FaultyStore, Visitor, S
             session.log_in(user)?;
         }
         increment(&session, "n")?;
-        store.plan_for(Call::Create, LATE);
+        store.plan_for(StoreCall::Create, LATE);
         save_late(&session).await;
         store.heal();
         revoked = listed(&store).await.first().copied();
@@ -166,12 +166,12 @@ async fn p1_a_new_session_in_doubt_is_not_revived_while_its_marker_is_there() {
     let mut revoked = None;
     let reply = visitor.visit(async |session: Session| {
         increment(&session, "n")?;
-        store.plan_for(Call::Create, LATE);
+        store.plan_for(StoreCall::Create, LATE);
         save_late(&session).await;
         store.heal();
         let created = listed(&store).await[0];
         revoked = Some(created);
-        store.plan_for(Call::Delete, Fault::Fail(StoreErrorKind::Other));
+        store.plan_for(StoreCall::Delete, Fault::Fail(StoreErrorKind::Other));
         assert!(operator(&store).revoke(created).await?);
         store.heal();
         Ok::<_, Error>(())
@@ -184,7 +184,7 @@ async fn p1_a_new_session_in_doubt_is_not_revived_while_its_marker_is_there() {
 #[tokio::test(start_paused = true)]
 async fn m5_a_new_session_that_arrives_after_it_was_given_up_is_none() {
     let store = FaultyStore::in_memory();
-    let visitor = visitor(Sluggish::about(Call::Create, &store, None));
+    let visitor = visitor(Sluggish::about(StoreCall::Create, &store, None));
     let reply = visitor.visit(async |session: Session| {
         increment(&session, "n")?;
         save_late(&session).await;
@@ -203,7 +203,7 @@ async fn m5_a_new_session_whose_save_was_cancelled_is_created_once() {
     let faulty = store.clone();
     let reply = visitor.visit(async |session: Session| {
         session.log_in("ann")?;
-        faulty.plan_for(Call::Create, LATE);
+        faulty.plan_for(StoreCall::Create, LATE);
         let saving = tokio::time::timeout(Duration::from_secs(1), session.save());
         assert!(saving.await.is_err());
         faulty.heal();
@@ -256,7 +256,7 @@ async fn f2_a_new_session_that_the_head_could_not_store_is_not_stored_later() {
     let store = FaultyStore::in_memory();
     let mut left = None;
     let (visitor, reply) = save_in_vain(&store, Fault::Hang, async |session| {
-        store.plan_for(Call::Create, Fault::Hang);
+        store.plan_for(StoreCall::Create, Fault::Hang);
         left = Some(session.clone());
         Ok(())
     })
@@ -276,14 +276,14 @@ async fn a_save_that_the_store_refused_is_not_made_again_as_it_was() {
     let faulty = store.clone();
     let reply = visitor.visit(async |session: Session| {
         session.insert("n", 1)?;
-        faulty.plan_for(Call::Create, Fault::Fail(StoreErrorKind::Other));
+        faulty.plan_for(StoreCall::Create, Fault::Fail(StoreErrorKind::Other));
         session.save().await.unwrap_err();
         faulty.heal();
         session.remove("n");
         session.insert("m", 2)
     });
     assert_eq!(reply.await.status, StatusCode::OK);
-    assert_eq!(store.calls(), [Call::Create, Call::Create]);
+    assert_eq!(store.calls(), [StoreCall::Create, StoreCall::Create]);
     assert_eq!(seen(&visitor).await, r#"{"m": 2}"#);
 }
 
@@ -311,7 +311,7 @@ async fn m5_a_create_is_known_to_have_happened_whatever_replies_are_lost() {
         }
         // Every create, for ever.
         let store = FaultyStore::in_memory();
-        store.plan_for(Call::Create, Fault::LoseReply(kind));
+        store.plan_for(StoreCall::Create, Fault::LoseReply(kind));
         let visitor = visitor(store.clone());
         let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
         assert_eq!(reply.await.status, StatusCode::OK);
@@ -328,7 +328,7 @@ async fn m5_a_new_session_of_which_the_store_can_say_nothing_is_created_once() {
     let reply = visitor.visit(async |session: Session| {
         increment(&session, "n")?;
         faulty.plan(|call| match call {
-            Call::Create => Fault::LoseReply(StoreErrorKind::Timeout),
+            StoreCall::Create => Fault::LoseReply(StoreErrorKind::Timeout),
             _ => Fault::Fail(StoreErrorKind::Other),
         });
         session.save().await.unwrap_err();
@@ -370,7 +370,7 @@ impl SessionStore for Overtaken {
         let overtaking = Arc::new(on_top(record));
         let updated = self
             .inner
-            .update(id, &overtaking, activity, record.version());
+            .update(id, &overtaking, activity, Former::new(record, activity));
         assert_eq!(updated.await.unwrap(), Updated::Saved);
         Err(StoreError::new(StoreErrorKind::Unavailable, "as planned"))
     }
@@ -384,9 +384,9 @@ impl SessionStore for Overtaken {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Result<Updated, StoreError> {
-        self.inner.update(id, record, activity, expected).await
+        self.inner.update(id, record, activity, former).await
     }
 
     async fn touch(
@@ -427,14 +427,14 @@ async fn m5_a_create_whose_reply_was_lost_is_recognized_under_another_write() {
 /// Its first create or update arrives after six seconds, though nobody waits for it any more; other updates take two.
 struct Sluggish {
     inner: FaultyStore,
-    about: Call,
+    about: StoreCall,
     is_late: AtomicBool,
     /// The reply to the first, where there is one.
     reply: Option<StoreErrorKind>,
 }
 
 impl Sluggish {
-    fn about(about: Call, inner: &FaultyStore, reply: Option<StoreErrorKind>) -> Self {
+    fn about(about: StoreCall, inner: &FaultyStore, reply: Option<StoreErrorKind>) -> Self {
         Self {
             inner: inner.clone(),
             about,
@@ -443,7 +443,7 @@ impl Sluggish {
         }
     }
 
-    fn is_late(&self, call: Call) -> bool {
+    fn is_late(&self, call: StoreCall) -> bool {
         call == self.about && !self.is_late.swap(true, Ordering::Relaxed)
     }
 
@@ -472,7 +472,7 @@ impl SessionStore for Sluggish {
         record: &Arc<Record>,
         activity: Activity,
     ) -> Result<Created, StoreError> {
-        if !self.is_late(Call::Create) {
+        if !self.is_late(StoreCall::Create) {
             return self.inner.create(id, record, activity).await;
         }
         let (inner, record) = (self.inner.clone(), Arc::clone(record));
@@ -489,14 +489,18 @@ impl SessionStore for Sluggish {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Result<Updated, StoreError> {
-        if !self.is_late(Call::Update) {
+        if !self.is_late(StoreCall::Update) {
             tokio::time::sleep(Duration::from_secs(2)).await;
-            return self.inner.update(id, record, activity, expected).await;
+            return self.inner.update(id, record, activity, former).await;
         }
         let (inner, record) = (self.inner.clone(), Arc::clone(record));
-        let update = async move { inner.update(id, &record, activity, expected).await };
+        let (replaced, since) = (Arc::clone(former.record()), former.activity());
+        let update = async move {
+            let former = Former::new(&replaced, since);
+            inner.update(id, &record, activity, former).await
+        };
         self.make_late(update).await?
     }
 
@@ -521,7 +525,7 @@ impl SessionStore for Sluggish {
 #[tokio::test(start_paused = true)]
 async fn m5_a_save_that_arrives_after_its_deadline_is_counted_once() {
     let store = FaultyStore::in_memory();
-    let visitor = visitor(Sluggish::about(Call::Update, &store, None));
+    let visitor = visitor(Sluggish::about(StoreCall::Update, &store, None));
     let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
     assert_eq!(reply.await.status, StatusCode::OK);
     let reply = visitor.visit(async |session: Session| {
@@ -537,12 +541,12 @@ async fn m5_a_save_that_arrives_after_its_deadline_is_counted_once() {
 async fn m5_a_save_that_arrives_after_it_was_refused_is_counted_once() {
     let store = FaultyStore::in_memory();
     let reply = Some(StoreErrorKind::Timeout);
-    let visitor = visitor(Sluggish::about(Call::Update, &store, reply));
+    let visitor = visitor(Sluggish::about(StoreCall::Update, &store, reply));
     let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
     assert_eq!(reply.await.status, StatusCode::OK);
     let reply = visitor.visit(async |session: Session| {
         increment(&session, "n")?;
-        store.plan_for(Call::Update, Fault::Fail(StoreErrorKind::Other));
+        store.plan_for(StoreCall::Update, Fault::Fail(StoreErrorKind::Other));
         session.save().await.unwrap_err();
         store.heal();
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -555,7 +559,7 @@ async fn m5_a_save_that_arrives_after_it_was_refused_is_counted_once() {
 /// A cycle whose marker is under way for six seconds, in a request that is dropped after `limit`.
 async fn cycle_slowly(limit: Duration) -> (FaultyStore, Visitor) {
     let store = FaultyStore::in_memory();
-    let visitor = visitor(Sluggish::about(Call::Update, &store, None));
+    let visitor = visitor(Sluggish::about(StoreCall::Update, &store, None));
     let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
     assert_eq!(reply.await.status, StatusCode::OK);
     let twin = visitor.twin();

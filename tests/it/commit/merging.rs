@@ -12,7 +12,7 @@ use std::{
 use cloakroom::{
     Activity, Error, ErrorKind, Event, EventKind, Record, Session, SessionId, SessionLayer,
     SessionStore, StoreError, Timestamp, Version,
-    store::{Created, Reaped, StoreErrorKind, Touched, Updated},
+    store::{Created, Former, Reaped, StoreErrorKind, Touched, Updated},
 };
 use futures::{channel::oneshot, executor::block_on, future::join_all, poll};
 use http::StatusCode;
@@ -20,7 +20,7 @@ use proptest::{collection::vec, prelude::*};
 use serde::{Serialize, Serializer};
 use tokio::sync::Barrier;
 
-use crate::support::{Call, Fault, FaultyStore, FixedClock, Visitor};
+use crate::support::{Fault, FaultyStore, FixedClock, StoreCall, Visitor};
 
 const LOST: Fault = Fault::LoseReply(StoreErrorKind::Timeout);
 
@@ -114,7 +114,7 @@ async fn m3_concurrent_updates_add_up_where_every_call_lets_others_pass() {
 fn lose_every_tenth_reply(store: &FaultyStore) {
     let mut updates = 0;
     store.plan(move |call| match call {
-        Call::Update => {
+        StoreCall::Update => {
             updates += 1;
             if updates % 10 == 0 { LOST } else { Fault::None }
         }
@@ -326,8 +326,8 @@ proptest! {
             let visitor = visitor(&store, &[&[("kept", 1)], &*initial].concat()).await;
             let mut updates = 0;
             store.plan(move |call| {
-                updates += u32::from(call == Call::Update);
-                let is_lost = loses_replies && call == Call::Update && updates % 2 == 1;
+                updates += u32::from(call == StoreCall::Update);
+                let is_lost = loses_replies && call == StoreCall::Update && updates % 2 == 1;
                 if is_lost { LOST } else { Fault::None }
             });
             let mut pending: Vec<_> = (0..requests.len()).map(|_| None).collect();
@@ -544,7 +544,7 @@ async fn m4_an_update_never_creates_what_was_destroyed() {
 async fn m4_a_slow_write_does_not_bring_back_what_is_destroyed_meanwhile() {
     let store = FaultyStore::in_memory();
     let visitor = visitor(&store, &[("n", 1)]).await;
-    store.plan_for(Call::Update, Fault::Delay(Duration::from_secs(2)));
+    store.plan_for(StoreCall::Update, Fault::Delay(Duration::from_secs(2)));
     let writer = visitor.twin();
     let mut writing = Box::pin(writer.visit(async |session: Session| session.insert("n", 2)));
     assert!(poll!(&mut writing).is_pending());
@@ -583,10 +583,13 @@ async fn m4_save_says_that_the_session_has_ended() {
 async fn m5_a_lost_reply_neither_fails_nor_doubles() {
     let store = FaultyStore::in_memory();
     let visitor = visitor(&store, &[("n", 1)]).await;
-    store.plan_for(Call::Update, LOST);
+    store.plan_for(StoreCall::Update, LOST);
     let reply = visitor.visit(async |session: Session| increment(&session, "n").map(drop));
     assert_eq!(reply.await.status, StatusCode::OK);
-    assert_eq!(store.calls(), [Call::Load, Call::Update, Call::LoadLatest]);
+    assert_eq!(
+        store.calls(),
+        [StoreCall::Load, StoreCall::Update, StoreCall::LoadLatest]
+    );
     assert_eq!(values(&visitor).await, map(&[("n", 2)]));
 }
 
@@ -596,7 +599,7 @@ async fn m5_a_lost_call_is_made_again() {
     let visitor = visitor(&store, &[("n", 1)]).await;
     let mut is_lost = false;
     store.plan(move |call| match call {
-        Call::Update if !std::mem::replace(&mut is_lost, true) => {
+        StoreCall::Update if !std::mem::replace(&mut is_lost, true) => {
             Fault::Fail(StoreErrorKind::Timeout)
         }
         _ => Fault::None,
@@ -611,7 +614,7 @@ async fn m5_a_created_session_whose_reply_was_lost_is_the_visitors() {
     let store = FaultyStore::in_memory();
     let mut is_lost = false;
     store.plan(move |call| match call {
-        Call::Create if !std::mem::replace(&mut is_lost, true) => LOST,
+        StoreCall::Create if !std::mem::replace(&mut is_lost, true) => LOST,
         _ => Fault::None,
     });
     let visitor = Visitor::new(&layer(&store));
@@ -627,11 +630,11 @@ async fn m5_a_commit_whose_reply_was_lost_is_recognized_under_another_write() {
     let visitor = visitor(&store, &[("n", 1)]).await;
     let mut updates = 0;
     store.plan(move |call| match call {
-        Call::Update => {
+        StoreCall::Update => {
             updates += 1;
             if updates == 1 { LOST } else { Fault::None }
         }
-        Call::LoadLatest => Fault::Delay(Duration::from_secs(1)),
+        StoreCall::LoadLatest => Fault::Delay(Duration::from_secs(1)),
         _ => Fault::None,
     });
     let twin = visitor.twin();
@@ -684,7 +687,7 @@ async fn m3_a_try_update_that_refuses_at_once_changes_nothing() {
         Ok::<_, Error>(())
     });
     assert_eq!(reply.await.status, StatusCode::OK);
-    assert_eq!(store.calls(), [Call::Load]);
+    assert_eq!(store.calls(), [StoreCall::Load]);
 }
 
 #[tokio::test]
@@ -720,7 +723,7 @@ async fn a_value_put_back_to_what_it_was_asks_nothing_of_the_store() {
         Ok::<_, Error>(())
     });
     assert!(reply.await.set_cookies().is_empty());
-    assert_eq!(store.calls(), [Call::Load]);
+    assert_eq!(store.calls(), [StoreCall::Load]);
 }
 
 /// Others are always faster here.
@@ -745,7 +748,7 @@ impl SessionStore for Busy {
         _: SessionId,
         _: &Arc<Record>,
         _: Activity,
-        _: Version,
+        _: Former<'_>,
     ) -> Result<Updated, StoreError> {
         Ok(Updated::Conflict)
     }
@@ -792,7 +795,7 @@ async fn save_in_vain(
     let faulty = store.clone();
     let reply = visitor.visit(async |session: Session| {
         increment(&session, "n")?;
-        faulty.plan_for(Call::Update, Fault::DelayReply(2 * PATIENCE));
+        faulty.plan_for(StoreCall::Update, Fault::DelayReply(2 * PATIENCE));
         act(&session).await;
         faulty.heal();
         increment(&session, "m").map(drop)
@@ -844,7 +847,7 @@ async fn m3_an_update_made_while_a_save_merges_is_computed_on_what_was_merged() 
         increment(&session, "n")?;
         let meanwhile = other.visit(async |session: Session| session.insert("n", 100));
         assert_eq!(meanwhile.await.status, StatusCode::OK);
-        slow.plan_for(Call::LoadLatest, Fault::Delay(Duration::from_secs(1)));
+        slow.plan_for(StoreCall::LoadLatest, Fault::Delay(Duration::from_secs(1)));
         let saving = session.save();
         let updating = async {
             tokio::time::sleep(Duration::from_millis(500)).await;

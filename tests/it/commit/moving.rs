@@ -6,7 +6,7 @@ use cloakroom::{Error, ErrorKind, Session, SessionFilter, SessionLayer, store::S
 use futures::{FutureExt, channel::oneshot, future::join, poll};
 use http::StatusCode;
 
-use crate::support::{Call, Fault, FaultyStore, FixedClock, Reply, Visitor};
+use crate::support::{Fault, FaultyStore, FixedClock, Reply, StoreCall, Visitor};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -84,7 +84,7 @@ async fn m6_a_cycle_keeps_user_and_data_under_another_token() {
     assert_ne!(ann.cookie(), before);
     assert_eq!(
         store.calls(),
-        [Call::Load, Call::Create, Call::Update],
+        [StoreCall::Load, StoreCall::Create, StoreCall::Update],
         "one round trip each"
     );
     assert_eq!(seen(&ann).await, "ann: more=2, n=1");
@@ -152,7 +152,7 @@ async fn m6_what_is_written_after_the_move_with_what_was_loaded_before_is_droppe
 fn slow_to_leave(store: &FaultyStore) {
     let mut is_first = true;
     store.plan(move |call| match call {
-        Call::Update if std::mem::take(&mut is_first) => Fault::Delay(SECOND),
+        StoreCall::Update if std::mem::take(&mut is_first) => Fault::Delay(SECOND),
         _ => Fault::None,
     });
 }
@@ -192,7 +192,7 @@ async fn m6_what_is_committed_between_create_and_marker_is_taken_in() {
 
 #[tokio::test]
 async fn m6_a_lost_reply_does_not_undo_the_move() {
-    for call in [Call::Create, Call::Update] {
+    for call in [StoreCall::Create, StoreCall::Update] {
         let store = FaultyStore::in_memory();
         let ann = anonymous(&store).await;
         let straggler = ann.twin();
@@ -213,7 +213,7 @@ async fn m6_a_lost_reply_does_not_undo_the_move() {
 
 #[tokio::test(start_paused = true)]
 async fn m6_a_move_that_fails_leaves_the_old_session() {
-    for call in [Call::Create, Call::Update] {
+    for call in [StoreCall::Create, StoreCall::Update] {
         let store = FaultyStore::in_memory();
         let ann = anonymous(&store).await;
         store.plan_for(call, Fault::Fail(StoreErrorKind::Unavailable));
@@ -224,7 +224,7 @@ async fn m6_a_move_that_fails_leaves_the_old_session() {
         assert_eq!(seen(&ann).await, "anonymous: n=1");
         // What was begun is taken back by a task, which goes on until it can.
         tokio::time::sleep(60 * SECOND).await;
-        let markers = usize::from(call == Call::Create);
+        let markers = usize::from(call == StoreCall::Create);
         assert_eq!(store.inner().len(), 1 + markers);
     }
 }
@@ -232,7 +232,7 @@ async fn m6_a_move_that_fails_leaves_the_old_session() {
 #[tokio::test(start_paused = true)]
 async fn m6_a_move_that_comes_to_no_end_leaves_the_old_session_alone() {
     for logs_in in [false, true] {
-        for call in [Call::Create, Call::Update] {
+        for call in [StoreCall::Create, StoreCall::Update] {
             for fault in [Fault::Hang, Fault::DelayReply(60 * SECOND)] {
                 let store = FaultyStore::in_memory();
                 let ann = anonymous(&store).await;
@@ -250,7 +250,7 @@ async fn m6_a_move_that_comes_to_no_end_leaves_the_old_session_alone() {
                 let filter = SessionFilter::default();
                 let page = layer.sessions().list(&filter, None, 100).await.unwrap();
                 assert_eq!(page.sessions.len(), 1, "{logs_in} {call:?} {fault:?}");
-                let has_moved = call == Call::Update && fault != Fault::Hang;
+                let has_moved = call == StoreCall::Update && fault != Fault::Hang;
                 let expected = if has_moved {
                     "nobody"
                 } else {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cloakroom::{Error, ErrorKind, Session, SessionLayer, SessionStore};
 use http::StatusCode;
 
-use crate::support::{Call, Fault, FaultyStore, FixedClock, Visitor};
+use crate::support::{Fault, FaultyStore, FixedClock, StoreCall, Visitor};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -52,7 +52,7 @@ async fn a_reload_under_way_brings_nothing_into_what_was_begun_after_a_destroy()
     let site = Site::new().await;
     let slow = site.store.clone();
     let reply = site.visitor.visit(async |session: Session| {
-        slow.plan_for(Call::LoadLatest, Fault::Delay(2 * SECOND));
+        slow.plan_for(StoreCall::LoadLatest, Fault::Delay(2 * SECOND));
         let meanwhile = async {
             tokio::time::sleep(SECOND).await;
             session.destroy();
@@ -72,7 +72,7 @@ async fn a_touch_under_way_does_not_end_what_was_begun_after_a_destroy() {
     let (slow, twin) = (site.store.clone(), site.visitor.twin());
     let reply = site.visitor.visit(async |session: Session| {
         twin.visit(async |session: Session| session.destroy()).await;
-        slow.plan_for(Call::Touch, Fault::Delay(2 * SECOND));
+        slow.plan_for(StoreCall::Touch, Fault::Delay(2 * SECOND));
         let meanwhile = async {
             tokio::time::sleep(SECOND).await;
             session.destroy();
@@ -93,7 +93,7 @@ async fn a_save_in_doubt_is_reported_once_and_then_given_up() {
     let (slow, twin) = (site.store.clone(), site.visitor.twin());
     let reply = site.visitor.visit(async |session: Session| {
         increment(&session)?;
-        slow.plan_for(Call::Update, Fault::DelayReply(60 * SECOND));
+        slow.plan_for(StoreCall::Update, Fault::DelayReply(60 * SECOND));
         assert!(session.save().await.is_err());
         slow.heal();
         for _ in 0..20 {
@@ -137,7 +137,7 @@ async fn l1_a_commit_that_was_overtaken_does_not_take_activity_back() {
     let site = Site::new().await;
     let (slow, twin, clock) = (site.store.clone(), site.visitor.twin(), site.clock.clone());
     let visit = site.visitor.visit(async |session: Session| {
-        slow.plan_for(Call::Update, Fault::Delay(2 * SECOND));
+        slow.plan_for(StoreCall::Update, Fault::Delay(2 * SECOND));
         increment(&session)?;
         Ok::<_, Error>(session.id().unwrap().to_string())
     });

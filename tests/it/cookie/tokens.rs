@@ -12,7 +12,7 @@ use tracing::Level;
 use uuid::Uuid;
 
 use crate::support::{
-    Browser, Call, FaultyStore, FixedClock, Log, Reply, session_cookie,
+    Browser, FaultyStore, FixedClock, Log, Reply, StoreCall, session_cookie,
     token::{NEVER_ISSUED, is_well_formed, join, split},
 };
 
@@ -226,7 +226,7 @@ async fn t2_values_that_are_no_token_never_reach_the_store() {
         let written = house.ask("/be/ann", &[&cookie]).await;
         assert_eq!(written.status, StatusCode::OK, "{shown}");
         assert!(is_well_formed(&issued(&written).unwrap()), "{shown}");
-        assert_eq!(house.store.calls(), [Call::Create], "{shown}");
+        assert_eq!(house.store.calls(), [StoreCall::Create], "{shown}");
     }
 }
 
@@ -384,13 +384,13 @@ async fn t5_repeated_and_malformed_values_do_not_count() {
         tokens.extend(malformed);
         let reply = house.ask_as("/who", &cookies(&name, &tokens)).await;
         assert_eq!(reply.body, "ann");
-        assert_eq!(house.store.calls(), [Call::Load]);
+        assert_eq!(house.store.calls(), [StoreCall::Load]);
         // Repeats of a token that proves nothing do not crowd out one that does.
         let mut tokens = vec![join(NEVER_ISSUED, [7; 16]); 10];
         tokens.push(ann);
         let reply = house.ask_as("/who", &cookies(&name, &tokens)).await;
         assert_eq!(reply.body, "ann");
-        let calls = [Call::Load, Call::LoadLatest, Call::Load];
+        let calls = [StoreCall::Load, StoreCall::LoadLatest, StoreCall::Load];
         assert_eq!(house.store.calls(), calls);
     }
 }
@@ -485,7 +485,13 @@ async fn t5_at_most_three_tokens_are_looked_up() {
     let reply = house.ask_as("/who", &cookies("id", &tokens)).await;
     assert_eq!(reply.body, "nobody");
     let calls = house.store.calls();
-    assert_eq!(calls.iter().filter(|call| **call == Call::Load).count(), 3);
+    assert_eq!(
+        calls
+            .iter()
+            .filter(|call| **call == StoreCall::Load)
+            .count(),
+        3
+    );
     tokens.swap(2, 3);
     let reply = house.ask_as("/who", &cookies("id", &tokens)).await;
     assert_eq!(reply.body, "ann");

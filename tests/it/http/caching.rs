@@ -252,13 +252,13 @@ async fn h2_nested_layers_say_so_once() {
 
 #[tokio::test]
 async fn h2_a_rejection_because_of_the_store_varies_too() {
-    use crate::support::{Call, Fault};
+    use crate::support::{Fault, StoreCall};
     use cloakroom::store::StoreErrorKind;
 
     let fixture = Fixture::new();
     let visitor = fixture.known(fixture.layer()).await;
     let fault = Fault::Fail(StoreErrorKind::Unavailable);
-    fixture.store.plan_for(Call::Load, fault);
+    fixture.store.plan_for(StoreCall::Load, fault);
     let reply = visitor.get("/load").await;
     assert_eq!(reply.status, 503);
     assert_snapshot!(headers(&reply).join("\n"), @r"

@@ -19,7 +19,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::support::{Call, FaultyStore, FixedClock};
+use crate::support::{FaultyStore, FixedClock, StoreCall};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
@@ -426,6 +426,6 @@ async fn t2_raw_nul_and_line_breaks_on_the_wire_cause_no_5xx() {
         assert!(is_well, "{}: {shown}", value.escape_ascii());
         assert!(!shown.to_ascii_lowercase().contains("set-cookie"), "{shown}");
         let calls = store.calls();
-        assert!(!calls.contains(&Call::Load), "{calls:?}");
+        assert!(!calls.contains(&StoreCall::Load), "{calls:?}");
     }
 }

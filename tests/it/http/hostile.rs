@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer, ser};
 use tokio::sync::Barrier;
 
 use crate::support::{
-    Browser, Call, Client, FaultyStore, Reply,
+    Browser, Client, FaultyStore, Reply, StoreCall,
     token::{NEVER_ISSUED, is_well_formed, join, split},
 };
 
@@ -66,7 +66,10 @@ async fn two_hundred_cookies_cost_at_most_three_look_ups() {
         assert_eq!(reply.status, StatusCode::OK);
         assert_eq!(reply.body, "nobody");
         let calls = store.calls();
-        let loads = calls.iter().filter(|call| **call == Call::Load).count();
+        let loads = calls
+            .iter()
+            .filter(|call| **call == StoreCall::Load)
+            .count();
         assert_eq!(loads, 3);
         assert!(calls.len() <= 6, "{calls:?}");
     }
@@ -144,7 +147,7 @@ proptest! {
         prop_assert_eq!(store.calls(), []);
         let written = block_on(ask(&app, "/be", &headers));
         prop_assert_eq!(written.status, StatusCode::OK);
-        prop_assert_eq!(store.calls(), [Call::Create]);
+        prop_assert_eq!(store.calls(), [StoreCall::Create]);
     }
 
     #[test]
@@ -243,7 +246,7 @@ async fn a_value_that_does_not_serialize_is_refused_and_changes_nothing() {
         assert!(!session.is_modified());
     })
     .await;
-    assert_eq!(store.calls(), [Call::Load]);
+    assert_eq!(store.calls(), [StoreCall::Load]);
 }
 
 /// Reads from anything, and does not serialize.
@@ -394,7 +397,7 @@ async fn a_value_of_another_type_is_an_error_and_stays() {
         assert_eq!(session.get::<u32>("n").unwrap(), Some(5));
     })
     .await;
-    assert_eq!(store.calls(), [Call::Load]);
+    assert_eq!(store.calls(), [StoreCall::Load]);
     // Pending values are no different.
     ann.visit(async |session| {
         session.insert("m", "text").unwrap();

@@ -8,7 +8,7 @@ use http::{Request, Response, StatusCode, header};
 use tokio::runtime::Handle;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 
-use crate::support::{Call, Client, Fault, FaultyStore, FixedClock};
+use crate::support::{Client, Fault, FaultyStore, FixedClock, StoreCall};
 
 async fn count(request: Request<()>) -> Result<Response<String>, Error> {
     let handle = request.extensions().get::<SessionHandle>().unwrap();
@@ -135,7 +135,10 @@ fn m3_many_at_once_lose_nothing_without_a_runtime() {
         assert_eq!(visits.await.unwrap(), Some(21));
     });
     let calls = store.calls();
-    let updates = calls.iter().filter(|call| **call == Call::Update).count();
+    let updates = calls
+        .iter()
+        .filter(|call| **call == StoreCall::Update)
+        .count();
     assert!(updates > 20, "there were conflicts: {calls:?}");
 }
 

@@ -13,7 +13,7 @@ use cloakroom::{
     Activity, Clock as _, EndReason, Event, EventKind, Listener, MemoryStore, Record, Rejection,
     Session, SessionHandle, SessionId, SessionLayer, SessionStore, StoreError, Timeout, Timestamp,
     Version,
-    store::{Created, Reaped, StoreErrorKind, Touched, Updated},
+    store::{Created, Former, Query, Reaped, StoreErrorKind, Touched, Updated},
 };
 use futures::FutureExt as _;
 use http::{Request, Response, StatusCode, header};
@@ -22,7 +22,7 @@ use tower::{Layer as _, ServiceExt as _};
 use tracing::Level;
 
 use crate::support::{
-    Call, Client, Fault, FaultyStore, FixedClock, Log, Recorder, Visitor,
+    Client, Fault, FaultyStore, FixedClock, Log, Recorder, StoreCall, Visitor,
     fixture::{DAY, HOUR, MINUTE, SECOND, plain_cookie},
     token::{self, NEVER_ISSUED},
 };
@@ -237,7 +237,7 @@ async fn m5_a_save_whose_reply_was_lost_is_told_once_with_its_own_keys() {
             // Kept, but nobody can say so: not now.
             let kept = AtomicUsize::new(0);
             store.plan(move |call| match call {
-                Call::Update if kept.fetch_add(1, Ordering::Relaxed) == 0 => {
+                StoreCall::Update if kept.fetch_add(1, Ordering::Relaxed) == 0 => {
                     Fault::LoseReply(StoreErrorKind::Timeout)
                 }
                 _ => Fault::Fail(StoreErrorKind::Unavailable),
@@ -265,7 +265,7 @@ async fn a_save_that_waited_for_the_limit_in_vain_is_told_once() {
     visitor
         .visit(async |session: Session| {
             session.log_in("ann").unwrap();
-            store.plan_for(Call::List, Fault::Hang);
+            store.plan_for(StoreCall::List, Fault::Hang);
             session.save().await.unwrap_err();
             store.heal();
             let begun = recorder.events();
@@ -293,7 +293,7 @@ async fn a_log_in_that_was_taken_back_is_not_made_again() {
     visitor
         .visit(async |session: Session| {
             session.log_in("ann").unwrap();
-            store.plan_for(Call::List, Fault::Fail(StoreErrorKind::Unavailable));
+            store.plan_for(StoreCall::List, Fault::Fail(StoreErrorKind::Unavailable));
             session.save().await.unwrap_err();
             store.heal();
             let told = recorder.events();
@@ -448,9 +448,9 @@ async fn destroyed_after_it_moved_on_it_has_not_ended() {
 async fn destroyed_while_a_log_in_is_on_its_way_each_ends_once() {
     // The marker's write and the destroy meet at the store, in either order.
     for (call, fault) in [
-        (Call::Update, Fault::Delay(SECOND)),
-        (Call::Update, Fault::DelayReply(SECOND)),
-        (Call::Delete, Fault::DelayReply(SECOND)),
+        (StoreCall::Update, Fault::Delay(SECOND)),
+        (StoreCall::Update, Fault::DelayReply(SECOND)),
+        (StoreCall::Delete, Fault::DelayReply(SECOND)),
     ] {
         let house = House::new();
         let visitor = house.known().await;
@@ -598,7 +598,12 @@ async fn however_the_store_fails_a_session_begins_once_and_ends_once() {
     let lost = Fault::LoseReply(StoreErrorKind::Timeout);
     let failed = Fault::Fail(StoreErrorKind::Unavailable);
     let slow = Fault::DelayReply(6 * SECOND);
-    let calls = [Call::Create, Call::Update, Call::Delete, Call::LoadLatest];
+    let calls = [
+        StoreCall::Create,
+        StoreCall::Update,
+        StoreCall::Delete,
+        StoreCall::LoadLatest,
+    ];
     for call in calls {
         for fault in [lost, failed, slow, Fault::Hang, Fault::Panic] {
             for faults in [1, 3, 100] {
@@ -912,9 +917,9 @@ impl SessionStore for Forgetful {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Result<Updated, StoreError> {
-        self.0.update(id, record, activity, expected).await
+        self.0.update(id, record, activity, former).await
     }
 
     async fn touch(
@@ -976,7 +981,7 @@ async fn a_load_that_fails_rejects_nothing() {
     let house = House::new();
     let visitor = house.known().await;
     let failing = Fault::Fail(StoreErrorKind::Unavailable);
-    house.store.plan_for(Call::Load, failing);
+    house.store.plan_for(StoreCall::Load, failing);
     let reply = visitor.visit(async |_| ()).await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(house.recorder.kinds(), []);
@@ -1019,7 +1024,7 @@ async fn listeners_are_told_after_the_store_has_confirmed() {
     destroy(&visitor).await;
     assert_eq!(*held.lock(), [1, 0]);
     let failing = FaultyStore::in_memory();
-    failing.plan_for(Call::Create, Fault::Fail(StoreErrorKind::Unavailable));
+    failing.plan_for(StoreCall::Create, Fault::Fail(StoreErrorKind::Unavailable));
     let recorder = Recorder::default();
     let layer = SessionLayer::new(failing).on_event(recorder.clone());
     let visitor = Visitor::new(&layer);
@@ -1068,7 +1073,7 @@ async fn a_listener_may_use_the_session_and_the_store() {
                 let id = event.id().unwrap();
                 asked.delete_expired(Timestamp::EPOCH, 10).await.unwrap();
                 asked.load(id).await.unwrap();
-                asked.count().await.unwrap()
+                asked.count(&Query::default()).await.unwrap()
             });
             let n = held.get().and_then(|session| session.get("n").unwrap());
             noted.lock().push((found as usize, n));

@@ -16,7 +16,7 @@ use metrics::{
 use parking_lot::Mutex;
 
 use crate::support::{
-    Call, Client, Fault, FaultyStore, FixedClock, Visitor,
+    Client, Fault, FaultyStore, FixedClock, StoreCall, Visitor,
     fixture::{DAY, MINUTE, SECOND},
 };
 
@@ -149,11 +149,11 @@ async fn a_busy_day() -> String {
     ann.visit(async |session: Session| session.destroy()).await;
     let client = Client::with_cookie(layer.clone(), "__Host-id=nonsense".to_owned());
     client.visit(async |_| ()).await;
-    store.plan_for(Call::Load, Fault::Delay(2 * SECOND));
+    store.plan_for(StoreCall::Load, Fault::Delay(2 * SECOND));
     bob.visit(async |_| ()).await;
-    store.plan_for(Call::Load, Fault::Hang);
+    store.plan_for(StoreCall::Load, Fault::Hang);
     bob.visit(async |_| ()).await;
-    store.plan_for(Call::Load, Fault::Fail(StoreErrorKind::Unavailable));
+    store.plan_for(StoreCall::Load, Fault::Fail(StoreErrorKind::Unavailable));
     bob.visit(async |_| ()).await;
     store.heal();
     clock.advance(DAY);

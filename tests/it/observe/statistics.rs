@@ -3,13 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use cloakroom::{
-    EndReason, Event, MemoryStore, Rejection, Session, SessionLayer, StoreCall, Timeout,
-    store::StoreErrorKind,
+    EndReason, Event, MemoryStore, Rejection, Session, SessionLayer, Timeout, store::StoreErrorKind,
 };
 use http::StatusCode;
 
 use crate::support::{
-    Call, Client, Fault, FaultyStore, FixedClock, Visitor,
+    Client, Fault, FaultyStore, FixedClock, StoreCall, Visitor,
     fixture::{DAY, HOUR, MINUTE, SECOND},
 };
 
@@ -189,16 +188,18 @@ async fn conflicts_touches_and_rejections_are_counted() {
 async fn the_stores_calls_are_counted_with_their_time_and_their_failures() {
     let house = House::new();
     let visitor = Visitor::new(&house.layer);
-    house.store.plan_for(Call::Create, Fault::Delay(SECOND));
+    house
+        .store
+        .plan_for(StoreCall::Create, Fault::Delay(SECOND));
     set(&visitor, "n").await;
     house
         .store
-        .plan_for(Call::Load, Fault::DelayReply(3 * SECOND));
+        .plan_for(StoreCall::Load, Fault::DelayReply(3 * SECOND));
     visitor.visit(async |_| ()).await;
-    house.store.plan_for(Call::Load, Fault::Delay(SECOND));
+    house.store.plan_for(StoreCall::Load, Fault::Delay(SECOND));
     visitor.visit(async |_| ()).await;
     let failing = Fault::Fail(StoreErrorKind::Unavailable);
-    house.store.plan_for(Call::Load, failing);
+    house.store.plan_for(StoreCall::Load, failing);
     visitor.visit(async |_| ()).await;
     let stats = house.stats();
     let create = stats.store(StoreCall::Create);
@@ -216,10 +217,10 @@ async fn a_call_for_whose_answer_nobody_waits_is_counted_apart() {
     let house = House::new();
     let visitor = Visitor::new(&house.layer);
     set(&visitor, "n").await;
-    house.store.plan_for(Call::Load, Fault::Hang);
+    house.store.plan_for(StoreCall::Load, Fault::Hang);
     let reply = visitor.visit(async |_| ()).await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-    house.store.plan_for(Call::Load, Fault::Panic);
+    house.store.plan_for(StoreCall::Load, Fault::Panic);
     visitor.visit(async |_| ()).await;
     let load = house.stats().store(StoreCall::Load);
     assert_eq!((load.calls, load.failures, load.abandoned), (0, 0, 2));

@@ -7,7 +7,7 @@ use cloakroom::{Session, SessionLayer, Timeout, store::StoreErrorKind};
 use http::StatusCode;
 use tokio::time::{Instant, advance};
 
-use crate::support::{Call, Fault, FaultyStore, FixedClock, Visitor};
+use crate::support::{Fault, FaultyStore, FixedClock, StoreCall, Visitor};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -45,7 +45,9 @@ impl Site {
     /// How often the reaper has asked since this was last called.
     fn sweeps(&self) -> usize {
         let calls = self.store.calls();
-        let sweeps = calls.iter().filter(|call| **call == Call::DeleteExpired);
+        let sweeps = calls
+            .iter()
+            .filter(|call| **call == StoreCall::DeleteExpired);
         sweeps.count()
     }
 }
@@ -159,7 +161,7 @@ async fn gaps(site: &Site, count: usize) -> Vec<u64> {
 async fn f5_the_reaper_survives_errors_and_panics_and_backs_off() {
     for fault in [Fault::Fail(StoreErrorKind::Unavailable), Fault::Panic] {
         let site = Site::new();
-        site.store.plan_for(Call::DeleteExpired, fault);
+        site.store.plan_for(StoreCall::DeleteExpired, fault);
         site.arrive(|_| ()).await;
         assert_eq!(site.sweeps(), 1);
         assert_eq!(
@@ -252,7 +254,7 @@ fn f5_the_reaper_starts_again_on_another_runtime() {
 #[tokio::test(start_paused = true)]
 async fn f5_a_sweep_that_hangs_is_given_up_and_made_again() {
     let site = Site::new();
-    site.store.plan_for(Call::DeleteExpired, Fault::Hang);
+    site.store.plan_for(StoreCall::DeleteExpired, Fault::Hang);
     site.arrive(|_| ()).await;
     assert_eq!(site.sweeps(), 1);
     // The deadline of five seconds, then twice the interval.

@@ -10,7 +10,9 @@ use cloakroom::{
     Activity, Cursor, EndReason, Error, ErrorKind, Event, EventKind, MemoryStore, Record, Session,
     SessionFilter, SessionId, SessionLayer, SessionPage, SessionStore, SessionSummary, Sessions,
     StoreError, Timestamp, Version,
-    store::{Created, Filter, Page, Reaped, StoreErrorKind, Touched, Updated},
+    store::{
+        Created, Former, Position, Query, Reaped, StoreErrorKind, StorePage, Touched, Updated,
+    },
 };
 use futures::{
     FutureExt,
@@ -22,7 +24,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::support::{
-    Call, Fault, FaultyStore, FixedClock, Reply, Visitor,
+    Fault, FaultyStore, FixedClock, Reply, StoreCall, Visitor,
     fixture::{HOUR, MILLISECOND, MINUTE, SECOND},
     token,
 };
@@ -142,8 +144,8 @@ macro_rules! store {
             async fn load(&self, id: SessionId) -> Result<Option<(Arc<Record>, Activity)>, StoreError> {
                 self.0.load(id).await
             }
-            async fn update(&self, id: SessionId, record: &Arc<Record>, activity: Activity, expected: Version) -> Result<Updated, StoreError> {
-                self.0.update(id, record, activity, expected).await
+            async fn update(&self, id: SessionId, record: &Arc<Record>, activity: Activity, former: Former<'_>) -> Result<Updated, StoreError> {
+                self.0.update(id, record, activity, former).await
             }
             async fn touch(&self, id: SessionId, expected: Version, activity: Activity) -> Result<Touched, StoreError> {
                 self.0.touch(id, expected, activity).await
@@ -163,17 +165,17 @@ store!(
     Slow,
     async fn list(
         &self,
-        filter: &Filter,
-        after: Option<SessionId>,
+        query: &Query,
+        after: Option<&Position>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
-        self.0.list(filter, after, limit.min(1)).await
+    ) -> Result<StorePage, StoreError> {
+        self.0.list(query, after, limit.min(1)).await
     }
 );
 store!(Unlisted,);
 
 /// Delays of up to 9 ms, always the same ones for the same seed.
-fn delays(seed: u64) -> impl FnMut(Call) -> Fault {
+fn delays(seed: u64) -> impl FnMut(StoreCall) -> Fault {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     move |_| {
         state = state
@@ -609,7 +611,7 @@ async fn p1_of_any_number_of_revocations_and_a_log_out_one_is_told() {
 
 /// The session of `house` that is none of these, nor a marker.
 async fn unborn<S: SessionStore>(house: &House<S>, known: &[SessionId]) -> SessionId {
-    let filter = Filter::default();
+    let filter = Query::default();
     let page = house.store.inner().list(&filter, None, 100).await.unwrap();
     let mut others = page.sessions.iter().filter(|listed| {
         let is_moved = listed.record.is_moved();
@@ -623,7 +625,9 @@ async fn p2_a_session_that_is_cycling_is_listed_once() {
     let house = House::new();
     let ann = house.user("ann").await;
     let before = id(&ann);
-    house.store.plan_for(Call::Update, Fault::Delay(SECOND));
+    house
+        .store
+        .plan_for(StoreCall::Update, Fault::Delay(SECOND));
     let mut cycling = Box::pin(cycle(&ann));
     assert!(poll!(&mut cycling).is_pending());
     let of_ann = SessionFilter::default().user("ann");
@@ -641,7 +645,7 @@ async fn p2_a_session_that_is_cycling_is_listed_once() {
 async fn p2_what_a_cycle_that_was_dropped_has_left_is_no_session() {
     let house = House::new();
     let ann = house.user("ann").await;
-    house.store.plan_for(Call::Update, Fault::Hang);
+    house.store.plan_for(StoreCall::Update, Fault::Hang);
     {
         let mut cycling = Box::pin(cycle(&ann));
         assert!(poll!(&mut cycling).is_pending());
@@ -668,11 +672,11 @@ async fn p1_a_session_that_is_cycling_is_ended_once_under_whichever_id_it_is_rev
     let before = id(&ann);
     let mut updates = 0;
     house.store.plan(move |call| {
-        updates += usize::from(call == Call::Update);
+        updates += usize::from(call == StoreCall::Update);
         match call {
             // The cycle's marker.
-            Call::Update if updates == 1 => Fault::Delay(SECOND),
-            Call::Delete => Fault::Delay(MILLISECOND),
+            StoreCall::Update if updates == 1 => Fault::Delay(SECOND),
+            StoreCall::Delete => Fault::Delay(MILLISECOND),
             _ => Fault::None,
         }
     });
@@ -690,7 +694,7 @@ async fn p1_a_session_that_is_cycling_is_ended_once_under_whichever_id_it_is_rev
 
 #[tokio::test(start_paused = true)]
 async fn a_revocation_whose_replies_are_lost_happens() {
-    for lost in [Call::Update, Call::Delete] {
+    for lost in [StoreCall::Update, StoreCall::Delete] {
         let house = House::new();
         let ann = house.user("ann").await;
         let asked = id(&ann);
@@ -730,7 +734,7 @@ async fn a_session_seen_since_it_was_listed_is_not_expired() {
     house.clock.advance(10 * MINUTE);
     house
         .store
-        .plan_for(Call::List, Fault::DelayReply(10 * MILLISECOND));
+        .plan_for(StoreCall::List, Fault::DelayReply(10 * MILLISECOND));
     let (expired, was_known) = join(house.sessions.expire_idle(MINUTE), is_known(&visitor)).await;
     assert_eq!((expired.unwrap(), was_known), (0, true));
     assert!(is_known(&visitor).await);

@@ -7,7 +7,7 @@ use cloakroom::{Clock, Error, Session, SessionCookie, SessionLayer, SessionStore
 use insta::assert_snapshot;
 
 use crate::support::{
-    Browser, Call, Reply,
+    Browser, Reply, StoreCall,
     fixture::{
         DAY, Fixture, HOUR, MILLISECOND, MINUTE, SECOND, headers, logging, routes, visitor_of,
     },
@@ -62,7 +62,7 @@ async fn l1_an_expired_session_is_asked_for_twice_and_left_to_the_reaper() {
     visitor.get("/set/n/2").await;
     assert_eq!(
         fixture.store.calls(),
-        [Call::Load, Call::LoadLatest, Call::Create]
+        [StoreCall::Load, StoreCall::LoadLatest, StoreCall::Create]
     );
     assert_ne!(visitor.cookie("__Host-id"), old);
 }
@@ -163,7 +163,7 @@ async fn l1_a_session_may_end_up_to_touch_after_early_and_never_late() {
     let visitor = fixture.known(fixture.layer()).await;
     fixture.clock.advance(6 * MINUTE - MILLISECOND);
     assert_eq!(visitor.get("/load").await.body, ALIVE);
-    assert_eq!(fixture.store.calls(), [Call::Load]);
+    assert_eq!(fixture.store.calls(), [StoreCall::Load]);
     ends_after(&fixture, &visitor, 54 * MINUTE + MILLISECOND).await;
 }
 
@@ -188,10 +188,14 @@ async fn l1_a_touch_is_due_exactly_after_touch_after() {
         let visitor = fixture.known(layer).await;
         fixture.clock.advance(due - MILLISECOND);
         visitor.get("/load").await;
-        assert_eq!(fixture.store.calls(), [Call::Load], "{due:?}");
+        assert_eq!(fixture.store.calls(), [StoreCall::Load], "{due:?}");
         fixture.clock.advance(MILLISECOND);
         visitor.get("/load").await;
-        assert_eq!(fixture.store.calls(), [Call::Load, Call::Touch], "{due:?}");
+        assert_eq!(
+            fixture.store.calls(),
+            [StoreCall::Load, StoreCall::Touch],
+            "{due:?}"
+        );
     }
 }
 
@@ -203,10 +207,10 @@ async fn l1_touch_after_follows_the_timeout_of_the_session() {
     fixture.store.calls();
     fixture.clock.advance(6 * SECOND - MILLISECOND);
     visitor.get("/load").await;
-    assert_eq!(fixture.store.calls(), [Call::Load]);
+    assert_eq!(fixture.store.calls(), [StoreCall::Load]);
     fixture.clock.advance(MILLISECOND);
     visitor.get("/load").await;
-    assert_eq!(fixture.store.calls(), [Call::Load, Call::Touch]);
+    assert_eq!(fixture.store.calls(), [StoreCall::Load, StoreCall::Touch]);
     ends_after(&fixture, &visitor, MINUTE).await;
 }
 
@@ -293,7 +297,7 @@ async fn l2_who_peeks_and_then_loads_counts_as_activity() {
     fixture.clock.advance(59 * MINUTE);
     fixture.store.calls();
     visitor.get("/both").await;
-    assert_eq!(fixture.store.calls(), [Call::Load, Call::Touch]);
+    assert_eq!(fixture.store.calls(), [StoreCall::Load, StoreCall::Touch]);
     ends_after(&fixture, &visitor, HOUR).await;
 }
 
@@ -317,7 +321,7 @@ async fn l2_an_explicit_touch_refreshes_a_persistent_cookie() {
     let visitor = fixture.known(fixture.layer().persistent(true)).await;
     fixture.clock.advance(30 * MINUTE);
     let reply = visitor.get("/touch").await;
-    assert_eq!(fixture.store.calls(), [Call::Load, Call::Touch]);
+    assert_eq!(fixture.store.calls(), [StoreCall::Load, StoreCall::Touch]);
     assert_eq!(max_age(&reply), Some(3600));
 }
 
@@ -335,7 +339,7 @@ async fn l2_a_claim_refreshes_a_persistent_cookie() {
     fixture.store.calls();
     let reply = visitor.get("/claim").await;
     assert_eq!(reply.body, "true");
-    assert_eq!(fixture.store.calls(), [Call::Load, Call::Update]);
+    assert_eq!(fixture.store.calls(), [StoreCall::Load, StoreCall::Update]);
     assert_eq!(max_age(&reply), Some(3600));
 }
 
@@ -440,7 +444,7 @@ async fn l3_a_handler_that_outlives_the_absolute_deadline_loses_its_changes_quie
         let reply = visitor.get(&format!("/slow/{what}/86400000")).await;
         assert_eq!(reply.status, 200);
         assert_eq!(headers(&reply), ["vary: Cookie"], "{what}");
-        assert_eq!(fixture.store.calls(), [Call::Load], "{what}");
+        assert_eq!(fixture.store.calls(), [StoreCall::Load], "{what}");
         assert_eq!(visitor.get("/load").await.body, GONE);
     }
     assert!(log.lines().is_empty());
@@ -454,7 +458,7 @@ async fn l3_the_absolute_deadline_is_kept_to_the_millisecond_at_the_commit() {
         visitor.get("/set/n/0").await;
         fixture.store.calls();
         visitor.get(&format!("/slow/set/{}", 59_999 + late)).await;
-        assert_eq!(fixture.store.calls().contains(&Call::Update), stored);
+        assert_eq!(fixture.store.calls().contains(&StoreCall::Update), stored);
     }
 }
 
@@ -643,7 +647,10 @@ async fn l6_max_age_of_a_token_issued_again_is_what_remains_by_the_layer_of_toda
     assert_eq!(max_age(&tight.get("/load").await), Some(28 * 60));
     let loose = renamed(fixture.layer().idle_timeout(2 * HOUR));
     assert_eq!(max_age(&loose.get("/load").await), Some(118 * 60));
-    assert_eq!(fixture.store.calls(), [Call::Load, Call::Load, Call::Load]);
+    assert_eq!(
+        fixture.store.calls(),
+        [StoreCall::Load, StoreCall::Load, StoreCall::Load]
+    );
 }
 
 #[tokio::test]
@@ -652,7 +659,7 @@ async fn l7_a_clock_that_jumps_back_extends_nothing_beyond_idle_and_jump() {
     let visitor = fixture.known(fixture.layer()).await;
     fixture.clock.go_back(2 * HOUR);
     assert_eq!(visitor.get("/load").await.body, ALIVE);
-    assert_eq!(fixture.store.calls(), [Call::Load]);
+    assert_eq!(fixture.store.calls(), [StoreCall::Load]);
     ends_after(&fixture, &visitor, 2 * HOUR + HOUR).await;
 
     // Once it is written, it goes by the clock of today.

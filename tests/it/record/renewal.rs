@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use crate::support::{Call, Client, Fault, FaultyStore, FixedClock, Log, Visitor, token};
+use crate::support::{Client, Fault, FaultyStore, FixedClock, Log, StoreCall, Visitor, token};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -235,7 +235,7 @@ async fn r3_a_copy_that_cannot_be_acted_upon_is_503_and_opens_nothing() {
     look(&visitor).await;
     site.clock.advance(MINUTE);
     site.store
-        .plan_for(Call::Update, Fault::Fail(StoreErrorKind::Unavailable));
+        .plan_for(StoreCall::Update, Fault::Fail(StoreErrorKind::Unavailable));
     let reply = thief.visit(async |_: Session| "opened").await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     site.store.heal();
@@ -319,7 +319,7 @@ async fn r1_a_change_and_a_new_secret_are_one_write() {
         .visit(async |session: Session| session.insert("n", 2))
         .await;
     assert_eq!(reply.set_cookies().len(), 1);
-    assert_eq!(site.store.calls(), [Call::Load, Call::Update]);
+    assert_eq!(site.store.calls(), [StoreCall::Load, StoreCall::Update]);
     assert_eq!(look(&visitor).await, (Some(2), false));
     let saved = EventKind::Saved {
         keys: vec!["n".to_owned()],
@@ -337,7 +337,7 @@ async fn f2_a_renewal_that_fails_is_only_logged() {
         let site = Site::new();
         let visitor = site.visitor().await;
         site.clock.advance(HOUR);
-        site.store.plan_for(Call::Update, fault);
+        site.store.plan_for(StoreCall::Update, fault);
         let log = Log::capture();
         assert_eq!(look(&visitor).await, SAME, "{fault:?}");
         assert_eq!(
@@ -358,8 +358,8 @@ async fn m5_a_renewal_whose_reply_was_lost_is_found_to_be_made() {
     site.clock.advance(HOUR);
     let mut times = 0;
     site.store.plan(move |call| {
-        times += u32::from(call == Call::Update);
-        if call == Call::Update && times == 1 {
+        times += u32::from(call == StoreCall::Update);
+        if call == StoreCall::Update && times == 1 {
             Fault::LoseReply(StoreErrorKind::Unavailable)
         } else {
             Fault::None

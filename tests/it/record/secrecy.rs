@@ -24,8 +24,8 @@ use cloakroom::{
     Session, SessionCookie, SessionData, SessionFilter, SessionHandle, SessionId, SessionLayer,
     SessionStore, SessionValue, StoreError, SystemClock, Timeout, Timestamp, Version,
     store::{
-        Created, DynStore, Filter, Reaped, Removal, RemovalReason, RemovalSink, StoreErrorKind,
-        Touched, Updated,
+        Created, DynStore, Former, Query, Reaped, Removal, RemovalReason, RemovalSink,
+        StoreErrorKind, Touched, Updated,
     },
 };
 use http::{StatusCode, header};
@@ -36,7 +36,7 @@ use tower::{Layer as _, Service as _};
 use tracing::Level;
 
 use crate::support::{
-    Browser, Call, Fault, FaultyStore, FixedClock, Log,
+    Browser, Fault, FaultyStore, FixedClock, Log, StoreCall,
     token::{join, split},
 };
 
@@ -201,18 +201,11 @@ async fn t3_no_debug_or_display_of_a_live_session_shows_the_secret_or_the_data()
     let memory = MemoryStore::builder();
     text += &(debug(&memory) + &debug(&memory.build()) + &debug(&store.inner()));
     text += &(debug(&DynStore::new(store.clone())) + &debug(&sink));
-    let ending = Removal {
-        id,
-        reason: RemovalReason::Evicted,
-        record: Some((record, activity)),
-    };
-    sink.report(ending);
+    let removal = Removal::new(id, RemovalReason::Evicted, Some((record, activity)));
+    sink.report(removal);
     text += &shown.lock();
     text += &(debug(&Timeout::Never) + &debug(&SystemClock) + &debug(&SameSite::Lax));
-    let filter = Filter {
-        user: Some(DATA.to_owned()),
-        ..Filter::default()
-    };
+    let filter = Query::default().with_user(DATA);
     text += &(debug(&filter) + &debug(&SessionFilter::default().user(DATA)));
     text += &(debug(&CookiePrefix::None) + &debug(&Reaped::default()));
     text += &(debug(&Created::Yes) + &debug(&Updated::Saved) + &debug(&Touched::Yes));
@@ -437,7 +430,7 @@ async fn t3_nothing_that_is_logged_over_a_whole_visit_shows_the_secret_or_the_da
     }
     let requests = (0..5).map(|_| ann.browser.get("/count"));
     futures::future::join_all(requests).await;
-    assert!(store.calls().contains(&Call::LoadLatest), "a conflict");
+    assert!(store.calls().contains(&StoreCall::LoadLatest), "a conflict");
     let page = sessions.list(&SessionFilter::default(), None, 10).await;
     let page = page.unwrap();
     assert_eq!(page.sessions.len(), 1);
@@ -465,11 +458,11 @@ async fn t3_nothing_that_is_logged_over_a_whole_visit_shows_the_secret_or_the_da
         Fault::Panic,
     ] {
         for call in [
-            Call::Load,
-            Call::Update,
-            Call::Touch,
-            Call::Create,
-            Call::Delete,
+            StoreCall::Load,
+            StoreCall::Update,
+            StoreCall::Touch,
+            StoreCall::Create,
+            StoreCall::Delete,
         ] {
             let token = token_of(&ann.browser);
             store.plan_for(call, fault);
@@ -503,7 +496,7 @@ async fn t3_nothing_that_is_logged_over_a_whole_visit_shows_the_secret_or_the_da
     ann.to("/look").await;
     tokio::time::sleep(Duration::from_secs(3000)).await;
     assert!(store.inner().is_empty());
-    store.plan_for(Call::DeleteExpired, fail(StoreErrorKind::Other));
+    store.plan_for(StoreCall::DeleteExpired, fail(StoreErrorKind::Other));
     tokio::time::sleep(Duration::from_secs(60)).await;
 
     let told = told.lock().clone();
@@ -623,7 +616,7 @@ async fn t3_no_error_of_a_failing_store_shows_the_secret_or_the_data() {
         } else {
             kind
         };
-        store.plan_for(Call::Load, Fault::Fail(other));
+        store.plan_for(StoreCall::Load, Fault::Fail(other));
         ann.get("/load").await;
         let shown = shown.lock().clone();
         assert!(shown.contains("as planned"), "the cause is kept: {shown}");
@@ -667,10 +660,10 @@ impl SessionStore for Dump {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Result<Updated, StoreError> {
-        self.write(id, record, &(activity, expected));
-        self.store.update(id, record, activity, expected).await
+        self.write(id, record, &(activity, former.version()));
+        self.store.update(id, record, activity, former).await
     }
 
     async fn touch(

@@ -16,7 +16,7 @@ use http::StatusCode;
 use proptest::{collection::vec, prelude::*};
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Browser, Call, Client, FaultyStore, FixedClock, session_cookie};
+use crate::support::{Browser, Client, FaultyStore, FixedClock, StoreCall, session_cookie};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Cart {
@@ -457,7 +457,7 @@ async fn a_new_session_says_so_until_it_is_stored() {
         .await;
     assert!(!was_new);
     assert!(id.is_some());
-    assert_eq!(store.calls(), [Call::Create, Call::Load]);
+    assert_eq!(store.calls(), [StoreCall::Create, StoreCall::Load]);
 }
 
 #[tokio::test]

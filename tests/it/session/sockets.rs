@@ -8,7 +8,7 @@ use cloakroom::{
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::time::{Instant, timeout};
 
-use crate::support::{Call, Client, Fault, FaultyStore, FixedClock};
+use crate::support::{Client, Fault, FaultyStore, FixedClock, StoreCall};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -253,7 +253,7 @@ async fn f1_a_store_that_fails_closes_no_socket() {
         let site = Site::new();
         let client = site.client().await;
         let mut ended = waiting(&session_of(&client).await);
-        site.store.plan_for(Call::LoadLatest, fault);
+        site.store.plan_for(StoreCall::LoadLatest, fault);
         for _ in 0..5 {
             assert!(is_open(&mut ended).await, "{fault:?}");
         }
@@ -306,7 +306,7 @@ async fn where_no_session_was_stored_there_is_no_end() {
         .await;
     let mut late = waiting(&session_of(&Client::new(site.layer.clone())).await);
     assert!(is_open(&mut early).await && is_open(&mut late).await);
-    assert!(!site.store.calls().contains(&Call::LoadLatest));
+    assert!(!site.store.calls().contains(&StoreCall::LoadLatest));
 }
 
 #[tokio::test(start_paused = true)]
@@ -322,7 +322,7 @@ async fn f5_who_waits_does_not_keep_the_layers_task_alive() {
     assert!(is_open(&mut ended).await);
     assert!(is_open(&mut ended).await);
     let calls = store.calls();
-    assert!(calls.contains(&Call::LoadLatest) && !calls.contains(&Call::DeleteExpired));
+    assert!(calls.contains(&StoreCall::LoadLatest) && !calls.contains(&StoreCall::DeleteExpired));
     let other_node = SessionLayer::new(store).clock(clock);
     let tab = Client::with_cookie(other_node, cookie);
     tab.visit(async |session| session.destroy()).await;

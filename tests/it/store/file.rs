@@ -14,8 +14,8 @@ use std::{
 use cloakroom::{
     Activity, Record, Session, SessionId, SessionLayer, SessionStore as _, Timestamp,
     store::{
-        Created, FileStore, Filter, Reaped, RemovalReason, RemovalSink, StoreErrorKind, Touched,
-        Updated,
+        Created, FileStore, Former, Query, Reaped, RemovalReason, RemovalSink, StoreErrorKind,
+        Touched, Updated,
     },
     testing::Conformance,
 };
@@ -30,7 +30,7 @@ use super::{
     processes::{self, Worker},
     sample::{HOUR, NOW, id, record, seen, version},
 };
-use crate::support::{Log, Visitor, process::Directory};
+use crate::support::{Log, Visitor, former, process::Directory};
 
 struct Home {
     directory: Directory,
@@ -69,10 +69,10 @@ impl Home {
         }
     }
 
-    fn listed(&self, filter: &Filter, limit: usize) -> Vec<SessionId> {
+    fn listed(&self, filter: &Query, limit: usize) -> Vec<SessionId> {
         let (mut listed, mut after) = (Vec::new(), None);
         loop {
-            let page = block_on(self.store.list(filter, after, limit)).unwrap();
+            let page = block_on(self.store.list(filter, after.as_ref(), limit)).unwrap();
             assert!(page.sessions.len() <= limit);
             listed.extend(page.sessions.iter().map(|session| session.id));
             let Some(next) = page.next else {
@@ -90,11 +90,8 @@ impl Home {
     }
 }
 
-fn of_user(user: &str) -> Filter {
-    Filter {
-        user: Some(user.to_owned()),
-        ..Filter::default()
-    }
+fn of_user(user: &str) -> Query {
+    Query::default().with_user(user)
 }
 
 fn files_below(path: &Path) -> Vec<PathBuf> {
@@ -141,7 +138,9 @@ fn what_was_stored_is_there_when_the_store_is_opened_again() {
     home.create(id(1), &record(1, "ann"));
     home.create(id(2), &record(1, ""));
     let next = record(2, "ann");
-    let updated = home.store.update(id(1), &next, seen(HOUR), version(1));
+    let updated = home
+        .store
+        .update(id(1), &next, seen(HOUR), former(version(1)));
     assert_eq!(block_on(updated).unwrap(), Updated::Saved);
     let touched = home.store.touch(id(2), version(1), seen(HOUR));
     assert_eq!(block_on(touched).unwrap(), Touched::Yes);
@@ -154,7 +153,7 @@ fn what_was_stored_is_there_when_the_store_is_opened_again() {
     let second = (record(1, "").to_bytes(), seen(HOUR));
     assert_eq!(home.load(id(1)), Ok(Some(first)));
     assert_eq!(home.load(id(2)), Ok(Some(second)));
-    assert_eq!(block_on(home.store.count()).unwrap(), 2);
+    assert_eq!(block_on(home.store.count(&Query::default())).unwrap(), 2);
 }
 
 /// Puts `damaged` in the place of the session, which then is set aside as it
@@ -243,7 +242,9 @@ fn an_update_replaces_the_file_and_never_writes_into_it() {
     let before = fs::read(home.file(id(1))).unwrap();
     let mut opened = File::open(home.file(id(1))).unwrap();
     let next = record(2, "");
-    let updated = home.store.update(id(1), &next, seen(HOUR), version(1));
+    let updated = home
+        .store
+        .update(id(1), &next, seen(HOUR), former(version(1)));
     assert_eq!(block_on(updated).unwrap(), Updated::Saved);
     let mut still = Vec::new();
     opened.read_to_end(&mut still).unwrap();
@@ -273,7 +274,9 @@ fn every_call_sets_a_damaged_file_aside() {
     let corrupt = |error: cloakroom::StoreError| assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     damage();
     let next = record(2, "");
-    let call = home.store.update(id(1), &next, seen(HOUR), version(1));
+    let call = home
+        .store
+        .update(id(1), &next, seen(HOUR), former(version(1)));
     corrupt(block_on(call).unwrap_err());
     damage();
     corrupt(block_on(home.store.touch(id(1), version(1), seen(HOUR))).unwrap_err());
@@ -283,9 +286,9 @@ fn every_call_sets_a_damaged_file_aside() {
     let swept = block_on(home.store.delete_expired(Timestamp::MAX, 10)).unwrap();
     assert_eq!(swept, Reaped::default());
     damage();
-    assert_eq!(home.listed(&Filter::default(), 10), []);
+    assert_eq!(home.listed(&Query::default(), 10), []);
     assert_eq!(home.corrupt().len(), 5);
-    assert_eq!(block_on(home.store.count()).unwrap(), 0);
+    assert_eq!(block_on(home.store.count(&Query::default())).unwrap(), 0);
 }
 
 #[tokio::test]
@@ -343,7 +346,7 @@ fn a_newer_format_is_incompatible_and_stays_as_it_is() {
     ] {
         fs::write(home.file(id(1)), &newer).unwrap();
         assert_eq!(home.load(id(1)), Err(StoreErrorKind::Incompatible));
-        assert_eq!(home.listed(&Filter::default(), 10), []);
+        assert_eq!(home.listed(&Query::default(), 10), []);
         assert_eq!(home.listed(&of_user("ann"), 10), []);
         let swept = block_on(home.store.delete_expired(NOW, 10)).unwrap();
         assert_eq!(swept, Reaped::default());
@@ -451,15 +454,18 @@ fn writing_worker() {
     let store = FileStore::open(path).unwrap();
     for number in (0..WRITTEN).cycle() {
         let kept = block_on(store.load(id(number))).unwrap();
-        let former = kept.map(|(record, _)| record.version());
-        let counter = former.map_or(1, |former| former.counter + 1);
+        let counter = kept
+            .as_ref()
+            .map_or(0, |(record, _)| record.version().counter);
+        let counter = counter + 1;
         let next = record(counter, "ann");
-        match former {
+        match kept {
             None => {
                 let created = store.create(id(number), &next, seen(Duration::ZERO));
                 assert_eq!(block_on(created).unwrap(), Created::Yes);
             }
-            Some(former) => {
+            Some((record, activity)) => {
+                let former = Former::new(&record, activity);
                 let updated = store.update(id(number), &next, seen(Duration::ZERO), former);
                 assert_eq!(block_on(updated).unwrap(), Updated::Saved);
             }
@@ -480,7 +486,7 @@ fn a_write_for_which_there_is_no_room_fails_and_leaves_everything_as_it_was() {
     Worker::start_with_little_room("store::file::worker_without_room", place).pass();
     let former = (record(2, "ann").to_bytes(), seen(Duration::ZERO));
     assert_eq!(home.load(id(1)), Ok(Some(former)));
-    assert_eq!(home.listed(&Filter::default(), 10), [id(1)]);
+    assert_eq!(home.listed(&Query::default(), 10), [id(1)]);
     assert_eq!(files_below(&home.path().join("tmp")).len(), 0);
 }
 
@@ -492,7 +498,7 @@ fn worker_without_room() {
     };
     let store = FileStore::open(path).unwrap();
     let large = record(96 + 97, "ann");
-    let updated = block_on(store.update(id(1), &large, seen(HOUR), version(2)));
+    let updated = block_on(store.update(id(1), &large, seen(HOUR), former(version(2))));
     assert_eq!(updated.unwrap_err().kind(), StoreErrorKind::Unavailable);
     let created = block_on(store.create(id(2), &large, seen(HOUR)));
     assert_eq!(created.unwrap_err().kind(), StoreErrorKind::Unavailable);
@@ -558,7 +564,7 @@ fn a_call_that_is_dropped_before_it_began_never_happens() {
         let (release, released) = mpsc::channel::<()>();
         let occupied = tokio::task::spawn_blocking(move || released.recv());
         let next = record(2, "");
-        drop_pending(store.update(id(1), &next, seen(HOUR), version(1))).await;
+        drop_pending(store.update(id(1), &next, seen(HOUR), former(version(1)))).await;
         drop_pending(store.touch(id(1), version(1), seen(HOUR))).await;
         drop_pending(store.delete(id(1))).await;
         drop_pending(store.delete_expired(Timestamp::MAX, 10)).await;
@@ -594,7 +600,7 @@ fn a_call_that_is_dropped_after_it_began_happens_whole() {
         lock.lock().unwrap();
         begin_and_drop(
             &lock,
-            store.update(id(1), &next, seen(Duration::ZERO), version(1)),
+            store.update(id(1), &next, seen(Duration::ZERO), former(version(1))),
         )
         .await;
         assert_eq!(changes(store).await, (Some(2), false));
@@ -676,13 +682,7 @@ fn foreign_files_in_the_directory_are_passed_over() {
     assert!(home.load(id(1)).unwrap().is_some());
     assert_eq!(home.listed(&of_user("ann"), 10), [id(1)]);
     let swept = block_on(home.store.delete_expired(Timestamp::MAX, 10)).unwrap();
-    assert_eq!(
-        swept,
-        Reaped {
-            removed: 1,
-            more: false
-        }
-    );
+    assert_eq!(swept, Reaped::new(1, false));
     assert!(
         foreign
             .iter()
@@ -718,31 +718,13 @@ fn a_sweep_goes_on_where_the_last_one_ended() {
         home.create(*id, &record(1, ""));
     }
     let sweep = |limit| block_on(home.store.delete_expired(Timestamp::MAX, limit)).unwrap();
-    assert_eq!(
-        sweep(2),
-        Reaped {
-            removed: 2,
-            more: true
-        }
-    );
-    assert_eq!(home.listed(&Filter::default(), 100), ids[3..]);
+    assert_eq!(sweep(2), Reaped::new(2, true));
+    assert_eq!(home.listed(&Query::default(), 100), ids[3..]);
     home.create(ids[0], &record(1, ""));
-    assert_eq!(
-        sweep(2),
-        Reaped {
-            removed: 2,
-            more: true
-        }
-    );
+    assert_eq!(sweep(2), Reaped::new(2, true));
     assert!(home.load(ids[0]).unwrap().is_some());
     let sweep_rest = sweep(100);
-    assert_eq!(
-        sweep_rest,
-        Reaped {
-            removed: 36,
-            more: false
-        }
-    );
+    assert_eq!(sweep_rest, Reaped::new(36, false));
     assert_eq!(sweep(100), Reaped::default());
 }
 
@@ -762,13 +744,7 @@ fn a_sweep_tells_its_sinks_what_it_ended_and_reads_records_for_them_alone() {
         home.store
             .delete_expired(seen(Duration::ZERO).expires_at.unwrap(), 10),
     );
-    assert_eq!(
-        swept.unwrap(),
-        Reaped {
-            removed: 2,
-            more: false
-        }
-    );
+    assert_eq!(swept.unwrap(), Reaped::new(2, false));
     let mut ended = std::mem::take(&mut *endings.lock());
     ended.sort_by_key(|ending| ending.record.as_ref().unwrap().0.version().counter);
     let counters = ended
@@ -836,12 +812,14 @@ fn a_user_is_listed_page_by_page_in_the_order_of_the_ids() {
     of_ann.sort();
     for limit in [1, 3, 10, 100] {
         assert_eq!(home.listed(&of_user("ann"), limit), of_ann);
-        assert_eq!(home.listed(&Filter::default(), limit).len(), 30);
+        assert_eq!(home.listed(&Query::default(), limit).len(), 30);
     }
-    assert!(home.listed(&Filter::default(), 7).is_sorted());
+    assert!(home.listed(&Query::default(), 7).is_sorted());
     // The session goes on without its user.
     let next = record(2, "");
-    let moved = home.store.update(of_ann[0], &next, seen(HOUR), version(1));
+    let moved = home
+        .store
+        .update(of_ann[0], &next, seen(HOUR), former(version(1)));
     block_on(moved).unwrap();
     assert_eq!(home.listed(&of_user("ann"), 100), of_ann[1..]);
 }

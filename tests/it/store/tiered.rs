@@ -3,12 +3,11 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use cloakroom::{
-    MemoryStore, Session, SessionLayer, SessionStore as _, StoreError, Timestamp,
+    MemoryStore, Session, SessionLayer, SessionStore as _, StoreCall, StoreError, Timestamp,
     store::{
-        Created, Filter, Reaped, Removal, RemovalSink, StoreErrorKind, TieredStore, Touched,
-        Updated,
+        Created, Query, Reaped, Removal, RemovalSink, StoreErrorKind, TieredStore, Touched, Updated,
     },
-    testing::{Call, Fault, FaultyStore, conformance},
+    testing::{Fault, FaultyStore, conformance},
 };
 use futures::{FutureExt as _, future::join_all, poll};
 use parking_lot::Mutex;
@@ -19,6 +18,7 @@ use super::{
     sample::{HOUR, id, record, seen, version},
 };
 use crate::support::Visitor;
+use crate::support::former;
 
 type Back = FaultyStore;
 type Tiered = TieredStore<Back>;
@@ -49,7 +49,7 @@ fn elsewhere(back: &Back) -> Tiered {
 async fn update(store: &Tiered, to: u64) -> Updated {
     let next = record(to, "ann");
     let updated = store
-        .update(id(1), &next, seen(HOUR), version(to - 1))
+        .update(id(1), &next, seen(HOUR), former(version(to - 1)))
         .await;
     updated.unwrap()
 }
@@ -60,7 +60,7 @@ async fn load(store: &Tiered) -> Option<u64> {
     kept.map(|(record, _)| record.version().counter)
 }
 
-fn slow(call: Call) -> impl FnMut(Call) -> Fault + Send {
+fn slow(call: StoreCall) -> impl FnMut(StoreCall) -> Fault + Send {
     let mut is_first = true;
     move |made| {
         let is_slow = made == call && is_first;
@@ -125,7 +125,7 @@ async fn a_copy_answers_until_it_is_too_old() {
     assert_eq!(back.calls(), []);
     advance(MILLISECOND).await;
     assert_eq!(load(&store).await, Some(1));
-    assert_eq!(back.calls(), [Call::Load]);
+    assert_eq!(back.calls(), [StoreCall::Load]);
     advance(STALENESS).await;
     assert_eq!(load(&store).await, Some(1));
     assert_eq!(back.calls(), []);
@@ -138,18 +138,18 @@ async fn with_no_staleness_the_back_is_always_asked() {
     for _ in 0..3 {
         assert_eq!(load(&store).await, Some(1));
     }
-    assert_eq!(back.calls(), [Call::Load; 3]);
+    assert_eq!(back.calls(), [StoreCall::Load; 3]);
     // Nobody is content with the answer to an earlier question.
-    back.plan_for(Call::Load, Fault::Delay(MILLISECOND));
+    back.plan_for(StoreCall::Load, Fault::Delay(MILLISECOND));
     join_all((0..3).map(|_| load(&store))).await;
-    assert_eq!(back.calls(), [Call::Load; 3]);
+    assert_eq!(back.calls(), [StoreCall::Load; 3]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_age_of_a_copy_counts_from_the_question() {
     let (store, back) = with_session().await;
     advance(2 * STALENESS).await;
-    back.plan(slow(Call::Load));
+    back.plan(slow(StoreCall::Load));
     let asked = load(&store);
     let written_elsewhere =
         async { assert_eq!(update(&elsewhere(&back), 2).await, Updated::Saved) };
@@ -159,7 +159,7 @@ async fn the_age_of_a_copy_counts_from_the_question() {
     assert_eq!(load(&store).await, Some(1));
     advance(MILLISECOND).await;
     assert_eq!(load(&store).await, Some(2));
-    assert_eq!(back.calls(), [Call::Load]);
+    assert_eq!(back.calls(), [StoreCall::Load]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,7 +170,7 @@ async fn the_latest_is_the_backs_and_renews_the_copy() {
     assert_eq!(load(&store).await, Some(1));
     let latest = store.load_latest(id(1)).await.unwrap().unwrap();
     assert_eq!(latest.0.version(), version(2));
-    assert_eq!(back.calls(), [Call::LoadLatest]);
+    assert_eq!(back.calls(), [StoreCall::LoadLatest]);
     assert_eq!(load(&store).await, Some(2));
     assert_eq!(back.calls(), []);
 
@@ -189,7 +189,10 @@ async fn a_write_of_this_process_is_read_back_at_once() {
     assert_eq!(record_kept.to_bytes(), record(2, "ann").to_bytes());
     assert_eq!(activity, seen(2 * HOUR));
     assert!(store.delete(id(1)).await.unwrap());
-    assert_eq!(back.calls(), [Call::Update, Call::Touch, Call::Delete]);
+    assert_eq!(
+        back.calls(),
+        [StoreCall::Update, StoreCall::Touch, StoreCall::Delete]
+    );
     assert_eq!(load(&store).await, None);
 }
 
@@ -197,11 +200,11 @@ async fn a_write_of_this_process_is_read_back_at_once() {
 async fn a_hundred_loads_at_once_are_one_question_misses_included() {
     let (store, back) = with_session().await;
     advance(2 * STALENESS).await;
-    back.plan_for(Call::Load, Fault::Delay(MILLISECOND));
+    back.plan_for(StoreCall::Load, Fault::Delay(MILLISECOND));
     for expected in [Some(1), None] {
         let loads = (0..100).map(|_| load(&store));
         assert_eq!(join_all(loads).await, vec![expected; 100]);
-        assert_eq!(back.calls(), [Call::Load]);
+        assert_eq!(back.calls(), [StoreCall::Load]);
         back.inner().delete(id(1)).await.unwrap();
         advance(2 * STALENESS).await;
     }
@@ -217,7 +220,7 @@ async fn a_failure_is_one_of_all_who_wait_and_of_nobody_else() {
         Fault::LoseReply(kind)
     });
     let slow = FaultyStore::new(back.clone());
-    slow.plan_for(Call::Load, Fault::Delay(MILLISECOND));
+    slow.plan_for(StoreCall::Load, Fault::Delay(MILLISECOND));
     let store = TieredStore::new(MemoryStore::default(), slow.clone());
     let loads = join_all((0..100).map(|_| store.load(id(1)))).await;
     for answer in loads {
@@ -248,10 +251,10 @@ async fn who_waits_for_one_that_is_dropped_asks_instead() {
     assert!(poll!(&mut first).is_pending());
     let mut others = pin!(join_all((0..99).map(|_| load(&store))));
     assert!(poll!(&mut others).is_pending());
-    assert_eq!(back.calls(), [Call::Load]);
+    assert_eq!(back.calls(), [StoreCall::Load]);
     drop(first);
     assert_eq!(others.await, [Some(1); 99]);
-    assert_eq!(back.calls(), [Call::Load]);
+    assert_eq!(back.calls(), [StoreCall::Load]);
     // The copy is there, and nothing is left of the one that was dropped.
     assert_eq!(load(&store).await, Some(1));
     assert_eq!(back.calls(), []);
@@ -262,7 +265,11 @@ async fn a_load_that_began_before_a_delete_does_not_put_the_record_back() {
     for latest in [false, true] {
         let (store, back) = with_session().await;
         advance(2 * STALENESS).await;
-        back.plan(slow(if latest { Call::LoadLatest } else { Call::Load }));
+        back.plan(slow(if latest {
+            StoreCall::LoadLatest
+        } else {
+            StoreCall::Load
+        }));
         let asked = async {
             match latest {
                 true => store.load_latest(id(1)).await,
@@ -281,7 +288,7 @@ async fn a_load_that_began_before_a_delete_does_not_put_the_record_back() {
 async fn a_load_after_a_delete_does_not_wait_for_one_from_before_it() {
     let (store, back) = with_session().await;
     advance(2 * STALENESS).await;
-    back.plan(slow(Call::Load));
+    back.plan(slow(StoreCall::Load));
     let mut asked = pin!(load(&store));
     assert!(poll!(&mut asked).is_pending());
     store.delete(id(1)).await.unwrap();
@@ -294,7 +301,7 @@ async fn a_load_after_a_delete_does_not_wait_for_one_from_before_it() {
 async fn a_load_that_began_before_an_update_does_not_cover_it() {
     let (store, back) = with_session().await;
     advance(2 * STALENESS).await;
-    back.plan(slow(Call::Load));
+    back.plan(slow(StoreCall::Load));
     let (asked, updated) = futures::join!(load(&store), update(&store, 2));
     assert_eq!((asked, updated), (Some(1), Updated::Saved));
     back.calls();
@@ -307,7 +314,7 @@ async fn a_load_that_began_before_a_touch_does_not_undo_it() {
     let (_, back) = with_session().await;
     // One that has no copy yet.
     let store = elsewhere(&back);
-    back.plan(slow(Call::Load));
+    back.plan(slow(StoreCall::Load));
     let touched = store.touch(id(1), version(1), seen(HOUR));
     let (asked, touched) = futures::join!(store.load(id(1)), touched);
     assert_eq!(asked.unwrap().unwrap().1, seen(Duration::ZERO));
@@ -318,7 +325,7 @@ async fn a_load_that_began_before_a_touch_does_not_undo_it() {
 #[tokio::test(start_paused = true)]
 async fn an_update_whose_reply_is_late_does_not_cover_a_newer_one() {
     let (store, back) = with_session().await;
-    back.plan(slow(Call::Update));
+    back.plan(slow(StoreCall::Update));
     let both = futures::join!(update(&store, 2), update(&store, 3));
     assert_eq!(both, (Updated::Saved, Updated::Saved));
     back.calls();
@@ -329,7 +336,7 @@ async fn an_update_whose_reply_is_late_does_not_cover_a_newer_one() {
 #[tokio::test(start_paused = true)]
 async fn an_update_whose_reply_is_late_does_not_bring_back_what_was_deleted() {
     let (store, back) = with_session().await;
-    back.plan(slow(Call::Update));
+    back.plan(slow(StoreCall::Update));
     let (updated, deleted) = futures::join!(update(&store, 2), store.delete(id(1)));
     assert_eq!(updated, Updated::Saved);
     assert!(deleted.unwrap());
@@ -340,7 +347,7 @@ async fn an_update_whose_reply_is_late_does_not_bring_back_what_was_deleted() {
 async fn a_create_whose_reply_is_late_does_not_bring_back_what_was_deleted() {
     let back = Back::in_memory();
     let store = over(&back);
-    back.plan(slow(Call::Create));
+    back.plan(slow(StoreCall::Create));
     let first = record(1, "");
     let created = store.create(id(1), &first, seen(HOUR));
     let (created, deleted) = futures::join!(created, store.delete(id(1)));
@@ -352,15 +359,19 @@ async fn a_create_whose_reply_is_late_does_not_bring_back_what_was_deleted() {
 #[tokio::test(start_paused = true)]
 async fn a_write_with_an_unknown_outcome_takes_the_copy_out() {
     let kind = StoreErrorKind::Timeout;
-    for call in [Call::Update, Call::Touch, Call::Delete] {
+    for call in [StoreCall::Update, StoreCall::Touch, StoreCall::Delete] {
         for fault in [Fault::LoseReply(kind), Fault::DelayReply(HOUR)] {
             let (store, back) = with_session().await;
             back.plan_for(call, fault);
             let next = record(2, "ann");
             let write = async {
                 match call {
-                    Call::Update => drop(store.update(id(1), &next, seen(HOUR), version(1)).await),
-                    Call::Touch => drop(store.touch(id(1), version(1), seen(HOUR)).await),
+                    StoreCall::Update => drop(
+                        store
+                            .update(id(1), &next, seen(HOUR), former(version(1)))
+                            .await,
+                    ),
+                    StoreCall::Touch => drop(store.touch(id(1), version(1), seen(HOUR)).await),
                     _ => drop(store.delete(id(1)).await),
                 }
             };
@@ -368,10 +379,10 @@ async fn a_write_with_an_unknown_outcome_takes_the_copy_out() {
             write.now_or_never();
             assert_eq!(back.calls(), [call]);
             let now = store.load(id(1)).await.unwrap();
-            assert_eq!(back.calls(), [Call::Load]);
+            assert_eq!(back.calls(), [StoreCall::Load]);
             match call {
-                Call::Update => assert_eq!(now.unwrap().0.version(), version(2)),
-                Call::Touch => assert_eq!(now.unwrap().1, seen(HOUR)),
+                StoreCall::Update => assert_eq!(now.unwrap().0.version(), version(2)),
+                StoreCall::Touch => assert_eq!(now.unwrap().1, seen(HOUR)),
                 _ => assert!(now.is_none()),
             }
         }
@@ -395,7 +406,7 @@ async fn a_conflict_takes_the_stale_copy_out() {
 async fn an_older_answer_does_not_cover_a_newer_copy() {
     let (store, back) = with_session().await;
     advance(2 * STALENESS).await;
-    back.plan(slow(Call::Load));
+    back.plan(slow(StoreCall::Load));
     let mut asked = pin!(load(&store));
     assert!(poll!(&mut asked).is_pending());
     update(&elsewhere(&back), 2).await;
@@ -438,7 +449,7 @@ async fn what_the_front_evicts_costs_the_next_load() {
         assert!(store.load(id(number)).await.unwrap().is_some());
         assert!(store.load(id(number)).await.unwrap().is_some());
     }
-    assert_eq!(back.calls(), [Call::Load; 3]);
+    assert_eq!(back.calls(), [StoreCall::Load; 3]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -471,28 +482,22 @@ async fn a_sweep_ends_copies_too_and_the_back_reports() {
     let kept = Arc::clone(&endings);
     store.report_removals(RemovalSink::new(move |ending| kept.lock().push(ending)));
     let swept = store.delete_expired(Timestamp::MAX, 10).await.unwrap();
-    assert_eq!(
-        swept,
-        Reaped {
-            removed: 1,
-            more: false
-        }
-    );
+    assert_eq!(swept, Reaped::new(1, false));
     assert_eq!(load(&store).await, None);
     assert_eq!(endings.lock().len(), 1);
-    assert_eq!(back.calls(), [Call::DeleteExpired, Call::Load]);
+    assert_eq!(back.calls(), [StoreCall::DeleteExpired, StoreCall::Load]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn lists_and_counts_are_the_backs() {
     let (store, back) = with_session().await;
     back.plan(|_| Fault::Fail(StoreErrorKind::Other));
-    let listed = store.list(&Filter::default(), None, 10).await.map(drop);
-    let counted = store.count().await.map(drop);
+    let listed = store.list(&Query::default(), None, 10).await.map(drop);
+    let counted = store.count(&Query::default()).await.map(drop);
     for answer in [listed, counted] {
         assert_eq!(answer.unwrap_err().kind(), StoreErrorKind::Other);
     }
-    assert_eq!(back.calls(), [Call::List, Call::Count]);
+    assert_eq!(back.calls(), [StoreCall::List, StoreCall::Count]);
 }
 
 mod interleavings {
@@ -598,7 +603,9 @@ mod interleavings {
                 Step::Update => self.under_way.push(Box::pin(async move {
                     // Its activity is earlier than any touch's.
                     let (next, at) = (record(counter + 1, "ann"), seen(Duration::ZERO));
-                    let updated = store.update(id(1), &next, at, version(counter)).await;
+                    let updated = store
+                        .update(id(1), &next, at, former(version(counter)))
+                        .await;
                     if updated.unwrap() == Updated::Saved {
                         let mut answered = answered.lock();
                         answered.counter = answered.counter.max(counter + 1);

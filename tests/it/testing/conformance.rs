@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use cloakroom::{
-    MemoryStore,
+    MemoryStore, StoreCall,
     store::{DynStore, StoreErrorKind},
-    testing::{Breach, Call, Conformance, Fault, FaultyStore, conformance},
+    testing::{Breach, Conformance, Fault, FaultyStore, conformance},
 };
 
 use crate::support::broken::{BrokenStore, Bug};
@@ -301,7 +301,7 @@ async fn a_store_that_hangs_or_panics_or_fails_breaks_the_clause_and_not_the_kit
     ] {
         let broken = async || {
             let store = FaultyStore::in_memory();
-            store.plan_for(Call::Touch, fault);
+            store.plan_for(StoreCall::Touch, fault);
             store
         };
         let kit = Conformance::new(broken).only("touch_compares");
@@ -316,7 +316,7 @@ async fn a_store_that_does_not_list_keeps_the_contract_without() {
     let unlisted = async || {
         let store = FaultyStore::in_memory();
         store.plan(|call| match call {
-            Call::List | Call::Count => Fault::Fail(StoreErrorKind::Unsupported),
+            StoreCall::List | StoreCall::Count => Fault::Fail(StoreErrorKind::Unsupported),
             _ => Fault::None,
         });
         store

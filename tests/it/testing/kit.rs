@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 use axum::{Router, body::Body, routing::get};
 use cloakroom::{
     Activity, Clock, Error, ErrorKind, Session, SessionCookie, SessionLayer, SessionStore,
-    Timestamp,
-    store::{Filter, StoreErrorKind},
-    testing::{Call, Fault, FaultyStore, FixedClock, Ticket},
+    StoreCall, Timestamp,
+    store::{Former, Query, StoreErrorKind},
+    testing::{Fault, FaultyStore, FixedClock, Ticket},
 };
 use http::StatusCode;
 use tower::ServiceExt;
@@ -114,7 +114,7 @@ async fn no_ticket_is_given_where_nothing_was_stored() {
     let refused = Ticket::new(&layer, |_| Ok(())).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Other);
     assert_eq!(store.calls(), []);
-    store.plan_for(Call::Create, Fault::Fail(StoreErrorKind::Unavailable));
+    store.plan_for(StoreCall::Create, Fault::Fail(StoreErrorKind::Unavailable));
     let failed = Ticket::new(&layer, |session| session.insert("n", 1)).await;
     assert_eq!(failed.unwrap_err().kind(), ErrorKind::Unavailable);
     let huge = "x".repeat(1 << 20);
@@ -134,30 +134,33 @@ async fn a_faulty_store_writes_down_every_call_and_fails_those_it_is_told_to() {
     let version = record.version();
     store.load_latest(id).await.unwrap();
     store.create(id, &record, activity).await.unwrap();
-    store.update(id, &record, activity, version).await.unwrap();
+    let former = Former::new(&record, activity);
+    store.update(id, &record, activity, former).await.unwrap();
     store.touch(id, version, activity).await.unwrap();
-    store.list(&Filter::default(), None, 1).await.unwrap();
-    store.count().await.unwrap();
+    store.list(&Query::default(), None, 1).await.unwrap();
+    store.count(&Query::default()).await.unwrap();
+    store.ping().await.unwrap();
     store.delete_expired(Timestamp::EPOCH, 1).await.unwrap();
     store.delete(id).await.unwrap();
     let every = [
-        Call::Load,
-        Call::LoadLatest,
-        Call::Create,
-        Call::Update,
-        Call::Touch,
-        Call::List,
-        Call::Count,
-        Call::DeleteExpired,
-        Call::Delete,
+        StoreCall::Load,
+        StoreCall::LoadLatest,
+        StoreCall::Create,
+        StoreCall::Update,
+        StoreCall::Touch,
+        StoreCall::List,
+        StoreCall::Count,
+        StoreCall::Ping,
+        StoreCall::DeleteExpired,
+        StoreCall::Delete,
     ];
     assert_eq!(store.calls(), every);
     assert_eq!(store.calls(), [], "asked once, forgotten");
 
-    store.plan_for(Call::Count, Fault::LoseReply(StoreErrorKind::Timeout));
-    let lost = store.clone().count().await.unwrap_err();
+    store.plan_for(StoreCall::Count, Fault::LoseReply(StoreErrorKind::Timeout));
+    let lost = store.clone().count(&Query::default()).await.unwrap_err();
     assert_eq!(lost.kind(), StoreErrorKind::Timeout);
-    store.plan_for(Call::Create, Fault::LoseReply(StoreErrorKind::Timeout));
+    store.plan_for(StoreCall::Create, Fault::LoseReply(StoreErrorKind::Timeout));
     let seen = Activity {
         expires_at: None,
         ..activity
@@ -166,5 +169,5 @@ async fn a_faulty_store_writes_down_every_call_and_fails_those_it_is_told_to() {
     let (_, kept) = store.inner().load(id).await.unwrap().unwrap();
     assert_eq!(kept, seen, "it happened, and the reply was lost");
     store.heal();
-    assert_eq!(store.count().await.unwrap(), 1);
+    assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
 }

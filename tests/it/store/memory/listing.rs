@@ -11,11 +11,13 @@ use std::{
 
 use cloakroom::{
     Activity, MemoryStore, Record, SessionId, SessionStore, Timestamp, Version,
-    store::{Filter, Listed},
+    store::{Listed, Query},
 };
 use futures::executor::block_on;
 use proptest::prelude::*;
 use uuid::Uuid;
+
+use crate::support::former;
 
 const USERS: [Option<&str>; 4] = [None, Some("ann"), Some("bob"), Some("")];
 
@@ -35,17 +37,14 @@ fn at(millis: u64) -> Activity {
     }
 }
 
-fn of(user: &str) -> Filter {
-    Filter {
-        user: Some(user.to_owned()),
-        ..Filter::default()
-    }
+fn of(user: &str) -> Query {
+    Query::default().with_user(user)
 }
 
-fn all(store: &MemoryStore, filter: &Filter, limit: usize) -> Vec<Listed> {
+fn all(store: &MemoryStore, filter: &Query, limit: usize) -> Vec<Listed> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let page = block_on(store.list(filter, after, limit)).unwrap();
+        let page = block_on(store.list(filter, after.as_ref(), limit)).unwrap();
         assert!(page.sessions.len() <= limit);
         all.extend(page.sessions);
         after = page.next;
@@ -110,7 +109,7 @@ proptest! {
                     if let Some(kept) = model.get_mut(&id(who)) {
                         let expected = kept.0.version();
                         *kept = (record(USERS[user], counter), at(time));
-                        block_on(store.update(id(who), &kept.0, kept.1, expected)).unwrap();
+                        block_on(store.update(id(who), &kept.0, kept.1, former(expected))).unwrap();
                     }
                 }
                 Step::Touch(who, time) => {
@@ -134,17 +133,27 @@ proptest! {
                         for (seen, created) in
                             [(None, None), (Some(before), None), (None, Some(before))]
                         {
-                            let filter = Filter {
-                                user: user.map(str::to_owned),
-                                last_seen_before: seen,
-                                created_before: created,
+                            let mut query = Query::default();
+                            if let Some(user) = user {
+                                query = query.with_user(user);
+                            }
+                            if let Some(moment) = seen {
+                                query = query.with_last_seen_before(moment);
+                            }
+                            if let Some(moment) = created {
+                                query = query.with_created_before(moment);
+                            }
+                            let listed = all(&store, &query, limit);
+                            let admits = |(_, (record, activity)): &(&SessionId, &(Arc<Record>, Activity))| {
+                                query.unordered().admits(record, *activity)
                             };
-                            let listed = all(&store, &filter, limit);
                             let expected: Vec<_> = model
                                 .iter()
-                                .filter(|(_, (record, activity))| filter.admits(record, *activity))
+                                .filter(admits)
                                 .collect();
                             prop_assert_eq!(listed.len(), expected.len());
+                            let counted = block_on(store.count(&query)).unwrap();
+                            prop_assert_eq!(counted, expected.len() as u64);
                             for (listed, (id, (record, activity))) in listed.iter().zip(expected) {
                                 prop_assert_eq!(listed.id, *id);
                                 prop_assert!(Arc::ptr_eq(&listed.record, record));
@@ -154,7 +163,7 @@ proptest! {
                     }
                 }
             }
-            prop_assert_eq!(block_on(store.count()).unwrap(), model.len() as u64);
+            prop_assert_eq!(block_on(store.count(&Query::default())).unwrap(), model.len() as u64);
         }
     }
 }
@@ -178,15 +187,12 @@ fn a_page_looks_at_so_many_sessions_and_the_next_goes_on() {
     }
     let rare = id(20_000);
     block_on(store.touch(rare, record(None, 1).version(), at(10))).unwrap();
-    let everybody = all(&store, &Filter::default(), 999);
+    let everybody = all(&store, &Query::default(), 999);
     assert_eq!(everybody.len(), 40_000);
     assert!(everybody.is_sorted_by(|one, other| one.id < other.id));
 
     // What no session gets through is found out in several pages too.
-    let nobody = Filter {
-        last_seen_before: Some(Timestamp::EPOCH),
-        ..Filter::default()
-    };
+    let nobody = Query::default().with_last_seen_before(Timestamp::EPOCH);
     let first = block_on(store.list(&nobody, None, 10)).unwrap();
     assert!(first.sessions.is_empty());
     assert!(first.next.is_some());
@@ -218,7 +224,7 @@ fn lists_agree_with_the_table_while_many_write() {
                             if let Some((kept, _)) = block_on(store.load(who)).unwrap() {
                                 let version = kept.version();
                                 let next = record(user, version.counter + 1);
-                                drop(block_on(store.update(who, &next, at(9), version)));
+                                drop(block_on(store.update(who, &next, at(9), former(version))));
                             }
                         }
                         _ => drop(block_on(store.delete(who))),
@@ -228,7 +234,7 @@ fn lists_agree_with_the_table_while_many_write() {
             });
         }
         for limit in [1, 7, 1_000] {
-            for filter in [of("ann"), Filter::default()] {
+            for filter in [of("ann"), Query::default()] {
                 let listed = ids(&all(&store, &filter, limit));
                 assert!(listed.is_sorted_by(|one, other| one < other));
                 let listed = BTreeSet::from_iter(listed);
@@ -239,14 +245,14 @@ fn lists_agree_with_the_table_while_many_write() {
     });
     for user in ["ann", "bob", ""] {
         let mut expected = Vec::new();
-        for listed in all(&store, &Filter::default(), 1_000) {
+        for listed in all(&store, &Query::default(), 1_000) {
             if listed.record.user() == Some(user) {
                 expected.push(listed.id);
             }
         }
         assert_eq!(ids(&all(&store, &of(user), 3)), expected);
     }
-    for listed in all(&store, &Filter::default(), 1_000) {
+    for listed in all(&store, &Query::default(), 1_000) {
         block_on(store.delete(listed.id)).unwrap();
     }
     assert_eq!((store.len(), store.bytes()), (0, empty));
@@ -264,7 +270,7 @@ fn a_list_is_no_use_of_a_session() {
     };
     block_on(store.touch(id(0), version, at(9))).unwrap();
     all(&store, &of("ann"), 1);
-    all(&store, &Filter::default(), 1);
+    all(&store, &Query::default(), 1);
     block_on(store.create(id(2), &record(Some("ann"), 1), at(9))).unwrap();
     let mut expected = vec![id(0), id(2)];
     expected.sort();

@@ -13,14 +13,14 @@ use std::{
 
 use cloakroom::{
     Activity, MemoryStore, Record, SessionId, SessionLayer, SessionStore, Timestamp,
-    store::{Filter, Flaw, FlawKind, RemovalReason, RemovalSink, Restored, WhenFull},
+    store::{Flaw, FlawKind, Query, RemovalReason, RemovalSink, Restored, WhenFull},
 };
 use futures::{FutureExt, executor::block_on};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::support::{Client, FixedClock, Log, process::Directory};
+use crate::support::{Client, FixedClock, Log, former, process::Directory};
 
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
@@ -66,9 +66,11 @@ fn of(count: u64) -> MemoryStore {
 type Contents = BTreeMap<SessionId, (Vec<u8>, Activity)>;
 
 fn contents(store: &MemoryStore) -> Contents {
-    let (filter, mut after, mut contents) = (Filter::default(), None, Contents::new());
+    let (filter, mut after, mut contents) = (Query::default(), None, Contents::new());
     loop {
-        let page = store.list(&filter, after, usize::MAX).now_or_never();
+        let page = store
+            .list(&filter, after.as_ref(), usize::MAX)
+            .now_or_never();
         let page = page.unwrap().unwrap();
         let entries = page.sessions.into_iter();
         contents.extend(entries.map(|listed| {
@@ -336,7 +338,7 @@ fn restoring_twice_does_no_harm_and_overwrites_nobody() {
     block_on(store.delete(id(0))).unwrap();
     let newer = record("", r#"{"n":"newer"}"#);
     let version = newer.version();
-    block_on(store.update(id(1), &newer, until(None), version)).unwrap();
+    block_on(store.update(id(1), &newer, until(None), former(version))).unwrap();
     let report = block_on(store.restore_from(&path)).unwrap().unwrap();
     assert_eq!((report.restored, report.already_there), (1, 4));
     let again = block_on(store.restore_from(&path)).unwrap().unwrap();

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::support::{Call, Fault, FaultyStore, Visitor};
+use crate::support::{Fault, FaultyStore, StoreCall, Visitor, former};
 
 const GRACE: Duration = Duration::from_secs(5 * 60);
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -432,7 +432,7 @@ proptest! {
                     }
                 }
                 Act::Update => prop_assert_eq!(
-                    at_once(store.update(who, &record, activity, expected)).ok(),
+                    at_once(store.update(who, &record, activity, former(expected))).ok(),
                     model.update(who, &record, activity, expected)
                 ),
                 Act::Touch => prop_assert_eq!(
@@ -489,7 +489,8 @@ fn update_acts_only_on_the_expected_version() {
     let store = MemoryStore::default();
     let first = Kind::first();
     let second = first.next().record();
-    let update = |expected| at_once(store.update(id(1), &second, for_ever(), expected)).unwrap();
+    let update =
+        |expected| at_once(store.update(id(1), &second, for_ever(), former(expected))).unwrap();
     assert_eq!(update(first.version), Updated::Missing);
     assert!(store.is_empty());
 
@@ -515,7 +516,7 @@ fn update_and_touch_act_on_what_has_expired() {
     let touched = at_once(store.touch(id(1), first.version, expired));
     assert_eq!(touched.unwrap(), Touched::Yes);
     let next = first.next().record();
-    let updated = at_once(store.update(id(1), &next, expired, first.version));
+    let updated = at_once(store.update(id(1), &next, expired, former(first.version)));
     assert_eq!(updated.unwrap(), Updated::Saved);
     assert!(at_once(store.load(id(1))).unwrap().is_some());
 }
@@ -628,7 +629,7 @@ fn a_sweep_sees_deadlines_that_moved_either_way() {
     }
     at_once(store.touch(id(0), first.version, seen(NOW, Some(at(20))))).unwrap();
     let sooner = seen(NOW, Some(at(5)));
-    at_once(store.update(id(1), &first.next().record(), sooner, first.version)).unwrap();
+    at_once(store.update(id(1), &first.next().record(), sooner, former(first.version))).unwrap();
     let endings = endings_of(&store);
     for (minutes, gone) in [(5, id(1)), (10, id(2)), (20, id(0))] {
         endings.lock().clear();
@@ -712,8 +713,12 @@ fn hammer(
                     match (draw >> 40) % 8 {
                         0..3 => drop(at_once(store.create(who, old, for_ever())).unwrap()),
                         3 => drop(at_once(store.load(who)).unwrap()),
-                        4 => drop(at_once(store.update(who, new, for_ever(), first)).unwrap()),
-                        5 => drop(at_once(store.update(who, old, for_ever(), next)).unwrap()),
+                        4 => drop(
+                            at_once(store.update(who, new, for_ever(), former(first))).unwrap(),
+                        ),
+                        5 => {
+                            drop(at_once(store.update(who, old, for_ever(), former(next))).unwrap())
+                        }
                         6 => drop(at_once(store.touch(who, first, for_ever())).unwrap()),
                         _ => drop(at_once(store.delete(who)).unwrap()),
                     }
@@ -761,7 +766,8 @@ fn a_session_that_grows_is_not_evicted_for_its_own_sake() {
             at_once(store.create(id(number + other), &large.record(), for_ever())).unwrap();
         }
         let grown = Kind::sized(max_bytes * 6 / 10).next().record();
-        let updated = at_once(store.update(id(number + 100), &grown, for_ever(), large.version));
+        let updated =
+            at_once(store.update(id(number + 100), &grown, for_ever(), former(large.version)));
         assert_eq!(updated.unwrap(), Updated::Saved);
         assert!(at_once(store.load(id(number + 100))).unwrap().is_some());
         assert_eq!(store.len(), 2);
@@ -778,7 +784,8 @@ fn a_record_larger_than_the_store_is_an_error_that_evicts_nobody() {
     let bytes = store.bytes();
     let large = Kind::sized(20_000).next().record();
     let created = at_once(store.create(id(99), &large, for_ever())).unwrap_err();
-    let updated = at_once(store.update(id(0), &large, for_ever(), first.version)).unwrap_err();
+    let updated =
+        at_once(store.update(id(0), &large, for_ever(), former(first.version))).unwrap_err();
     assert_eq!(created.kind(), StoreErrorKind::Other);
     assert_eq!(updated.kind(), StoreErrorKind::Other);
     assert_eq!((store.len(), store.bytes()), (10, bytes));
@@ -908,7 +915,7 @@ fn a_full_store_that_refuses_leaves_everybody_else_alone() {
     assert_eq!(exists, Created::Exists);
     for number in 0..10 {
         let next = first.next().record();
-        let updated = at_once(store.update(id(number), &next, for_ever(), first.version));
+        let updated = at_once(store.update(id(number), &next, for_ever(), former(first.version)));
         assert_eq!(updated.unwrap(), Updated::Saved);
     }
     assert_eq!((store.len(), endings.lock().len()), (10, 0));
@@ -927,15 +934,16 @@ fn what_grows_beyond_a_store_that_refuses_stays_as_it_was() {
         at_once(store.create(id(number), &small.record(), for_ever())).unwrap();
     }
     let large = Kind::sized(each + 1).next().record();
-    let grown = at_once(store.update(id(0), &large, for_ever(), small.version)).unwrap_err();
+    let grown =
+        at_once(store.update(id(0), &large, for_ever(), former(small.version))).unwrap_err();
     assert_eq!(grown.kind(), StoreErrorKind::Full);
     let (kept, _) = at_once(store.load(id(0))).unwrap().unwrap();
     assert_eq!(kept.version(), small.version);
     at_once(store.delete(id(1))).unwrap();
-    let grown = at_once(store.update(id(0), &large, for_ever(), small.version));
+    let grown = at_once(store.update(id(0), &large, for_ever(), former(small.version)));
     assert_eq!(grown.unwrap_err().kind(), StoreErrorKind::Full);
     at_once(store.delete(id(2))).unwrap();
-    let grown = at_once(store.update(id(0), &large, for_ever(), small.version));
+    let grown = at_once(store.update(id(0), &large, for_ever(), former(small.version)));
     assert_eq!(grown.unwrap(), Updated::Saved);
     assert_eq!(
         store.bytes(),
@@ -1007,7 +1015,7 @@ async fn a_visitor_whom_a_full_store_refuses_gets_503_and_the_others_go_on() {
 #[tokio::test]
 async fn a_refusal_is_not_tried_again() {
     let store = FaultyStore::in_memory();
-    store.plan_for(Call::Create, Fault::Fail(StoreErrorKind::Full));
+    store.plan_for(StoreCall::Create, Fault::Fail(StoreErrorKind::Full));
     let visitor = Visitor::new(&SessionLayer::new(store.clone()));
     let insert = |session: Session| async move { session.insert("n", 1) };
     let reply = visitor.visit(insert).await;
@@ -1015,7 +1023,7 @@ async fn a_refusal_is_not_tried_again() {
     let creates = store
         .calls()
         .into_iter()
-        .filter(|call| *call == Call::Create);
+        .filter(|call| *call == StoreCall::Create);
     assert_eq!(creates.count(), 1);
 }
 

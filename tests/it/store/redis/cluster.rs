@@ -7,11 +7,12 @@ use std::{
 
 use cloakroom::{
     SessionId, SessionStore as _,
-    store::{Created, Filter, RedisStore, Updated},
+    store::{Created, Query, RedisStore, Updated},
     testing::Conformance,
 };
 
 use super::single::{id, ids, of, record, until, version};
+use crate::support::former;
 use crate::{
     store::{
         load::{Load, STORE_TIMEOUT, TakenBack},
@@ -60,11 +61,11 @@ async fn scripts_that_a_node_has_forgotten_are_sent_again() {
         let created = store.create(id, &record(1, Some("ann")), until(None)).await;
         assert_eq!(created.unwrap(), Created::Yes);
     }
-    assert_eq!(store.count().await.unwrap(), 256);
+    assert_eq!(store.count(&Query::default()).await.unwrap(), 256);
     let all: Vec<_> = (0..=255u8)
         .map(|first| id(u128::from(first) << 120))
         .collect();
-    assert_eq!(ids(&store, &Filter::default()).await, all);
+    assert_eq!(ids(&store, &Query::default()).await, all);
     assert_eq!(ids(&store, &of("ann")).await, all);
     // Spread over all of its masters.
     for node in cluster.nodes() {
@@ -284,7 +285,7 @@ async fn write_until_it_fails(
         .unwrap();
     for counter in 2.. {
         let next = record(counter, None);
-        let updating = store.update(id, &next, until(None), version(counter - 1));
+        let updating = store.update(id, &next, until(None), former(version(counter - 1)));
         match tokio::time::timeout(STORE_TIMEOUT, updating).await {
             Ok(Ok(Updated::Saved)) => answered.push((counter, Instant::now())),
             _ => break,

@@ -4,12 +4,13 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use cloakroom::{
     Activity, Record, SessionId, SessionStore, Timestamp, Version,
-    store::{Created, Filter, RedisStore, StoreErrorKind, Touched, Updated},
+    store::{Created, Query, RedisStore, StoreErrorKind, Touched, Updated},
     testing::Conformance,
 };
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::support::former;
 use crate::{
     store::{load::Load, population, processes},
     support::{
@@ -58,17 +59,14 @@ pub(super) fn until(expires_at: Option<u64>) -> Activity {
     }
 }
 
-pub(super) fn of(user: &str) -> Filter {
-    Filter {
-        user: Some(user.to_owned()),
-        ..Filter::default()
-    }
+pub(super) fn of(user: &str) -> Query {
+    Query::default().with_user(user)
 }
 
-pub(super) async fn ids(store: &RedisStore, filter: &Filter) -> Vec<SessionId> {
+pub(super) async fn ids(store: &RedisStore, filter: &Query) -> Vec<SessionId> {
     let (mut ids, mut after) = (Vec::new(), None);
     loop {
-        let page = store.list(filter, after, 100).await.unwrap();
+        let page = store.list(filter, after.as_ref(), 100).await.unwrap();
         ids.extend(page.sessions.iter().map(|listed| listed.id));
         after = page.next;
         if after.is_none() {
@@ -131,13 +129,15 @@ async fn scripts_that_the_server_has_forgotten_are_sent_again() {
     assert_eq!(created.unwrap(), Created::Yes);
     forget();
     let next = record(2, Some("ann"));
-    let updated = store.update(id(1), &next, until(None), version(1)).await;
+    let updated = store
+        .update(id(1), &next, until(None), former(version(1)))
+        .await;
     assert_eq!(updated.unwrap(), Updated::Saved);
     forget();
     let touched = store.touch(id(1), version(2), until(None)).await;
     assert_eq!(touched.unwrap(), Touched::Yes);
     forget();
-    assert_eq!(store.count().await.unwrap(), 1);
+    assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
     forget();
     assert!(store.delete(id(1)).await.unwrap());
 }
@@ -175,18 +175,28 @@ async fn redis_expires_a_session_five_minutes_past_its_deadline_and_never_means_
     assert_eq!(expires(), "-1");
     // An update sets what it says.
     store
-        .update(id(1), &record(2, None), until(Some(deadline)), version(1))
+        .update(
+            id(1),
+            &record(2, None),
+            until(Some(deadline)),
+            former(version(1)),
+        )
         .await
         .unwrap();
     assert_eq!(expires(), (deadline + GRACE).to_string());
     store
-        .update(id(1), &record(3, None), until(None), version(2))
+        .update(id(1), &record(3, None), until(None), former(version(2)))
         .await
         .unwrap();
     assert_eq!(expires(), "-1");
     let last = Timestamp::MAX.as_millis();
     store
-        .update(id(1), &record(4, None), until(Some(last)), version(3))
+        .update(
+            id(1),
+            &record(4, None),
+            until(Some(last)),
+            former(version(3)),
+        )
         .await
         .unwrap();
     assert_eq!(expires(), (last + GRACE).to_string());
@@ -212,10 +222,12 @@ async fn m5_a_command_whose_reply_was_lost_is_known_by_its_version() {
     lose();
     let next = record(2, Some("bob"));
     wired
-        .update(id(1), &next, until(None), version(1))
+        .update(id(1), &next, until(None), former(version(1)))
         .await
         .unwrap_err();
-    let again = wired.update(id(1), &next, until(None), version(1)).await;
+    let again = wired
+        .update(id(1), &next, until(None), former(version(1)))
+        .await;
     assert_eq!(again.unwrap(), Updated::Conflict);
     let (kept, _) = wired.load_latest(id(1)).await.unwrap().unwrap();
     assert_eq!(kept.version(), next.version());
@@ -256,7 +268,7 @@ async fn what_too_few_replicas_have_is_not_reported_as_kept() {
     let store = store.wait_replicas(1, Duration::from_millis(100));
     let next = record(2, Some("ann"));
     let error = store
-        .update(id(1), &next, until(None), version(1))
+        .update(id(1), &next, until(None), former(version(1)))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Timeout);
@@ -381,7 +393,9 @@ async fn what_is_no_session_or_of_an_unknown_layout_is_left_alone_and_can_be_del
         let created = store.create(id(1), &record(1, None), until(None)).await;
         assert_eq!(created.unwrap(), Created::Exists);
         let next = record(2, None);
-        let updated = store.update(id(1), &next, until(None), version(1)).await;
+        let updated = store
+            .update(id(1), &next, until(None), former(version(1)))
+            .await;
         let touched = store.touch(id(1), version(1), until(None)).await;
         if put[2] != "1 private" {
             expect(updated.unwrap_err());
@@ -396,7 +410,7 @@ async fn what_is_no_session_or_of_an_unknown_layout_is_left_alone_and_can_be_del
             // A node that knows it has it in its index.
             server.ask(&["ZADD", &bucket, "0", "\0gone-session-id"]);
             server.ask(&["ZADD", &bucket, "0", &entry]);
-            assert_eq!(store.count().await.unwrap(), 1);
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
             assert_eq!(sweep(&store, 10).await, 1);
             assert_eq!(server.ask(&["ZRANGE", &bucket, "0", "-1"]), entry);
         }
@@ -461,7 +475,7 @@ async fn what_redis_has_expired_leaves_the_indexes() {
     for number in [2, 3, 7, 8] {
         server.ask(&["DEL", &session_key(&prefix, id(number))]);
     }
-    assert_eq!(store.count().await.unwrap(), 5);
+    assert_eq!(store.count(&Query::default()).await.unwrap(), 5);
     assert_eq!(ids(&store, &of("ann")).await, [id(1), id(4)]);
     // It may be that those are on their way.
     assert_eq!(cards(), ("9".into(), vec!["4".into()]));
@@ -471,11 +485,16 @@ async fn what_redis_has_expired_leaves_the_indexes() {
     // A user's session that is deleted or another's leaves them too.
     assert!(store.delete(id(1)).await.unwrap());
     store
-        .update(id(4), &record(2, Some("bob")), until(None), version(1))
+        .update(
+            id(4),
+            &record(2, Some("bob")),
+            until(None),
+            former(version(1)),
+        )
         .await
         .unwrap();
-    assert_eq!(store.count().await.unwrap(), 4);
-    assert_eq!(ids(&store, &Filter::default()).await, [4, 5, 6, 9].map(id));
+    assert_eq!(store.count(&Query::default()).await.unwrap(), 4);
+    assert_eq!(ids(&store, &Query::default()).await, [4, 5, 6, 9].map(id));
     assert_eq!(cards(), ("4".into(), vec!["1".into()]));
     assert_eq!(ids(&store, &of("bob")).await, [id(4)]);
     assert_eq!(sweep(&store, 1000).await, 0);

@@ -80,7 +80,7 @@ macro_rules! sql_store_tests {
                 })
                 .run()
                 .await;
-            assert_eq!(store.count().await.unwrap(), 0);
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 0);
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -115,7 +115,7 @@ macro_rules! sql_store_tests {
             store.create(id(1), &record(json!({})), until(None)).await.unwrap();
             store.migrate().await.unwrap();
             store.clone().migrate().await.unwrap();
-            assert_eq!(store.count().await.unwrap(), 1);
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
         }
 
         #[tokio::test]
@@ -124,10 +124,10 @@ macro_rules! sql_store_tests {
             store.create(id(1), &record(json!({})), until(None)).await.unwrap();
             execute(&store, "DELETE FROM sessions_schema").await;
             store.migrate().await.unwrap();
-            assert_eq!(store.count().await.unwrap(), 1);
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
             execute(&store, "DROP TABLE sessions_schema").await;
             store.migrate().await.unwrap();
-            assert_eq!(store.count().await.unwrap(), 1);
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
         }
 
         #[tokio::test]
@@ -147,10 +147,10 @@ macro_rules! sql_store_tests {
             let other = store.clone().table("select").unwrap();
             other.migrate().await.unwrap();
             store.create(id(1), &record(json!({})), until(None)).await.unwrap();
-            assert_eq!(other.count().await.unwrap(), 0);
+            assert_eq!(other.count(&Query::default()).await.unwrap(), 0);
             assert_eq!(other.create(id(1), &record(json!({})), until(None)).await.unwrap(), Created::Yes);
             assert!(other.delete(id(1)).await.unwrap());
-            assert_eq!(store.count().await.unwrap(), 1);
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
         }
 
         #[tokio::test]
@@ -169,12 +169,12 @@ macro_rules! sql_store_tests {
                 store.create(id(1), &fresh, until(None)).await.unwrap_err(),
                 store.load(id(1)).await.unwrap_err(),
                 store.load_latest(id(1)).await.unwrap_err(),
-                store.update(id(1), &fresh, until(None), version).await.unwrap_err(),
+                store.update(id(1), &fresh, until(None), crate::support::former(version)).await.unwrap_err(),
                 store.touch(id(1), version, until(None)).await.unwrap_err(),
                 store.delete(id(1)).await.unwrap_err(),
                 store.delete_expired(Timestamp::MAX, 10).await.unwrap_err(),
-                store.list(&Filter::default(), None, 10).await.unwrap_err(),
-                store.count().await.unwrap_err(),
+                store.list(&Query::default(), None, 10).await.unwrap_err(),
+                store.count(&Query::default()).await.unwrap_err(),
             ];
             for error in errors {
                 assert_eq!(error.kind(), StoreErrorKind::Other);
@@ -184,7 +184,7 @@ macro_rules! sql_store_tests {
             }
             // It harms nothing.
             store.migrate().await.unwrap();
-            assert_eq!(store.count().await.unwrap(), 0);
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 0);
         }
 
         #[tokio::test]
@@ -196,10 +196,10 @@ macro_rules! sql_store_tests {
             let error = store.load(id(1)).await.unwrap_err();
             assert_eq!(error.kind(), StoreErrorKind::Incompatible);
             assert!(!format!("{error:?}").contains("private"));
-            assert!(store.list(&Filter::default(), None, 9).await.unwrap().sessions.is_empty());
+            assert!(store.list(&Query::default(), None, 9).await.unwrap().sessions.is_empty());
             assert_eq!(text(&store, "SELECT record FROM sessions").await, newer);
             let version = Version { counter: 9, writer: 9 };
-            let updated = store.update(id(1), &record(json!({})), until(None), version).await;
+            let updated = store.update(id(1), &record(json!({})), until(None), crate::support::former(version)).await;
             assert_eq!(updated.unwrap(), Updated::Conflict);
             assert_eq!(text(&store, "SELECT record FROM sessions").await, newer);
         }
@@ -233,7 +233,7 @@ macro_rules! sql_store_tests {
             }
             store.create(id(99), &record(json!({})), until(None)).await.unwrap();
             for (number, user) in (0..).zip(users) {
-                let filter = Filter { user: Some(user.to_owned()), ..Filter::default() };
+                let filter = Query::default().with_user(user);
                 let page = store.list(&filter, None, 100).await.unwrap();
                 let ids: Vec<_> = page.sessions.iter().map(|listed| listed.id).collect();
                 assert_eq!(ids, [id(number)], "{number}");
@@ -274,7 +274,7 @@ macro_rules! sql_store_tests {
             });
             let removed: usize = futures::future::try_join_all(reapers).await.unwrap().into_iter().sum();
             assert_eq!(removed, 1000);
-            assert_eq!(store.count().await.unwrap(), 500);
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 500);
             let mut ended = std::mem::take(&mut *ended.lock());
             ended.sort_unstable();
             let expected: Vec<_> = (0..u128::from(SESSIONS)).filter(|number| number % 3 != 0).map(id).collect();
@@ -315,7 +315,7 @@ macro_rules! sql_store_tests {
             let removed = futures::future::try_join_all(reapers).await.unwrap().into_iter().sum::<usize>();
             let rest = store.delete_expired(Timestamp::from_millis(3_000), 1_000).await.unwrap().removed;
             assert_eq!(removed + rest, 8 * 60);
-            assert_eq!(store.count().await.unwrap(), 0);
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 0);
         }
 
         #[tokio::test]
@@ -326,12 +326,12 @@ macro_rules! sql_store_tests {
             }
             store.create(id(9_999), &record(json!({})), until(None)).await.unwrap();
             let reap = async |limit| store.delete_expired(Timestamp::from_millis(9_000), limit).await.unwrap();
-            assert_eq!(reap(0).await, Reaped { removed: 0, more: true });
-            assert_eq!(reap(599).await, Reaped { removed: 599, more: true });
+            assert_eq!(reap(0).await, Reaped::new(0, true));
+            assert_eq!(reap(599).await, Reaped::new(599, true));
             assert!(store.load(id(0)).await.unwrap().is_some());
-            assert_eq!(reap(2).await, Reaped { removed: 1, more: false });
-            assert_eq!(reap(usize::MAX).await, Reaped { removed: 0, more: false });
-            assert_eq!(store.count().await.unwrap(), 1);
+            assert_eq!(reap(2).await, Reaped::new(1, false));
+            assert_eq!(reap(usize::MAX).await, Reaped::new(0, false));
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
         }
 
         #[tokio::test]

@@ -2,7 +2,7 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use cloakroom::{
     SessionId, SessionStore, Timestamp, Version,
-    store::{Created, Filter, MySqlStore, Reaped, RemovalSink, StoreErrorKind, Touched, Updated},
+    store::{Created, MySqlStore, Query, Reaped, RemovalSink, StoreErrorKind, Touched, Updated},
     testing::Conformance,
 };
 use futures::StreamExt as _;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row as _, mysql::MySqlPoolOptions, pool::PoolOptions};
 
 use super::{Database, id, record, server_faults::server_faults, sql_store_tests, until};
+use crate::support::former;
 use crate::{
     store::{load::Load, population, processes},
     support::{
@@ -72,16 +73,13 @@ async fn nothing_but_a_count_reads_the_whole_table() {
         row.get_unchecked::<String, _>(1).parse().unwrap()
     };
     let before = rows().await;
-    let filter = Filter {
-        user: Some("ann".to_owned()),
-        ..Filter::default()
-    };
+    let filter = Query::default().with_user("ann");
     for turn in 0..3 {
         let fresh = record(json!({ "user": "ann", "authenticated_at": 1 }));
         store.create(id(turn), &fresh, until(100)).await.unwrap();
         store.load(id(turn)).await.unwrap();
         store
-            .update(id(turn), &fresh, until(100), fresh.version())
+            .update(id(turn), &fresh, until(100), former(fresh.version()))
             .await
             .unwrap();
         store

@@ -2,9 +2,7 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use cloakroom::{
     SessionId, SessionStore, Timestamp, Version,
-    store::{
-        Created, Filter, PostgresStore, Reaped, RemovalSink, StoreErrorKind, Touched, Updated,
-    },
+    store::{Created, PostgresStore, Query, Reaped, RemovalSink, StoreErrorKind, Touched, Updated},
     testing::Conformance,
 };
 use futures::StreamExt as _;
@@ -13,6 +11,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row as _, pool::PoolOptions};
 
 use super::{Database, id, record, server_faults::server_faults, sql_store_tests, until};
+use crate::support::former;
 use crate::{
     store::{load::Load, population, processes},
     support::{
@@ -94,17 +93,14 @@ async fn nothing_but_a_count_reads_the_whole_table() {
     store.pool().close().await;
     let store = PostgresStore::connect(&database.url).await.unwrap();
     let before = text(&store, scans).await;
-    let filter = Filter {
-        user: Some("ann".to_owned()),
-        ..Filter::default()
-    };
+    let filter = Query::default().with_user("ann");
     // More often than a prepared statement is planned anew.
     for turn in 0..10 {
         let fresh = record(json!({ "user": "ann", "authenticated_at": 1 }));
         store.create(id(turn), &fresh, until(100)).await.unwrap();
         store.load(id(turn)).await.unwrap();
         store
-            .update(id(turn), &fresh, until(100), fresh.version())
+            .update(id(turn), &fresh, until(100), former(fresh.version()))
             .await
             .unwrap();
         store

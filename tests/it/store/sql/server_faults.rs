@@ -113,8 +113,8 @@ macro_rules! server_faults {
             lose(&proxy, &store, store.touch(id(2), first.version(), until(None))).await;
             let touched = store.touch(id(1), first.version(), until(None)).await.unwrap();
             assert_eq!(touched, Touched::Yes);
-            lose(&proxy, &store, store.update(id(2), &first, until(None), first.version())).await;
-            let lost = store.update(id(1), &second, until(9_000), first.version()).await.unwrap_err();
+            lose(&proxy, &store, store.update(id(2), &first, until(None), former(first.version()))).await;
+            let lost = store.update(id(1), &second, until(9_000), former(first.version())).await.unwrap_err();
             assert_eq!(lost.kind(), StoreErrorKind::Unavailable);
             let (loaded, activity) = store.load(id(1)).await.unwrap().unwrap();
             assert_eq!((loaded.version(), activity), (second.version(), until(9_000)));

@@ -9,7 +9,7 @@ use std::{
 
 use cloakroom::{
     SessionId, SessionStore, Timestamp, Version,
-    store::{Created, Filter, Reaped, RemovalSink, SqliteStore, StoreErrorKind, Updated},
+    store::{Created, Query, Reaped, RemovalSink, SqliteStore, StoreErrorKind, Updated},
     testing::{Conformance, conformance},
 };
 use futures::StreamExt as _;
