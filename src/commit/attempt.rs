@@ -9,6 +9,7 @@ use crate::{
     error::{Error, ErrorKind},
     record::{Record, version::Wrote},
     state::{Stored, change_seq::ChangeSeq, shared::Shared, unconfirmed::UnconfirmedSave},
+    store::Former,
 };
 
 /// Settles an earlier save that never heard from the store, so that the
@@ -97,7 +98,8 @@ async fn settle_update(
         }
         Wrote::No if record.version() == expected => {
             let mut swap = Swap::new(&shared.config);
-            let again = swap.attempt(next.id(), expected, &next.record, next.activity, computes);
+            let former = Former::new(&record, activity);
+            let again = swap.attempt(next.id(), former, &next.record, next.activity, computes);
             match again.await? {
                 Swapped::Saved => {
                     tell(&next.record);

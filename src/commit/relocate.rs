@@ -22,6 +22,7 @@ use crate::{
         version::Version,
     },
     state::{Identity, Stored, changes::Changes},
+    store::Former,
 };
 
 /// Log-in and cycle of a stored session (rules M6, M7, M8).
@@ -90,9 +91,10 @@ pub(crate) async fn relocate(
         let marker = Arc::new(base.0.marker(now, moved_to, swap.writer));
         let activity = config.lifetimes.activity(&marker, now);
         let expected = base.0.version();
+        let former = Former::new(&base.0, base.1);
         unborn.leave(old.id(), swap.writer);
         let swapped = swap
-            .attempt(old.id(), expected, &marker, activity, false)
+            .attempt(old.id(), former, &marker, activity, false)
             .await?;
         // What the new session must take in before the old one can be left.
         let latest = match swapped {
@@ -189,8 +191,9 @@ async fn renew(
         .with_token(verifier, expected.next(swap.writer));
     let record = Arc::new(changes.overriding(rest));
     let activity = config.lifetimes.activity(&record, now);
+    let former = Former::new(&new.record, new.activity);
     match swap
-        .attempt(new.id(), expected, &record, activity, false)
+        .attempt(new.id(), former, &record, activity, false)
         .await?
     {
         Swapped::Saved => {

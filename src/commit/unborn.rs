@@ -13,6 +13,7 @@ use crate::{
     observe::timed::TimedStore,
     record::{Record, token::SessionId},
     state::Stored,
+    store::Former,
 };
 
 /// A session that a commit begins. Dropped before it is settled, it is taken
@@ -135,7 +136,8 @@ async fn has_gone_on(
         }
         let same = record.successor(record.data().clone(), swap.writer, Duration::ZERO);
         let same = Arc::new(same);
-        let written = swap.attempt(old, version, &same, activity, false);
+        let former = Former::new(&record, activity);
+        let written = swap.attempt(old, former, &same, activity, false);
         if let Swapped::Saved = written.await? {
             break;
         }

@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     record::{Kept, lifetime::is_past, token::SessionId},
     state::{Stored, shared::Shared},
-    store::Touched,
+    store::{Former, Touched},
 };
 
 /// Moves the activity forward now, whatever `touch_after` says.
@@ -99,9 +99,9 @@ pub(crate) async fn claim<T>(
             let rested = now.since(stored.activity.last_seen_at);
             let next = Arc::new(stored.record.successor(data, swap.writer, rested));
             let activity = config.lifetimes.activity(&next, now);
-            let expected = stored.record.version();
+            let former = Former::new(&stored.record, stored.activity);
             match swap
-                .attempt(stored.id(), expected, &next, activity, true)
+                .attempt(stored.id(), former, &next, activity, true)
                 .await?
             {
                 Swapped::Saved => {

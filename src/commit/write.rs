@@ -25,7 +25,7 @@ use crate::{
         version::Version,
     },
     state::{Identity, Stored, changes::Changes},
-    store::{Created, Room, StoreCall, Touched, Updated},
+    store::{Created, Former, Room, StoreCall, Touched, Updated},
 };
 
 /// What a plan came to.
@@ -297,11 +297,11 @@ pub(crate) async fn update(
             activity: config.lifetimes.activity(&record, now),
             record,
         };
-        let expected = stored.record.version();
+        let former = Former::new(&stored.record, stored.activity);
         let counts = changes.computes();
         attempting(&next, &stored.record);
         match swap
-            .attempt(next.id(), expected, &next.record, next.activity, counts)
+            .attempt(next.id(), former, &next.record, next.activity, counts)
             .await?
         {
             Swapped::Saved => {

@@ -138,7 +138,11 @@ impl Error {
 
     /// Whether it leaves open what the store has done.
     pub(crate) fn is_ambiguous(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+        let source = self.0.source.as_deref();
+        match source.and_then(|source| source.downcast_ref::<StoreError>()) {
+            Some(error) => error.is_ambiguous(),
+            None => matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
+        }
     }
 
     /// Whether the same request may succeed later. The response is a 503 then.
@@ -189,6 +193,7 @@ impl From<StoreError> for Error {
             StoreErrorKind::Corrupt => ErrorKind::Corrupt,
             StoreErrorKind::Incompatible => ErrorKind::Incompatible,
             StoreErrorKind::Unsupported => ErrorKind::Unsupported,
+            StoreErrorKind::InvalidPosition => ErrorKind::BadCursor,
             StoreErrorKind::Other => ErrorKind::Other,
         };
         Self::caused(kind, "the session store failed", error)

@@ -9,7 +9,7 @@ use crate::{
         observers::Observers,
     },
     record::lifetime::Lifetimes,
-    store::{DynStore, EndedSink, Ending, EndingReason, SessionStore as _},
+    store::{DynStore, Removal, RemovalReason, RemovalSink, SessionStore as _},
 };
 
 /// Asks `store`, once, to report the sessions that it ends by itself, where anybody observes.
@@ -26,7 +26,7 @@ pub(crate) fn ensure_reporting(
                 lifetimes,
                 clock: Arc::clone(clock),
             };
-            store.report_endings(EndedSink::new(move |ending| endings.notify(ending)));
+            store.report_removals(RemovalSink::new(move |ending| endings.notify(ending)));
         });
     }
 }
@@ -39,7 +39,7 @@ struct Endings {
 }
 
 impl Endings {
-    fn notify(&self, ending: Ending) {
+    fn notify(&self, ending: Removal) {
         let Some(observers) = self.observers.upgrade() else {
             return;
         };
@@ -49,15 +49,15 @@ impl Endings {
             return;
         }
         let reason = match (ending.reason, &kept) {
-            (EndingReason::Evicted, _) => EndReason::Evicted,
-            (EndingReason::Expired, Some((record, activity)))
+            (RemovalReason::Evicted, _) => EndReason::Evicted,
+            (RemovalReason::Expired, Some((record, activity)))
                 if self
                     .lifetimes
                     .ends_absolutely(record, activity.last_seen_at) =>
             {
                 EndReason::Absolute
             }
-            (EndingReason::Expired, _) => EndReason::Idle,
+            (RemovalReason::Expired, _) => EndReason::Idle,
         };
         let event = Event::ended(ending.id, kept, self.clock.now(), reason);
         observers.notify(&event);

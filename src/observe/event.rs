@@ -79,7 +79,7 @@ pub struct Event {
 ///
 /// The process that ends a session for `Destroyed`, `Revoked`, `Limit` or `Copied` reports it,
 /// with every store. Sessions that a store ends by itself are reported in the process in which the
-/// store does so, through [`report_endings`](crate::SessionStore::report_endings):
+/// store does so, through [`report_removals`](crate::SessionStore::report_removals):
 ///
 /// | store | reports |
 /// | --- | --- |

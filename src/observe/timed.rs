@@ -11,7 +11,8 @@ use crate::{
     observe::observers::Observers,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
     store::{
-        Created, DynStore, Filter, Page, Reaped, Room, SessionStore, StoreCall, Touched, Updated,
+        Created, DynStore, Former, Position, Query, Reaped, Room, SessionStore, StoreCall,
+        StorePage, Touched, Updated,
     },
 };
 
@@ -79,10 +80,10 @@ impl TimedStore {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Result<Updated, StoreError> {
         let started = self.started(StoreCall::Update);
-        let reply = self.store.update(id, record, activity, expected).await;
+        let reply = self.store.update(id, record, activity, former).await;
         if started.answered(reply.as_ref().err()) && matches!(reply, Ok(Updated::Conflict)) {
             self.observers.counters.conflict();
         }
@@ -127,19 +128,19 @@ impl TimedStore {
 
     pub(crate) async fn list(
         &self,
-        filter: &Filter,
-        after: Option<SessionId>,
+        query: &Query,
+        after: Option<&Position>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<StorePage, StoreError> {
         let started = self.started(StoreCall::List);
-        let reply = self.store.list(filter, after, limit).await;
+        let reply = self.store.list(query, after, limit).await;
         started.answered(reply.as_ref().err());
         reply
     }
 
-    pub(crate) async fn count(&self) -> Result<u64, StoreError> {
+    pub(crate) async fn count(&self, query: &Query) -> Result<u64, StoreError> {
         let started = self.started(StoreCall::Count);
-        let reply = self.store.count().await;
+        let reply = self.store.count(query).await;
         started.answered(reply.as_ref().err());
         reply
     }

@@ -8,14 +8,12 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
     error::{Error, ErrorKind},
     observe::summary::SessionSummary,
-    record::token::SessionId,
-    store::Filter,
+    store::{Position, Query},
 };
 
 /// Which sessions [`Sessions::list`](crate::Sessions::list) returns. The default matches all of them.
@@ -65,13 +63,19 @@ impl SessionFilter {
         }
     }
 
-    /// The filter for the store at `now`.
-    pub(crate) fn at(&self, now: Timestamp) -> Filter {
-        Filter {
-            user: self.user.clone(),
-            last_seen_before: self.idle_for.map(|idle| now.saturating_sub(idle)),
-            created_before: self.created_before,
+    /// What the store is asked for at `now`.
+    pub(crate) fn at(&self, now: Timestamp) -> Query {
+        let mut query = Query::default();
+        if let Some(user) = &self.user {
+            query = query.with_user(user);
         }
+        if let Some(idle) = self.idle_for {
+            query = query.with_last_seen_before(now.saturating_sub(idle));
+        }
+        if let Some(moment) = self.created_before {
+            query = query.with_created_before(moment);
+        }
+        query
     }
 
     fn fingerprint(&self) -> [u8; 8] {
@@ -130,7 +134,7 @@ pub struct SessionPage {
 /// Where a page of a list begins, for [`Sessions::list`](crate::Sessions::list).
 ///
 /// It belongs to the filter of its list. As a string (`Display`, `FromStr`) it is fit for a URL. It
-/// has the id of a session, which opens nothing.
+/// opens no session.
 ///
 /// ```
 /// use cloakroom::{Cursor, ErrorKind};
@@ -138,26 +142,24 @@ pub struct SessionPage {
 /// let error = "not a cursor".parse::<Cursor>().unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::BadCursor); // as a response: 400
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Cursor {
-    after: SessionId,
+    after: Position,
     fingerprint: [u8; 8],
 }
 
-const BYTES: usize = 16 + 8;
-
 impl Cursor {
-    pub(crate) fn new(filter: &SessionFilter, after: SessionId) -> Self {
+    pub(crate) fn new(filter: &SessionFilter, after: Position) -> Self {
         Self {
             after,
             fingerprint: filter.fingerprint(),
         }
     }
 
-    /// The id after which the page begins. An error if this belongs to another filter.
-    pub(crate) fn after(&self, filter: &SessionFilter) -> Result<SessionId, Error> {
+    /// Where the page begins. An error if this belongs to another filter.
+    pub(crate) fn after(&self, filter: &SessionFilter) -> Result<&Position, Error> {
         if self.fingerprint == filter.fingerprint() {
-            Ok(self.after)
+            Ok(&self.after)
         } else {
             Err(Error::new(
                 ErrorKind::BadCursor,
@@ -169,9 +171,7 @@ impl Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = [0; BYTES];
-        bytes[..16].copy_from_slice(self.after.as_bytes());
-        bytes[16..].copy_from_slice(&self.fingerprint);
+        let bytes = [self.after.as_bytes(), &self.fingerprint].concat();
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
 }
@@ -181,13 +181,14 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let bytes = URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
-        match (bytes.first_chunk(), bytes.last_chunk()) {
-            (Some(after), Some(fingerprint)) if bytes.len() == BYTES => Ok(Self {
-                after: Uuid::from_bytes(*after).into(),
+        let parts = bytes.split_last_chunk();
+        let cursor = parts.and_then(|(after, fingerprint)| {
+            Some(Self {
+                after: Position::new(after)?,
                 fingerprint: *fingerprint,
-            }),
-            _ => Err(Error::new(ErrorKind::BadCursor, "this is not a cursor")),
-        }
+            })
+        });
+        cursor.ok_or_else(|| Error::new(ErrorKind::BadCursor, "this is not a cursor"))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     },
     record::{Kept, token::SessionId},
     session::Session,
-    store::Filter,
+    store::{Position, Query, StorePage},
 };
 
 /// All sessions of a layer's store, to count, list and end them from outside of a request.
@@ -100,7 +100,8 @@ impl Sessions {
     ///
     /// `Unsupported` if the store cannot count, and the store's errors.
     pub async fn count(&self) -> Result<u64, Error> {
-        self.within(async { Ok(self.0.store.count().await?) }).await
+        self.within(async { Ok(self.0.store.count(&Query::default()).await?) })
+            .await
     }
 
     /// The session with this id. `None` if there is none, if it has expired, or if it continues
@@ -139,13 +140,14 @@ impl Sessions {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<SessionPage, Error> {
-        let mut after = after.map(|cursor| cursor.after(filter)).transpose()?;
-        let asked = filter.at(self.0.clock.now());
+        let after = after.map(|cursor| cursor.after(filter)).transpose()?;
+        let mut after = after.cloned();
+        let query = filter.at(self.0.clock.now());
         let limit = limit.clamp(1, MAX_PAGE);
         let mut page = SessionPage::default();
         for _ in 0..MAX_CALLS {
             let wanted = limit - page.sessions.len();
-            let stored = self.page(&asked, after, wanted).await?;
+            let stored = self.page(&query, after.as_ref(), wanted).await?;
             for listed in stored.sessions {
                 let kept = (Arc::clone(&listed.record), listed.activity);
                 if self.is_session(listed.id, &kept).await? {
@@ -157,7 +159,7 @@ impl Sessions {
                 break;
             }
         }
-        page.next = after.map(|id| Cursor::new(filter, id));
+        page.next = after.map(|position| Cursor::new(filter, position));
         Ok(page)
     }
 
@@ -258,11 +260,11 @@ impl Sessions {
         spared: Option<SessionId>,
         is_meant: impl Fn(SessionId, &Kept) -> bool,
     ) -> Result<u64, Error> {
-        let filter = filter.at(self.0.clock.now());
+        let query = filter.at(self.0.clock.now());
         let mut spared: Vec<SessionId> = spared.into_iter().collect();
-        let (mut ended, mut after) = (HashSet::new(), None);
+        let (mut ended, mut after) = (HashSet::new(), None::<Position>);
         loop {
-            let stored = self.page(&filter, after, BATCH).await?;
+            let stored = self.page(&query, after.as_ref(), BATCH).await?;
             self.follow(&mut spared).await?;
             let is_meant = |id, kept: &Kept| {
                 let origin = kept.0.moved_from();
@@ -322,11 +324,11 @@ impl Sessions {
 
     async fn page(
         &self,
-        filter: &Filter,
-        after: Option<SessionId>,
+        query: &Query,
+        after: Option<&Position>,
         limit: usize,
-    ) -> Result<crate::store::Page, Error> {
-        self.within(async { Ok(self.0.store.list(filter, after, limit).await?) })
+    ) -> Result<StorePage, Error> {
+        self.within(async { Ok(self.0.store.list(query, after, limit).await?) })
             .await
     }
 

@@ -272,6 +272,19 @@ impl Record {
         self.extras().bar
     }
 
+    /// Whether the write of `version` made this record, or one before it;
+    /// `None` if it is more writes ago than the record remembers.
+    ///
+    /// A store asks this after it has sent a call again whose reply was lost.
+    #[must_use]
+    pub fn has_written(&self, version: Version) -> Option<bool> {
+        match self.wrote(version) {
+            Wrote::Yes => Some(true),
+            Wrote::No => Some(false),
+            Wrote::Unknown => None,
+        }
+    }
+
     /// Whether the write of `version` is this record or was before it.
     pub(crate) fn wrote(&self, version: Version) -> Wrote {
         version.is_among(self.version, self.recent())

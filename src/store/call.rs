@@ -34,11 +34,13 @@ pub enum StoreCall {
     List,
     /// [`count`](crate::SessionStore::count)
     Count,
+    /// [`ping`](crate::SessionStore::ping)
+    Ping,
 }
 
 impl StoreCall {
     /// Every call.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Create,
         Self::Load,
         Self::LoadLatest,
@@ -48,6 +50,7 @@ impl StoreCall {
         Self::DeleteExpired,
         Self::List,
         Self::Count,
+        Self::Ping,
     ];
 
     /// The name of the trait's method, such as `load_latest`.
@@ -63,6 +66,7 @@ impl StoreCall {
             Self::DeleteExpired => "delete_expired",
             Self::List => "list",
             Self::Count => "count",
+            Self::Ping => "ping",
         }
     }
 }

@@ -38,7 +38,7 @@ mod ticket;
 pub use self::{
     clock::FixedClock,
     conformance::{Breach, Conformance, conformance},
-    fault::{Call, Fault},
+    fault::{Fault, Occurrence},
     faulty::FaultyStore,
     ticket::Ticket,
 };

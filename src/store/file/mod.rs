@@ -25,8 +25,8 @@ use tokio::{runtime::Handle, task::JoinHandle};
 
 use self::room::Room;
 use super::{
-    Created, EndedSink, Filter, Page, Reaped, SessionStore, StoreError, StoreErrorKind, Touched,
-    Updated,
+    Created, Former, Position, Query, Reaped, RemovalSink, SessionStore, StoreError,
+    StoreErrorKind, StorePage, Touched, Updated,
 };
 use crate::{
     clock::Timestamp,
@@ -166,9 +166,9 @@ impl SessionStore for FileStore {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Result<Updated, StoreError> {
-        let record = Arc::clone(record);
+        let (record, expected) = (Arc::clone(record), former.version());
         self.block(move |room| room.update(id, &record, activity, expected))
             .await
     }
@@ -194,20 +194,25 @@ impl SessionStore for FileStore {
 
     async fn list(
         &self,
-        filter: &Filter,
-        after: Option<SessionId>,
+        query: &Query,
+        after: Option<&Position>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
-        let filter = filter.clone();
-        self.block(move |room| room.list(&filter, after, limit))
+    ) -> Result<StorePage, StoreError> {
+        let (query, after) = (query.clone(), after.cloned());
+        self.block(move |room| room.list(&query, after.as_ref(), limit))
             .await
     }
 
-    async fn count(&self) -> Result<u64, StoreError> {
-        self.block(Room::count).await
+    async fn count(&self, query: &Query) -> Result<u64, StoreError> {
+        let selection = query.unordered().clone();
+        self.block(move |room| room.count(&selection)).await
     }
 
-    fn report_endings(&self, sink: EndedSink) {
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.block(Room::ping).await
+    }
+
+    fn report_removals(&self, sink: RemovalSink) {
         self.0.sinks.write().push(sink);
     }
 }

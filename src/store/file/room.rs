@@ -15,12 +15,12 @@ use super::{
     header::{self, Header},
     trouble::Trouble,
     users::{UserKey, Users},
-    walk::{FOLDERS, Walk, folder_name},
+    walk::{FOLDERS, folder_name},
 };
 use crate::{
     error::store::StoreError,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
-    store::{Created, EndedSink, Touched, Updated},
+    store::{Created, RemovalSink, Touched, Updated},
 };
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Room {
     pub(super) users: Users,
     /// The last session a sweep looked at: the next begins after it.
     pub(super) swept: Mutex<Option<SessionId>>,
-    pub(super) sinks: RwLock<Vec<EndedSink>>,
+    pub(super) sinks: RwLock<Vec<RemovalSink>>,
 }
 
 impl Room {
@@ -159,24 +159,41 @@ impl Room {
         id: SessionId,
         record: &Record,
         activity: Activity,
-    ) -> Result<Created, Trouble> {
-        let _lock = self.lock(id)?;
-        let path = self.path(id);
-        if path.try_exists()? {
+    ) -> Result<Created, StoreError> {
+        let _lock = self.lock(id).map_err(not_applied)?;
+        let prepared = self.prepare_create(id, record, activity);
+        let Some(file) = prepared.map_err(not_applied)? else {
             return Ok(Created::Exists);
+        };
+        match file.link(&self.path(id)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Ok(Created::Exists);
+            }
+            linked => linked.map_err(Trouble::from)?,
+        }
+        self.sync_folder(id)?;
+        Ok(Created::Yes)
+    }
+
+    /// The file to link, with the user's entry in the index; `None` where the id is taken.
+    fn prepare_create(
+        &self,
+        id: SessionId,
+        record: &Record,
+        activity: Activity,
+    ) -> Result<Option<TempFile>, Trouble> {
+        if self.path(id).try_exists()? {
+            return Ok(None);
         }
         let file = TempFile::write(&self.temp(), &header::contents(record, activity))?;
         if let Some(user) = record.user() {
             self.users.add(UserKey::of(user), id)?;
         }
-        match file.link(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Ok(Created::Exists);
-            }
-            linked => linked?,
-        }
-        disk::sync_folder(&self.folder(id))?;
-        Ok(Created::Yes)
+        Ok(Some(file))
+    }
+
+    fn sync_folder(&self, id: SessionId) -> Result<(), Trouble> {
+        Ok(disk::sync_folder(&self.folder(id))?)
     }
 
     pub(super) fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
@@ -189,25 +206,40 @@ impl Room {
         record: &Record,
         activity: Activity,
         expected: Version,
-    ) -> Result<Updated, Trouble> {
-        let _lock = self.lock(id)?;
-        let Some(header) = self.set_aside_if_damaged(id, self.header(id))? else {
+    ) -> Result<Updated, StoreError> {
+        let _lock = self.lock(id).map_err(not_applied)?;
+        let header = self.set_aside_if_damaged(id, self.header(id));
+        let Some(header) = header.map_err(not_applied)? else {
             return Ok(Updated::Missing);
         };
         if header.version != expected {
             return Ok(Updated::Conflict);
         }
-        let file = TempFile::write(&self.temp(), &header::contents(record, activity))?;
+        let prepared = self.prepare_update(id, record, activity, header.user);
+        let file = prepared.map_err(not_applied)?;
+        file.rename(&self.path(id)).map_err(Trouble::from)?;
+        self.sync_folder(id)?;
         let user = record.user().map(UserKey::of);
-        if let Some(user) = user.filter(|user| header.user != Some(*user)) {
-            self.users.add(user, id)?;
-        }
-        file.rename(&self.path(id))?;
-        disk::sync_folder(&self.folder(id))?;
         if let Some(former) = header.user.filter(|former| user != Some(*former)) {
             self.users.remove(former, id);
         }
         Ok(Updated::Saved)
+    }
+
+    /// The file to put in the place of the former, with the user's entry in the index.
+    fn prepare_update(
+        &self,
+        id: SessionId,
+        record: &Record,
+        activity: Activity,
+        former: Option<UserKey>,
+    ) -> Result<TempFile, Trouble> {
+        let file = TempFile::write(&self.temp(), &header::contents(record, activity))?;
+        let user = record.user().map(UserKey::of);
+        if let Some(user) = user.filter(|user| former != Some(*user)) {
+            self.users.add(user, id)?;
+        }
+        Ok(file)
     }
 
     /// Not synced: a loss of power may take the last touches back.
@@ -216,32 +248,33 @@ impl Room {
         id: SessionId,
         expected: Version,
         activity: Activity,
-    ) -> Result<Touched, Trouble> {
-        let _lock = self.lock(id)?;
-        let opened = self.open_file(id, true);
-        let Some((file, header)) = self.set_aside_if_damaged(id, opened)? else {
+    ) -> Result<Touched, StoreError> {
+        let _lock = self.lock(id).map_err(not_applied)?;
+        let opened = self.set_aside_if_damaged(id, self.open_file(id, true));
+        let Some((file, header)) = opened.map_err(not_applied)? else {
             return Ok(Touched::Missing);
         };
         if header.version != expected {
             return Ok(Touched::Stale);
         }
         if let Some((place, slot)) = header.touched(activity) {
-            disk::write_at(&file, place, &slot)?;
+            disk::write_at(&file, place, &slot).map_err(Trouble::from)?;
         }
         Ok(Touched::Yes)
     }
 
-    pub(super) fn delete(&self, id: SessionId) -> Result<bool, Trouble> {
-        let _lock = self.lock(id)?;
+    pub(super) fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        let _lock = self.lock(id).map_err(not_applied)?;
         let header = match self.set_aside_if_damaged(id, self.header(id)) {
             Ok(None) => return Ok(false),
             // Gone from its place: what is damaged is never deleted.
             Err(Trouble::Damaged) => return Ok(true),
             Err(Trouble::Newer(_)) => None,
-            header => header?,
+            header => header.map_err(not_applied)?,
         };
-        self.remove(id, header.and_then(|header| header.user))?;
-        disk::sync_folder(&self.folder(id))?;
+        let user = header.and_then(|header| header.user);
+        self.remove(id, user).map_err(Trouble::from)?;
+        self.sync_folder(id)?;
         Ok(true)
     }
 
@@ -254,14 +287,15 @@ impl Room {
         Ok(())
     }
 
-    pub(super) fn count(&self) -> Result<u64, Trouble> {
-        let mut count = 0;
-        for id in Walk::after(&self.root, None) {
-            id?;
-            count += 1;
-        }
-        Ok(count)
+    /// Whether a session's file could be read and written.
+    pub(super) fn ping(&self) -> Result<(), Trouble> {
+        Ok(self.try_out()?)
     }
+}
+
+/// The failure of something that comes before the write.
+fn not_applied(trouble: impl Into<Trouble>) -> StoreError {
+    StoreError::from(trouble.into()).not_applied()
 }
 
 const LOCK: &str = "lock";

@@ -8,7 +8,7 @@ use super::{disk, header::Header, room::Room, trouble::Trouble, walk::Walk};
 use crate::{
     clock::Timestamp,
     record::token::SessionId,
-    store::{EndedSink, Ending, EndingReason, Reaped},
+    store::{Reaped, Removal, RemovalReason, RemovalSink},
 };
 
 /// How many headers one call reads: what it costs where nothing has expired.
@@ -39,7 +39,7 @@ impl Room {
         before: Timestamp,
         limit: usize,
         with_records: bool,
-        endings: &mut Vec<Ending>,
+        endings: &mut Vec<Removal>,
     ) -> io::Result<bool> {
         let start = *self.swept.lock();
         let ahead = Walk::after(&self.root, start);
@@ -67,7 +67,7 @@ impl Room {
         id: SessionId,
         before: Timestamp,
         with_record: bool,
-    ) -> Result<Option<Ending>, Trouble> {
+    ) -> Result<Option<Removal>, Trouble> {
         let is_expired =
             |header: &Header| header.activity.expires_at.is_some_and(|at| at <= before);
         if !self
@@ -88,15 +88,11 @@ impl Room {
         };
         // Not synced: where a loss of power brings it back, it has expired still.
         self.remove(id, header.user)?;
-        Ok(Some(Ending {
-            id,
-            reason: EndingReason::Expired,
-            record,
-        }))
+        Ok(Some(Removal::new(id, RemovalReason::Expired, record)))
     }
 }
 
-fn report(sinks: &[EndedSink], endings: Vec<Ending>) {
+fn report(sinks: &[RemovalSink], endings: Vec<Removal>) {
     for ending in endings {
         for sink in sinks {
             sink.report(ending.clone());

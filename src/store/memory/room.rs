@@ -23,7 +23,7 @@ use crate::{
     clock::Timestamp,
     error::store::{StoreError, StoreErrorKind},
     record::{Activity, Kept, Record, token::SessionId, version::Version},
-    store::{Created, EndedSink, Ending, EndingReason, Reaped, Touched, Updated},
+    store::{Created, Reaped, Removal, RemovalReason, RemovalSink, Touched, Updated},
 };
 
 /// What the store does, at once.
@@ -37,7 +37,7 @@ pub(crate) struct Room {
     when_full: WhenFull,
     /// Where the next sweep begins.
     swept: AtomicUsize,
-    sinks: RwLock<Vec<EndedSink>>,
+    sinks: RwLock<Vec<RemovalSink>>,
 }
 
 pub(super) struct Shard {
@@ -110,7 +110,7 @@ impl Room {
     }
 
     /// Tells of the ends of sessions from now on.
-    pub(super) fn report_endings(&self, sink: EndedSink) {
+    pub(super) fn report_removals(&self, sink: RemovalSink) {
         self.sinks.write().push(sink);
     }
 
@@ -144,7 +144,7 @@ impl Room {
             {
                 drop(table);
                 swept += 1;
-                self.end([expired], EndingReason::Expired);
+                self.end([expired], RemovalReason::Expired);
             } else if table.get(id).is_some() {
                 return Ok(Created::Exists);
             } else if self.budget.try_reserve(1, bytes) {
@@ -275,7 +275,7 @@ impl Room {
             }
         }
         let swept = expired.len();
-        self.end(expired, EndingReason::Expired);
+        self.end(expired, RemovalReason::Expired);
         swept
     }
 
@@ -290,7 +290,7 @@ impl Room {
             })
         });
         match least {
-            Some(slot) => self.end([slot], EndingReason::Evicted),
+            Some(slot) => self.end([slot], RemovalReason::Evicted),
             // All there was is on its way out in other threads.
             None => thread::yield_now(),
         }
@@ -308,24 +308,23 @@ impl Room {
     }
 
     /// Lets go of sessions that leave by themselves. Called with no lock held.
-    fn end(&self, slots: impl IntoIterator<Item = Slot>, reason: EndingReason) {
+    fn end(&self, slots: impl IntoIterator<Item = Slot>, reason: RemovalReason) {
         let sinks = self.sinks.read().clone();
         // All their room is free before a sink is told: it may need some itself, and it may panic.
-        let endings: Vec<Ending> = slots
+        let removals: Vec<Removal> = slots
             .into_iter()
             .filter_map(|slot| {
-                let ending = (!sinks.is_empty()).then(|| Ending {
-                    id: slot.id,
-                    reason,
-                    record: Some((Arc::clone(&slot.record), slot.activity())),
+                let removal = (!sinks.is_empty()).then(|| {
+                    let kept = (Arc::clone(&slot.record), slot.activity());
+                    Removal::new(slot.id, reason, Some(kept))
                 });
                 self.release(slot);
-                ending
+                removal
             })
             .collect();
-        for ending in endings {
+        for removal in removals {
             for sink in &sinks {
-                sink.report(ending.clone());
+                sink.report(removal.clone());
             }
         }
     }
@@ -346,12 +345,10 @@ impl Room {
     fn check_fits(&self, bytes: usize) -> Result<(), StoreError> {
         let max = self.budget.max_bytes();
         if bytes > max {
-            return Err(StoreError::new(
-                StoreErrorKind::Other,
-                format!(
-                    "a session of {bytes} bytes does not fit into a store with room for {max}: raise max_bytes"
-                ),
-            ));
+            let what = format!(
+                "a session of {bytes} bytes does not fit into a store with room for {max}: raise max_bytes"
+            );
+            return Err(StoreError::new(StoreErrorKind::Other, what).not_applied());
         }
         Ok(())
     }

@@ -11,7 +11,10 @@ use ::redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
-    cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
+    cluster_routing::{
+        MultipleNodeRoutingInfo, ResponsePolicy, Route, RoutingInfo, SingleNodeRoutingInfo,
+        SlotAddr,
+    },
     io::tcp::TcpSettings,
 };
 use parking_lot::Mutex;
@@ -126,9 +129,18 @@ impl Link {
         Ok(Self::new(Connection::Cluster(connection), source))
     }
 
+    /// Whether the driver sends a command again by itself after a lost reply.
+    pub(super) fn sends_again(&self) -> bool {
+        self.is_cluster()
+    }
+
+    fn is_cluster(&self) -> bool {
+        matches!(*self.0.connection.lock(), Connection::Cluster(_))
+    }
+
     /// The batches as they have to be sent: to one server, all in one.
     pub(super) fn gather(&self, batches: Vec<Batch>) -> Vec<Batch> {
-        if matches!(*self.0.connection.lock(), Connection::Cluster(_)) {
+        if self.is_cluster() {
             return batches;
         }
         let all = batches.into_iter().reduce(|mut all, batch| {
@@ -147,6 +159,24 @@ impl Link {
             }
             reply => reply.map_err(failed),
         }
+    }
+
+    /// Asks the server, or each primary of the cluster, whether it answers.
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        let ping = ::redis::cmd("PING");
+        let answer = async {
+            match self.connection() {
+                Connection::One(mut manager) => manager.send_packed_command(&ping).await,
+                Connection::Cluster(mut connection) => {
+                    let all = Some(ResponsePolicy::AllSucceeded);
+                    let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, all));
+                    connection.route_command(ping.clone(), all).await
+                }
+            }
+        };
+        let answered = self.watch(b"", answer).await;
+        let answered = answered.and_then(Value::extract_error);
+        answered.map(drop).map_err(failed)
     }
 
     /// All replies, in the order of the commands: one round trip.

@@ -29,7 +29,7 @@ use self::{
     statements::Statements,
     table::TableName,
 };
-use super::{EndedSink, StoreError, StoreErrorKind};
+use super::{RemovalSink, StoreError, StoreErrorKind};
 use crate::{deadline::back_off, error::ConfigError};
 
 /// Sessions in a PostgreSQL database, from version 12 on.
@@ -190,7 +190,7 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 pub struct SqlStore<D: Driver> {
     connections: Arc<Connections<D>>,
     table: Arc<(TableName, Statements)>,
-    sinks: Arc<RwLock<Vec<EndedSink>>>,
+    sinks: Arc<RwLock<Vec<RemovalSink>>>,
 }
 
 /// How many expired sessions are deleted by one statement, and so under one
@@ -283,7 +283,8 @@ impl<D: Driver> SqlStore<D> {
 
     async fn lease(&self) -> Result<Lease<D>, StoreError> {
         let lease = Lease::of(&self.connections).await;
-        lease.map_err(|error| self.error(error))
+        // Without a connection nothing was sent.
+        lease.map_err(|error| self.error(error).not_applied())
     }
 
     /// Asks one statement; again where the connection turns out to be dead, or
@@ -300,7 +301,11 @@ impl<D: Driver> SqlStore<D> {
         // After a restart of the server all connections are dead, but none twice.
         let mut dead = self.pool().size();
         loop {
-            let mut lease = self.lease().await?;
+            let mut lease = match self.lease().await {
+                Ok(lease) => lease,
+                // What was sent before may have been applied.
+                Err(error) => return Err(lost.unwrap_or(error)),
+            };
             let error = match lease.ask(sql, values, wanted).await {
                 Ok(answer) => return Ok((Asked::Answer(answer), lost)),
                 Err(error) => error,
@@ -316,7 +321,7 @@ impl<D: Driver> SqlStore<D> {
                     back_off(undone).await;
                     undone += 1;
                 }
-                _ => return Err(self.error(error)),
+                _ => return Err(lost.unwrap_or_else(|| self.error(error))),
             }
         }
     }

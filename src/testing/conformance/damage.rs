@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::store::StoreErrorKind,
     record::Activity,
-    store::{Filter, SessionStore},
+    store::{Query, SessionStore},
 };
 
 /// Valid JSON, so that a column that must be JSON takes it.
@@ -111,11 +111,8 @@ pub(super) async fn list_leaves_damage_out<S: SessionStore>(trial: &Trial<S>) ->
             return Ok(());
         }
     }
-    let filter = Filter {
-        user: Some(user),
-        ..Filter::default()
-    };
+    let query = Query::default().with_user(user);
     trial
-        .lists(&filter, slice::from_ref(&alive), "beside damaged records")
+        .lists(&query, slice::from_ref(&alive), "beside damaged records")
         .await
 }

@@ -42,7 +42,7 @@ async fn comes_back<S: SessionStore>(trial: &Trial<S>, record: Arc<Record>, what
             updated.id,
             &updated.record,
             updated.activity,
-            plain.version(),
+            plain.former(),
         )
         .await?;
     expect("`update`", Updated::Saved, answer)?;

@@ -19,7 +19,7 @@ use crate::{
     clock::Timestamp,
     error::store::{StoreError, StoreErrorKind},
     record::{Activity, Kept, Record, token::SessionId, version::Version},
-    store::{Created, Filter, Page, Reaped, SessionStore, Touched, Updated},
+    store::{Created, Former, Position, Query, Reaped, SessionStore, StorePage, Touched, Updated},
 };
 
 /// The time at which a store with a clock of its own judges.
@@ -131,9 +131,9 @@ impl<S: SessionStore> Trial<S> {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Outcome<Updated> {
-        let updated = self.store.update(id, record, activity, expected).await;
+        let updated = self.store.update(id, record, activity, former).await;
         answer("update", updated)
     }
 
@@ -158,16 +158,16 @@ impl<S: SessionStore> Trial<S> {
     /// `None` where the store does not list.
     pub(super) async fn list(
         &self,
-        filter: &Filter,
-        after: Option<SessionId>,
+        query: &Query,
+        after: Option<&Position>,
         limit: usize,
-    ) -> Outcome<Option<Page>> {
-        offered("list", self.store.list(filter, after, limit).await)
+    ) -> Outcome<Option<StorePage>> {
+        offered("list", self.store.list(query, after, limit).await)
     }
 
     /// `None` where the store does not count.
-    pub(super) async fn count(&self) -> Outcome<Option<u64>> {
-        offered("count", self.store.count().await)
+    pub(super) async fn count(&self, query: &Query) -> Outcome<Option<u64>> {
+        offered("count", self.store.count(query).await)
     }
 
     /// Damages what is kept under `id`; `false` where nobody has said how.
@@ -200,6 +200,21 @@ impl<S: SessionStore> Trial<S> {
 impl Made {
     pub(super) fn version(&self) -> Version {
         self.record.version()
+    }
+
+    /// What an update of it replaces.
+    pub(super) fn former(&self) -> Former<'_> {
+        Former::new(&self.record, self.activity)
+    }
+
+    /// The same session as of another version, which was never stored.
+    pub(super) fn as_of(&self, version: Version) -> Self {
+        let draft = self.draft.clone().with_version(version);
+        Self {
+            record: draft.record(),
+            draft,
+            ..self.clone()
+        }
     }
 
     /// The next version of it, seen later and for longer; not stored yet.

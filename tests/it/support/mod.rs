@@ -3,6 +3,9 @@
 pub(crate) mod broken;
 mod browser;
 mod client;
+pub(crate) mod fixture;
+#[allow(dead_code)] // Stores on servers and on disk use it.
+mod former;
 mod log;
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod process;
@@ -15,11 +18,15 @@ pub(crate) mod servers;
 pub(crate) mod token;
 mod visitor;
 
-pub(crate) use cloakroom::testing::{Call, Fault, FaultyStore, FixedClock};
+pub(crate) use cloakroom::{
+    StoreCall,
+    testing::{Fault, FaultyStore, FixedClock},
+};
 
 pub(crate) use self::{
     browser::{Browser, Reply, session_cookie},
     client::Client,
+    former::former,
     log::Log,
     recorder::Recorder,
     visitor::Visitor,

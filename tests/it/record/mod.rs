@@ -1,0 +1,7 @@
+//! What a store keeps, and how long.
+
+mod encoding;
+mod lifetime;
+mod renewal;
+mod secrecy;
+mod values;
