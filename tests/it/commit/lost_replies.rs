@@ -276,7 +276,7 @@ async fn a_save_that_the_store_refused_is_not_made_again_as_it_was() {
     let faulty = store.clone();
     let reply = visitor.visit(async |session: Session| {
         session.insert("n", 1)?;
-        faulty.plan_for(StoreCall::Create, Fault::Fail(StoreErrorKind::Other));
+        faulty.plan_for(StoreCall::Create, Fault::Refuse(StoreErrorKind::Other));
         session.save().await.unwrap_err();
         faulty.heal();
         session.remove("n");
