@@ -78,7 +78,7 @@ impl SessionFilter {
         query
     }
 
-    fn fingerprint(&self) -> [u8; 8] {
+    fn fingerprint(&self) -> [u8; 7] {
         let number = |number: Option<u128>| {
             let mut bytes = [u8::from(number.is_some()); 17];
             bytes[1..].copy_from_slice(&number.unwrap_or_default().to_be_bytes());
@@ -145,7 +145,7 @@ pub struct SessionPage {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Cursor {
     after: Position,
-    fingerprint: [u8; 8],
+    fingerprint: [u8; 7],
 }
 
 /// The first byte of a cursor's text. Another layout gets another one.
