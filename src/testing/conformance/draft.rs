@@ -27,7 +27,7 @@ impl Draft {
         let writer = unique();
         Self {
             version: Version::first(writer),
-            created_at: super::trial::now(),
+            created_at: super::times::now(),
             user: None,
             data: Map::from_iter([("writer".to_owned(), json!(writer))]),
             others: Map::new(),

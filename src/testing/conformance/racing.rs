@@ -7,7 +7,8 @@ use serde_json::json;
 use super::{
     breach::{Outcome, Unmet, expect, require},
     draft::Draft,
-    trial::{Made, Trial, later, live, race},
+    times::{later, live},
+    trial::{Made, Trial, race},
 };
 use crate::{
     error::store::StoreError,
