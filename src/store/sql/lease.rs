@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{
     connections::{Connections, Lent},
-    driver::{Answer, Driver, Value, Wanted},
+    driver::Driver,
+    value::{Answer, Value, Wanted},
 };
 
 /// A connection that is used again only if the last call came to its end.
@@ -47,7 +48,7 @@ impl<D: Driver> Lease<D> {
         self.is_sound = match &answer {
             Ok(_) | Err(sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. }) => true,
             Err(sqlx::Error::Database(error)) => {
-                !matches!(D::judge(&**error), super::failure::Verdict::Lost)
+                !matches!(D::judge(&**error), super::verdict::Verdict::Lost)
             }
             Err(_) => false,
         };
