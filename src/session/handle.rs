@@ -30,7 +30,7 @@ use crate::{
 /// whole request (rules F1, F3). The axum extractors do it for you.
 ///
 /// ```
-/// use cloakroom::{Error, SessionHandle};
+/// use cloakinner::{Error, SessionHandle};
 ///
 /// async fn visits(request: http::Request<()>) -> Result<u64, Error> {
 ///     let handle = request.extensions().get::<SessionHandle>().expect("a SessionLayer");
@@ -126,7 +126,7 @@ impl Shared {
         }
         if let Some(first) = first {
             let store = &self.config.store;
-            let kept = store.at_once(StoreCall::Load, |room| Ok(room.load(first.token.id)))?;
+            let kept = store.at_once(StoreCall::Load, |inner| Ok(inner.load(first.token.id)))?;
             match self.judge(kept, &first.token, now) {
                 Ok(kept) => found.stored = Some((Stored::of(first.token, kept), first.is_former)),
                 Err(rejected) if rejected.is_copied => return None,
