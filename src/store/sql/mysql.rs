@@ -78,7 +78,7 @@ impl Driver for MySql {
             ),
             // Data too long, a wrong value, a check
             1264 | 1366 | 1406 | 3819 | 4025 => {
-                Verdict::Refused(Other, "it refuses a value of the row")
+                Verdict::Refused(Other, "it refuses a value")
             }
             1064 => Verdict::Refused(
                 Other,
