@@ -14,7 +14,7 @@ use crate::{
 /// A store chosen at run time. Cheap to clone; every clone is the same store.
 ///
 /// ```
-/// use cloakinner::{SessionLayer, store::{DynStore, MemoryStore}};
+/// use cloakroom::{SessionLayer, store::{DynStore, MemoryStore}};
 ///
 /// fn choose(name: &str) -> DynStore {
 ///     match name {

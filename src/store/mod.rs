@@ -187,8 +187,8 @@ impl Reaped {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use cloakinner::{Activity, Record, SessionId, Timestamp, Version};
-/// use cloakinner::store::{Created, Former, Reaped, SessionStore, StoreError, Touched, Updated};
+/// use cloakroom::{Activity, Record, SessionId, Timestamp, Version};
+/// use cloakroom::store::{Created, Former, Reaped, SessionStore, StoreError, Touched, Updated};
 ///
 /// /// Keeps nothing: every visitor stays new.
 /// struct Nowhere;
@@ -213,11 +213,11 @@ impl Reaped {
 ///         Ok(Reaped::default())
 ///     }
 /// }
-/// # let _ = cloakinner::SessionLayer::new(Nowhere);
+/// # let _ = cloakroom::SessionLayer::new(Nowhere);
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a session store",
-    note = "implement `cloakinner::store::SessionStore` for it, or use `MemoryStore`; a shared store is `Arc<S>`"
+    note = "implement `cloakroom::store::SessionStore` for it, or use `MemoryStore`; a shared store is `Arc<S>`"
 )]
 pub trait SessionStore: Send + Sync + 'static {
     /// Stores a new record. Never overwrites one.

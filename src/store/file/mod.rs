@@ -40,8 +40,8 @@ use crate::{
 /// Cheap to clone; every clone is the same store. Needs the feature `file`.
 ///
 /// ```
-/// # fn main() -> Result<(), cloakinner::ConfigError> {
-/// use cloakinner::{SessionLayer, store::FileStore};
+/// # fn main() -> Result<(), cloakroom::ConfigError> {
+/// use cloakroom::{SessionLayer, store::FileStore};
 ///
 /// # let path = std::env::temp_dir().join(format!("cloakroom-doc-{}", std::process::id()));
 /// let store = FileStore::open(&path)?;

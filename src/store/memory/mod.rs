@@ -58,7 +58,7 @@ use crate::{
 /// is what the allocator gave out, or a little more.
 ///
 /// ```
-/// use cloakinner::{SessionLayer, store::MemoryStore};
+/// use cloakroom::{SessionLayer, store::MemoryStore};
 ///
 /// let store = MemoryStore::builder().max_sessions(100_000).build();
 /// let layer = SessionLayer::new(store.clone());

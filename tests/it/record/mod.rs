@@ -4,3 +4,4 @@ mod encoding;
 mod lifetime;
 mod renewal;
 mod secrecy;
+mod values;

@@ -42,7 +42,7 @@ impl MemoryStore {
     /// process has been started again.
     ///
     /// ```
-    /// # use cloakinner::store::MemoryStore;
+    /// # use cloakroom::store::MemoryStore;
     /// # #[tokio::main]
     /// # async fn main() -> std::io::Result<()> {
     /// # let path = std::env::temp_dir().join(format!("cloakroom-doc-{}", std::process::id()));

@@ -203,7 +203,7 @@ mod tests {
     fn a_record_of_another_format_is_reported_and_costs_no_other() {
         let mut writer = Writer::new(Vec::new()).unwrap();
         let verifier = "A".repeat(43);
-        for (id, format) in [1, 2, 1].into_iter().enumerate() {
+        for (id, format) in [1, 3, 1].into_iter().enumerate() {
             let mut body = vec![id as u8; 16];
             body.extend([0; 17]);
             let record = format!(

@@ -714,8 +714,11 @@ fn hammer(
                         0..3 => drop(at_once(store.create(who, old, for_ever())).unwrap()),
                         3 => drop(at_once(store.load(who)).unwrap()),
                         4..6 => {
-                            let (record, expected) =
-                                if draw & (1 << 40) == 0 { (new, first) } else { (old, next) };
+                            let (record, expected) = if draw & (1 << 40) == 0 {
+                                (new, first)
+                            } else {
+                                (old, next)
+                            };
                             let former = former(expected);
                             at_once(store.update(who, record, for_ever(), former)).unwrap();
                         }

@@ -191,7 +191,7 @@ macro_rules! sql_store_tests {
         async fn a_record_of_a_newer_format_is_incompatible_and_stays() {
             let (_database, store) = migrated().await;
             store.create(id(1), &record(json!({})), until(5_000)).await.unwrap();
-            let newer = r#"{"format":2,"data":"private"}"#;
+            let newer = r#"{"format":3,"data":"private"}"#;
             execute(&store, &format!("UPDATE sessions SET record = '{newer}'")).await;
             let error = store.load(id(1)).await.unwrap_err();
             assert_eq!(error.kind(), StoreErrorKind::Incompatible);
