@@ -54,7 +54,9 @@
 
 mod dynamic;
 mod ending;
+// `File::lock`.
 #[cfg(feature = "file")]
+#[clippy::msrv = "1.89"]
 mod file;
 mod listing;
 mod memory;
