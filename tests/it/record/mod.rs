@@ -3,4 +3,5 @@
 mod encoding;
 mod lifetime;
 mod renewal;
+mod rolling_upgrade;
 mod secrecy;
