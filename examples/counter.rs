@@ -24,7 +24,7 @@ fn page(visits: u64) -> Html<String> {
     let hint = if visits == 1 {
         r#"<p>Your browser has a ticket now. Reload the page.</p>
 <p class="hint">Does it stay at 1? Then the cookie does not come back. Over plain http, browsers accept it on
-<code>localhost</code> alone, so open <code>http://localhost:3000</code> and not an address or another name. Safari
+<code>localhost</code> alone: open the URL that the program printed, not an address or another name. Safari
 before macOS 26 does not accept it there either: use another browser, or https.</p>"#
     } else {
         "<p>Another browser, or a private window, counts for itself.</p>"

@@ -8,11 +8,10 @@ use cloakroom::{
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::time::{Instant, timeout};
 
-use crate::support::{Call, Client, Fault, FaultyStore, FixedClock};
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
+use crate::support::{
+    Call, Client, Fault, FaultyStore, FixedClock,
+    fixture::{HOUR, MINUTE, SECOND},
+};
 
 struct Site {
     store: FaultyStore,
