@@ -2,7 +2,9 @@
 
 use cloakroom::{
     Timestamp,
-    protocol::{Abandon, Ask, Claim, End, Finished, Help, Machine, Move, Outcome, Reply, Step, Touch, Write},
+    protocol::{
+        Abandon, Ask, Claim, End, Finished, Help, Machine, Move, Outcome, Reply, Step, Touch, Write,
+    },
 };
 use stateright::{Model, Property};
 
@@ -112,9 +114,9 @@ impl Net {
         let id = world.actors[actor].id;
         match &world.actors[actor].phase {
             Phase::Loading => Some(Call::Load(id)),
-            Phase::Helping(machine) | Phase::Ending(machine, _) | Phase::Running { machine, .. } => {
-                Call::of(&machine.ask()?)
-            }
+            Phase::Helping(machine)
+            | Phase::Ending(machine, _)
+            | Phase::Running { machine, .. } => Call::of(&machine.ask()?),
             Phase::Listing(user) => Some(Call::List(*user)),
             _ => None,
         }
@@ -137,7 +139,10 @@ impl Net {
                     secrets: 2 << actor,
                     ..Small::blank(writer(actor))
                 });
-                running(Machine::Write(Write::create(session(self.new_id(actor)), record)))
+                running(Machine::Write(Write::create(
+                    session(self.new_id(actor)),
+                    record,
+                )))
             }
             _ => Phase::Loading,
         };
@@ -152,7 +157,9 @@ impl Net {
                 Reply::Listed(all) => {
                     let mut ids: Vec<u8> = all.iter().map(|(id, _)| index(*id)).collect();
                     match ids.pop() {
-                        Some(id) => world.actors[actor].phase = Phase::Ending(ending(id, actor), ids),
+                        Some(id) => {
+                            world.actors[actor].phase = Phase::Ending(ending(id, actor), ids)
+                        }
                         None => self.done(world, actor, Out::Gone),
                     }
                 }
@@ -235,7 +242,9 @@ impl Net {
             (Op::Destroy, None) => return self.done(world, actor, Out::Gone),
             (_, None) => return self.done(world, actor, Out::Dropped),
             (_, Some(found)) if found.is_marker => return self.done(world, actor, Out::Dropped),
-            (Op::Cycle, Some(found)) => Machine::Move(Box::new(Move::cycle(id, found, writer(actor)))),
+            (Op::Cycle, Some(found)) => {
+                Machine::Move(Box::new(Move::cycle(id, found, writer(actor))))
+            }
             (Op::Touch, Some(found)) => Machine::Touch(Box::new(Touch::new(id, found, true))),
             (Op::Claim, Some(found)) => match self.merged(op, actor, &found, writer(actor)) {
                 Some(next) => Machine::Claim(Claim::new(id, found, next)),
@@ -267,7 +276,14 @@ impl Net {
     }
 
     /// Answers what needs no store, until the next call or the end.
-    fn run(&self, world: &mut World, actor: usize, mut machine: Machine<Small>, mut step: Step, begun: bool) {
+    fn run(
+        &self,
+        world: &mut World,
+        actor: usize,
+        mut machine: Machine<Small>,
+        mut step: Step,
+        begun: bool,
+    ) {
         let op = world.actors[actor].op;
         while step != Step::Done {
             let Some(ask) = machine.ask() else { break };
@@ -295,7 +311,14 @@ impl Net {
         self.finish(world, actor, machine.finish(), Out::Failed);
     }
 
-    fn run_ending(&self, world: &mut World, actor: usize, mut machine: Machine<Small>, mut step: Step, mut rest: Vec<u8>) {
+    fn run_ending(
+        &self,
+        world: &mut World,
+        actor: usize,
+        mut machine: Machine<Small>,
+        mut step: Step,
+        mut rest: Vec<u8>,
+    ) {
         let op = world.actors[actor].op;
         while step != Step::Done {
             let reply = match machine.ask() {
@@ -362,7 +385,9 @@ impl Net {
             world.undoing.push(machine);
         }
         match &finished.outcome {
-            Some(Outcome::Closed { id, .. }) => told(&mut world.ended, index(*id), &mut world.breaches),
+            Some(Outcome::Closed { id, .. }) => {
+                told(&mut world.ended, index(*id), &mut world.breaches)
+            }
             Some(Outcome::Moved { id, .. } | Outcome::Begun { id, .. }) => {
                 told(&mut world.moved, index(*id), &mut world.breaches);
             }
@@ -400,7 +425,9 @@ impl Net {
             Some(Outcome::Gone) => Out::Gone,
             Some(Outcome::LoggedInSince) => Out::LoggedInSince,
             Some(Outcome::Failed(())) => Out::Failed,
-            Some(Outcome::Ended | Outcome::Stale | Outcome::Helped { .. } | Outcome::Undone) => Out::Dropped,
+            Some(Outcome::Ended | Outcome::Stale | Outcome::Helped { .. } | Outcome::Undone) => {
+                Out::Dropped
+            }
         };
         self.done(world, actor, out);
     }
@@ -410,11 +437,14 @@ impl Net {
         let Some(id) = out.given() else { return };
         world.given.push((id, actor as u8));
         world.given.sort_unstable();
-        if let Some(user) = world.actors[actor].op.user() {
+        if let (Some(user), true) = (world.actors[actor].op.user(), out.is_answered_move()) {
+            // At the moment of the move: somebody may have ended it since.
+            let is_left = world.live(world.actors[actor].id).is_none();
             let works = |record: &Small| record.user == user && record.secrets & (2 << actor) != 0;
-            // Who has ended it since the move has told of it.
-            let was_ended = world.ended.contains(&id) || world.spent.evicted > 0;
-            world.breaches.dead_token |= !was_ended && !world.live(id).is_some_and(works);
+            let worked = world
+                .get(id)
+                .is_some_and(|record| works(record) && (is_left || !record.is_marker));
+            world.breaches.dead_token |= !worked && world.spent.evicted + world.spent.reaped == 0;
         }
     }
 
@@ -498,7 +528,9 @@ impl Model for Net {
                 (Phase::Kept(_), _) => acts.push(Act::Resume(n)),
                 _ => {}
             }
-            let Some(call) = self.call(world, nth) else { continue };
+            let Some(call) = self.call(world, nth) else {
+                continue;
+            };
             acts.push(Act::Reply(n));
             if may_lose {
                 acts.push(Act::Drop(n));
@@ -554,7 +586,9 @@ impl Model for Net {
                 let first = world.apply(&call);
                 let reply = match self.world {
                     Environment::RefusalsThatWereNone => Reply::Refused(()),
-                    Environment::HiddenRetries if matches!(first, Reply::Saved) => world.apply(&call),
+                    Environment::HiddenRetries if matches!(first, Reply::Saved) => {
+                        world.apply(&call)
+                    }
                     _ => Reply::Unknown(()),
                 };
                 self.tell(world, n as usize, reply);
@@ -624,7 +658,13 @@ impl Model for Net {
                     if matches!(finished.outcome, Some(Outcome::Failed(()))) {
                         world.spent.undo_lost += 1;
                     }
-                    self.note(world, &Finished { undo: None, ..finished });
+                    self.note(
+                        world,
+                        &Finished {
+                            undo: None,
+                            ..finished
+                        },
+                    );
                 } else {
                     world.undoing.insert(nth as usize, undoing);
                 }
@@ -651,7 +691,9 @@ impl Model for Net {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let seen = properties::SOMETIMES.iter().map(|(name, holds)| Property::sometimes(name, *holds));
+        let seen = properties::SOMETIMES
+            .iter()
+            .map(|(name, holds)| Property::sometimes(name, *holds));
         properties::all().into_iter().chain(seen).collect()
     }
 }

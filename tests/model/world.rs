@@ -233,7 +233,9 @@ impl World {
     pub fn is_settled(&self) -> bool {
         let is_over = |actor: &Actor| match &actor.phase {
             Phase::Done(_) | Phase::Cancelled | Phase::Crashed => true,
-            Phase::Idle => matches!(actor.with, With::New(of) if self.token_of(of).is_none() && self.is_over(of)),
+            Phase::Idle => {
+                matches!(actor.with, With::New(of) if self.token_of(of).is_none() && self.is_over(of))
+            }
             _ => false,
         };
         self.late.is_empty() && self.undoing.is_empty() && self.actors.iter().all(is_over)
@@ -248,7 +250,10 @@ impl World {
 
     /// The token that the nth request was given.
     pub fn token_of(&self, actor: u8) -> Option<u8> {
-        self.given.iter().find(|given| given.1 == actor).map(|given| given.0)
+        self.given
+            .iter()
+            .find(|given| given.1 == actor)
+            .map(|given| given.0)
     }
 
     /// Whether whoever presents the token reads the data without finishing a move first.
@@ -303,13 +308,17 @@ impl World {
         };
         let added = next.secrets & !stored.secrets;
         let joins = added != 0 && !next.is_marker && !self.is_renewal(added);
-        let is_unwritten = stored.origin.is_some_and(|from| from.kind == MoveKind::LogIn);
+        let is_unwritten = stored
+            .origin
+            .is_some_and(|from| from.kind == MoveKind::LogIn);
         self.breaches.written_joined |= joins && !is_unwritten;
     }
 
     fn is_renewal(&self, secret: u8) -> bool {
         let actor = secret.trailing_zeros() as usize;
-        let actor = actor.checked_sub(1).and_then(|actor| self.actors.get(actor));
+        let actor = actor
+            .checked_sub(1)
+            .and_then(|actor| self.actors.get(actor));
         actor.is_some_and(|actor| actor.op == Op::Renew)
     }
 }
@@ -318,7 +327,11 @@ impl World {
 pub fn session(index: u8) -> SessionId {
     static IDS: LazyLock<Vec<SessionId>> = LazyLock::new(|| {
         (0..16)
-            .map(|index| format!("00000000-0000-4000-8000-0000000000{index:02x}").parse().unwrap())
+            .map(|index| {
+                format!("00000000-0000-4000-8000-0000000000{index:02x}")
+                    .parse()
+                    .unwrap()
+            })
             .collect()
     });
     IDS[index as usize]

@@ -16,11 +16,11 @@
 use crate::{
     clock::Timestamp,
     commit::protocol::{
-        ask::{Ask, Reply, Step},
+        ask::{Ask, MAX_LOST_REPLIES, Reply, Step},
         cas::{Cas, Swapped},
         creation::{Creating, Creation},
         joining::{Join, Joining},
-        limiting::{Limit, Limiting},
+        limiting::{Limit, Limiting, rank_after},
         outcome::{Abandon, Finished, Outcome},
         rec::{Policy, Rec},
         undoing::Undo,
@@ -64,6 +64,8 @@ enum Stage<R: Rec> {
     Beginning {
         redraw: bool,
     },
+    /// How often the list was asked for again.
+    Ranking(u8),
     Creating(Creation<R>),
     Limiting(Limit<R>),
     Marking(Cas<R>),
@@ -122,13 +124,14 @@ impl<R: Rec> Move<R> {
                 base: base.as_ref(),
                 redraw: false,
             },
+            (Stage::Ranking(_), Some((_, record))) => Ask::List(record),
             (Stage::Creating(creation), _) => creation.ask(),
             (Stage::Limiting(limit), Some((_, record))) => limit.ask(record),
             (Stage::Joining(join), _) => join.ask(),
             (Stage::Marking(cas) | Stage::Rewriting(cas, _) | Stage::Closing(cas, _), _) => {
                 cas.ask()
             }
-            (Stage::Limiting(_) | Stage::Done(_), _) => return None,
+            (Stage::Ranking(_) | Stage::Limiting(_) | Stage::Done(_), _) => return None,
         })
     }
 
@@ -138,6 +141,10 @@ impl<R: Rec> Move<R> {
         match (std::mem::replace(&mut self.stage, done), reply) {
             (Stage::Beginning { redraw }, Reply::Begun(id, record)) => {
                 self.begun(id, record, redraw)
+            }
+            (Stage::Ranking(_), Reply::Listed(found)) => self.rank(&found),
+            (Stage::Ranking(lost), Reply::Unknown(_)) if lost < MAX_LOST_REPLIES => {
+                self.go(Stage::Ranking(lost + 1))
             }
             (Stage::Creating(mut creation), reply) => match creation.step(reply, false, now) {
                 Creating::Not(step) => self.wait(Stage::Creating(creation), step),
@@ -155,7 +162,7 @@ impl<R: Rec> Move<R> {
                 }
             },
             (Stage::Limiting(mut limit), reply) => {
-                let new = self.new.as_mut().expect(HAS_BEGUN);
+                let new = self.new.as_ref().expect(HAS_BEGUN);
                 let limiting = limit.step(reply, new, &mut self.evicted, now);
                 self.limited(limit, limiting, now)
             }
@@ -247,8 +254,24 @@ impl<R: Rec> Move<R> {
         self.new = Some((id, record));
         match (self.old, self.led_to) {
             (Some(old), Some(to)) if !is_redrawn => self.go(Stage::Joining(Join::new(old, to))),
+            _ => self.prepare(),
+        }
+    }
+
+    /// Where there is a limit, a log-in counts as later than those before it.
+    fn prepare(&mut self) -> Step {
+        match self.most {
+            Some(_) if self.kind == MoveKind::LogIn => self.go(Stage::Ranking(0)),
             _ => self.create(),
         }
+    }
+
+    fn rank(&mut self, found: &[(SessionId, R)]) -> Step {
+        let (id, record) = self.current();
+        if let Some(rank) = rank_after(record, found) {
+            self.new = Some((*id, record.clone().with_rank(Some(rank))));
+        }
+        self.create()
     }
 
     fn create(&mut self) -> Step {
@@ -366,7 +389,9 @@ impl<R: Rec> Move<R> {
     fn rewrite(&mut self, base: Option<R>, record: R) -> Step {
         let origin = self.origin(base.as_ref());
         let (id, current) = self.current().clone();
-        let next = record.with_origin(origin).replacing(&current, self.writer);
+        // It counts as late as it did.
+        let next = record.with_origin(origin).with_rank(current.ranked_at());
+        let next = next.replacing(&current, self.writer);
         self.go(Stage::Rewriting(Cas::new(id, current, next), base))
     }
 
@@ -413,7 +438,7 @@ impl<R: Rec> Move<R> {
     fn go_alone(&mut self) -> Step {
         self.base = None;
         match (self.trace.is_created, R::keeps(Policy::LaterBeginsEmpty)) {
-            (false, _) => self.create(),
+            (false, _) => self.prepare(),
             (true, true) => self.go(Stage::Rebuilding(None)),
             (true, false) => self.moved(),
         }
