@@ -512,6 +512,7 @@ impl Model for Net {
             evicted: Vec::new(),
             spent: Spent::default(),
             breaches: Breaches::default(),
+            claimed: 0,
             helped: false,
             resumed: false,
         }]

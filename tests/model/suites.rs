@@ -174,11 +174,13 @@ pub fn memory(lost: u8) -> Vec<Net> {
         [Insert, Claim, Increment],
         [Claim, Increment, Increment],
         [Claim, Cycle, Destroy],
+        [Claim, Save, Touch],
     ]
     .iter()
     .map(|ops| Net {
         lost,
         reaped: 1,
+        evicted: 1,
         ..Net::on_one(ops)
     })
     .collect()
