@@ -237,7 +237,8 @@ fn ended_stays_ended(net: &Net, world: &World) -> bool {
     world.sessions().all(|(id, record)| {
         let is_another =
             record.user != 0 && record.user != net.user || has(net, |op| op.user().is_some());
-        let is_open = world.is_readable(id);
+        let is_owned = id < net.starts || world.given.iter().any(|given| given.0 == id);
+        let is_open = is_owned && world.is_readable(id);
         !is_open
             || is_another
                 && (!by_log_out || !world.ended.contains(&0) || !record.voucher && !record.cart)

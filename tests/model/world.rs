@@ -320,8 +320,13 @@ impl World {
         let is_dead = next.successor.is_some_and(|to| is_lost(index(to.id)));
         self.breaches.written_joined |= joins && !is_unwritten;
         self.breaches.dead_move |= is_dead;
-        if let (true, writer @ 1..=6) = (claims, next.version.writer) {
-            self.claimed |= 1 << (writer - 1);
+        let writer = (next.version.writer as usize).checked_sub(1);
+        let actor = writer.and_then(|nth| Some((nth, self.actors.get(nth)?)));
+        if let Some((nth, actor)) = actor
+            && claims
+            && actor.op == Op::Claim
+        {
+            self.claimed |= 1 << nth;
         }
     }
 

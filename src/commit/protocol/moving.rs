@@ -61,6 +61,8 @@ struct Trace {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage<R: Rec> {
+    /// How often the load was tried again.
+    Reloading(u8),
     Beginning {
         redraw: bool,
     },
@@ -92,13 +94,12 @@ impl<R: Rec> Move<R> {
 
     fn new(kind: MoveKind, old: Option<(SessionId, R)>, writer: u64, most: Option<usize>) -> Self {
         let (old, record) = old.unzip();
-        let marker = record.as_ref().filter(|record| record.is_marker());
-        let led_to = marker.and_then(|marker| joinable(marker));
+        let (base, led_to) = left_by(record);
         Self {
             kind,
             writer,
             old,
-            base: record.filter(|record| !record.is_marker()),
+            base,
             new: None,
             most,
             led_to,
@@ -106,6 +107,16 @@ impl<R: Rec> Move<R> {
             evicted: Vec::new(),
             stage: Stage::Beginning { redraw: false },
         }
+    }
+
+    /// For a session that was loaded a minute or more ago: it is loaded again first. The marker of a session that has
+    /// moved or ended since may have expired, and nobody could tell a move in doubt from a finished one.
+    #[must_use]
+    pub fn reloading(mut self) -> Self {
+        if self.old.is_some() {
+            self.stage = Stage::Reloading(0);
+        }
+        self
     }
 
     /// The writer of this commit, the same over its retries.
@@ -116,6 +127,7 @@ impl<R: Rec> Move<R> {
     /// The next thing to ask; `None` where there is nothing to do: [`finish`](Self::finish) it.
     pub fn ask(&self) -> Option<Ask<'_, R>> {
         Some(match (&self.stage, &self.new) {
+            (Stage::Reloading(_), _) => Ask::Load(self.old?),
             (Stage::Beginning { redraw }, _) => Ask::Begin {
                 base: self.base.as_ref(),
                 redraw: *redraw,
@@ -141,6 +153,10 @@ impl<R: Rec> Move<R> {
         match (std::mem::replace(&mut self.stage, done), reply) {
             (Stage::Beginning { redraw }, Reply::Begun(id, record)) => {
                 self.begun(id, record, redraw)
+            }
+            (Stage::Reloading(_), Reply::Loaded(found)) => self.reloaded(found),
+            (Stage::Reloading(lost), Reply::Unknown(_)) if lost < MAX_LOST_REPLIES => {
+                self.go(Stage::Reloading(lost + 1))
             }
             (Stage::Ranking(_), Reply::Listed(found)) => self.rank(&found),
             (Stage::Ranking(lost), Reply::Unknown(_)) if lost < MAX_LOST_REPLIES => {
@@ -231,13 +247,14 @@ impl<R: Rec> Move<R> {
         else {
             unreachable!("an outcome")
         };
-        let goes_on = matches!(
-            *outcome,
-            Outcome::Moved { .. } | Outcome::Begun { .. } | Outcome::InDoubt { .. }
-        );
+        let undo = match &*outcome {
+            Outcome::Moved { .. } | Outcome::Begun { .. } => None,
+            Outcome::InDoubt { id, .. } => Some(Undo::help(*id)),
+            _ => self.undo(),
+        };
         Finished {
             outcome: Some(*outcome),
-            undo: if goes_on { None } else { self.undo() },
+            undo,
             evicted: self.evicted,
         }
     }
@@ -247,6 +264,14 @@ impl<R: Rec> Move<R> {
         let (id, record) = self.new.as_ref().filter(|_| self.trace.may_exist)?;
         let old = self.old.filter(|_| self.trace.is_marker_sent);
         Some(Undo::of_move(*id, record, old))
+    }
+
+    fn reloaded(&mut self, found: Option<R>) -> Step {
+        (self.base, self.led_to) = left_by(found);
+        match (&self.base, self.kind) {
+            (None, MoveKind::Cycle) => self.done(Outcome::Ended),
+            _ => self.go(Stage::Beginning { redraw: false }),
+        }
     }
 
     fn begun(&mut self, id: SessionId, record: R, is_redrawn: bool) -> Step {
@@ -495,6 +520,13 @@ impl<R: Rec> Move<R> {
     fn done(&mut self, outcome: Outcome<R>) -> Step {
         self.wait(Stage::Done(Box::new(outcome)), Step::Done)
     }
+}
+
+/// What is under the old id: a session to go on from, or where a straggler's log-in finds one to join.
+fn left_by<R: Rec>(found: Option<R>) -> (Option<R>, Option<SessionId>) {
+    let marker = found.as_ref().filter(|record| record.is_marker());
+    let led_to = marker.and_then(joinable);
+    (found.filter(|record| !record.is_marker()), led_to)
 }
 
 /// Where a marker leads, if by a log-in.
