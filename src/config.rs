@@ -78,6 +78,13 @@ impl Config {
         }
     }
 
+    /// Shares nothing with its clones any more but the store, the clock and the listeners.
+    #[cfg(feature = "testing")]
+    pub(crate) fn separate(&mut self) {
+        self.queues = Arc::default();
+        self.taking_back = Arc::new(Semaphore::new(MAX_UNDOING));
+    }
+
     pub(crate) fn observers(&self) -> &Arc<Observers> {
         &self.store.observers
     }

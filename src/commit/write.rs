@@ -25,7 +25,7 @@ use crate::{
         version::Version,
     },
     state::{Identity, Stored, changes::Changes},
-    store::{Created, Former, Room, StoreCall, Touched, Updated},
+    store::{Created, Former, MemoryInner, StoreCall, Touched, Updated},
 };
 
 /// What a plan came to.
@@ -212,7 +212,7 @@ pub(crate) fn create_at_once(config: &Config, changes: &Changes, now: Timestamp)
     let token = Token::generate().ok()?;
     let stored = draw(config, token, unique(), changes, now, blank);
     let (id, activity) = (stored.id(), stored.activity);
-    let create = |room: &Room| room.create(id, &stored.record, activity);
+    let create = |inner: &MemoryInner| inner.create(id, &stored.record, activity);
     let created = config.store.at_once(StoreCall::Create, create)?;
     (created == Created::Yes).then(|| {
         tell_of_begun(config, &stored, now);
@@ -234,7 +234,7 @@ pub(crate) fn update_at_once(
     let record = Arc::new(successor(stored, changes, data, unique(), now));
     let activity = config.lifetimes.activity(&record, now);
     let (id, expected) = (stored.id(), stored.record.version());
-    let update = |room: &Room| room.update(id, &record, activity, expected);
+    let update = |inner: &MemoryInner| inner.update(id, &record, activity, expected);
     let updated = config.store.at_once(StoreCall::Update, update)?;
     (updated == Updated::Saved).then(|| {
         tell_of_saved(config, id, &stored.record, &record, now);

@@ -286,6 +286,12 @@ impl SessionLayer {
         })
     }
 
+    /// The same settings over the same store, as another machine has them.
+    #[cfg(feature = "testing")]
+    pub(crate) fn second_node(&self) -> Self {
+        self.clone().with(Config::separate)
+    }
+
     fn with(mut self, set: impl FnOnce(&mut Config)) -> Self {
         // A layer with other settings has a reaper, statistics and warnings of its own.
         self.reaper = Arc::default();

@@ -11,7 +11,7 @@ use crate::{
     observe::observers::Observers,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
     store::{
-        Created, DynStore, Former, Position, Query, Reaped, Room, SessionStore, StoreCall,
+        Created, DynStore, Former, MemoryInner, Position, Query, Reaped, SessionStore, StoreCall,
         StorePage, Touched, Updated,
     },
 };
@@ -40,11 +40,11 @@ impl TimedStore {
     pub(crate) fn at_once<T>(
         &self,
         call: StoreCall,
-        ask: impl FnOnce(&Room) -> Result<T, StoreError>,
+        ask: impl FnOnce(&MemoryInner) -> Result<T, StoreError>,
     ) -> Option<T> {
-        let room = self.store.in_memory()?;
+        let inner = self.store.in_memory()?;
         let started = self.started(call);
-        let reply = ask(room);
+        let reply = ask(inner);
         started.answered(reply.as_ref().err());
         reply.ok()
     }

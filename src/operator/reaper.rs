@@ -14,7 +14,7 @@ use tokio::{runtime::Handle, task::AbortHandle, time::MissedTickBehavior};
 use tracing::{debug, error, warn};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Timestamp},
     config::Config,
     deadline::{catching_panics, within},
     error::Error,
@@ -52,9 +52,12 @@ impl Reaper {
         }
         let running = Running(Arc::clone(&self.is_running));
         let sweep = Sweep::of(config);
+        // The first sweep goes by the time of the request that starts it, whenever the task runs:
+        // a test that moves its clock next knows what is deleted.
+        let started = config.clock.now();
         let task = runtime.spawn(async move {
             let _running = running;
-            if catching_panics(sweep.repeat(interval)).await.is_none() {
+            if catching_panics(sweep.repeat(interval, started)).await.is_none() {
                 error!("expired sessions are not deleted: the tokio runtime has no timer, see `enable_time`");
                 // Not to be tried again with every request.
                 std::future::pending::<()>().await;
@@ -97,14 +100,16 @@ impl Sweep {
         }
     }
 
-    async fn repeat(&self, interval: Duration) {
+    async fn repeat(&self, interval: Duration, started: Timestamp) {
         let interval = interval.max(Duration::from_millis(1));
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failures = 0;
+        let mut first = Some(started);
         loop {
             ticks.tick().await;
-            match self.once().await {
+            let now = first.take().unwrap_or_else(|| self.clock.now());
+            match self.until(now).await {
                 Ok(0) => failures = 0,
                 Ok(removed) => {
                     debug!(removed, "expired sessions deleted");
@@ -122,12 +127,15 @@ impl Sweep {
 
     /// Deletes all expired records, a batch at a time. Returns how many.
     pub(crate) async fn once(&self) -> Result<usize, Error> {
+        self.until(self.clock.now()).await
+    }
+
+    /// Deletes all that is expired at `now`.
+    async fn until(&self, now: Timestamp) -> Result<usize, Error> {
+        let before = now.saturating_sub(DELETE_AFTER);
         let mut removed = 0;
         loop {
-            let batch = async {
-                let before = self.clock.now().saturating_sub(DELETE_AFTER);
-                Ok(self.store.delete_expired(before, BATCH).await?)
-            };
+            let batch = async { Ok(self.store.delete_expired(before, BATCH).await?) };
             let reaped = within(self.timeout, batch).await?;
             removed += reaped.removed;
             if !reaped.more || reaped.removed == 0 {
