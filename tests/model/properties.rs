@@ -301,7 +301,15 @@ fn old_or_new_works(net: &Net, world: &World) -> bool {
             .actors
             .iter()
             .filter(|other| other.id == actor.id && other.op.moves());
-        let is_alone = rivals.count() < 2;
+        // A session that was in doubt itself may have ended since.
+        let was_in_doubt = |of: u8| {
+            matches!(
+                world.actors[of as usize].phase,
+                Phase::Done(Out::InDoubt(_))
+            )
+        };
+        let is_certain = !matches!(actor.with, With::New(of) if was_in_doubt(of));
+        let is_alone = rivals.count() < 2 && is_certain;
         match out {
             Out::Failed | Out::Outdone if actor.op.moves() && is_alone => {
                 world.live(actor.id).is_some()

@@ -300,19 +300,20 @@ fn suites() -> Vec<Suite> {
         ),
         ("creations", 1, creations(2)),
         ("more writes than remembered", 1, memory(1 + more)),
-        ("visits with a new token", 1, visits(1, 1)),
+        ("visits with a new token", 1, visits(1, more)),
+        ("visits with a new token, one given up", 1, visits(more, 1)),
         (
             "a limit",
             1,
-            limits(1, more)
+            limits(1, 1)
                 .into_iter()
                 .filter(|net| net.ops.len() < 3)
                 .collect(),
         ),
         (
-            "a limit, given up",
+            "a limit, two replies lost",
             1,
-            limits(0, 1)
+            limits(2, 0)
                 .into_iter()
                 .filter(|net| net.ops.len() < 3)
                 .collect(),
