@@ -1,4 +1,4 @@
-//! The memory store alone, on one core: `cargo bench --bench memory_store`.
+//! The memory store alone, on one core: `cargo bench -p cloakroom-benches --bench memory_store`.
 //!
 //! Reads and touches in random order, beside what one would build first: a
 //! mutex around a map in the order of use. Then what writing, evicting and

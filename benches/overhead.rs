@@ -1,4 +1,4 @@
-//! What the layer adds to a request, by kind of request: `cargo bench --bench overhead`.
+//! What the layer adds to a request, by kind of request: `cargo bench -p cloakroom-benches --bench overhead`.
 //!
 //! Each kind alternates with the same router under a layer that only passes
 //! on; the difference of the fastest rounds is the overhead.

@@ -1,4 +1,4 @@
-//! A million sessions to a file and back: `cargo bench --bench snapshot`.
+//! A million sessions to a file and back: `cargo bench -p cloakroom-benches --bench snapshot`.
 //!
 //! How long it takes, and how long a reader in a thread of its own has to wait meanwhile.
 

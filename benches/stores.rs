@@ -1,7 +1,7 @@
 //! Calls a second of each store, with 1, 8 and 64 tasks:
 //!
 //! ```text
-//! cargo bench --all-features --bench stores -- memory file:/tmp/sessions sqlite:/tmp/sessions.db \
+//! cargo bench -p cloakroom-benches --all-features --bench stores -- memory file:/tmp/sessions sqlite:/tmp/sessions.db \
 //!     postgres://user:password@127.0.0.1/app mysql://user:password@127.0.0.1/app \
 //!     redis://127.0.0.1:6379 redis-cluster://127.0.0.1:7000,127.0.0.1:7001 tiered+redis://127.0.0.1:6379
 //! ```
@@ -24,7 +24,7 @@ use std::{
 
 use cloakroom::{
     Activity, MemoryStore, Record, SessionId, SessionStore, Timestamp,
-    store::{Created, TieredStore, Touched, Updated},
+    store::{Created, Former, TieredStore, Touched, Updated},
 };
 use tokio::task::{JoinSet, coop::consume_budget};
 
@@ -105,12 +105,10 @@ impl<S: SessionStore> Bench<S> {
     }
 
     async fn update(&self, kept: &mut Kept) {
-        let expected = self.records[kept.writes % 2].version();
+        let former = Former::new(&self.records[kept.writes % 2], kept.activity());
         kept.writes += 1;
         let record = &self.records[kept.writes % 2];
-        let updated = self
-            .store
-            .update(kept.id, record, kept.activity(), expected);
+        let updated = self.store.update(kept.id, record, kept.activity(), former);
         assert_eq!(updated.await.expect("an answer"), Updated::Saved);
     }
 

@@ -15,7 +15,7 @@ use std::{
 use axum::{Router, response::Html, routing::get};
 use cloakroom::{
     Activity, Error, Record, Session, SessionId, SessionLayer, Timestamp, Version,
-    store::{Created, Reaped, SessionStore, StoreError, Touched, Updated},
+    store::{Created, Former, Reaped, SessionStore, StoreError, Touched, Updated},
 };
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -61,11 +61,11 @@ impl SessionStore for MapStore {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Reply<Updated> {
         match self.0.lock().get_mut(&id) {
             None => return Ok(Updated::Missing),
-            Some(row) if row.version != expected => return Ok(Updated::Conflict),
+            Some(row) if row.version != former.version() => return Ok(Updated::Conflict),
             Some(row) => *row = Row::new(record, activity),
         }
         Ok(Updated::Saved)
@@ -95,7 +95,7 @@ impl SessionStore for MapStore {
         let expired = rows.extract_if(|_, row| is_expired(row));
         let removed = expired.take(limit).count();
         let more = removed == limit;
-        Ok(Reaped { removed, more })
+        Ok(Reaped::new(removed, more))
     }
 }
 

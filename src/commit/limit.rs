@@ -14,7 +14,7 @@ use crate::{
     observe::event::EndReason,
     record::{Record, token::SessionId},
     state::Stored,
-    store::{Filter, Listed},
+    store::{Former, Listed, Query},
 };
 
 /// How many sessions are asked for at once.
@@ -85,10 +85,10 @@ async fn raise(config: &Config, new: &mut Stored, rank: Timestamp) -> Result<(),
     let mut swap = Swap::new(config);
     let data = new.record.data().clone();
     let mut record = new.record.successor(data, swap.writer, Duration::ZERO);
-    record.set_rare(|rare| rare.ranked_at = Some(rank));
+    record.set_extras(|extras| extras.ranked_at = Some(rank));
     let record = Arc::new(record);
-    let expected = new.record.version();
-    let raised = swap.attempt(new.id(), expected, &record, new.activity, false);
+    let former = Former::new(&new.record, new.activity);
+    let raised = swap.attempt(new.id(), former, &record, new.activity, false);
     match raised.await? {
         Swapped::Saved => {
             new.record = record;
@@ -143,14 +143,14 @@ impl Found {
 
 /// The live sessions of a user.
 async fn sessions_of(config: &Config, user: Option<&str>) -> Result<Found, Error> {
-    let filter = Filter {
-        user: user.map(str::to_owned),
-        ..Filter::default()
+    let query = match user {
+        Some(user) => Query::default().with_user(user),
+        None => Query::default(),
     };
     let mut found = Found::default();
     let mut after = None;
     loop {
-        let page = config.store.list(&filter, after, PAGE).await?;
+        let page = config.store.list(&query, after.as_ref(), PAGE).await?;
         for Listed {
             id,
             record,

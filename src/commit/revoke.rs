@@ -10,6 +10,7 @@ use crate::{
     error::{Error, ErrorKind},
     observe::event::{EndReason, Event},
     record::{Kept, token::SessionId},
+    store::Former,
 };
 
 /// A session that moves on faster than it can be followed is not one of a visitor.
@@ -67,8 +68,8 @@ pub(crate) async fn end(
         let now = config.clock.now();
         let marker = Arc::new(record.marker(now, None, swap.writer));
         let activity = config.lifetimes.activity(&marker, now);
-        let expected = record.version();
-        match swap.attempt(id, expected, &marker, activity, false).await? {
+        let former = Former::new(record, kept.1);
+        match swap.attempt(id, former, &marker, activity, false).await? {
             Swapped::Saved => {
                 if let Some(unborn) = unborn.filter(|unborn| *unborn != id) {
                     // The cycle does so too, unless its node is gone.
@@ -101,7 +102,7 @@ async fn remove(
     // Where this fails the marker keeps the door closed, and expires.
     if !matches!(swap.delete(id).await, Ok(false)) {
         let now = config.clock.now();
-        let population = config.population();
-        population.tell_of(|| Event::ended(id, Some(kept), now, reason));
+        let observers = config.observers();
+        observers.notify_with(|| Event::ended(id, Some(kept), now, reason));
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         token::SessionId,
         version::{Version, Wrote},
     },
-    store::{Created, Touched, Updated},
+    store::{Created, Former, Touched, Updated},
 };
 
 /// One commit's dealings with the store: the same writer over all of its
@@ -21,7 +21,7 @@ use crate::{
 pub(crate) struct Swap<'a> {
     config: &'a Config,
     pub(crate) writer: u64,
-    turn: Option<Turn<'a>>,
+    turn: Option<Turn<'a, SessionId>>,
     conflicts: u32,
     lost_replies: u32,
     /// The first failure that leaves open whether the write at hand has happened.
@@ -60,14 +60,15 @@ impl<'a> Swap<'a> {
     pub(crate) async fn attempt(
         &mut self,
         id: SessionId,
-        current: Version,
+        former: Former<'_>,
         next: &Arc<Record>,
         activity: Activity,
         counts: bool,
     ) -> Result<Swapped, Error> {
         self.lost = None;
+        let current = former.version();
         loop {
-            let is_lost = match self.config.store.update(id, next, activity, current).await {
+            let is_lost = match self.config.store.update(id, next, activity, former).await {
                 Ok(Updated::Saved) => return Ok(Swapped::Saved),
                 Ok(Updated::Missing) => return Ok(Swapped::Missing),
                 Ok(Updated::Conflict) => false,

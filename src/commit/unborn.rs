@@ -8,11 +8,12 @@ use tracing::debug;
 use crate::{
     commit::swap::{Swap, Swapped},
     config::Config,
-    deadline::{surviving, within},
+    deadline::{catching_panics, within},
     error::{Error, store::StoreError},
     observe::timed::TimedStore,
     record::{Record, token::SessionId},
     state::Stored,
+    store::Former,
 };
 
 /// A session that a commit begins. Dropped before it is settled, it is taken
@@ -58,7 +59,7 @@ impl<'a> Unborn<'a> {
             let orphan = Orphan::of(self);
             let config = Arc::clone(self.config);
             runtime.spawn(async move {
-                surviving(orphan.take_back_in_the_end(&config)).await;
+                catching_panics(orphan.take_back_in_the_end(&config)).await;
                 drop(permit);
             });
         }
@@ -135,7 +136,8 @@ async fn has_gone_on(
         }
         let same = record.successor(record.data().clone(), swap.writer, Duration::ZERO);
         let same = Arc::new(same);
-        let written = swap.attempt(old, version, &same, activity, false);
+        let former = Former::new(&record, activity);
+        let written = swap.attempt(old, former, &same, activity, false);
         if let Swapped::Saved = written.await? {
             break;
         }

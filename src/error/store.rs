@@ -4,18 +4,28 @@ use std::{error, fmt};
 
 /// A failure of a store, with the backend's own error as its source.
 ///
+/// A failed call may have been applied all the same: its reply was lost, or
+/// came too late. That is what an error says unless the store marks it as
+/// [`not_applied`](Self::not_applied).
+///
 /// ```
+/// use std::net::TcpStream;
 /// use cloakroom::store::{StoreError, StoreErrorKind};
 ///
-/// fn load() -> Result<Vec<u8>, StoreError> {
-///     std::fs::read("/nowhere/at/all")
-///         .map_err(|source| StoreError::new(StoreErrorKind::Unavailable, source))
+/// fn connect() -> Result<TcpStream, StoreError> {
+///     TcpStream::connect("127.0.0.1:1").map_err(|source| {
+///         // Nothing was sent yet.
+///         StoreError::new(StoreErrorKind::Unavailable, source).not_applied()
+///     })
 /// }
-/// assert_eq!(load().unwrap_err().kind(), StoreErrorKind::Unavailable);
+/// let error = connect().unwrap_err();
+/// assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+/// assert!(error.is_not_applied());
 /// ```
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
+    is_not_applied: bool,
     source: Box<dyn error::Error + Send + Sync>,
 }
 
@@ -25,37 +35,77 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// The backend cannot be reached, or refuses to work for now.
     Unavailable,
-    /// The backend did not answer in time: what was asked may have happened.
+    /// The backend did not answer in time.
     Timeout,
-    /// There is no room for it, and nothing was changed; see [`WhenFull`](crate::store::WhenFull).
+    /// The store has no room for the session, and changed nothing; see
+    /// [`WhenFull`](crate::store::WhenFull).
     Full,
     /// What is stored is not a record.
     Corrupt,
-    /// What is stored is a record of another format.
+    /// What is stored is a record of a format that this version does not know.
     Incompatible,
-    /// The store does not offer this operation.
+    /// The store does not offer this operation, and changed nothing.
     Unsupported,
-    /// Anything else.
+    /// The position is none that a list of this store ended at.
+    InvalidPosition,
+    /// Any other failure.
     Other,
 }
 
 impl StoreError {
-    /// A failure of this kind, caused by `source`. It ends up in logs: it must
-    /// not contain what is stored, nor a password.
+    /// A failure of this kind, caused by `source`. The source ends up in logs:
+    /// it must not contain what is stored, nor a password.
+    ///
+    /// The call may have been applied, unless the kind is `Full`,
+    /// `Unsupported` or `InvalidPosition`.
     pub fn new(
         kind: StoreErrorKind,
         source: impl Into<Box<dyn error::Error + Send + Sync>>,
     ) -> Self {
         Self {
             kind,
+            is_not_applied: matches!(
+                kind,
+                StoreErrorKind::Full
+                    | StoreErrorKind::Unsupported
+                    | StoreErrorKind::InvalidPosition
+            ),
             source: source.into(),
         }
     }
 
-    /// A store does not offer `what`.
-    pub(crate) fn unsupported(what: &str) -> Self {
+    /// A store does not offer `what`, such as "list sessions".
+    #[must_use]
+    pub fn unsupported(what: &str) -> Self {
         let source = format!("this store cannot {what}");
         Self::new(StoreErrorKind::Unsupported, source)
+    }
+
+    /// States that the call was not applied, and never will be.
+    ///
+    /// A store says so only where it knows for certain: nothing was sent, or
+    /// the backend refused the call, or rolled it back.
+    #[must_use]
+    pub fn not_applied(self) -> Self {
+        Self {
+            is_not_applied: true,
+            ..self
+        }
+    }
+
+    /// Takes [`not_applied`](Self::not_applied) back: another part of the call may have been applied.
+    #[allow(dead_code)] // Only some features need it.
+    pub(crate) fn in_doubt(self) -> Self {
+        Self {
+            is_not_applied: false,
+            ..self
+        }
+    }
+
+    /// Whether the call was certainly not applied, and never will be.
+    #[must_use]
+    pub fn is_not_applied(&self) -> bool {
+        self.is_not_applied
     }
 
     /// What kind of failure this is.
@@ -64,7 +114,6 @@ impl StoreError {
         self.kind
     }
 
-    /// Whether the call may have happened all the same: only its reply is missing.
     /// Whether the record is at fault, and the store in order.
     pub(crate) fn is_of_record(&self) -> bool {
         matches!(
@@ -73,11 +122,9 @@ impl StoreError {
         )
     }
 
+    /// Whether the call may have been applied all the same.
     pub(crate) fn is_ambiguous(&self) -> bool {
-        matches!(
-            self.kind,
-            StoreErrorKind::Unavailable | StoreErrorKind::Timeout
-        )
+        !self.is_not_applied
     }
 }
 
@@ -88,8 +135,9 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Timeout => "the session store did not answer in time",
             StoreErrorKind::Full => "the session store is full",
             StoreErrorKind::Corrupt => "a stored session is corrupt",
-            StoreErrorKind::Incompatible => "a stored session is of another format",
+            StoreErrorKind::Incompatible => "a stored session is of an unknown format",
             StoreErrorKind::Unsupported => "the session store does not support this",
+            StoreErrorKind::InvalidPosition => "the position is not one of this session store",
             StoreErrorKind::Other => "the session store failed",
         };
         f.write_str(what)

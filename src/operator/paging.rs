@@ -8,17 +8,17 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
     error::{Error, ErrorKind},
     observe::summary::SessionSummary,
-    record::token::SessionId,
-    store::Filter,
+    store::{Position, Query},
 };
 
-/// Which sessions a list is of. The default lets every session through.
+/// Which sessions [`Sessions::list`](crate::Sessions::list) returns. The default matches all of them.
+///
+/// A session must match every condition that is set.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,22 +36,24 @@ pub struct SessionFilter {
 }
 
 impl SessionFilter {
-    /// Those of this user alone, compared byte by byte.
+    /// Only sessions of this user, compared byte by byte.
     #[must_use]
     pub fn user(self, user: impl Into<String>) -> Self {
         let user = Some(user.into());
         Self { user, ..self }
     }
 
-    /// Those alone that were last seen longer ago than this, in whole
-    /// milliseconds, and exact to the layer's `touch_after`.
+    /// Only sessions that no request has used for longer than this, in whole milliseconds.
+    ///
+    /// A session's last use may be up to the layer's
+    /// [`touch_after`](crate::SessionLayer::touch_after) later than the store knows.
     #[must_use]
     pub fn idle_for(self, longer_than: Duration) -> Self {
         let idle_for = Some(longer_than);
         Self { idle_for, ..self }
     }
 
-    /// Those alone that began before this moment, in whole milliseconds.
+    /// Only sessions that were created before this moment, in whole milliseconds.
     #[must_use]
     pub fn created_before(self, moment: SystemTime) -> Self {
         let created_before = Some(moment.into());
@@ -62,12 +64,18 @@ impl SessionFilter {
     }
 
     /// What the store is asked for at `now`.
-    pub(crate) fn at(&self, now: Timestamp) -> Filter {
-        Filter {
-            user: self.user.clone(),
-            last_seen_before: self.idle_for.map(|idle| now.saturating_sub(idle)),
-            created_before: self.created_before,
+    pub(crate) fn at(&self, now: Timestamp) -> Query {
+        let mut query = Query::default();
+        if let Some(user) = &self.user {
+            query = query.with_user(user);
         }
+        if let Some(idle) = self.idle_for {
+            query = query.with_last_seen_before(now.saturating_sub(idle));
+        }
+        if let Some(moment) = self.created_before {
+            query = query.with_created_before(moment);
+        }
+        query
     }
 
     fn fingerprint(&self) -> [u8; 8] {
@@ -101,39 +109,57 @@ impl fmt::Debug for SessionFilter {
     }
 }
 
-/// A part of a list of sessions.
+/// A page of a list of sessions. [`Sessions::list`](crate::Sessions::list) returns it.
+///
+/// ```
+/// use cloakroom::{Error, SessionFilter, SessionPage, Sessions};
+///
+/// /// A user's devices: the first page, and the cursor for a link to the next one.
+/// async fn devices(sessions: &Sessions, user: &str) -> Result<(SessionPage, String), Error> {
+///     let filter = SessionFilter::default().user(user);
+///     let page = sessions.list(&filter, None, 20).await?;
+///     let next = page.next.map_or_else(String::new, |cursor| cursor.to_string());
+///     Ok((page, next))
+/// }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct SessionPage {
-    /// In the order of their ids.
+    /// The sessions, ordered by id. There may be none although there is a `next` page.
     pub sessions: Vec<SessionSummary>,
-    /// Where the next page begins; `None`: there is no more.
+    /// Where the next page begins. `None` if this is the last page.
     pub next: Option<Cursor>,
 }
 
-/// Where a page of a list begins. It belongs to its filter.
+/// Where a page of a list begins, for [`Sessions::list`](crate::Sessions::list).
 ///
-/// Its text (`Display`, `FromStr`) may stand in a URL, and opens nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// It belongs to the filter of its list. As a string (`Display`, `FromStr`) it is fit for a URL. It
+/// opens no session.
+///
+/// ```
+/// use cloakroom::{Cursor, ErrorKind};
+///
+/// let error = "not a cursor".parse::<Cursor>().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::BadCursor); // as a response: 400
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Cursor {
-    after: SessionId,
+    after: Position,
     fingerprint: [u8; 8],
 }
 
-const BYTES: usize = 16 + 8;
-
 impl Cursor {
-    pub(crate) fn new(filter: &SessionFilter, after: SessionId) -> Self {
+    pub(crate) fn new(filter: &SessionFilter, after: Position) -> Self {
         Self {
             after,
             fingerprint: filter.fingerprint(),
         }
     }
 
-    /// The id after which the page begins, if this is a cursor of `filter`.
-    pub(crate) fn after(&self, filter: &SessionFilter) -> Result<SessionId, Error> {
+    /// Where the page begins. An error if this belongs to another filter.
+    pub(crate) fn after(&self, filter: &SessionFilter) -> Result<&Position, Error> {
         if self.fingerprint == filter.fingerprint() {
-            Ok(self.after)
+            Ok(&self.after)
         } else {
             Err(Error::new(
                 ErrorKind::BadCursor,
@@ -145,9 +171,7 @@ impl Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = [0; BYTES];
-        bytes[..16].copy_from_slice(self.after.as_bytes());
-        bytes[16..].copy_from_slice(&self.fingerprint);
+        let bytes = [self.after.as_bytes(), &self.fingerprint].concat();
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
 }
@@ -157,13 +181,14 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let bytes = URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
-        match (bytes.first_chunk(), bytes.last_chunk()) {
-            (Some(after), Some(fingerprint)) if bytes.len() == BYTES => Ok(Self {
-                after: Uuid::from_bytes(*after).into(),
+        let parts = bytes.split_last_chunk();
+        let cursor = parts.and_then(|(after, fingerprint)| {
+            Some(Self {
+                after: Position::new(after)?,
                 fingerprint: *fingerprint,
-            }),
-            _ => Err(Error::new(ErrorKind::BadCursor, "this is not a cursor")),
-        }
+            })
+        });
+        cursor.ok_or_else(|| Error::new(ErrorKind::BadCursor, "this is not a cursor"))
     }
 }
 

@@ -12,9 +12,9 @@ use crate::{
     record::{
         Login, Record,
         data::{self, Data},
-        lifetime::Timeout,
         lineage::{MoveKind, Origin, Successor},
-        renewal::{Dated, Renewal},
+        secrets::{DatedVerifier, Renewal},
+        timeout::Timeout,
         token::{SessionId, Verifier},
         version::Version,
     },
@@ -48,7 +48,7 @@ impl Record {
 }
 
 fn encode(record: &Record) -> Vec<u8> {
-    let rare = record.rare();
+    let extras = record.extras();
     let mut object = Object::open(Vec::with_capacity(192 + record.data().allocated()));
     object.field("format", &format_of(record));
     object.field("version", &record.version().to_string());
@@ -58,24 +58,24 @@ fn encode(record: &Record) -> Vec<u8> {
         object.field("user", &login.user);
         object.field("authenticated_at", &login.at.as_millis());
     }
-    object.timeout("idle_timeout", rare.idle);
-    object.timeout("absolute_timeout", rare.absolute);
-    if let Some(persistent) = rare.persistent {
+    object.timeout("idle_timeout", extras.idle);
+    object.timeout("absolute_timeout", extras.absolute);
+    if let Some(persistent) = extras.persistent {
         object.field("persistent", &persistent);
     }
-    if let Some(ranked_at) = rare.ranked_at {
+    if let Some(ranked_at) = extras.ranked_at {
         object.field("ranked_at", &ranked_at.as_millis());
     }
-    if let Some(moved_at) = rare.moved_at {
+    if let Some(moved_at) = extras.moved_at {
         object.field("moved_at", &moved_at.as_millis());
     }
-    if let Some(to) = rare.successor {
+    if let Some(to) = extras.successor {
         object.field("moved_to", &to.id.to_string());
         if to.kind == MoveKind::LogIn {
             object.field("moved_by", LOG_IN);
         }
     }
-    if let Some(from) = rare.origin {
+    if let Some(from) = extras.origin {
         object.field("moved_from", &from.id.to_string());
         if from.version != Origin::UNKNOWN_VERSION {
             object.field("from_version", &from.version.to_string());
@@ -84,10 +84,10 @@ fn encode(record: &Record) -> Vec<u8> {
             object.field("from_by", LOG_IN);
         }
     }
-    if let Some(bar) = rare.bar {
+    if let Some(bar) = extras.bar {
         object.field("bar", &bar.to_string());
     }
-    if let Some(renewal) = &rare.renewal {
+    if let Some(renewal) = &extras.renewal {
         if let Some(issued_at) = renewal.issued_at {
             object.field("renewed_at", &issued_at.as_millis());
         }
@@ -112,20 +112,22 @@ fn encode(record: &Record) -> Vec<u8> {
         out: data.close(),
         is_empty: false,
     };
-    for (name, value) in &rare.unknown {
+    for (name, value) in &extras.unknown {
         object.raw(name, value.get().as_bytes());
     }
     object.close()
 }
 
 fn format_of(record: &Record) -> u64 {
-    let rare = record.rare();
-    let is_2 = rare.bar.is_some()
-        || rare.origin.is_some_and(|from| {
+    let extras = record.extras();
+    let is_2 = extras.bar.is_some()
+        || extras.origin.is_some_and(|from| {
             from.version != Origin::UNKNOWN_VERSION || from.kind == MoveKind::LogIn
         })
-        || rare.successor.is_some_and(|to| to.kind == MoveKind::LogIn)
-        || rare
+        || extras
+            .successor
+            .is_some_and(|to| to.kind == MoveKind::LogIn)
+        || extras
             .renewal
             .as_ref()
             .is_some_and(|renewal| !renewal.joined.is_empty());
@@ -180,9 +182,9 @@ impl Object {
     }
 
     /// Pairs of a verifier and a time.
-    fn dated(&mut self, name: &str, list: &[Dated]) {
+    fn dated(&mut self, name: &str, list: &[DatedVerifier]) {
         if !list.is_empty() {
-            let pair = |dated: &Dated| (dated.verifier.encode(), dated.at.as_millis());
+            let pair = |dated: &DatedVerifier| (dated.verifier.encode(), dated.at.as_millis());
             self.field(name, &list.iter().map(pair).collect::<Vec<_>>());
         }
     }
@@ -251,17 +253,17 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
         .with_data(data)
         .with_login(login)
         .with_recent(recent.into_iter());
-    record.set_rare(|rare| {
-        rare.idle = idle;
-        rare.absolute = absolute;
-        rare.persistent = persistent;
-        rare.ranked_at = ranked_at.map(Timestamp::from_millis);
-        rare.moved_at = moved_at.map(Timestamp::from_millis);
-        rare.successor = successor;
-        rare.origin = origin;
-        rare.bar = bar;
-        rare.renewal = renewal.map(Box::new);
-        rare.unknown = fields
+    record.set_extras(|extras| {
+        extras.idle = idle;
+        extras.absolute = absolute;
+        extras.persistent = persistent;
+        extras.ranked_at = ranked_at.map(Timestamp::from_millis);
+        extras.moved_at = moved_at.map(Timestamp::from_millis);
+        extras.successor = successor;
+        extras.origin = origin;
+        extras.bar = bar;
+        extras.renewal = renewal.map(Box::new);
+        extras.unknown = fields
             .0
             .into_iter()
             .map(|(name, value)| (name, value.to_owned()))
@@ -300,12 +302,12 @@ impl<'a> Fields<'a> {
         Ok((!is_none).then_some(renewal))
     }
 
-    fn dated(&mut self, name: &str) -> Result<Vec<Dated>, StoreError> {
+    fn dated(&mut self, name: &str) -> Result<Vec<DatedVerifier>, StoreError> {
         let pairs: Vec<(String, u64)> = self.optional(name)?.unwrap_or_default();
         let dated = pairs.into_iter().map(|(verifier, at)| {
             let verifier = Verifier::decode(&verifier).ok_or_else(|| malformed(name))?;
             let at = Timestamp::from_millis(at);
-            Ok(Dated { verifier, at })
+            Ok(DatedVerifier { verifier, at })
         });
         dated.collect()
     }

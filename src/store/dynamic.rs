@@ -3,8 +3,8 @@
 use std::{any::Any, fmt, pin::Pin, sync::Arc};
 
 use super::{
-    Created, EndedSink, Filter, MemoryStore, Page, Reaped, SessionStore, StoreError, Touched,
-    Updated, memory::Room,
+    Created, Former, MemoryStore, Position, Query, Reaped, RemovalSink, SessionStore, StoreError,
+    StorePage, Touched, Updated, memory::MemoryInner,
 };
 use crate::{
     clock::Timestamp,
@@ -50,9 +50,9 @@ impl DynStore {
 
 impl DynStore {
     /// The store beneath, where no call has anything to wait for.
-    pub(crate) fn in_memory(&self) -> Option<&Room> {
+    pub(crate) fn in_memory(&self) -> Option<&MemoryInner> {
         match &self.0 {
-            Inner::Memory(store) => Some(store.room()),
+            Inner::Memory(store) => Some(store.inner()),
             Inner::Other(_) => None,
         }
     }
@@ -89,7 +89,7 @@ trait Erased: Send + Sync + 'static {
         id: SessionId,
         record: &'a Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'a>,
     ) -> Boxed<'a, Updated>;
     fn touch<'a>(
         &'a self,
@@ -101,12 +101,14 @@ trait Erased: Send + Sync + 'static {
     fn delete_expired<'a>(&'a self, before: Timestamp, limit: usize) -> Boxed<'a, Reaped>;
     fn list<'a>(
         &'a self,
-        filter: &'a Filter,
-        after: Option<SessionId>,
+        query: &'a Query,
+        after: Option<&'a Position>,
         limit: usize,
-    ) -> Boxed<'a, Page>;
-    fn count(&self) -> Boxed<'_, u64>;
-    fn report_endings(&self, sink: EndedSink);
+    ) -> Boxed<'a, StorePage>;
+    fn count<'a>(&'a self, query: &'a Query) -> Boxed<'a, u64>;
+    fn ping(&self) -> Boxed<'_, ()>;
+    fn is_cached(&self) -> bool;
+    fn report_removals(&self, sink: RemovalSink);
 }
 
 impl<S: SessionStore> Erased for S {
@@ -132,9 +134,9 @@ impl<S: SessionStore> Erased for S {
         id: SessionId,
         record: &'a Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'a>,
     ) -> Boxed<'a, Updated> {
-        Box::pin(SessionStore::update(self, id, record, activity, expected))
+        Box::pin(SessionStore::update(self, id, record, activity, former))
     }
 
     fn touch<'a>(
@@ -156,19 +158,27 @@ impl<S: SessionStore> Erased for S {
 
     fn list<'a>(
         &'a self,
-        filter: &'a Filter,
-        after: Option<SessionId>,
+        query: &'a Query,
+        after: Option<&'a Position>,
         limit: usize,
-    ) -> Boxed<'a, Page> {
-        Box::pin(SessionStore::list(self, filter, after, limit))
+    ) -> Boxed<'a, StorePage> {
+        Box::pin(SessionStore::list(self, query, after, limit))
     }
 
-    fn count(&self) -> Boxed<'_, u64> {
-        Box::pin(SessionStore::count(self))
+    fn count<'a>(&'a self, query: &'a Query) -> Boxed<'a, u64> {
+        Box::pin(SessionStore::count(self, query))
     }
 
-    fn report_endings(&self, sink: EndedSink) {
-        SessionStore::report_endings(self, sink);
+    fn ping(&self) -> Boxed<'_, ()> {
+        Box::pin(SessionStore::ping(self))
+    }
+
+    fn is_cached(&self) -> bool {
+        SessionStore::is_cached(self)
+    }
+
+    fn report_removals(&self, sink: RemovalSink) {
+        SessionStore::report_removals(self, sink);
     }
 }
 
@@ -180,21 +190,21 @@ impl SessionStore for DynStore {
         activity: Activity,
     ) -> Result<Created, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => store.room().create(id, record, activity),
+            Inner::Memory(store) => store.inner().create(id, record, activity),
             Inner::Other(store) => store.create(id, record, activity).await,
         }
     }
 
     async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => Ok(store.room().load(id)),
+            Inner::Memory(store) => Ok(store.inner().load(id)),
             Inner::Other(store) => store.load(id).await,
         }
     }
 
     async fn load_latest(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => Ok(store.room().load(id)),
+            Inner::Memory(store) => Ok(store.inner().load(id)),
             Inner::Other(store) => store.load_latest(id).await,
         }
     }
@@ -204,11 +214,11 @@ impl SessionStore for DynStore {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Result<Updated, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => store.room().update(id, record, activity, expected),
-            Inner::Other(store) => store.update(id, record, activity, expected).await,
+            Inner::Memory(store) => store.inner().update(id, record, activity, former.version()),
+            Inner::Other(store) => store.update(id, record, activity, former).await,
         }
     }
 
@@ -219,48 +229,62 @@ impl SessionStore for DynStore {
         activity: Activity,
     ) -> Result<Touched, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => Ok(store.room().touch(id, expected, activity)),
+            Inner::Memory(store) => Ok(store.inner().touch(id, expected, activity)),
             Inner::Other(store) => store.touch(id, expected, activity).await,
         }
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => Ok(store.room().delete(id)),
+            Inner::Memory(store) => Ok(store.inner().delete(id)),
             Inner::Other(store) => store.delete(id).await,
         }
     }
 
     async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => Ok(store.room().delete_expired(before, limit)),
+            Inner::Memory(store) => Ok(store.inner().delete_expired(before, limit)),
             Inner::Other(store) => store.delete_expired(before, limit).await,
         }
     }
 
     async fn list(
         &self,
-        filter: &Filter,
-        after: Option<SessionId>,
+        query: &Query,
+        after: Option<&Position>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<StorePage, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => SessionStore::list(store, filter, after, limit).await,
-            Inner::Other(store) => store.list(filter, after, limit).await,
+            Inner::Memory(store) => SessionStore::list(store, query, after, limit).await,
+            Inner::Other(store) => store.list(query, after, limit).await,
         }
     }
 
-    async fn count(&self) -> Result<u64, StoreError> {
+    async fn count(&self, query: &Query) -> Result<u64, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => SessionStore::count(store).await,
-            Inner::Other(store) => store.count().await,
+            Inner::Memory(store) => SessionStore::count(store, query).await,
+            Inner::Other(store) => store.count(query).await,
         }
     }
 
-    fn report_endings(&self, sink: EndedSink) {
+    async fn ping(&self) -> Result<(), StoreError> {
         match &self.0 {
-            Inner::Memory(store) => SessionStore::report_endings(store, sink),
-            Inner::Other(store) => store.report_endings(sink),
+            Inner::Memory(store) => SessionStore::ping(store).await,
+            Inner::Other(store) => store.ping().await,
+        }
+    }
+
+    fn is_cached(&self) -> bool {
+        match &self.0 {
+            Inner::Memory(_) => false,
+            Inner::Other(store) => store.is_cached(),
+        }
+    }
+
+    fn report_removals(&self, sink: RemovalSink) {
+        match &self.0 {
+            Inner::Memory(store) => SessionStore::report_removals(store, sink),
+            Inner::Other(store) => store.report_removals(sink),
         }
     }
 }

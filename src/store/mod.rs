@@ -5,34 +5,64 @@
 //!
 //! # The contract
 //!
-//! - Each call is atomic by itself, and on its successful path one round trip.
-//! - [`create`](SessionStore::create) never overwrites.
+//! **Atomicity.** Each call takes effect as a whole or not at all. A write takes one
+//! round trip on its successful path, and so does a load.
+//!
+//! - [`create`](SessionStore::create) never overwrites a record.
 //! - [`update`](SessionStore::update) and [`touch`](SessionStore::touch) act
-//!   only where the stored record has exactly the expected version, whatever
-//!   its deadline, and never insert. Racing a delete they may say `Conflict` or
-//!   `Stale` where `Missing` would be true too.
+//!   only where the stored record has the expected version, and whatever its
+//!   deadline. They never insert. While the record is being deleted they may
+//!   answer `Conflict` or `Stale` instead of `Missing`.
+//! - `update` stores the activity as it is given. A store that compares whole
+//!   values may answer `Conflict` where the version is the expected one and a
+//!   touch has moved the activity since the [`Former`] was read.
 //! - `touch` moves both times of the activity forward only, and changes
 //!   neither data nor version.
-//! - [`delete`](SessionStore::delete) of nothing is `false`.
-//! - Stores do not judge expiry: [`load`](SessionStore::load) returns what is
-//!   there. The core calls [`delete_expired`](SessionStore::delete_expired)
-//!   with a moment five minutes ago; a store with a clock of its own deletes
-//!   only what has passed by both, and sets a native expiry to `expires_at`
-//!   plus five minutes.
-//! - [`load_latest`](SessionStore::load_latest) is asked before a token is
-//!   rejected, before a session is judged expired, and after every conflict: a
-//!   cache in front of a store may only say yes.
-//! - [`list`](SessionStore::list) and [`count`](SessionStore::count) see every
-//!   session whose `create` was answered before they were asked and whose
-//!   `delete` was not, expired or not. A list goes by id, byte by byte; a
-//!   user's sessions are found by an index. A record that does not decode is
-//!   left out, with a warning. A store that cannot list says `Unsupported`.
-//! - Each failure of a backend becomes a [`StoreError`] with its kind, and the
-//!   backend's error as its source.
+//! - [`delete`](SessionStore::delete) answers `false` where nothing was stored.
 //!
-//! A call may be dropped at any await point: it then either happened or did not.
+//! **Failures.** Each failure of the backend becomes a [`StoreError`] with its
+//! kind, and the backend's error as its source. An error leaves open whether
+//! the call was applied, now or later. A store that knows that it was not, and
+//! never will be, says so with [`not_applied`](StoreError::not_applied):
+//! nothing was sent, or the backend refused the call, or rolled it back. To
+//! say so wrongly loses data: the core then tries again, or tells the visitor
+//! that nothing happened.
 //!
-//! `testing::conformance`, with the feature `testing`, holds a store to all of this.
+//! **Retries.** A store, or its driver, may send a call again after a lost reply. It
+//! does not hide that: the second reply describes the state after the first.
+//! Where a `create` then finds a record, or an `update` another version, the
+//! store compares the writers. [`Record::has_written`] tells whether the call
+//! is in the stored record's history. If so, the answer is `Yes` or `Saved`. If not, it
+//! is `Exists` or `Conflict`. Where the record cannot tell, or is gone, the
+//! call fails with an error that leaves open whether it was applied; so does a
+//! repeated `delete` that finds nothing.
+//!
+//! **Cancellation.** A caller may drop a call at any await point. The call was then applied, or
+//! will be, or never is.
+//!
+//! **Expiry.** Stores do not judge expiry: [`load`](SessionStore::load) returns what is
+//! stored. The core calls [`delete_expired`](SessionStore::delete_expired)
+//! with a moment five minutes ago. A store with a clock of its own deletes
+//! what has expired by both clocks, and sets a native expiry to `expires_at`
+//! plus five minutes.
+//!
+//! **Caches.** A cache in front of a store may answer `load`. Such a store says so by
+//! [`is_cached`](SessionStore::is_cached), and its
+//! [`load_latest`](SessionStore::load_latest) asks the backend. The core calls
+//! `load_latest` before it rejects a token, before it judges a session
+//! expired, and after a conflict: a cache may only say yes.
+//!
+//! **Lists.** [`list`](SessionStore::list) and [`count`](SessionStore::count) see every
+//! session whose `create` was answered before the call and whose
+//! `delete` was not, expired or not. A user's sessions are found by an index.
+//! A list leaves out a record that does not decode, with a warning. A store
+//! refuses a [`Query`] with conditions or an order that it does not know, and
+//! a [`Position`] that none of its lists ended at.
+//!
+//! **Optional calls.** `list`, `count` and [`ping`](SessionStore::ping)
+//! answer `Unsupported` where a store does not offer them.
+//!
+//! `testing::conformance`, with the feature `testing`, tests a store against this contract.
 //!
 //! # The encoding
 //!
@@ -52,14 +82,19 @@
 //!
 #![doc = include_str!("../../STORES.md")]
 
+mod call;
 mod dynamic;
-mod ending;
+// `File::lock`.
 #[cfg(feature = "file")]
+#[clippy::msrv = "1.89"]
 mod file;
-mod listing;
+mod former;
 mod memory;
+mod page;
+mod query;
 #[cfg(feature = "redis")]
 mod redis;
+mod removal;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
 mod tiered;
@@ -68,7 +103,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "file")]
 pub use self::file::FileStore;
-pub(crate) use self::memory::Room;
+pub(crate) use self::memory::MemoryInner;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 #[cfg(feature = "mysql")]
@@ -82,10 +117,13 @@ pub use self::sql::SqliteStore;
 pub use crate::error::store::{StoreError, StoreErrorKind};
 
 pub use self::{
+    call::StoreCall,
     dynamic::DynStore,
-    ending::{EndedSink, Ending, EndingReason},
-    listing::{Filter, Listed, Page},
+    former::Former,
     memory::{Flaw, FlawKind, MemoryStore, MemoryStoreBuilder, Restored, Snapshot, WhenFull},
+    page::{Listed, Position, StorePage},
+    query::{Condition, Query, Selection},
+    removal::{Removal, RemovalReason, RemovalSink},
     tiered::TieredStore,
 };
 use crate::{
@@ -95,52 +133,64 @@ use crate::{
 
 /// What [`SessionStore::create`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Created {
     /// The record is stored.
     Yes,
-    /// There is a record of this id; it is untouched.
+    /// Another record is stored under this id, and stays as it is.
     Exists,
 }
 
 /// What [`SessionStore::update`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Updated {
-    /// The record is stored in place of the expected version.
+    /// The record is stored in place of the former one.
     Saved,
-    /// The stored record has another version; it is untouched.
+    /// The stored record has another version, and stays as it is.
     Conflict,
-    /// There is no record of this id.
+    /// No record is stored under this id.
     Missing,
 }
 
 /// What [`SessionStore::touch`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Touched {
-    /// The activity is stored, or the stored one was later already.
+    /// The activity is stored, or a later one was stored already.
     Yes,
-    /// The stored record has another version; it is untouched.
+    /// The stored record has another version, and stays as it is.
     Stale,
-    /// There is no record of this id.
+    /// No record is stored under this id.
     Missing,
 }
 
 /// What [`SessionStore::delete_expired`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Reaped {
     /// How many records were deleted, at most the limit.
     pub removed: usize,
-    /// Whether more may be expired: the caller asks again.
+    /// Whether more records may have expired: the caller asks again.
     pub more: bool,
 }
 
-/// A home for sessions. Its contract is [the module's](self#the-contract).
+impl Reaped {
+    /// `removed` records were deleted, and perhaps there are `more`.
+    #[must_use]
+    pub fn new(removed: usize, more: bool) -> Self {
+        Self { removed, more }
+    }
+}
+
+/// A place that keeps sessions. Its contract is [the module's](self#the-contract).
 ///
-/// Plain `async fn` implements it:
+/// Plain `async fn`s implement it:
 ///
 /// ```
 /// use std::sync::Arc;
 /// use cloakroom::{Activity, Record, SessionId, Timestamp, Version};
-/// use cloakroom::store::{Created, Reaped, SessionStore, StoreError, Touched, Updated};
+/// use cloakroom::store::{Created, Former, Reaped, SessionStore, StoreError, Touched, Updated};
 ///
 /// /// Keeps nothing: every visitor stays new.
 /// struct Nowhere;
@@ -152,7 +202,7 @@ pub struct Reaped {
 ///     async fn load(&self, _: SessionId) -> Result<Option<(Arc<Record>, Activity)>, StoreError> {
 ///         Ok(None)
 ///     }
-///     async fn update(&self, _: SessionId, _: &Arc<Record>, _: Activity, _: Version) -> Result<Updated, StoreError> {
+///     async fn update(&self, _: SessionId, _: &Arc<Record>, _: Activity, _: Former<'_>) -> Result<Updated, StoreError> {
 ///         Ok(Updated::Missing)
 ///     }
 ///     async fn touch(&self, _: SessionId, _: Version, _: Activity) -> Result<Touched, StoreError> {
@@ -172,7 +222,7 @@ pub struct Reaped {
     note = "implement `cloakroom::store::SessionStore` for it, or use `MemoryStore`; a shared store is `Arc<S>`"
 )]
 pub trait SessionStore: Send + Sync + 'static {
-    /// Stores a new record; never overwrites one.
+    /// Stores a new record. Never overwrites one.
     fn create(
         &self,
         id: SessionId,
@@ -180,13 +230,15 @@ pub trait SessionStore: Send + Sync + 'static {
         activity: Activity,
     ) -> impl Future<Output = Result<Created, StoreError>> + Send;
 
-    /// What is stored under `id`, expired or not; a cache may answer.
+    /// Returns what is stored under `id`, expired or not. A cache may answer.
     fn load(
         &self,
         id: SessionId,
     ) -> impl Future<Output = Result<Option<(Arc<Record>, Activity)>, StoreError>> + Send;
 
-    /// What is stored under `id` in truth: no cache may answer. By default, [`load`](Self::load).
+    /// Returns what the backend has stored under `id`, and asks no cache.
+    ///
+    /// By default it is [`load`](Self::load).
     fn load_latest(
         &self,
         id: SessionId,
@@ -194,16 +246,18 @@ pub trait SessionStore: Send + Sync + 'static {
         self.load(id)
     }
 
-    /// Stores `record` in place of the version `expected`, and of no other; never inserts.
+    /// Stores `record` in place of `former`, if the stored record has
+    /// [that version](Former::version). Never inserts.
     fn update(
         &self,
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> impl Future<Output = Result<Updated, StoreError>> + Send;
 
-    /// Moves the activity of the version `expected` forward; never back.
+    /// Moves the activity forward, if the stored record has the version
+    /// `expected`. Never moves it back.
     fn touch(
         &self,
         id: SessionId,
@@ -211,7 +265,7 @@ pub trait SessionStore: Send + Sync + 'static {
         activity: Activity,
     ) -> impl Future<Output = Result<Touched, StoreError>> + Send;
 
-    /// Deletes whatever is stored under `id`; `false` if there was nothing.
+    /// Deletes what is stored under `id`. Returns `false` if nothing was stored.
     fn delete(&self, id: SessionId) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Deletes at most `limit` records whose `expires_at` is at or before `before`.
@@ -221,35 +275,60 @@ pub trait SessionStore: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Reaped, StoreError>> + Send;
 
-    /// The sessions that `filter` lets through, in the order of their ids,
-    /// beginning after the id `after`; at most `limit` of them, and perhaps
-    /// fewer: only a [`Page::next`] of `None` is the end.
+    /// Returns the sessions that `query` asks for, in its order: at most
+    /// `limit` of them, beginning after the position `after`.
+    ///
+    /// A page may have fewer sessions, or none, before the end of the list:
+    /// only [`StorePage::next`] tells the end.
     ///
     /// # Errors
     ///
-    /// `Unsupported`, unless the store offers it.
+    /// `Unsupported` unless the store lists, and for a query that it does not
+    /// know; `InvalidPosition` where `after` is none of its positions.
     fn list(
         &self,
-        filter: &Filter,
-        after: Option<SessionId>,
+        query: &Query,
+        after: Option<&Position>,
         limit: usize,
-    ) -> impl Future<Output = Result<Page, StoreError>> + Send {
-        let _ = (filter, after, limit);
+    ) -> impl Future<Output = Result<StorePage, StoreError>> + Send {
+        let _ = (query, after, limit);
         async { Err(StoreError::unsupported("list sessions")) }
     }
 
-    /// How many sessions are stored, expired ones and markers of moved ones included.
+    /// Returns how many of the stored sessions `query` asks for. Expired ones
+    /// and the markers of sessions that moved are included.
     ///
     /// # Errors
     ///
-    /// `Unsupported`, unless the store offers it.
-    fn count(&self) -> impl Future<Output = Result<u64, StoreError>> + Send {
+    /// `Unsupported` unless the store counts, and for a query that it does not
+    /// know.
+    fn count(&self, query: &Query) -> impl Future<Output = Result<u64, StoreError>> + Send {
+        let _ = query;
         async { Err(StoreError::unsupported("count sessions")) }
     }
 
-    /// Asks the store to report the sessions that it ends by itself, from now
-    /// on. By default it reports none.
-    fn report_endings(&self, sink: EndedSink) {
+    /// Asks the backend whether it would answer, without reading or writing a
+    /// session: for health checks.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` unless the store offers it.
+    fn ping(&self) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Err(StoreError::unsupported("be pinged")) }
+    }
+
+    /// Whether a cache may answer [`load`](Self::load), so that
+    /// [`load_latest`](Self::load_latest) may know better. By default `false`.
+    ///
+    /// Where it is `false`, the core rejects a token that `load` does not find
+    /// without asking a second time.
+    fn is_cached(&self) -> bool {
+        false
+    }
+
+    /// Asks the store to report, from now on, the sessions that it removes by
+    /// itself. By default a store reports none.
+    fn report_removals(&self, sink: RemovalSink) {
         let _ = sink;
     }
 }
@@ -280,9 +359,9 @@ impl<S: SessionStore> SessionStore for Arc<S> {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Result<Updated, StoreError> {
-        (**self).update(id, record, activity, expected).await
+        (**self).update(id, record, activity, former).await
     }
 
     async fn touch(
@@ -304,18 +383,26 @@ impl<S: SessionStore> SessionStore for Arc<S> {
 
     async fn list(
         &self,
-        filter: &Filter,
-        after: Option<SessionId>,
+        query: &Query,
+        after: Option<&Position>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
-        (**self).list(filter, after, limit).await
+    ) -> Result<StorePage, StoreError> {
+        (**self).list(query, after, limit).await
     }
 
-    async fn count(&self) -> Result<u64, StoreError> {
-        (**self).count().await
+    async fn count(&self, query: &Query) -> Result<u64, StoreError> {
+        (**self).count(query).await
     }
 
-    fn report_endings(&self, sink: EndedSink) {
-        (**self).report_endings(sink);
+    async fn ping(&self) -> Result<(), StoreError> {
+        (**self).ping().await
+    }
+
+    fn is_cached(&self) -> bool {
+        (**self).is_cached()
+    }
+
+    fn report_removals(&self, sink: RemovalSink) {
+        (**self).report_removals(sink);
     }
 }

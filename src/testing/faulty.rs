@@ -1,32 +1,32 @@
 //! A store that fails on demand: [`FaultyStore`].
 
-use std::{fmt, mem, sync::Arc};
+use std::{fmt, mem, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
-use super::{Call, Fault};
+use super::fault::{Fault, Occurrence};
 use crate::{
     clock::Timestamp,
-    error::store::StoreError,
+    error::store::{StoreError, StoreErrorKind},
     record::{Activity, Kept, Record, token::SessionId, version::Version},
     store::{
-        Created, EndedSink, Filter, MemoryStore, Page, Reaped, SessionStore, Touched, Updated,
+        Created, Former, MemoryStore, Position, Query, Reaped, RemovalSink, SessionStore,
+        StoreCall, StorePage, Touched, Updated,
     },
 };
 
-type Plan = Box<dyn FnMut(Call) -> Fault + Send>;
-
-/// A store around another that writes down its calls, and fails, hangs, delays
+/// A store around another one that records its calls, and fails, hangs, delays
 /// or loses replies on demand. Every clone is the same store.
 ///
-/// Delays go by tokio's clock, so they can be paused.
+/// Delays go by tokio's clock, so a test can pause it. Calls that are applied
+/// late run in a task of the tokio runtime.
 ///
 /// ```
-/// use cloakroom::{SessionLayer, store::StoreErrorKind, testing::{Call, Fault, FaultyStore}};
+/// use cloakroom::{SessionLayer, StoreCall, store::StoreErrorKind, testing::{Fault, FaultyStore}};
 ///
 /// let store = FaultyStore::in_memory();
 /// let layer = SessionLayer::new(store.clone());
-/// store.plan_for(Call::Create, Fault::Fail(StoreErrorKind::Unavailable));
+/// store.plan_for(StoreCall::Create, Fault::Refuse(StoreErrorKind::Unavailable));
 /// // A request that begins a session is answered with 503 now …
 /// store.heal();
 /// assert_eq!(store.calls(), []);
@@ -36,8 +36,30 @@ pub struct FaultyStore<S = MemoryStore>(Arc<Shared<S>>);
 struct Shared<S> {
     inner: S,
     // Neither is held across an await.
-    calls: Mutex<Vec<Call>>,
+    calls: Mutex<Vec<StoreCall>>,
     plan: Mutex<Plan>,
+}
+
+struct Plan {
+    choose: Box<dyn FnMut(Occurrence) -> Fault + Send>,
+    /// How often each method was called since the plan was made.
+    numbers: [usize; StoreCall::ALL.len()],
+}
+
+impl Plan {
+    fn new(choose: impl FnMut(Occurrence) -> Fault + Send + 'static) -> Self {
+        Self {
+            choose: Box::new(choose),
+            numbers: [0; StoreCall::ALL.len()],
+        }
+    }
+
+    fn fault(&mut self, call: StoreCall, id: Option<SessionId>) -> Fault {
+        let number = &mut self.numbers[call as usize];
+        *number += 1;
+        let number = *number;
+        (self.choose)(Occurrence { call, id, number })
+    }
 }
 
 impl FaultyStore {
@@ -55,71 +77,136 @@ impl<S> FaultyStore<S> {
         Self(Arc::new(Shared {
             inner,
             calls: Mutex::default(),
-            plan: Mutex::new(Box::new(|_| Fault::None)),
+            plan: Mutex::new(Plan::new(|_| Fault::None)),
         }))
     }
 
-    /// The store within, on which no call is written down and none fails.
+    /// The store within. Its calls are not recorded, and none fails.
     #[must_use]
     pub fn inner(&self) -> &S {
         &self.0.inner
     }
 
-    /// From now on each call suffers what `plan` says.
-    pub fn plan(&self, plan: impl FnMut(Call) -> Fault + Send + 'static) {
-        *self.0.plan.lock() = Box::new(plan);
+    /// From now on, `plan` chooses the fault of each call by its method.
+    pub fn plan(&self, mut plan: impl FnMut(StoreCall) -> Fault + Send + 'static) {
+        self.plan_each(move |occurrence| plan(occurrence.call));
     }
 
-    /// From now on every call of this kind suffers `fault`, and no other call any.
-    pub fn plan_for(&self, call: Call, fault: Fault) {
+    /// From now on, `plan` chooses the fault of each call by its method, its
+    /// session and its number.
+    pub fn plan_each(&self, plan: impl FnMut(Occurrence) -> Fault + Send + 'static) {
+        *self.0.plan.lock() = Plan::new(plan);
+    }
+
+    /// From now on, every call of this method has the fault, and no other call has any.
+    pub fn plan_for(&self, call: StoreCall, fault: Fault) {
         self.plan(move |made| if made == call { fault } else { Fault::None });
     }
 
-    /// From now on no call suffers a fault.
+    /// From now on, the call of this method with that number has the fault, and
+    /// no other call has any. The next one has number 1.
+    pub fn plan_nth(&self, call: StoreCall, number: usize, fault: Fault) {
+        self.plan_each(move |made| {
+            if (made.call, made.number) == (call, number) {
+                fault
+            } else {
+                Fault::None
+            }
+        });
+    }
+
+    /// From now on, every call about this session has the fault, and no other call has any.
+    pub fn plan_session(&self, id: SessionId, fault: Fault) {
+        self.plan_each(move |made| {
+            if made.id == Some(id) {
+                fault
+            } else {
+                Fault::None
+            }
+        });
+    }
+
+    /// From now on, no call has a fault.
     pub fn heal(&self) {
         self.plan(|_| Fault::None);
     }
 
     /// The calls since this was last asked, those that failed included.
     #[allow(clippy::must_use_candidate)] // Some ask only to have them forgotten.
-    pub fn calls(&self) -> Vec<Call> {
+    pub fn calls(&self) -> Vec<StoreCall> {
         mem::take(&mut *self.0.calls.lock())
     }
 
-    async fn suffer<T>(
+    /// Makes a call of the store within, with the fault that is planned for it.
+    async fn with_fault<T, F>(
         &self,
-        call: Call,
-        act: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
+        call: StoreCall,
+        id: Option<SessionId>,
+        act: impl Fn(Self) -> F + Send + 'static,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+        T: Send + 'static,
+        S: Send + Sync + 'static,
+    {
         self.0.calls.lock().push(call);
-        let fault = (self.0.plan.lock())(call);
-        let error = |kind| StoreError::new(kind, "as planned");
+        let fault = self.0.plan.lock().fault(call, id);
+        let act = || act(self.clone());
         match fault {
-            Fault::None => act.await,
-            Fault::Fail(kind) => Err(error(kind)),
+            Fault::None => act().await,
+            Fault::Refuse(kind) => Err(planned(kind).not_applied()),
+            Fault::Fail(kind) => Err(planned(kind)),
             Fault::LoseReply(kind) => {
-                act.await?;
-                Err(error(kind))
+                act().await?;
+                Err(planned(kind).in_doubt())
+            }
+            Fault::HideRetry => {
+                act().await?;
+                act().await
+            }
+            Fault::RefuseFalsely(kind) => {
+                act().await?;
+                Err(planned(kind).not_applied())
+            }
+            Fault::FailThenApply(kind, duration) => {
+                apply_after(duration, act());
+                Err(planned(kind).in_doubt())
             }
             Fault::Hang => std::future::pending().await,
+            Fault::HangThenApply(duration) => {
+                apply_after(duration, act());
+                std::future::pending().await
+            }
             Fault::Delay(duration) => {
                 tokio::time::sleep(duration).await;
-                act.await
+                act().await
             }
             Fault::DelayReply(duration) => {
-                let reply = act.await;
+                let reply = act().await;
                 tokio::time::sleep(duration).await;
                 reply
             }
             Fault::Panic => panic!("as planned"),
             Fault::Yield => {
                 tokio::task::yield_now().await;
-                let reply = act.await;
+                let reply = act().await;
                 tokio::task::yield_now().await;
                 reply
             }
         }
     }
+}
+
+fn planned(kind: StoreErrorKind) -> StoreError {
+    StoreError::new(kind, "as planned")
+}
+
+/// Nobody waits for the reply.
+fn apply_after(duration: Duration, act: impl Future<Output: Send> + Send + 'static) {
+    tokio::spawn(async move {
+        tokio::time::sleep(duration).await;
+        act.await
+    });
 }
 
 impl<S> Clone for FaultyStore<S> {
@@ -136,6 +223,7 @@ impl<S> fmt::Debug for FaultyStore<S> {
     }
 }
 
+// Each call owns what it is asked for, because it may be applied after the caller has gone.
 impl<S: SessionStore> SessionStore for FaultyStore<S> {
     async fn create(
         &self,
@@ -143,17 +231,26 @@ impl<S: SessionStore> SessionStore for FaultyStore<S> {
         record: &Arc<Record>,
         activity: Activity,
     ) -> Result<Created, StoreError> {
-        let act = self.inner().create(id, record, activity);
-        self.suffer(Call::Create, act).await
+        let record = Arc::clone(record);
+        self.with_fault(StoreCall::Create, Some(id), move |store| {
+            let record = Arc::clone(&record);
+            async move { store.inner().create(id, &record, activity).await }
+        })
+        .await
     }
 
     async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
-        self.suffer(Call::Load, self.inner().load(id)).await
+        self.with_fault(StoreCall::Load, Some(id), move |store| async move {
+            store.inner().load(id).await
+        })
+        .await
     }
 
     async fn load_latest(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
-        let act = self.inner().load_latest(id);
-        self.suffer(Call::LoadLatest, act).await
+        self.with_fault(StoreCall::LoadLatest, Some(id), move |store| async move {
+            store.inner().load_latest(id).await
+        })
+        .await
     }
 
     async fn update(
@@ -161,10 +258,18 @@ impl<S: SessionStore> SessionStore for FaultyStore<S> {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Result<Updated, StoreError> {
-        let act = self.inner().update(id, record, activity, expected);
-        self.suffer(Call::Update, act).await
+        let (record, replaced) = (Arc::clone(record), Arc::clone(former.record()));
+        let since = former.activity();
+        self.with_fault(StoreCall::Update, Some(id), move |store| {
+            let (record, replaced) = (Arc::clone(&record), Arc::clone(&replaced));
+            async move {
+                let former = Former::new(&replaced, since);
+                store.inner().update(id, &record, activity, former).await
+            }
+        })
+        .await
     }
 
     async fn touch(
@@ -173,34 +278,61 @@ impl<S: SessionStore> SessionStore for FaultyStore<S> {
         expected: Version,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        let act = self.inner().touch(id, expected, activity);
-        self.suffer(Call::Touch, act).await
+        self.with_fault(StoreCall::Touch, Some(id), move |store| async move {
+            store.inner().touch(id, expected, activity).await
+        })
+        .await
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.suffer(Call::Delete, self.inner().delete(id)).await
+        self.with_fault(StoreCall::Delete, Some(id), move |store| async move {
+            store.inner().delete(id).await
+        })
+        .await
     }
 
     async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
-        let act = self.inner().delete_expired(before, limit);
-        self.suffer(Call::DeleteExpired, act).await
+        self.with_fault(StoreCall::DeleteExpired, None, move |store| async move {
+            store.inner().delete_expired(before, limit).await
+        })
+        .await
     }
 
     async fn list(
         &self,
-        filter: &Filter,
-        after: Option<SessionId>,
+        query: &Query,
+        after: Option<&Position>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
-        let act = self.inner().list(filter, after, limit);
-        self.suffer(Call::List, act).await
+    ) -> Result<StorePage, StoreError> {
+        let (query, after) = (query.clone(), after.cloned());
+        self.with_fault(StoreCall::List, None, move |store| {
+            let (query, after) = (query.clone(), after.clone());
+            async move { store.inner().list(&query, after.as_ref(), limit).await }
+        })
+        .await
     }
 
-    async fn count(&self) -> Result<u64, StoreError> {
-        self.suffer(Call::Count, self.inner().count()).await
+    async fn count(&self, query: &Query) -> Result<u64, StoreError> {
+        let query = query.clone();
+        self.with_fault(StoreCall::Count, None, move |store| {
+            let query = query.clone();
+            async move { store.inner().count(&query).await }
+        })
+        .await
     }
 
-    fn report_endings(&self, sink: EndedSink) {
-        self.inner().report_endings(sink);
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.with_fault(StoreCall::Ping, None, move |store| async move {
+            store.inner().ping().await
+        })
+        .await
+    }
+
+    fn is_cached(&self) -> bool {
+        self.inner().is_cached()
+    }
+
+    fn report_removals(&self, sink: RemovalSink) {
+        self.inner().report_removals(sink);
     }
 }

@@ -27,18 +27,21 @@
 //! | --- | --- |
 //! | let time pass | [`FixedClock`] |
 //! | send a request that has a live session, and see what became of it | [`Ticket`] |
+//! | have two nodes over one store | [`second_node`] |
 //! | have the store fail, hang, or lose its replies; count what is asked of it | [`FaultyStore`] |
 
 mod clock;
 mod conformance;
 mod fault;
 mod faulty;
+mod node;
 mod ticket;
 
 pub use self::{
     clock::FixedClock,
     conformance::{Breach, Conformance, conformance},
-    fault::{Call, Fault},
+    fault::{Fault, Occurrence},
     faulty::FaultyStore,
+    node::second_node,
     ticket::Ticket,
 };

@@ -1,42 +1,14 @@
-//! Every rule of the library as a test that bears its name, a module for each subject.
+//! Every rule of the library as a test that bears its name. The folders are those of `src`.
 
-mod aids;
-mod caching;
-mod cancellation;
-mod claiming;
-mod commit_table;
-mod conformance;
-mod cookies;
-mod encoding;
-mod events;
-mod failure;
-mod hostile;
+mod commit;
+mod cookie;
+mod house;
 mod http;
-mod keys;
-mod letting_go;
-mod lifetime;
-mod limits;
-mod lost_replies;
-mod memory_counted;
-mod memory_listing;
-mod memory_store;
-mod merging;
-#[cfg(feature = "metrics")]
-mod metering;
-mod model;
-mod moving;
+mod observe;
 mod operator;
-mod plain_tower;
-mod prompt;
-mod reaping;
-mod renewal;
-mod scene;
-mod secrecy;
-mod smoke;
-mod snapshots;
-mod sockets;
-mod statistics;
-mod stores;
+mod record;
+mod session;
+mod state;
+mod store;
 mod support;
-mod tokens;
-mod upkeep;
+mod testing;

@@ -16,30 +16,30 @@ use crate::{
 
 /// A scenario and its bounds.
 #[derive(Clone, Debug)]
-pub struct Net {
-    pub ops: Vec<(Op, With)>,
+pub(crate) struct Net {
+    pub(crate) ops: Vec<(Op, With)>,
     /// How many sessions there are at the beginning, and their user.
-    pub starts: u8,
-    pub user: u8,
-    pub limit: Option<usize>,
+    pub(crate) starts: u8,
+    pub(crate) user: u8,
+    pub(crate) limit: Option<usize>,
     /// How many replies to writes and reads may be lost, late or refused.
-    pub lost: u8,
+    pub(crate) lost: u8,
     /// How many requests may be cancelled, late, or gone with their node; and of all three together.
-    pub cancelled: u8,
-    pub late: u8,
-    pub crashed: u8,
-    pub abandoned: u8,
-    pub reaped: u8,
-    pub evicted: u8,
-    pub undo_lost: u8,
+    pub(crate) cancelled: u8,
+    pub(crate) late: u8,
+    pub(crate) crashed: u8,
+    pub(crate) abandoned: u8,
+    pub(crate) reaped: u8,
+    pub(crate) evicted: u8,
+    pub(crate) undo_lost: u8,
     /// Whether moves begin long after their sessions were loaded.
-    pub stale: bool,
-    pub world: Environment,
+    pub(crate) stale: bool,
+    pub(crate) world: Environment,
 }
 
 /// Planted faults that are not of the crate: what the rules ask of a store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Environment {
+pub(crate) enum Environment {
     Sound,
     /// A store that says "refused" of a call whose reply was lost.
     RefusalsThatWereNone,
@@ -50,7 +50,7 @@ pub enum Environment {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Act {
+pub(crate) enum Act {
     Start(u8),
     /// The call is applied and answered.
     Reply(u8),
@@ -79,7 +79,7 @@ pub enum Act {
 const NOW: Timestamp = Timestamp::from_millis(10);
 
 impl Net {
-    pub fn new(ops: &[(Op, With)]) -> Self {
+    pub(crate) fn new(ops: &[(Op, With)]) -> Self {
         Self {
             ops: ops.to_vec(),
             starts: 1,
@@ -99,7 +99,7 @@ impl Net {
     }
 
     /// All with the token of the first session.
-    pub fn on_one(ops: &[Op]) -> Self {
+    pub(crate) fn on_one(ops: &[Op]) -> Self {
         let ops: Vec<_> = ops.iter().map(|op| (*op, With::Old(0))).collect();
         Self::new(&ops)
     }

@@ -8,7 +8,7 @@ use crate::{
     world::{Actor, Op, Out, Phase, With, World, index},
 };
 
-pub fn all() -> Vec<Property<Net>> {
+pub(crate) fn all() -> Vec<Property<Net>> {
     vec![
         Property::always("sums are exact", sums_are_exact),
         Property::always("a log-out spares a faster log-in", log_outs_spare_log_ins),
@@ -50,7 +50,7 @@ pub fn all() -> Vec<Property<Net>> {
 }
 
 /// What a whole suite of scenarios must reach, so that the properties say something.
-pub const SOMETIMES: [(&str, fn(&Net, &World) -> bool); 10] = [
+pub(crate) const SOMETIMES: [(&str, fn(&Net, &World) -> bool); 10] = [
     ("two log-ins are answered", |_: &Net, world: &World| {
         let moves =
             outs(world).filter(|(actor, out)| actor.op.user().is_some() && out.is_answered_move());
@@ -86,7 +86,7 @@ pub const SOMETIMES: [(&str, fn(&Net, &World) -> bool); 10] = [
     }),
 ];
 
-pub fn is_sometimes(name: &str) -> bool {
+pub(crate) fn is_sometimes(name: &str) -> bool {
     SOMETIMES.iter().any(|(sometimes, _)| *sometimes == name)
 }
 

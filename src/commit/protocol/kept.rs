@@ -84,12 +84,14 @@ impl Rec for Kept {
 
     fn marker(&self, to: Option<Successor>, writer: u64, now: Timestamp) -> Self {
         let mut marker = self.0.marker(now, None, writer);
-        marker.set_rare(|rare| rare.successor = to);
+        marker.set_extras(|extras| extras.successor = to);
         expiring(marker, now)
     }
 
     fn barred(&self, id: SessionId, writer: u64) -> Self {
-        self.next(writer, |record| record.set_rare(|rare| rare.bar = Some(id)))
+        self.next(writer, |record| {
+            record.set_extras(|extras| extras.bar = Some(id))
+        })
     }
 
     fn taking_over(&self, origin: Option<&Self>, writer: u64) -> Self {
@@ -100,11 +102,11 @@ impl Rec for Kept {
             .map(|origin| origin.0.data().clone())
             .unwrap_or_default();
         let mut next = record.successor(data, writer, Duration::ZERO);
-        next.set_rare(|rare| {
-            let from = origin.map(|origin| origin.0.rare());
-            rare.idle = from.map(|from| from.idle).unwrap_or_default();
-            rare.absolute = from.map(|from| from.absolute).unwrap_or_default();
-            rare.persistent = from.and_then(|from| from.persistent);
+        next.set_extras(|extras| {
+            let from = origin.map(|origin| origin.0.extras());
+            extras.idle = from.map(|from| from.idle).unwrap_or_default();
+            extras.absolute = from.map(|from| from.absolute).unwrap_or_default();
+            extras.persistent = from.and_then(|from| from.persistent);
         });
         (Arc::new(next), *activity)
     }
@@ -120,7 +122,7 @@ impl Rec for Kept {
             return self;
         }
         let mut record = Arc::unwrap_or_clone(self.0);
-        record.set_rare(|rare| rare.origin = origin);
+        record.set_extras(|extras| extras.origin = origin);
         (Arc::new(record), self.1)
     }
 
@@ -129,7 +131,7 @@ impl Rec for Kept {
             return self;
         }
         let mut record = Arc::unwrap_or_clone(self.0);
-        record.set_rare(|rare| rare.ranked_at = rank);
+        record.set_extras(|extras| extras.ranked_at = rank);
         (Arc::new(record), self.1)
     }
 
@@ -156,7 +158,7 @@ impl Next for Kept {
     fn next(&self, writer: u64, alter: impl FnOnce(&mut Record)) -> Self {
         let (record, activity) = self;
         let mut next = record.successor(record.data().clone(), writer, Duration::ZERO);
-        next.set_rare(|rare| rare.origin = record.origin());
+        next.set_extras(|extras| extras.origin = record.origin());
         alter(&mut next);
         (Arc::new(next), *activity)
     }

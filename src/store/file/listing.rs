@@ -1,57 +1,89 @@
-//! Listing sessions: [`Room::list`], all by a walk, a user's by the index.
+//! Lists and counts: all sessions by a walk, a user's by the index.
 
 use std::{io, path::Path};
 
 use tracing::warn;
 
 use super::{
-    room::Room,
-    trouble::Trouble,
+    error::FileError,
+    inner::FileInner,
     users::{UserKey, Users},
     walk::Walk,
 };
 use crate::{
+    error::store::StoreError,
     record::token::SessionId,
-    store::{Filter, Listed, Page},
+    store::{Listed, Position, Query, Selection, StorePage},
 };
 
 /// How many records one page looks at, where few get through the filter.
 const MAX_RECORDS: usize = 1024;
 
-impl Room {
+impl FileInner {
     pub(super) fn list(
         &self,
-        filter: &Filter,
+        query: &Query,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<StorePage, StoreError> {
+        let selection = query.ordered_by_id()?;
+        let after = after.map(Position::id).transpose()?;
+        Ok(self.page(selection, after, limit)?)
+    }
+
+    /// How many sessions are stored, what does not decode included where no record has to be read.
+    pub(super) fn count(&self, selection: &Selection) -> Result<u64, FileError> {
+        let mut count = 0;
+        if selection.is_everything() {
+            for id in Walk::after(&self.root, None) {
+                id?;
+                count += 1;
+            }
+            return Ok(count);
+        }
+        let mut after = None;
+        loop {
+            let page = self.page(selection, after, MAX_RECORDS)?;
+            count += page.sessions.len() as u64;
+            // Every position of a page is an id.
+            after = page.next.and_then(|next| next.id().ok());
+            if after.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
+    fn page(
+        &self,
+        selection: &Selection,
         after: Option<SessionId>,
         limit: usize,
-    ) -> Result<Page, Trouble> {
-        let user = filter.user.as_deref().map(UserKey::of);
-        let mut page = Page::default();
+    ) -> Result<StorePage, FileError> {
+        let user = selection.user().map(UserKey::of);
+        let mut page = StorePage::default();
         let mut last = after;
         for (looked, id) in candidates(&self.root, &self.users, user, after)?.enumerate() {
             let id = id?;
             if page.sessions.len() == limit || looked == MAX_RECORDS.max(limit) {
-                page.next = last;
+                page.next = last.map(Position::after);
                 break;
             }
             last = Some(id);
             let kept = match self.settle(id, Self::read) {
-                Err(Trouble::Io(error)) => return Err(error.into()),
+                Err(FileError::Io(error)) => return Err(error.into()),
                 // Reported when it was set aside.
-                Err(Trouble::Damaged) => continue,
+                Err(FileError::Damaged) => continue,
                 Err(error) => {
                     warn!(%id, ?error, "a session is left out of a list: it does not decode");
                     continue;
                 }
                 Ok(kept) => kept,
             };
-            let admitted = kept.filter(|(record, activity)| filter.admits(record, *activity));
+            let admitted = kept.filter(|(record, activity)| selection.admits(record, *activity));
             match (admitted, user) {
-                (Some((record, activity)), _) => page.sessions.push(Listed {
-                    id,
-                    record,
-                    activity,
-                }),
+                (Some((record, activity)), _) => {
+                    page.sessions.push(Listed::new(id, record, activity));
+                }
                 (None, Some(user)) => self.remove_stale_entry(user, id)?,
                 (None, None) => {}
             }
@@ -60,10 +92,10 @@ impl Room {
     }
 
     /// Takes out of the index what was left there by a process that ended in between.
-    fn remove_stale_entry(&self, user: UserKey, id: SessionId) -> Result<(), Trouble> {
+    fn remove_stale_entry(&self, user: UserKey, id: SessionId) -> Result<(), FileError> {
         let _lock = self.lock(id)?;
         let header = match self.header(id) {
-            Err(Trouble::Io(error)) => return Err(error.into()),
+            Err(FileError::Io(error)) => return Err(error.into()),
             // Nobody knows whose it is.
             Err(_) => return Ok(()),
             Ok(header) => header,

@@ -1,13 +1,17 @@
-//! Lists of the sessions in a [`Room`], page by page.
+//! Lists and counts of the sessions in a [`MemoryInner`].
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Room, table::Slot};
+use super::{
+    inner::{MemoryInner, Shard},
+    table::Slot,
+};
 use crate::{
+    error::store::StoreError,
     record::token::SessionId,
-    store::{Filter, Listed, Page},
+    store::{Listed, Position, Query, Selection, StorePage},
 };
 
 /// How many sessions one page looks at, about: it is made without an await.
@@ -16,35 +20,74 @@ const LOOKED_AT: usize = 16 * 1024;
 /// How many of a user's ids are fetched at once.
 const BATCH: usize = 128;
 
-impl Room {
-    pub(super) fn list(&self, filter: &Filter, after: Option<SessionId>, limit: usize) -> Page {
+impl MemoryInner {
+    pub(super) fn list(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<StorePage, StoreError> {
+        let selection = query.ordered_by_id()?;
         let from = match after {
             None => Some(Uuid::nil().into()),
-            Some(id) => successor(id),
+            Some(position) => successor(position.id()?),
         };
-        match (from, &filter.user) {
-            (None, _) => Page::default(),
-            (Some(from), Some(user)) => self.list_of(user, filter, from, limit),
-            (Some(from), None) => self.list_all(filter, from, limit),
+        Ok(match (from, selection.user()) {
+            (None, _) => StorePage::default(),
+            (Some(from), Some(user)) => self.list_of(user, selection, from, limit),
+            (Some(from), None) => self.list_all(selection, from, limit),
+        })
+    }
+
+    pub(super) fn count(&self, selection: &Selection) -> usize {
+        match selection.user() {
+            None if selection.is_everything() => self.len(),
+            None => {
+                let in_shard = |shard: &Shard| {
+                    let table = shard.table.read();
+                    table.slots().filter(|slot| admits(selection, slot)).count()
+                };
+                self.shards.iter().map(in_shard).sum()
+            }
+            Some(user) => {
+                let is_counted = |id: &SessionId| {
+                    let table = self.shard(*id).table.read();
+                    table.get(*id).is_some_and(|slot| admits(selection, slot))
+                };
+                let (mut count, mut from) = (0, Some(Uuid::nil().into()));
+                while let Some(first) = from {
+                    let ids = self.users.ids(user, first, BATCH);
+                    count += ids.iter().filter(|id| is_counted(id)).count();
+                    let last = ids.last().filter(|_| ids.len() == BATCH);
+                    from = last.and_then(|id| successor(*id));
+                }
+                count
+            }
         }
     }
 
     /// By the index.
-    fn list_of(&self, user: &str, filter: &Filter, mut from: SessionId, limit: usize) -> Page {
-        let mut page = Page::default();
+    fn list_of(
+        &self,
+        user: &str,
+        selection: &Selection,
+        mut from: SessionId,
+        limit: usize,
+    ) -> StorePage {
+        let mut page = StorePage::default();
         let mut looked_at = 0;
         let mut last = None;
         loop {
             let ids = self.users.ids(user, from, BATCH);
             for id in &ids {
                 if page.sessions.len() >= limit || looked_at >= LOOKED_AT {
-                    page.next = last;
+                    page.next = last.map(Position::after);
                     return page;
                 }
                 looked_at += 1;
                 last = Some(*id);
                 let table = self.shard(*id).table.read();
-                let slot = table.get(*id).filter(|slot| admits(filter, slot));
+                let slot = table.get(*id).filter(|slot| admits(selection, slot));
                 page.sessions.extend(slot.map(listed));
             }
             match last.and_then(successor) {
@@ -55,14 +98,14 @@ impl Room {
     }
 
     /// Shards hold ranges of ids, in their order: only a few are looked at.
-    fn list_all(&self, filter: &Filter, from: SessionId, limit: usize) -> Page {
-        let mut page = Page::default();
+    fn list_all(&self, selection: &Selection, from: SessionId, limit: usize) -> StorePage {
+        let mut page = StorePage::default();
         let mut looked_at = 0;
         for index in self.index(from)..self.shards.len() {
             let table = self.shards[index].table.read();
             let slots = table
                 .slots()
-                .filter(|slot| slot.id >= from && admits(filter, slot));
+                .filter(|slot| slot.id >= from && admits(selection, slot));
             let mut slots: Vec<&Slot> = slots.collect();
             let wanted = limit - page.sessions.len();
             let is_full = slots.len() > wanted;
@@ -73,12 +116,13 @@ impl Room {
             slots.sort_unstable_by_key(|slot| slot.id);
             page.sessions.extend(slots.into_iter().map(listed));
             if is_full {
-                page.next = page.sessions.last().map(|listed| listed.id);
+                let last = page.sessions.last();
+                page.next = last.map(|listed| Position::after(listed.id));
                 return page;
             }
             looked_at += table.slots().len();
             if looked_at >= LOOKED_AT && index + 1 < self.shards.len() {
-                page.next = Some(self.last_id(index));
+                page.next = Some(Position::after(self.last_id(index)));
                 return page;
             }
         }
@@ -98,14 +142,10 @@ fn successor(id: SessionId) -> Option<SessionId> {
     Some(Uuid::from_u128(bits.checked_add(1)?).into())
 }
 
-fn admits(filter: &Filter, slot: &Slot) -> bool {
-    filter.admits(&slot.record, slot.activity())
+fn admits(selection: &Selection, slot: &Slot) -> bool {
+    selection.admits(&slot.record, slot.activity())
 }
 
 fn listed(slot: &Slot) -> Listed {
-    Listed {
-        id: slot.id,
-        record: Arc::clone(&slot.record),
-        activity: slot.activity(),
-    }
+    Listed::new(slot.id, Arc::clone(&slot.record), slot.activity())
 }

@@ -7,8 +7,8 @@
 
 mod budget;
 mod heap;
+mod inner;
 mod listing;
-mod room;
 mod snapshot;
 mod stamp;
 mod sync;
@@ -17,9 +17,12 @@ mod users;
 
 use std::{fmt, sync::Arc};
 
-pub(crate) use self::room::Room;
+pub(crate) use self::inner::MemoryInner;
 pub use self::snapshot::{Flaw, FlawKind, Restored, Snapshot};
-use super::{Created, EndedSink, Filter, Page, Reaped, SessionStore, StoreError, Touched, Updated};
+use super::{
+    Created, Former, Position, Query, Reaped, RemovalSink, SessionStore, StoreError, StorePage,
+    Touched, Updated,
+};
 use crate::{
     clock::Timestamp,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
@@ -62,7 +65,7 @@ use crate::{
 /// assert_eq!(store.len(), 0);
 /// ```
 #[derive(Clone)]
-pub struct MemoryStore(Arc<Room>);
+pub struct MemoryStore(Arc<MemoryInner>);
 
 impl MemoryStore {
     /// Sets the bounds.
@@ -71,7 +74,7 @@ impl MemoryStore {
     }
 
     /// The store beneath the trait, for calls that need no future.
-    pub(super) fn room(&self) -> &Room {
+    pub(super) fn inner(&self) -> &MemoryInner {
         &self.0
     }
 
@@ -136,9 +139,9 @@ impl SessionStore for MemoryStore {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Result<Updated, StoreError> {
-        self.0.update(id, record, activity, expected)
+        self.0.update(id, record, activity, former.version())
     }
 
     async fn touch(
@@ -160,19 +163,23 @@ impl SessionStore for MemoryStore {
 
     async fn list(
         &self,
-        filter: &Filter,
-        after: Option<SessionId>,
+        query: &Query,
+        after: Option<&Position>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
-        Ok(self.0.list(filter, after, limit))
+    ) -> Result<StorePage, StoreError> {
+        self.0.list(query, after, limit)
     }
 
-    async fn count(&self) -> Result<u64, StoreError> {
-        Ok(self.len() as u64)
+    async fn count(&self, query: &Query) -> Result<u64, StoreError> {
+        Ok(self.0.count(query.unordered()) as u64)
     }
 
-    fn report_endings(&self, sink: EndedSink) {
-        self.0.report_endings(sink);
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn report_removals(&self, sink: RemovalSink) {
+        self.0.report_removals(sink);
     }
 }
 
@@ -233,7 +240,7 @@ impl MemoryStoreBuilder {
     /// The store.
     #[must_use]
     pub fn build(self) -> MemoryStore {
-        let room = Room::new(self.max_sessions, self.max_bytes, self.when_full);
-        MemoryStore(Arc::new(room))
+        let inner = MemoryInner::new(self.max_sessions, self.max_bytes, self.when_full);
+        MemoryStore(Arc::new(inner))
     }
 }

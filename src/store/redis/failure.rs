@@ -4,8 +4,20 @@ use ::redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 
 use crate::error::store::{StoreError, StoreErrorKind};
 
-/// A failure on the way to the server or in its reply.
+/// A failure on the way to the server or in its reply, of one command that was sent once.
 pub(super) fn failed(error: RedisError) -> StoreError {
+    // Both come from making the connection, before the command is sent.
+    let is_unsent =
+        error.is_connection_refusal() || error.kind() == ErrorKind::AuthenticationFailed;
+    let failed = translated(error);
+    if is_unsent {
+        failed.not_applied()
+    } else {
+        failed
+    }
+}
+
+fn translated(error: RedisError) -> StoreError {
     let kind = match error.kind() {
         ErrorKind::Io if error.is_timeout() => StoreErrorKind::Timeout,
         ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => StoreErrorKind::Unavailable,
@@ -56,7 +68,26 @@ pub(super) fn refused(error: &ServerError) -> StoreError {
         }
         _ => StoreErrorKind::Other,
     };
-    StoreError::new(kind, format!("Redis answered {code}"))
+    let refused = StoreError::new(kind, format!("Redis answered {code}"));
+    if is_certain(error) {
+        refused.not_applied()
+    } else {
+        refused
+    }
+}
+
+/// Whether the command was refused before it changed anything.
+fn is_certain(error: &ServerError) -> bool {
+    match error.code() {
+        // Within a script these are checked before its first write.
+        "OOM" | "READONLY" | "MISCONF" | "NOREPLICAS" => true,
+        // The primary ended a command that was waiting: a `WAIT` comes after a write.
+        "UNBLOCKED" => false,
+        // A script that fails keeps what it has written by then.
+        _ => !error
+            .details()
+            .is_some_and(|details| details.contains("user_script") || details.contains("script:")),
+    }
 }
 
 /// What is stored is nothing this store wrote.

@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ::redis::{Cmd, FromRedisValue as _, Value};
 use tracing::warn;
+use uuid::Uuid;
 
 use super::{
     RedisStore,
@@ -25,7 +26,7 @@ use crate::{
     clock::{Clock as _, SystemClock},
     error::store::StoreError,
     record::token::SessionId,
-    store::{Filter, Listed, Page, Reaped},
+    store::{Listed, Position, Reaped, Selection, StorePage},
 };
 
 /// How many entries are looked at in one step of a server.
@@ -40,7 +41,7 @@ const SETTLED: Duration = Duration::from_secs(10 * 60);
 
 /// How far the sweep has come.
 #[derive(Clone, Debug)]
-pub(super) struct Position {
+pub(super) struct Progress {
     pub(super) bucket: u8,
     pub(super) after: Option<Entry>,
 }
@@ -58,13 +59,25 @@ impl RedisStore {
         }
     }
 
-    pub(super) async fn list_user(
+    pub(super) async fn page(
         &self,
-        user: &str,
-        filter: &Filter,
+        selection: &Selection,
         after: Option<SessionId>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<StorePage, StoreError> {
+        match selection.user() {
+            Some(user) => self.list_user(user, selection, after, limit).await,
+            None => self.list_all(selection, after, limit).await,
+        }
+    }
+
+    async fn list_user(
+        &self,
+        user: &str,
+        selection: &Selection,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<StorePage, StoreError> {
         let user = user_hash(Some(user));
         let key = self.keys.user(&user);
         let mut all = ::redis::cmd("ZRANGE");
@@ -94,7 +107,7 @@ impl RedisStore {
                 )
             })
             .unzip();
-        let (sessions, stale) = self.look_up(&entries, filter).await?;
+        let (sessions, stale) = self.look_up(&entries, selection).await?;
         let gone: Vec<Vec<u8>> = stale
             .into_iter()
             .filter(|place| are_settled[*place])
@@ -103,24 +116,19 @@ impl RedisStore {
         if !gone.is_empty() {
             self.link.ask(&key, remove(&key, &gone)).await?;
         }
-        Ok(Page {
-            sessions,
-            next: if is_end { None } else { last },
-        })
+        let next = last.filter(|_| !is_end).map(Position::after);
+        Ok(StorePage::new(sessions, next))
     }
 
-    pub(super) async fn list_all(
+    async fn list_all(
         &self,
-        filter: &Filter,
+        selection: &Selection,
         after: Option<SessionId>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
-        let mut page = Page {
-            next: after,
-            ..Page::default()
-        };
+    ) -> Result<StorePage, StoreError> {
         if limit == 0 {
-            return Ok(page);
+            let after = after.unwrap_or_else(|| Uuid::nil().into());
+            return Ok(StorePage::new(Vec::new(), Some(Position::after(after))));
         }
         let mut first = usize::from(after.map_or(0, |id| id.as_bytes()[0]));
         let mut entries: Vec<Entry> = Vec::new();
@@ -128,7 +136,7 @@ impl RedisStore {
         while entries.len() < limit && first < BUCKETS {
             // In an empty house, few round trips; in a full one, little in vain.
             let end = BUCKETS.min(first + window);
-            let places = (first..end).map(|bucket| (byte(bucket), page.next));
+            let places = (first..end).map(|bucket| (byte(bucket), after));
             for found in self.entries(places, limit).await? {
                 entries.extend(found);
             }
@@ -136,18 +144,33 @@ impl RedisStore {
         }
         let is_end = entries.len() <= limit && first == BUCKETS;
         entries.truncate(limit);
-        page.next = entries.last().map(|entry| entry.id).filter(|_| !is_end);
-        let (sessions, stale) = self.look_up(&entries, filter).await?;
-        page.sessions = sessions;
+        let last = entries.last().filter(|_| !is_end);
+        let next = last.map(|entry| Position::after(entry.id));
+        let (sessions, stale) = self.look_up(&entries, selection).await?;
         let stale = stale
             .into_iter()
             .map(|place| entries[place].clone())
             .collect();
         self.forget(stale).await?;
-        Ok(page)
+        Ok(StorePage::new(sessions, next))
     }
 
-    pub(super) async fn count_all(&self) -> Result<u64, StoreError> {
+    pub(super) async fn count_selected(&self, selection: &Selection) -> Result<u64, StoreError> {
+        if selection.is_everything() {
+            return self.count_all().await;
+        }
+        let (mut count, mut after) = (0, None);
+        loop {
+            let page = self.page(selection, after, CHUNK).await?;
+            count += page.sessions.len() as u64;
+            after = page.next.as_ref().map(Position::id).transpose()?;
+            if after.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
+    async fn count_all(&self) -> Result<u64, StoreError> {
         let mut count = 0;
         let mut places: Vec<(u8, Option<SessionId>)> =
             (0..BUCKETS).map(|bucket| (byte(bucket), None)).collect();
@@ -170,7 +193,7 @@ impl RedisStore {
     pub(super) async fn sweep(&self, limit: usize) -> Result<Reaped, StoreError> {
         let mut removed = 0;
         for _ in 0..CHUNKS_A_SWEEP {
-            let Position { bucket, after } = self.position.lock().clone();
+            let Progress { bucket, after } = self.swept.lock().clone();
             let place = (bucket, after.map(|entry| entry.id));
             let entries = self.entries([place].into_iter(), CHUNK).await?;
             let mut stale = self.stale(&entries).await?.concat();
@@ -185,7 +208,7 @@ impl RedisStore {
                     more: true,
                 });
             }
-            *self.position.lock() = Position {
+            *self.swept.lock() = Progress {
                 bucket: bucket.wrapping_add(u8::from(reached.is_none())),
                 after: reached,
             };
@@ -235,7 +258,7 @@ impl RedisStore {
     async fn look_up(
         &self,
         entries: &[Entry],
-        filter: &Filter,
+        selection: &Selection,
     ) -> Result<(Vec<Listed>, Vec<usize>), StoreError> {
         let (mut sessions, mut stale) = (Vec::new(), Vec::new());
         let mut batches: Vec<Batch> = Vec::new();
@@ -263,12 +286,8 @@ impl RedisStore {
                 continue;
             };
             match stored.and_then(Stored::decode) {
-                Ok((record, activity)) if filter.admits(&record, activity) => {
-                    sessions.push(Listed {
-                        id: entry.id,
-                        record,
-                        activity,
-                    });
+                Ok((record, activity)) if selection.admits(&record, activity) => {
+                    sessions.push(Listed::new(entry.id, record, activity));
                 }
                 Ok(_) => {}
                 Err(error) => warn!(session.id = %entry.id, %error, "left out of a list"),

@@ -11,7 +11,10 @@ use ::redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
-    cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
+    cluster_routing::{
+        MultipleNodeRoutingInfo, ResponsePolicy, Route, RoutingInfo, SingleNodeRoutingInfo,
+        SlotAddr,
+    },
     io::tcp::TcpSettings,
 };
 use parking_lot::Mutex;
@@ -28,7 +31,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection over which nothing has come for so long while somebody waited is given up.
-const SILENT_FOR: Duration = Duration::from_secs(1);
+const UNANSWERED_FOR: Duration = Duration::from_secs(1);
 
 /// How long what was sent may stay unconfirmed by the other machine before the
 /// connection is given up; without it that takes a quarter of an hour.
@@ -49,7 +52,7 @@ pub(super) struct Link(Arc<Shared>);
 struct Shared {
     connection: Mutex<Connection>,
     source: Source,
-    silence: Silence,
+    unanswered: Unanswered,
 }
 
 #[derive(Clone)]
@@ -83,7 +86,7 @@ impl Link {
         Self(Arc::new(Shared {
             connection: Mutex::new(connection),
             source,
-            silence: Silence::default(),
+            unanswered: Unanswered::default(),
         }))
     }
 
@@ -126,9 +129,18 @@ impl Link {
         Ok(Self::new(Connection::Cluster(connection), source))
     }
 
+    /// Whether the driver sends a command again by itself after a lost reply.
+    pub(super) fn sends_again(&self) -> bool {
+        self.is_cluster()
+    }
+
+    fn is_cluster(&self) -> bool {
+        matches!(*self.0.connection.lock(), Connection::Cluster(_))
+    }
+
     /// The batches as they have to be sent: to one server, all in one.
     pub(super) fn gather(&self, batches: Vec<Batch>) -> Vec<Batch> {
-        if matches!(*self.0.connection.lock(), Connection::Cluster(_)) {
+        if self.is_cluster() {
             return batches;
         }
         let all = batches.into_iter().reduce(|mut all, batch| {
@@ -147,6 +159,24 @@ impl Link {
             }
             reply => reply.map_err(failed),
         }
+    }
+
+    /// Asks the server, or each primary of the cluster, whether it answers.
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        let ping = ::redis::cmd("PING");
+        let answer = async {
+            match self.connection() {
+                Connection::One(mut manager) => manager.send_packed_command(&ping).await,
+                Connection::Cluster(mut connection) => {
+                    let all = Some(ResponsePolicy::AllSucceeded);
+                    let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, all));
+                    connection.route_command(ping.clone(), all).await
+                }
+            }
+        };
+        let answered = self.watch(b"", answer).await;
+        let answered = answered.and_then(Value::extract_error);
+        answered.map(drop).map_err(failed)
     }
 
     /// All replies, in the order of the commands: one round trip.
@@ -239,7 +269,7 @@ impl Link {
 
     /// Goes on over another connection: this one says nothing, and does not end either.
     fn renew(&self) {
-        self.0.silence.forget();
+        self.0.unanswered.forget();
         match &self.0.source {
             Source::Given => {}
             Source::One(client, config) => {
@@ -262,24 +292,24 @@ impl Link {
 
 /// Since when nothing has come from where the asked keys are: a share of the
 /// keys each, because in a cluster one node may be silent and others not.
-struct Silence(Mutex<[Option<Instant>; SHARES]>);
+struct Unanswered(Mutex<[Option<Instant>; SHARES]>);
 
 const SHARES: usize = 64;
 
-impl Default for Silence {
+impl Default for Unanswered {
     fn default() -> Self {
         Self(Mutex::new([None; SHARES]))
     }
 }
 
-impl Silence {
+impl Unanswered {
     fn forget(&self) {
         *self.0.lock() = [None; SHARES];
     }
 }
 
 /// A question to the server. One that is dropped without an answer, because
-/// nobody waits any longer, tells of the silence.
+/// nobody waits any longer, shows that the connection may be dead.
 struct Asking<'a> {
     link: &'a Link,
     share: usize,
@@ -290,7 +320,7 @@ impl<'a> Asking<'a> {
     fn about(link: &'a Link, route: &[u8]) -> Self {
         let sum: usize = route.iter().map(|byte| usize::from(*byte)).sum();
         let share = sum % SHARES;
-        link.0.silence.0.lock()[share].get_or_insert_with(Instant::now);
+        link.0.unanswered.0.lock()[share].get_or_insert_with(Instant::now);
         Self {
             link,
             share,
@@ -300,7 +330,7 @@ impl<'a> Asking<'a> {
 
     fn answered(mut self) {
         self.is_answered = true;
-        self.link.0.silence.0.lock()[self.share] = None;
+        self.link.0.unanswered.0.lock()[self.share] = None;
     }
 }
 
@@ -309,8 +339,8 @@ impl Drop for Asking<'_> {
         if self.is_answered || Handle::try_current().is_err() {
             return;
         }
-        let since = self.link.0.silence.0.lock()[self.share];
-        if since.is_some_and(|since| since.elapsed() >= SILENT_FOR) {
+        let since = self.link.0.unanswered.0.lock()[self.share];
+        if since.is_some_and(|since| since.elapsed() >= UNANSWERED_FOR) {
             self.link.renew();
         }
     }

@@ -15,6 +15,7 @@ mod link;
 mod reply;
 mod script;
 mod stored;
+mod writes;
 
 use std::{
     fmt,
@@ -27,18 +28,16 @@ use parking_lot::Mutex;
 
 use self::{
     failure::corrupt,
-    index::Position,
-    keys::{Entry, Keys, UserHash, user_hash},
+    index::Progress,
+    keys::Keys,
     link::{Batch, Link},
     reply::number,
-    script::{
-        CONFIRM, CREATE, DELETE, DONE, DONE_BEFORE, DONE_OTHER_USER, MISSING, NO_SESSION,
-        OTHER_VERSION, TOUCH, UPDATE,
-    },
-    stored::{Stored, begin, identity, times, whole},
+    script::{CONFIRM, DELETE, NO_SESSION},
+    stored::Stored,
 };
 use super::{
-    Created, Filter, Page, Reaped, SessionStore, StoreError, StoreErrorKind, Touched, Updated,
+    Created, Former, Position, Query, Reaped, SessionStore, StoreError, StoreErrorKind, StorePage,
+    Touched, Updated,
 };
 use crate::{
     clock::Timestamp,
@@ -98,7 +97,7 @@ pub struct RedisStore {
     link: Link,
     keys: Keys,
     replicas: Option<Replicas>,
-    position: Arc<Mutex<Position>>,
+    swept: Arc<Mutex<Progress>>,
 }
 
 /// How many replicas must have a write, and how long they may take.
@@ -107,9 +106,6 @@ struct Replicas {
     count: usize,
     timeout: Duration,
 }
-
-/// How long past its deadline a session stays: what clocks of different machines may differ by.
-const GRACE: Duration = Duration::from_secs(5 * 60);
 
 impl RedisStore {
     /// Connects to one server: `redis://user:password@host:port/database`, or
@@ -158,7 +154,7 @@ impl RedisStore {
         // Nodes that start together sweep in different places.
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let since = since.unwrap_or_default().subsec_nanos();
-        let position = Position {
+        let first = Progress {
             bucket: since.to_be_bytes()[2],
             after: None,
         };
@@ -168,7 +164,7 @@ impl RedisStore {
                 prefix: "cloakroom:".to_owned(),
             },
             replicas: None,
-            position: Arc::new(Mutex::new(position)),
+            swept: Arc::new(Mutex::new(first)),
         }
     }
 
@@ -222,7 +218,7 @@ impl RedisStore {
         }
         let mut replies = self.link.send(batches).await?;
         for place in waits.into_iter().rev() {
-            let confirmed = number(&replies.remove(place))?;
+            let confirmed = number(&replies.remove(place)).map_err(StoreError::in_doubt)?;
             if confirmed < i64::try_from(replicas.count).unwrap_or(i64::MAX) {
                 let what = format!(
                     "{confirmed} of {} replicas confirmed a write within {:?}",
@@ -258,21 +254,6 @@ pub(super) fn get(key: &[u8]) -> Cmd {
     get
 }
 
-/// When Redis may delete it, in milliseconds since the epoch.
-fn native(activity: Activity) -> Option<u64> {
-    let grace = u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX);
-    let at = activity.expires_at?;
-    Some(at.as_millis().saturating_add(grace))
-}
-
-/// The last arguments of `CREATE` and `UPDATE`: what `SET` takes.
-fn set(call: &mut Cmd, record: &Record, activity: Activity, user: &UserHash) {
-    call.arg(whole(record, activity, user));
-    if let Some(at) = native(activity) {
-        call.arg("PXAT").arg(at);
-    }
-}
-
 impl SessionStore for RedisStore {
     async fn create(
         &self,
@@ -280,27 +261,11 @@ impl SessionStore for RedisStore {
         record: &Arc<Record>,
         activity: Activity,
     ) -> Result<Created, StoreError> {
-        let user = user_hash(record.user());
-        let [key, bucket] = self.places(id);
-        let entry = Entry { id, user };
-        let mut create = CREATE.on(&[&key, &bucket]);
-        create.arg(entry.to_bytes());
-        set(&mut create, record, activity, &entry.user);
-        let done = if entry.user.is_empty() {
-            number(&self.write(key, create).await?)?
-        } else {
-            let first = Batch {
-                route: key,
-                commands: vec![create],
-            };
-            let replies = self.write_all(vec![first, self.enter(&entry)]).await?;
-            let replies = replies.iter().map(number).collect::<Result<Vec<_>, _>>()?;
-            replies[0]
-        };
-        Ok(match done {
-            DONE => Created::Yes,
-            _ => Created::Exists,
-        })
+        let created = self.create_once(id, record, activity).await;
+        match self.vouched(created)? {
+            Created::Exists if self.has_written(id, record.version()).await? => Ok(Created::Yes),
+            created => Ok(created),
+        }
     }
 
     async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
@@ -324,24 +289,15 @@ impl SessionStore for RedisStore {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Result<Updated, StoreError> {
-        let user = user_hash(record.user());
-        let [key, bucket] = self.places(id);
-        let entry = Entry { id, user };
-        let mut update = UPDATE.on(&[&key, &bucket]);
-        update.arg(begin(expected, &entry.user));
-        update.arg(id.as_bytes()).arg(entry.to_bytes());
-        set(&mut update, record, activity, &entry.user);
-        let done = self.said(id, &self.write(key, update).await?).await?;
-        if matches!(done, DONE_OTHER_USER | DONE_BEFORE) && !entry.user.is_empty() {
-            number(&self.write_all(vec![self.enter(&entry)]).await?[0])?;
+        let updated = self.update_once(id, record, activity, former.version());
+        match self.vouched(updated.await)? {
+            Updated::Conflict if self.has_written(id, record.version()).await? => {
+                Ok(Updated::Saved)
+            }
+            updated => Ok(updated),
         }
-        Ok(match done {
-            DONE | DONE_OTHER_USER => Updated::Saved,
-            MISSING => Updated::Missing,
-            _ => Updated::Conflict,
-        })
     }
 
     async fn touch(
@@ -350,19 +306,8 @@ impl SessionStore for RedisStore {
         expected: Version,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        let key = self.keys.session(id);
-        let mut touch = TOUCH.on(&[&key]);
-        touch.arg(identity(expected)).arg(&times(activity));
-        match native(activity) {
-            Some(at) => touch.arg(at),
-            None => touch.arg(""),
-        };
-        let reply = self.link.ask(&key, touch).await?;
-        Ok(match self.said(id, &reply).await? {
-            MISSING => Touched::Missing,
-            OTHER_VERSION => Touched::Stale,
-            _ => Touched::Yes,
-        })
+        let touched = self.touch_once(id, expected, activity).await;
+        self.vouched(touched)
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
@@ -370,7 +315,9 @@ impl SessionStore for RedisStore {
         let mut delete = DELETE.on(&[&key, &bucket]);
         delete.arg(id.as_bytes());
         delete.arg(if self.replicas.is_some() { "w" } else { "" });
-        Ok(number(&self.write(key, delete).await?)? == 1)
+        let deleted = self.write(key, delete).await;
+        let deleted = deleted.and_then(|deleted| number(&deleted));
+        Ok(self.vouched(deleted)? == 1)
     }
 
     /// Redis has deleted them: what is left are their entries in the indexes.
@@ -380,18 +327,21 @@ impl SessionStore for RedisStore {
 
     async fn list(
         &self,
-        filter: &Filter,
-        after: Option<SessionId>,
+        query: &Query,
+        after: Option<&Position>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
-        match &filter.user {
-            Some(user) => self.list_user(user, filter, after, limit).await,
-            None => self.list_all(filter, after, limit).await,
-        }
+    ) -> Result<StorePage, StoreError> {
+        let selection = query.ordered_by_id()?;
+        let after = after.map(Position::id).transpose()?;
+        self.page(selection, after, limit).await
     }
 
-    async fn count(&self) -> Result<u64, StoreError> {
-        self.count_all().await
+    async fn count(&self, query: &Query) -> Result<u64, StoreError> {
+        self.count_selected(query.unordered()).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.link.ping().await
     }
 }
 

@@ -7,9 +7,11 @@ use tracing::warn;
 
 use super::{
     MAX_UNDONE, REAP_BATCH, SqlStore,
-    driver::{Driver, SessionRow, Value, Wanted},
-    failure::{Verdict, failure, verdict},
+    driver::Driver,
+    failure::{failure, verdict},
     statements::Reap,
+    value::{SessionRow, Value, Wanted},
+    verdict::Verdict,
 };
 use crate::{
     clock::Timestamp,
@@ -17,8 +19,8 @@ use crate::{
     error::store::{StoreError, StoreErrorKind},
     record::{Activity, Kept, Record, token::SessionId, version::Version},
     store::{
-        Created, EndedSink, Ending, EndingReason, Filter, Listed, Page, Reaped, SessionStore,
-        Touched, Updated,
+        Condition, Created, Former, Listed, Position, Query, Reaped, Removal, RemovalReason,
+        RemovalSink, Selection, SessionStore, StorePage, Touched, Updated,
     },
 };
 
@@ -34,9 +36,15 @@ impl<D: Driver> SessionStore for SqlStore<D> {
     ) -> Result<Created, StoreError> {
         let columns = Columns::of(record)?;
         let values = [&columns.values(activity)[..], &[Value::Id(id.into())]].concat();
-        match self.count_hit(&self.statements().create, &values).await? {
-            0 => Ok(Created::Exists),
-            _ => Ok(Created::Yes),
+        let create = &self.statements().create;
+        let (asked, lost) = self.ask(create, &values, Wanted::Count).await?;
+        match lost {
+            _ if asked.count() > 0 => Ok(Created::Yes),
+            None => Ok(Created::Exists),
+            Some(lost) => match self.has_written(id, columns.version, lost).await? {
+                true => Ok(Created::Yes),
+                false => Ok(Created::Exists),
+            },
         }
     }
 
@@ -59,21 +67,23 @@ impl<D: Driver> SessionStore for SqlStore<D> {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Result<Updated, StoreError> {
         let columns = Columns::of(record)?;
-        let values = [&columns.values(activity)[..], &place(id, expected)].concat();
+        let values = [&columns.values(activity)[..], &place(id, former.version())].concat();
         let (asked, lost) = self
             .ask(&self.statements().update, &values, Wanted::Count)
             .await?;
         if asked.count() > 0 {
             return Ok(Updated::Saved);
         }
-        match (self.exists(id).await?, lost) {
-            (false, _) => Ok(Updated::Missing),
-            (true, None) => Ok(Updated::Conflict),
-            // Perhaps with what it wrote itself: the core finds that out.
-            (true, Some(lost)) => Err(lost),
+        match lost {
+            None if self.exists(id).await? => Ok(Updated::Conflict),
+            None => Ok(Updated::Missing),
+            Some(lost) => match self.has_written(id, columns.version, lost).await? {
+                true => Ok(Updated::Saved),
+                false => Ok(Updated::Conflict),
+            },
         }
     }
 
@@ -99,7 +109,13 @@ impl<D: Driver> SessionStore for SqlStore<D> {
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
         let values = [Value::Id(id.into())];
-        Ok(self.count_hit(&self.statements().delete, &values).await? > 0)
+        let delete = &self.statements().delete;
+        match self.ask(delete, &values, Wanted::Count).await? {
+            (asked, _) if asked.count() > 0 => Ok(true),
+            (_, None) => Ok(false),
+            // Perhaps it was deleted when the statement was sent the first time.
+            (_, Some(lost)) => Err(lost),
+        }
     }
 
     async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
@@ -125,56 +141,48 @@ impl<D: Driver> SessionStore for SqlStore<D> {
 
     async fn list(
         &self,
-        filter: &Filter,
-        after: Option<SessionId>,
+        query: &Query,
+        after: Option<&Position>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<StorePage, StoreError> {
+        let selection = query.ordered_by_id()?;
+        let after = after.map(Position::id).transpose()?;
         let limit = limit.min(MAX_PAGE);
         if limit == 0 {
-            return Ok(Page {
-                sessions: Vec::new(),
-                next: after,
-            });
+            let after = after.unwrap_or_else(|| uuid::Uuid::nil().into());
+            return Ok(StorePage::new(Vec::new(), Some(Position::after(after))));
         }
-        let hash = filter.user.as_deref().map(hash);
-        let conditions = [
-            hash.as_ref()
-                .map(|hash| ("user_hash = ", Value::Hash(Some(hash)))),
-            after.map(|id| ("id > ", Value::Id(id.into()))),
-            filter
-                .last_seen_before
-                .map(|time| ("last_seen_at < ", Value::Number(millis(time)))),
-            filter
-                .created_before
-                .map(|time| ("created_at < ", Value::Number(millis(time)))),
-        ];
+        let hash = selection.user().map(hash);
+        let after = after.map(|id| ("id > ", Value::Id(id.into())));
+        let conditions = conditions(selection, hash.as_ref()).chain(after);
         let rows = i64::try_from(limit).unwrap_or(i64::MAX);
-        let (sql, values) = self
-            .statements()
-            .list(conditions.into_iter().flatten(), rows);
+        let (sql, values) = self.statements().list(conditions, rows);
         let rows = self.rows(&sql, &values).await?;
-        let mut page = Page::default();
+        let mut page = StorePage::default();
         for row in &rows {
             let row = D::session(row).map_err(|error| self.error(error))?;
             let id = row.id.into();
             if rows.len() == limit {
-                page.next = Some(id);
+                page.next = Some(Position::after(id));
             }
             let activity = row.activity();
             match Record::from_bytes(row.record) {
-                Ok(record) => page.sessions.push(Listed {
-                    id,
-                    record: Arc::new(record),
-                    activity,
-                }),
+                Ok(record) => {
+                    let listed = Listed::new(id, Arc::new(record), activity);
+                    page.sessions.push(listed);
+                }
                 Err(error) => warn!(session.id = %id, %error, "left out of a list"),
             }
         }
         Ok(page)
     }
 
-    async fn count(&self) -> Result<u64, StoreError> {
-        let rows = self.rows(&self.statements().count, &[]).await?;
+    async fn count(&self, query: &Query) -> Result<u64, StoreError> {
+        let selection = query.unordered();
+        let hash = selection.user().map(hash);
+        let conditions = conditions(selection, hash.as_ref());
+        let (sql, values) = self.statements().count(conditions);
+        let rows = self.rows(&sql, &values).await?;
         let count = rows.first().map(D::number).transpose();
         let count = count.map_err(|error| self.error(error))?.flatten();
         Ok(count
@@ -182,7 +190,12 @@ impl<D: Driver> SessionStore for SqlStore<D> {
             .unwrap_or(0))
     }
 
-    fn report_endings(&self, sink: EndedSink) {
+    /// Asks the table, so that one that is missing is an error too.
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.exists(uuid::Uuid::nil().into()).await.map(drop)
+    }
+
+    fn report_removals(&self, sink: RemovalSink) {
         self.sinks.write().push(sink);
     }
 }
@@ -194,13 +207,26 @@ impl<D: Driver> SqlStore<D> {
         Ok(!rows.is_empty())
     }
 
+    /// Whether a write that was sent again, and hit nothing then, was applied the first time.
+    async fn has_written(
+        &self,
+        id: SessionId,
+        version: Version,
+        lost: StoreError,
+    ) -> Result<bool, StoreError> {
+        let latest = self.load(id).await.map_err(StoreError::in_doubt)?;
+        latest
+            .and_then(|(record, _)| record.has_written(version))
+            .ok_or(lost)
+    }
+
     /// Deletes at most `limit` expired sessions, at most [`REAP_BATCH`].
     async fn reap(
         &self,
         before: Timestamp,
         limit: usize,
         reports: bool,
-    ) -> Result<(usize, Vec<Ending>), StoreError> {
+    ) -> Result<(usize, Vec<Removal>), StoreError> {
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
         let values = [Value::Number(millis(before)), Value::Number(most)];
         match &self.statements().reap {
@@ -263,15 +289,12 @@ impl<D: Driver> SqlStore<D> {
         Ok(rows)
     }
 
-    fn endings(&self, rows: &[D::Row]) -> Result<Vec<Ending>, StoreError> {
+    fn endings(&self, rows: &[D::Row]) -> Result<Vec<Removal>, StoreError> {
         let ending = |row| {
             let row: SessionRow<'_> = D::session(row).map_err(|error| self.error(error))?;
             let record = Record::from_bytes(row.record).ok();
-            Ok(Ending {
-                id: row.id.into(),
-                reason: EndingReason::Expired,
-                record: record.map(|record| (Arc::new(record), row.activity())),
-            })
+            let kept = record.map(|record| (Arc::new(record), row.activity()));
+            Ok(Removal::new(row.id.into(), RemovalReason::Expired, kept))
         };
         rows.iter().map(ending).collect()
     }
@@ -279,6 +302,20 @@ impl<D: Driver> SqlStore<D> {
 
 fn is_undone<D: Driver>(error: &sqlx::Error) -> bool {
     matches!(verdict::<D>(error), Verdict::Undone)
+}
+
+/// The conditions of a statement that selects these sessions, of whose user this is the hash.
+fn conditions<'a>(
+    selection: &'a Selection,
+    hash: Option<&'a [u8; 32]>,
+) -> impl Iterator<Item = (&'static str, Value<'a>)> {
+    selection
+        .conditions()
+        .map(move |condition| match condition {
+            Condition::User(_) => ("user_hash = ", Value::Hash(hash.map(|hash| &hash[..]))),
+            Condition::LastSeenBefore(time) => ("last_seen_at < ", Value::Number(millis(time))),
+            Condition::CreatedBefore(time) => ("created_at < ", Value::Number(millis(time))),
+        })
 }
 
 /// What is stored of a record.

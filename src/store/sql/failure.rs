@@ -1,27 +1,13 @@
-//! What the databases' errors come to: [`Verdict`], and errors that tell neither data nor passwords.
+//! Errors of the databases that tell neither data nor passwords.
 
 use std::{error, fmt, io};
 
 use super::{
     driver::{Driver, Options},
     table::TableName,
+    verdict::Verdict,
 };
 use crate::error::store::{StoreError, StoreErrorKind};
-
-/// What an error of a database means for the call.
-#[derive(Debug)]
-pub enum Verdict {
-    /// The row is there already.
-    Duplicate,
-    /// The connection is gone; whether the call happened is open.
-    Lost,
-    /// The call was undone in favour of another: it may be asked again.
-    Undone,
-    /// The table is not there, or has another shape.
-    NoTable,
-    /// Anything else, and what to do about it.
-    Failed(StoreErrorKind, &'static str),
-}
 
 /// An error that names the place, the error's code and what to do.
 ///
@@ -60,22 +46,25 @@ pub(super) fn verdict<D: Driver>(error: &sqlx::Error) -> Verdict {
     match error {
         Database(error) => D::judge(&**error),
         Io(_) | Protocol(_) | WorkerCrashed => Verdict::Lost,
-        PoolTimedOut => Verdict::Failed(
+        PoolTimedOut => Verdict::Refused(
             StoreErrorKind::Unavailable,
             "no connection within the pool's acquire_timeout: it cannot be reached, \
              or the pool has too few connections",
         ),
-        PoolClosed => Verdict::Failed(StoreErrorKind::Unavailable, "the pool is closed"),
-        Tls(_) => Verdict::Failed(
+        PoolClosed => Verdict::Refused(StoreErrorKind::Unavailable, "the pool is closed"),
+        Tls(_) => Verdict::Refused(
             StoreErrorKind::Unavailable,
             "no TLS: turn on sqlx's feature tls-rustls or tls-native-tls, \
              and look whether each side accepts the other's certificate",
         ),
-        Configuration(_) => Verdict::Failed(StoreErrorKind::Unavailable, D::NO_LOG_IN),
+        Configuration(_) => Verdict::Refused(StoreErrorKind::Unavailable, D::NO_LOG_IN),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Verdict::Failed(
             StoreErrorKind::Corrupt,
             "a column is not of the type that migrate() gave it",
         ),
+        sqlx::Error::Encode(_) => {
+            Verdict::Refused(StoreErrorKind::Other, "the driver refuses a value")
+        }
         _ => Verdict::Failed(StoreErrorKind::Other, "the driver refuses the call"),
     }
 }
@@ -98,7 +87,8 @@ pub(super) fn store_error<D: Driver>(
                 "{place} has no table {table} as this version needs it{code}: \
                  call migrate() before the first request"
             ),
-        ),
+        )
+        .not_applied(),
         Verdict::Lost => {
             let (what, source) = match error {
                 sqlx::Error::Io(error) => (error.to_string(), Some(error)),
@@ -110,11 +100,16 @@ pub(super) fn store_error<D: Driver>(
         Verdict::Undone => failure(
             StoreErrorKind::Unavailable,
             format!("{place}: other calls were in the way{code}"),
-        ),
+        )
+        .not_applied(),
         Verdict::Duplicate => failure(
             StoreErrorKind::Other,
             format!("{place}: an index that is not the store's forbids this row of {table}{code}"),
-        ),
+        )
+        .not_applied(),
+        Verdict::Refused(kind, what) => {
+            failure(kind, format!("{place}: {what}{code}")).not_applied()
+        }
         Verdict::Failed(kind, what) => failure(kind, format!("{place}: {what}{code}")),
     }
 }

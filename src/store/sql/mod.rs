@@ -15,6 +15,8 @@ mod postgres;
 mod sqlite;
 mod statements;
 mod table;
+mod value;
+mod verdict;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -23,13 +25,15 @@ use sqlx::{Connection as _, Pool, pool::PoolOptions};
 
 use self::{
     connections::Connections,
-    driver::{Answer, Driver, Options, Value, Wanted},
-    failure::{Verdict, failure, store_error, verdict},
+    driver::{Driver, Options},
+    failure::{failure, store_error, verdict},
     lease::Lease,
     statements::Statements,
     table::TableName,
+    value::{Answer, Value, Wanted},
+    verdict::Verdict,
 };
-use super::{EndedSink, StoreError, StoreErrorKind};
+use super::{RemovalSink, StoreError, StoreErrorKind};
 use crate::{deadline::back_off, error::ConfigError};
 
 /// Sessions in a PostgreSQL database, from version 12 on.
@@ -190,7 +194,7 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 pub struct SqlStore<D: Driver> {
     connections: Arc<Connections<D>>,
     table: Arc<(TableName, Statements)>,
-    sinks: Arc<RwLock<Vec<EndedSink>>>,
+    sinks: Arc<RwLock<Vec<RemovalSink>>>,
 }
 
 /// How many expired sessions are deleted by one statement, and so under one
@@ -283,7 +287,8 @@ impl<D: Driver> SqlStore<D> {
 
     async fn lease(&self) -> Result<Lease<D>, StoreError> {
         let lease = Lease::of(&self.connections).await;
-        lease.map_err(|error| self.error(error))
+        // Without a connection nothing was sent.
+        lease.map_err(|error| self.error(error).not_applied())
     }
 
     /// Asks one statement; again where the connection turns out to be dead, or
@@ -300,7 +305,11 @@ impl<D: Driver> SqlStore<D> {
         // After a restart of the server all connections are dead, but none twice.
         let mut dead = self.pool().size();
         loop {
-            let mut lease = self.lease().await?;
+            let mut lease = match self.lease().await {
+                Ok(lease) => lease,
+                // What was sent before may have been applied.
+                Err(error) => return Err(lost.unwrap_or(error)),
+            };
             let error = match lease.ask(sql, values, wanted).await {
                 Ok(answer) => return Ok((Asked::Answer(answer), lost)),
                 Err(error) => error,
@@ -316,7 +325,7 @@ impl<D: Driver> SqlStore<D> {
                     back_off(undone).await;
                     undone += 1;
                 }
-                _ => return Err(self.error(error)),
+                _ => return Err(lost.unwrap_or_else(|| self.error(error))),
             }
         }
     }

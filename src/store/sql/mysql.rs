@@ -6,10 +6,11 @@ use sqlx::{
 
 use super::{
     REAP_BATCH,
-    driver::{Answer, Driver, SessionRow, Value, Wanted, through_sqlx},
-    failure::Verdict,
+    driver::{Driver, through_sqlx},
     statements::{Dialect, Migration, Reap, Statements},
     table::TableName,
+    value::{Answer, SessionRow, Value, Wanted},
+    verdict::Verdict,
 };
 use crate::error::store::StoreErrorKind;
 
@@ -54,26 +55,34 @@ impl Driver for MySql {
             1205 | 1213 | 1020 => Verdict::Undone,
             // Shutdown, killed by an administrator, idle for too long
             1053 | 1927 | 4031 | 3169 => Verdict::Lost,
+            // Of a proxy or a cluster during a failover: the reply to a commit may be lost behind it.
+            1047 | 1105 | 9001 => Verdict::Failed(
+                Unavailable,
+                "a proxy or a node of the cluster fails, perhaps at a failover",
+            ),
             1317 | 1969 | 3024 => Verdict::Failed(Timeout, "it interrupted the statement"),
             1044 | 1045 | 1698 => {
-                Verdict::Failed(Unavailable, "it refuses the user or the password")
+                Verdict::Refused(Unavailable, "it refuses the user or the password")
             }
             1040 | 1203 | 1226 => {
-                Verdict::Failed(Unavailable, "it has no connection left for this user")
+                Verdict::Refused(Unavailable, "it has no connection left for this user")
             }
-            1290 | 1836 => Verdict::Failed(Unavailable, "it is a replica, or read-only"),
-            1021 | 1037 | 1041 | 1114 => Verdict::Failed(Unavailable, "it has no room left"),
-            1049 => Verdict::Failed(Other, "there is no such database: create it"),
-            1142 | 1143 => Verdict::Failed(Other, "the user lacks a privilege on the table"),
-            1153 => Verdict::Failed(
+            1290 | 1792 | 1836 => Verdict::Refused(Unavailable, "it is a replica, or read-only"),
+            1114 => Verdict::Refused(Unavailable, "the table has no room left"),
+            1021 | 1037 | 1041 => Verdict::Failed(Unavailable, "it has no room left"),
+            1049 => Verdict::Refused(Other, "there is no such database: create it"),
+            1142 | 1143 => Verdict::Refused(Other, "the user lacks a privilege on the table"),
+            1153 => Verdict::Refused(
                 Other,
                 "the record is larger than max_allowed_packet: raise that",
             ),
-            1064 => Verdict::Failed(
+            // Data too long, a wrong value, a check
+            1264 | 1366 | 1406 | 3819 | 4025 => Verdict::Refused(Other, "it refuses a value"),
+            1064 => Verdict::Refused(
                 Other,
                 "it is too old: this needs MySQL 8.0.1 or MariaDB 10.6",
             ),
-            _ => Verdict::Failed(Other, "it refuses the statement"),
+            _ => Verdict::Failed(Other, "it fails at the statement"),
         }
     }
 

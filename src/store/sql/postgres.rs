@@ -4,10 +4,11 @@ use sqlx::{
 };
 
 use super::{
-    driver::{Answer, Driver, SessionRow, Value, Wanted, through_sqlx},
-    failure::Verdict,
+    driver::{Driver, through_sqlx},
     statements::{Dialect, Migration, Reap, Statements},
     table::TableName,
+    value::{Answer, SessionRow, Value, Wanted},
+    verdict::Verdict,
 };
 use crate::error::store::StoreErrorKind;
 
@@ -44,26 +45,37 @@ impl Driver for Postgres {
         match &*code {
             "23505" => Verdict::Duplicate,
             "42P01" | "42703" => Verdict::NoTable,
-            // serialization_failure, deadlock_detected
-            "40001" | "40P01" => Verdict::Undone,
+            // serialization_failure, deadlock_detected, transaction_rollback
+            "40001" | "40P01" | "40000" => Verdict::Undone,
+            // statement_completion_unknown, transaction_resolution_unknown
+            "40003" | "08007" => Verdict::Failed(
+                Unavailable,
+                "it does not know whether the statement was completed",
+            ),
             // admin_shutdown, crash_shutdown, idle_session_timeout
             "57P01" | "57P02" | "57P05" => Verdict::Lost,
-            "57014" => Verdict::Failed(Timeout, "its statement_timeout has passed"),
-            "57P03" => Verdict::Failed(Unavailable, "it is starting or stopping"),
-            "53300" => Verdict::Failed(Unavailable, "it has no connection left for this user"),
-            "25006" => Verdict::Failed(Unavailable, "it is a standby, or read-only"),
-            "3D000" => Verdict::Failed(Other, "there is no such database: create it"),
-            "3F000" => Verdict::Failed(Other, "there is no such schema: create it"),
-            "42501" => Verdict::Failed(Other, "the user lacks a privilege on the table or schema"),
-            "22021" => Verdict::Failed(Other, "the database's encoding must be UTF8"),
+            "57014" => Verdict::Refused(Timeout, "its statement_timeout has passed"),
+            "57P03" => Verdict::Refused(Unavailable, "it is starting or stopping"),
+            "53300" => Verdict::Refused(Unavailable, "it has no connection left for this user"),
+            "25006" => Verdict::Refused(Unavailable, "it is a standby, or read-only"),
+            "3D000" => Verdict::Refused(Other, "there is no such database: create it"),
+            "3F000" => Verdict::Refused(Other, "there is no such schema: create it"),
+            "42501" => Verdict::Refused(Other, "the user lacks a privilege on the table or schema"),
+            "22021" => Verdict::Refused(Other, "the database's encoding must be UTF8"),
             _ => match code.get(..2) {
                 Some("08") => Verdict::Lost,
-                Some("28") => Verdict::Failed(
+                Some("28") => Verdict::Refused(
                     Unavailable,
                     "it refuses the user or the password, or a connection without TLS",
                 ),
-                Some("53" | "55" | "57") => Verdict::Failed(Unavailable, "it refuses for now"),
-                _ => Verdict::Failed(Other, "it refuses the statement"),
+                Some("53" | "55") => Verdict::Refused(Unavailable, "it refuses for now"),
+                Some("57") => Verdict::Failed(Unavailable, "it interrupts the statement"),
+                // A statement with such an error has been rolled back.
+                Some(
+                    "0A" | "21" | "22" | "23" | "25" | "2B" | "34" | "3D" | "3F" | "42" | "44"
+                    | "54",
+                ) => Verdict::Refused(Other, "it refuses the statement"),
+                _ => Verdict::Failed(Other, "it fails at the statement"),
             },
         }
     }

@@ -7,10 +7,11 @@ use sqlx::{
 };
 
 use super::{
-    driver::{Answer, Driver, SessionRow, Value, Wanted, through_sqlx},
-    failure::Verdict,
+    driver::{Driver, through_sqlx},
     statements::{Dialect, Migration, Reap, Statements},
     table::TableName,
+    value::{Answer, SessionRow, Value, Wanted},
+    verdict::Verdict,
 };
 use crate::{deadline::pause, error::store::StoreErrorKind};
 
@@ -55,17 +56,19 @@ impl Driver for Sqlite {
         // The lowest byte of an extended code is the code.
         match code(error) & 0xff {
             1 if is_table_missing(error) => Verdict::NoTable,
-            BUSY | LOCKED => Verdict::Failed(
+            BUSY | LOCKED => Verdict::Refused(
                 Unavailable,
                 "others kept it locked for longer than the busy_timeout",
             ),
-            8 => Verdict::Failed(Unavailable, "it is read-only"),
+            8 => Verdict::Refused(Unavailable, "it is read-only"),
             10 => Verdict::Failed(Unavailable, "the disk failed"),
-            13 => Verdict::Failed(Unavailable, "the disk is full"),
+            13 => Verdict::Refused(Unavailable, "the disk is full"),
             14 => Verdict::Failed(Unavailable, "the file cannot be opened, or not be made"),
             11 | 26 => Verdict::Failed(Other, "the file is damaged, or not a database"),
             19 if error.is_unique_violation() => Verdict::Duplicate,
-            _ => Verdict::Failed(Other, "it refuses the statement"),
+            // An error in the statement, too big, a constraint, the wrong type
+            1 | 18 | 19 | 20 => Verdict::Refused(Other, "it refuses the statement"),
+            _ => Verdict::Failed(Other, "it fails at the statement"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The text of every statement: [`Statements`].
 
-use super::{driver::Value, table::TableName};
+use super::{table::TableName, value::Value};
 
 /// How the databases' SQL differs.
 pub(super) struct Dialect {
@@ -26,10 +26,10 @@ pub struct Statements {
     pub(super) touch: String,
     pub(super) exists: String,
     pub(super) delete: String,
-    pub(super) count: String,
     pub(super) reap: Reap,
     pub(super) migration: Migration,
     list: String,
+    count: String,
     numbers: bool,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Migration {
     pub(super) steps: Vec<Vec<String>>,
 }
 
-/// What [`SessionRow`](super::driver::SessionRow) reads.
+/// What [`SessionRow`](super::value::SessionRow) reads.
 fn columns(dialect: &Dialect) -> String {
     format!("id, {}, last_seen_at, expires_at", dialect.record)
 }
@@ -101,13 +101,13 @@ impl Statements {
             )),
             exists: text(format!("SELECT id FROM {table} WHERE id = $1")),
             delete: text(format!("DELETE FROM {table} WHERE id = $1")),
-            count: format!("SELECT count(*) FROM {table}"),
             reap: reap(table, &columns).map(text),
             migration: Migration {
                 done: text(migration.done),
                 ..migration
             },
-            list: format!("SELECT {columns} FROM {table} "),
+            list: format!("SELECT {columns} FROM {table}"),
+            count: format!("SELECT count(*) FROM {table}"),
             numbers: dialect.numbers,
         }
     }
@@ -118,19 +118,34 @@ impl Statements {
         conditions: impl IntoIterator<Item = (&'static str, Value<'a>)>,
         limit: i64,
     ) -> (String, Vec<Value<'a>>) {
-        let mut sql = self.list.clone();
-        let mut values = Vec::new();
-        let mut place = |sql: &mut String, value| {
-            values.push(value);
-            sql.push_str(&placeholder(self.numbers, values.len()));
-        };
-        for (index, (condition, value)) in conditions.into_iter().enumerate() {
-            sql.push_str(if index == 0 { "WHERE " } else { " AND " });
-            sql.push_str(condition);
-            place(&mut sql, value);
-        }
+        let (mut sql, mut values) = self.selecting(&self.list, conditions);
+        values.push(Value::Number(limit));
         sql.push_str(" ORDER BY id LIMIT ");
-        place(&mut sql, Value::Number(limit));
+        sql.push_str(&placeholder(self.numbers, values.len()));
+        (sql, values)
+    }
+
+    /// How many sessions meet `conditions`.
+    pub(super) fn count<'a>(
+        &self,
+        conditions: impl IntoIterator<Item = (&'static str, Value<'a>)>,
+    ) -> (String, Vec<Value<'a>>) {
+        self.selecting(&self.count, conditions)
+    }
+
+    fn selecting<'a>(
+        &self,
+        statement: &str,
+        conditions: impl IntoIterator<Item = (&'static str, Value<'a>)>,
+    ) -> (String, Vec<Value<'a>>) {
+        let mut sql = statement.to_owned();
+        let mut values = Vec::new();
+        for (index, (condition, value)) in conditions.into_iter().enumerate() {
+            values.push(value);
+            sql.push_str(if index == 0 { " WHERE " } else { " AND " });
+            sql.push_str(condition);
+            sql.push_str(&placeholder(self.numbers, values.len()));
+        }
         (sql, values)
     }
 }

@@ -47,8 +47,8 @@ impl Flight {
             .answer
             .get_or_init(async || ask.await.map_err(Arc::new));
         answer.await.clone().map_err(|error| {
-            let kind = error.kind();
-            StoreError::new(kind, Shared(error))
+            // Nothing is applied by a load.
+            StoreError::new(error.kind(), Shared(error)).not_applied()
         })
     }
 }

@@ -7,8 +7,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use self::copies::{Copies, Found};
 use super::{
-    Created, EndedSink, Filter, MemoryStore, Page, Reaped, SessionStore, StoreError, Touched,
-    Updated,
+    Created, Former, MemoryStore, Position, Query, Reaped, RemovalSink, SessionStore, StoreError,
+    StorePage, Touched, Updated,
 };
 use crate::{
     clock::Timestamp,
@@ -134,10 +134,10 @@ impl<B: SessionStore> SessionStore for TieredStore<B> {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        expected: Version,
+        former: Former<'_>,
     ) -> Result<Updated, StoreError> {
         let write = self.copies.write(id);
-        let updated = self.back.update(id, record, activity, expected).await?;
+        let updated = self.back.update(id, record, activity, former).await?;
         if updated == Updated::Saved {
             write.saved(record, activity);
         }
@@ -172,18 +172,26 @@ impl<B: SessionStore> SessionStore for TieredStore<B> {
 
     async fn list(
         &self,
-        filter: &Filter,
-        after: Option<SessionId>,
+        query: &Query,
+        after: Option<&Position>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
-        self.back.list(filter, after, limit).await
+    ) -> Result<StorePage, StoreError> {
+        self.back.list(query, after, limit).await
     }
 
-    async fn count(&self) -> Result<u64, StoreError> {
-        self.back.count().await
+    async fn count(&self, query: &Query) -> Result<u64, StoreError> {
+        self.back.count(query).await
     }
 
-    fn report_endings(&self, sink: EndedSink) {
-        self.back.report_endings(sink);
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.back.ping().await
+    }
+
+    fn is_cached(&self) -> bool {
+        true
+    }
+
+    fn report_removals(&self, sink: RemovalSink) {
+        self.back.report_removals(sink);
     }
 }

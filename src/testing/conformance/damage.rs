@@ -6,17 +6,18 @@ use super::{
     breach::{Outcome, Unmet},
     draft::Draft,
     reaping::{ended, long_ago, reap},
-    trial::{Made, Trial, live, until},
+    times::{live, until},
+    trial::{Made, Trial},
 };
 use crate::{
     error::store::StoreErrorKind,
     record::Activity,
-    store::{Filter, SessionStore},
+    store::{Query, SessionStore},
 };
 
 /// Valid JSON, so that a column that must be JSON takes it.
 const NO_RECORD: &str = r#"{"format":1,"damaged":true}"#;
-const NEWER_RECORD: &str = r#"{"format":3,"from":"the future"}"#;
+const NEWER_RECORD: &str = r#"{"format":99,"from":"the future"}"#;
 
 /// A session whose record is `bytes`; `None` where nobody has said how.
 async fn damaged<S: SessionStore>(
@@ -111,11 +112,8 @@ pub(super) async fn list_leaves_damage_out<S: SessionStore>(trial: &Trial<S>) ->
             return Ok(());
         }
     }
-    let filter = Filter {
-        user: Some(user),
-        ..Filter::default()
-    };
+    let query = Query::default().with_user(user);
     trial
-        .lists(&filter, slice::from_ref(&alive), "beside damaged records")
+        .lists(&query, slice::from_ref(&alive), "beside damaged records")
         .await
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{
     breach::{Outcome, Unmet, expect},
     draft::Draft,
-    trial::{Made, Trial, just_expired, live, until},
+    times::{just_expired, live, until},
+    trial::{Made, Trial},
 };
 use crate::{
     clock::Timestamp,
@@ -42,7 +43,7 @@ async fn comes_back<S: SessionStore>(trial: &Trial<S>, record: Arc<Record>, what
             updated.id,
             &updated.record,
             updated.activity,
-            plain.version(),
+            plain.former(),
         )
         .await?;
     expect("`update`", Updated::Saved, answer)?;

@@ -1,18 +1,20 @@
 //! `list` and `count`; where the store answers `Unsupported` they are passed over.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use serde_json::json;
 
 use super::{
     breach::{Outcome, Unmet, expect, require},
     draft::Draft,
-    trial::{Made, Trial, just_expired, later, live},
+    times::{just_expired, later, live},
+    trial::{Made, Trial, offered},
 };
 use crate::{
     clock::Timestamp,
+    error::store::StoreErrorKind,
     record::{Activity, token::SessionId},
-    store::{Filter, Listed, SessionStore, Updated},
+    store::{Listed, Position, Query, SessionStore, StorePage, Updated},
 };
 
 /// The most pages that may come empty in a row.
@@ -20,10 +22,11 @@ const PATIENCE: usize = 10_000;
 
 impl<S: SessionStore> Trial<S> {
     /// All pages of a list; `None` where the store does not list.
-    async fn all(&self, filter: &Filter, limit: usize) -> Outcome<Option<Vec<Listed>>> {
+    async fn all(&self, query: &Query, limit: usize) -> Outcome<Option<Vec<Listed>>> {
         let (mut all, mut after, mut empty) = (Vec::<Listed>::new(), None, 0);
+        let mut passed = HashSet::new();
         loop {
-            let Some(page) = self.list(filter, after, limit).await? else {
+            let Some(page) = self.list(query, after.as_ref(), limit).await? else {
                 return Ok(None);
             };
             let came = format!("{} sessions", page.sessions.len());
@@ -39,8 +42,8 @@ impl<S: SessionStore> Trial<S> {
             let Some(next) = page.next else {
                 break;
             };
-            let came = format!("next {next}, which is not after {after:?}");
-            require(after < Some(next), "pages that go on", came)?;
+            let is_new = passed.insert(next.as_bytes().to_vec());
+            require(is_new, "pages that go on", "the same position twice")?;
             after = Some(next);
         }
         let in_order = all.windows(2).all(|pair| pair[0].id < pair[1].id);
@@ -53,11 +56,11 @@ impl<S: SessionStore> Trial<S> {
     }
 
     /// That the list is exactly these, whatever the size of its pages.
-    pub(super) async fn lists(&self, filter: &Filter, made: &[Made], when: &str) -> Outcome {
+    pub(super) async fn lists(&self, query: &Query, made: &[Made], when: &str) -> Outcome {
         let mut made: Vec<&Made> = made.iter().collect();
         made.sort_by_key(|made| made.id);
         for limit in [1, 2, 100] {
-            let Some(all) = self.all(filter, limit).await? else {
+            let Some(all) = self.all(query, limit).await? else {
                 return Ok(());
             };
             let expected: Vec<SessionId> = made.iter().map(|made| made.id).collect();
@@ -80,11 +83,8 @@ impl<S: SessionStore> Trial<S> {
     }
 }
 
-fn of(user: &str) -> Filter {
-    Filter {
-        user: Some(user.to_owned()),
-        ..Filter::default()
-    }
+fn of(user: &str) -> Query {
+    Query::default().with_user(user)
 }
 
 pub(super) async fn list_finds_a_users_sessions<S: SessionStore>(trial: &Trial<S>) -> Outcome {
@@ -120,7 +120,13 @@ pub(super) async fn list_begins_after_an_id<S: SessionStore>(trial: &Trial<S>) -
             (neighbour(*id, 1), &ids[index + 1..]),
             (neighbour(*id, -1), &ids[index..]),
         ] {
-            let Some(page) = trial.list(&of(&user), Some(after), 1).await? else {
+            let position = Position::after(after);
+            let page = match trial.store.list(&of(&user), Some(&position), 1).await {
+                // The store's positions are something else.
+                Err(error) if error.kind() == StoreErrorKind::InvalidPosition => return Ok(()),
+                page => offered("list", page)?,
+            };
+            let Some(page) = page else {
                 return Ok(());
             };
             let came: Vec<SessionId> = page.sessions.iter().map(|listed| listed.id).collect();
@@ -148,7 +154,7 @@ pub(super) async fn list_of_all_has_every_session<S: SessionStore>(trial: &Trial
     }
     let deleted = made.swap_remove(7);
     trial.delete(deleted.id).await?;
-    let Some(all) = trial.all(&Filter::default(), 1_000).await? else {
+    let Some(all) = trial.all(&Query::default(), 1_000).await? else {
         return Ok(());
     };
     for made in made {
@@ -168,10 +174,7 @@ pub(super) async fn list_filters_by_last_seen<S: SessionStore>(trial: &Trial<S>)
     for activity in [early, middle, later(middle)] {
         made.push(trial.session(Draft::of_user(&user), activity).await?);
     }
-    let before = |at: Timestamp| Filter {
-        last_seen_before: Some(at),
-        ..of(&user)
-    };
+    let before = |at: Timestamp| of(&user).with_last_seen_before(at);
     let seen = middle.last_seen_at;
     trial
         .lists(&before(seen), &made[..1], "last seen before the second")
@@ -213,10 +216,7 @@ pub(super) async fn list_filters_by_creation<S: SessionStore>(trial: &Trial<S>) 
         draft.created_at = first.saturating_add(millisecond * age);
         made.push(trial.session(draft, live()).await?);
     }
-    let before = |at: Timestamp| Filter {
-        created_before: Some(at),
-        ..of(&user)
-    };
+    let before = |at: Timestamp| of(&user).with_created_before(at);
     trial
         .lists(&before(first), &[], "created before the first")
         .await?;
@@ -224,10 +224,7 @@ pub(super) async fn list_filters_by_creation<S: SessionStore>(trial: &Trial<S>) 
     trial
         .lists(&before(second), &made[..1], "created before the second")
         .await?;
-    let both = Filter {
-        last_seen_before: Some(Timestamp::EPOCH),
-        ..before(Timestamp::MAX)
-    };
+    let both = before(Timestamp::MAX).with_last_seen_before(Timestamp::EPOCH);
     trial
         .lists(&both, &[], "by filters of which one lets none through")
         .await?;
@@ -255,7 +252,7 @@ pub(super) async fn list_follows_the_user<S: SessionStore>(trial: &Trial<S>) -> 
     let mut again = marker.next();
     again.draft.user = Some(ann.clone());
     again.draft.others.clear();
-    let mut expected = first.version();
+    let mut former = first.clone();
     for (step, of_ann, of_bob) in [
         (&mut as_bob, false, true),
         (&mut marker, false, false),
@@ -263,10 +260,10 @@ pub(super) async fn list_follows_the_user<S: SessionStore>(trial: &Trial<S>) -> 
     ] {
         step.record = step.draft.record();
         let updated = trial
-            .update(step.id, &step.record, step.activity, expected)
+            .update(step.id, &step.record, step.activity, former.former())
             .await?;
         expect("`update`", Updated::Saved, updated)?;
-        expected = step.version();
+        former = step.clone();
         let mut of_both = vec![stays.clone()];
         of_both.extend(of_ann.then(|| step.clone()));
         trial
@@ -334,19 +331,114 @@ pub(super) async fn users_are_compared_byte_by_byte<S: SessionStore>(trial: &Tri
     Ok(())
 }
 
+pub(super) async fn a_position_survives_its_bytes<S: SessionStore>(trial: &Trial<S>) -> Outcome {
+    let user = trial.new_user("ann");
+    for _ in 0..3 {
+        trial.session(Draft::of_user(&user), live()).await?;
+    }
+    for query in [of(&user), Query::default()] {
+        let Some(page) = trial.list(&query, None, 1).await? else {
+            return Ok(());
+        };
+        let Some(next) = page.next else {
+            return Err(Unmet::new("a position after the first of three", "none"));
+        };
+        let copy = Position::new(next.as_bytes()).ok_or_else(|| {
+            let expected = format!("at most {} bytes in a position", Position::MAX_BYTES);
+            Unmet::new(expected, next.as_bytes().len().to_string())
+        })?;
+        let ids = |page: Option<StorePage>| -> Vec<SessionId> {
+            let sessions = page.map(|page| page.sessions).unwrap_or_default();
+            sessions.iter().map(|listed| listed.id).collect()
+        };
+        let expected = ids(trial.list(&of(&user), Some(&next), 100).await?);
+        let came = ids(trial.list(&of(&user), Some(&copy), 100).await?);
+        expect("`list` after a copy of the position", expected, came)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn a_position_of_no_list_is_refused<S: SessionStore>(trial: &Trial<S>) -> Outcome {
+    let user = trial.new_user("ann");
+    trial.session(Draft::of_user(&user), live()).await?;
+    for query in [of(&user), Query::default()] {
+        for bytes in [
+            vec![],
+            vec![0],
+            vec![b'x'; 17],
+            vec![0xff; Position::MAX_BYTES],
+        ] {
+            let length = bytes.len();
+            let Some(position) = Position::new(bytes) else {
+                continue;
+            };
+            let came = match trial.store.list(&query, Some(&position), 10).await {
+                Err(error) if error.kind() == StoreErrorKind::Unsupported => return Ok(()),
+                Err(error) if error.kind() == StoreErrorKind::InvalidPosition => continue,
+                Err(error) => format!("the error {:?}", error.kind()),
+                Ok(_) => "a page".to_owned(),
+            };
+            let expected = format!("the error InvalidPosition of a position of {length} bytes");
+            return Err(Unmet::new(expected, came));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn count_goes_by_the_query<S: SessionStore>(trial: &Trial<S>) -> Outcome {
+    let (ann, bob) = (trial.new_user("ann"), trial.new_user("bob"));
+    let early = live();
+    let mut first = Draft::of_user(&ann);
+    first.created_at = early.last_seen_at;
+    let mut second = Draft::of_user(&ann);
+    second.created_at = later(early).last_seen_at;
+    trial.session(first, early).await?;
+    trial.session(second, later(early)).await?;
+    trial.session(Draft::of_user(&bob), just_expired()).await?;
+    let moment = later(early).last_seen_at;
+    for (query, expected, which) in [
+        (of(&ann), 2, "of a user"),
+        (of(&bob), 1, "of a user whose session has just expired"),
+        (of(&trial.new_user("carl")), 0, "of a user without sessions"),
+        (
+            of(&ann).with_last_seen_before(moment),
+            1,
+            "last seen before the second",
+        ),
+        (
+            of(&ann).with_created_before(moment),
+            1,
+            "created before the second",
+        ),
+        (
+            of(&ann)
+                .with_created_before(moment)
+                .with_last_seen_before(Timestamp::EPOCH),
+            0,
+            "by conditions of which one lets none through",
+        ),
+    ] {
+        let Some(count) = trial.count(&query).await? else {
+            return Ok(());
+        };
+        expect(&format!("`count` of the sessions {which}"), expected, count)?;
+    }
+    Ok(())
+}
+
 pub(super) async fn count_is_of_every_session<S: SessionStore>(trial: &Trial<S>) -> Outcome {
     let mut came = Vec::new();
     // Others may come and go in a store that is shared, though not each time.
     for _ in 0..5 {
-        let Some(before) = trial.count().await? else {
+        let Some(before) = trial.count(&Query::default()).await? else {
             return Ok(());
         };
         let first = trial.session(Draft::first(), live()).await?;
         trial.session(Draft::of_user("ann"), live()).await?;
         trial.session(Draft::first(), just_expired()).await?;
-        let created = trial.count().await?.unwrap_or_default();
+        let created = trial.count(&Query::default()).await?.unwrap_or_default();
         trial.delete(first.id).await?;
-        let deleted = trial.count().await?.unwrap_or_default();
+        let deleted = trial.count(&Query::default()).await?.unwrap_or_default();
         let change = (created.wrapping_sub(before), created.wrapping_sub(deleted));
         if change == (3, 1) {
             return Ok(());

@@ -7,11 +7,12 @@ use serde_json::json;
 use super::{
     breach::{Outcome, Unmet, expect, require},
     draft::Draft,
-    trial::{Made, Trial, later, live, race},
+    times::{later, live},
+    trial::{Made, Trial, race},
 };
 use crate::{
     error::store::StoreError,
-    store::{Created, SessionStore, Touched, Updated},
+    store::{Created, Former, SessionStore, Touched, Updated},
 };
 
 const RACERS: usize = 50;
@@ -62,13 +63,12 @@ pub(super) async fn of_50_updates_of_a_version_one_wins<S: SessionStore>(
 ) -> Outcome {
     let mut session = trial.session(Draft::first(), live()).await?;
     for _ in 0..ROUNDS {
-        let expected = session.version();
         let nexts = (0..RACERS).map(|_| session.next());
         let replies = race(nexts.map(|next| {
-            let store = Arc::clone(&trial.store);
+            let (store, session) = (Arc::clone(&trial.store), session.clone());
             async move {
-                let (id, activity) = (next.id, next.activity);
-                let reply = store.update(id, &next.record, activity, expected).await;
+                let (id, activity, former) = (next.id, next.activity, session.former());
+                let reply = store.update(id, &next.record, activity, former).await;
                 (next, reply)
             }
         }));
@@ -107,9 +107,9 @@ async fn add_one<S: SessionStore>(store: &S, session: &Made) -> Outcome {
         };
         let mut draft = session.draft.next().with_data("n", json!(number + 1));
         draft.version.counter = record.version().counter + 1;
-        let updated = store
-            .update(session.id, &draft.record(), activity, record.version())
-            .await;
+        let draft = draft.after(&record);
+        let (next, former) = (draft.record(), Former::new(&record, activity));
+        let updated = store.update(session.id, &next, activity, former).await;
         match updated.map_err(failed("update"))? {
             Updated::Saved => return Ok(()),
             Updated::Conflict => tokio::task::yield_now().await,
@@ -169,13 +169,13 @@ pub(super) async fn a_touch_never_undoes_an_update<S: SessionStore>(trial: &Tria
             let store = Arc::clone(&trial.store);
             let (session, next) = (session.clone(), next.clone());
             async move {
-                let expected = session.version();
                 if racer == RACERS / 2 {
-                    let saved = store.update(next.id, &next.record, next.activity, expected);
+                    let former = session.former();
+                    let saved = store.update(next.id, &next.record, next.activity, former);
                     saved.await.map(|updated| updated == Updated::Saved)
                 } else {
                     let seen = later(session.activity);
-                    let touched = store.touch(session.id, expected, seen).await;
+                    let touched = store.touch(session.id, session.version(), seen).await;
                     touched.map(|touched| touched != Touched::Missing)
                 }
             }
@@ -198,16 +198,17 @@ pub(super) async fn nothing_revives_what_is_deleted<S: SessionStore>(trial: &Tri
         let session = trial.session(Draft::first(), live()).await?;
         let replies = race((0..RACERS).map(|racer| {
             let (store, next) = (Arc::clone(&trial.store), session.next());
-            let expected = session.version();
+            let session = session.clone();
             async move {
                 match racer % 25 {
                     0 => store.delete(next.id).await.map(drop),
                     1..10 => store
-                        .touch(next.id, expected, next.activity)
+                        .touch(next.id, session.version(), next.activity)
                         .await
                         .map(drop),
                     _ => {
-                        let update = store.update(next.id, &next.record, next.activity, expected);
+                        let former = session.former();
+                        let update = store.update(next.id, &next.record, next.activity, former);
                         update.await.map(drop)
                     }
                 }

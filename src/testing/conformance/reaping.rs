@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::{
     breach::{Outcome, Unmet, expect, require},
     draft::Draft,
-    trial::{Made, Trial, live, now, until},
+    times::{live, now, until},
+    trial::{Made, Trial},
 };
 use crate::{
     clock::Timestamp,
@@ -148,7 +149,7 @@ pub(super) async fn delete_expired_leaves_never<S: SessionStore>(trial: &Trial<S
     let mortal = trial.session(Draft::first(), live()).await?;
     let became = mortal.next().with_activity(until(None));
     let updated = trial
-        .update(became.id, &became.record, became.activity, mortal.version())
+        .update(became.id, &became.record, became.activity, mortal.former())
         .await?;
     expect("`update`", Updated::Saved, updated)?;
     reap(trial, now().saturating_sub(Duration::from_secs(5 * 60))).await?;
@@ -175,7 +176,7 @@ pub(super) async fn delete_expired_goes_by_the_deadline_of_now<S: SessionStore>(
             let touched = touched.with_activity(activity);
             let next = renewed.next().with_activity(until(None));
             trial
-                .update(next.id, &next.record, next.activity, renewed.version())
+                .update(next.id, &next.record, next.activity, renewed.former())
                 .await?;
             reap(trial, deadline).await?;
             trial
@@ -186,9 +187,8 @@ pub(super) async fn delete_expired_goes_by_the_deadline_of_now<S: SessionStore>(
         }
     }
     let next = shortened.next().with_activity(ended(deadline));
-    let version = shortened.version();
     trial
-        .update(next.id, &next.record, next.activity, version)
+        .update(next.id, &next.record, next.activity, shortened.former())
         .await?;
     reap(trial, deadline).await?;
     trial

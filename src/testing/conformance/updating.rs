@@ -3,12 +3,13 @@
 use super::{
     breach::{Outcome, expect},
     draft::Draft,
-    trial::{Trial, just_expired, later, live, until},
+    times::{just_expired, later, live, until},
+    trial::Trial,
 };
 use crate::{
     clock::Timestamp,
     record::{Activity, version::Version},
-    store::{SessionStore, Updated},
+    store::{Former, SessionStore, Updated},
 };
 
 pub(super) async fn update_replaces_the_expected_version<S: SessionStore>(
@@ -18,7 +19,7 @@ pub(super) async fn update_replaces_the_expected_version<S: SessionStore>(
     for _ in 0..3 {
         let next = session.next();
         let updated = trial
-            .update(next.id, &next.record, next.activity, session.version())
+            .update(next.id, &next.record, next.activity, session.former())
             .await?;
         expect(
             "`update` of the version that is there",
@@ -37,8 +38,9 @@ async fn refuses<S: SessionStore>(trial: &Trial<S>, kept: Version, other: Versio
         .session(Draft::first().with_version(kept), live())
         .await?;
     let next = session.next();
+    let expected = session.as_of(other);
     let updated = trial
-        .update(next.id, &next.record, next.activity, other)
+        .update(next.id, &next.record, next.activity, expected.former())
         .await?;
     let call = format!("`update` that expects {other} where {kept} is");
     expect(&call, Updated::Conflict, updated)?;
@@ -102,7 +104,7 @@ pub(super) async fn versions_of_any_size_are_kept<S: SessionStore>(trial: &Trial
         next.draft.version = version.next(!version.writer);
         next.record = next.draft.record();
         let updated = trial
-            .update(next.id, &next.record, next.activity, version)
+            .update(next.id, &next.record, next.activity, session.former())
             .await?;
         expect(&format!("`update` of {version}"), Updated::Saved, updated)?;
         trial.keeps(&next, "after `update`").await?;
@@ -114,7 +116,12 @@ pub(super) async fn update_never_inserts<S: SessionStore>(trial: &Trial<S>) -> O
     let never = Draft::first();
     let id = trial.new_id();
     let updated = trial
-        .update(id, &never.next().record(), live(), never.version)
+        .update(
+            id,
+            &never.next().record(),
+            live(),
+            Former::new(&never.record(), live()),
+        )
         .await?;
     expect(
         "`update` under an id never created",
@@ -130,7 +137,7 @@ pub(super) async fn update_never_inserts<S: SessionStore>(trial: &Trial<S>) -> O
     expect("`delete` of what is there", true, deleted)?;
     let next = session.next();
     let updated = trial
-        .update(next.id, &next.record, next.activity, session.version())
+        .update(next.id, &next.record, next.activity, session.former())
         .await?;
     expect("`update` after `delete`", Updated::Missing, updated)?;
     trial
@@ -142,7 +149,7 @@ pub(super) async fn update_acts_after_the_deadline<S: SessionStore>(trial: &Tria
     let session = trial.session(Draft::first(), just_expired()).await?;
     let next = session.next().with_activity(live());
     let updated = trial
-        .update(next.id, &next.record, next.activity, session.version())
+        .update(next.id, &next.record, next.activity, session.former())
         .await?;
     expect(
         "`update` a second after the deadline",
@@ -171,7 +178,7 @@ pub(super) async fn update_sets_the_activity_back_too<S: SessionStore>(
         let session = trial.session(Draft::first(), from).await?;
         let next = session.next().with_activity(to);
         let updated = trial
-            .update(next.id, &next.record, to, session.version())
+            .update(next.id, &next.record, to, session.former())
             .await?;
         expect("`update`", Updated::Saved, updated)?;
         trial

@@ -2,12 +2,17 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use cloakroom::{
     Activity, MemoryStore, Record, SessionId, SessionStore, StoreError, Timestamp, Version,
-    store::{Created, Filter, Listed, Page, Reaped, StoreErrorKind, Touched, Updated},
+    store::{
+        Condition, Created, Former, Listed, Position, Query, Reaped, StoreErrorKind, StorePage,
+        Touched, Updated,
+    },
 };
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::task::yield_now;
 use uuid::Uuid;
+
+use super::former;
 
 /// What stores get wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +65,9 @@ pub(crate) enum Bug {
     DamageIsNothing,
     NewerIsCorrupt,
     DeleteLeavesDamage,
+    ListTakesAnyPosition,
+    CountIgnoresQuery,
+    PingFails,
     ListFailsAtDamage,
     ListIsBackwards,
     ListStartsAtTheId,
@@ -269,9 +277,10 @@ impl SessionStore for BrokenStore {
         id: SessionId,
         record: &Arc<Record>,
         mut activity: Activity,
-        mut expected: Version,
+        replaced: Former<'_>,
     ) -> Reply<Updated> {
         let id = self.id(id);
+        let mut expected = replaced.version();
         self.check_size(record)?;
         let record = &self.squeezed(record);
         let kept = self.current(id).await;
@@ -303,7 +312,8 @@ impl SessionStore for BrokenStore {
             }
             _ => {}
         }
-        self.inner.update(id, record, activity, expected).await
+        let update = self.inner.update(id, record, activity, former(expected));
+        update.await
     }
 
     async fn touch(&self, id: SessionId, mut expected: Version, new: Activity) -> Reply<Touched> {
@@ -349,7 +359,7 @@ impl SessionStore for BrokenStore {
                 json["version"] = version.to_string().into();
                 let record = Record::from_bytes(json.to_string().as_bytes())?;
                 self.inner
-                    .update(id, &Arc::new(record), next, expected)
+                    .update(id, &Arc::new(record), next, former(expected))
                     .await?;
                 return Ok(Touched::Yes);
             }
@@ -360,7 +370,9 @@ impl SessionStore for BrokenStore {
             }
             _ => return self.inner.touch(id, expected, new).await,
         }
-        self.inner.update(id, &record, next, expected).await?;
+        self.inner
+            .update(id, &record, next, former(expected))
+            .await?;
         Ok(Touched::Yes)
     }
 
@@ -396,7 +408,7 @@ impl SessionStore for BrokenStore {
                 return Err(StoreError::new(StoreErrorKind::Corrupt, "as planned"));
             }
             Bug::ReapTakesNever => {
-                let all = self.inner.list(&Filter::default(), None, 1000).await?;
+                let all = self.inner.list(&Query::default(), None, 1000).await?;
                 for listed in all.sessions {
                     if listed.activity.expires_at.is_none() {
                         self.inner.delete(listed.id).await?;
@@ -423,49 +435,66 @@ impl SessionStore for BrokenStore {
         Ok(reaped)
     }
 
-    async fn list(&self, filter: &Filter, after: Option<SessionId>, limit: usize) -> Reply<Page> {
+    async fn list(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Reply<StorePage> {
+        let list = async |query: &Query| self.inner.list(query, after, limit).await;
         let mut page = match self.bug {
-            Bug::ListIgnoresLimit => self.inner.list(filter, after, usize::MAX).await?,
+            Bug::ListIgnoresLimit => self.inner.list(query, after, usize::MAX).await?,
             Bug::ListFoldsCase | Bug::ListTrims => {
                 let fold = |user: &str| match self.bug {
                     Bug::ListTrims => user.trim_end().to_owned(),
                     _ => user.to_lowercase(),
                 };
-                let anybody = Filter {
-                    user: None,
-                    ..filter.clone()
-                };
+                let anybody = changed(query, |condition| match condition {
+                    Condition::User(_) => None,
+                    other => Some(other),
+                });
                 let all = self.inner.list(&anybody, None, usize::MAX).await?.sessions;
-                let wanted = filter.user.as_deref().map(fold);
+                let wanted = query.unordered().user().map(fold);
                 let is_wanted =
                     |listed: &Listed| wanted.is_none() || listed.record.user().map(fold) == wanted;
+                let after = after.map(Position::id).transpose()?;
                 let mut rest: Vec<Listed> = all
                     .into_iter()
                     .filter(|listed| Some(listed.id) > after && is_wanted(listed))
                     .collect();
                 let has_more = rest.len() > limit;
                 rest.truncate(limit);
-                Page {
-                    next: has_more.then(|| rest[limit - 1].id),
-                    sessions: rest,
-                }
+                let next = has_more.then(|| Position::after(rest[limit - 1].id));
+                StorePage::new(rest, next)
             }
             Bug::ListSeenIncludesTheMoment => {
-                let mut filter = filter.clone();
-                filter.last_seen_before = filter.last_seen_before.map(|at| shifted(at, 1));
-                self.inner.list(&filter, after, limit).await?
+                let later = changed(query, |condition| match condition {
+                    Condition::LastSeenBefore(at) => {
+                        Some(Condition::LastSeenBefore(shifted(at, 1)))
+                    }
+                    other => Some(other),
+                });
+                list(&later).await?
             }
             Bug::ListIgnoresCreation => {
-                let mut filter = filter.clone();
-                filter.created_before = None;
-                self.inner.list(&filter, after, limit).await?
+                let any_age = changed(query, |condition| match condition {
+                    Condition::CreatedBefore(_) => None,
+                    other => Some(other),
+                });
+                list(&any_age).await?
             }
             Bug::ListStartsAtTheId => {
-                let bits = after.map(|id| u128::from_be_bytes(*id.as_bytes()));
+                let after = after.map(Position::id).transpose()?;
+                let bits = after.map(|after| u128::from_be_bytes(*after.as_bytes()));
                 let before = bits.map(|bits| Uuid::from_u128(bits.saturating_sub(1)).into());
-                self.inner.list(filter, before, limit).await?
+                let before = before.map(Position::after);
+                self.inner.list(query, before.as_ref(), limit).await?
             }
-            _ => self.inner.list(filter, after, limit).await?,
+            Bug::ListTakesAnyPosition => {
+                let after = after.filter(|after| after.id().is_ok());
+                self.inner.list(query, after, limit).await?
+            }
+            _ => list(query).await?,
         };
         let first = self.first.lock().clone();
         let damaged = self.damaged.lock().clone();
@@ -487,11 +516,8 @@ impl SessionStore for BrokenStore {
         Ok(page)
     }
 
-    async fn count(&self) -> Reply<u64> {
-        let all = self
-            .inner
-            .list(&Filter::default(), None, usize::MAX)
-            .await?;
+    async fn count(&self, query: &Query) -> Reply<u64> {
+        let all = self.inner.list(query, None, usize::MAX).await?;
         let expired = all
             .sessions
             .iter()
@@ -500,7 +526,26 @@ impl SessionStore for BrokenStore {
         Ok(match self.bug {
             Bug::CountSkipsExpired => (all.sessions.len() - expired) as u64,
             Bug::CountIsForever => self.first.lock().len() as u64,
-            _ => self.inner.count().await?,
+            Bug::CountIgnoresQuery => self.inner.count(&Query::default()).await?,
+            _ => self.inner.count(query).await?,
         })
     }
+
+    async fn ping(&self) -> Reply<()> {
+        match self.bug {
+            Bug::PingFails => Err(StoreError::new(StoreErrorKind::Other, "as planned")),
+            _ => self.inner.ping().await,
+        }
+    }
+}
+
+/// The query with other conditions.
+fn changed<'a>(query: &'a Query, change: impl Fn(Condition<'a>) -> Option<Condition<'a>>) -> Query {
+    let conditions = query.unordered().conditions().filter_map(change);
+    conditions.fold(Query::default(), |query, condition| match condition {
+        Condition::User(user) => query.with_user(user),
+        Condition::LastSeenBefore(moment) => query.with_last_seen_before(moment),
+        Condition::CreatedBefore(moment) => query.with_created_before(moment),
+        _ => unreachable!("no such condition"),
+    })
 }

@@ -4,7 +4,7 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 
 use cloakroom::{
     Activity, Record, SessionId, SessionStore, Timestamp,
-    store::{Created, Touched, Updated},
+    store::{Created, Former, Touched, Updated},
 };
 use uuid::Uuid;
 
@@ -78,12 +78,12 @@ impl<S: SessionStore> Subject for Ours<S> {
     }
 
     async fn update(&self, session: &mut Session) {
-        let expected = self.record(session).version();
+        let former = Former::new(self.record(session), activity(session));
         session.writes += 1;
         let record = self.record(session);
         let updated = self
             .store
-            .update(session.id, record, activity(session), expected);
+            .update(session.id, record, activity(session), former);
         assert_eq!(updated.await.expect("an answer"), Updated::Saved);
     }
 

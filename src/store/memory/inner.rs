@@ -1,0 +1,461 @@
+//! The sessions in memory and their bounds, behind [`MemoryStore`](super::MemoryStore): [`MemoryInner`].
+
+use std::{
+    iter,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use parking_lot::RwLock;
+
+use super::{
+    WhenFull,
+    budget::Budget,
+    stamp::{Ticks, Tier},
+    table::{Slot, Table},
+    users::{self, Users},
+};
+use crate::{
+    clock::Timestamp,
+    error::store::{StoreError, StoreErrorKind},
+    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    store::{Created, Reaped, Removal, RemovalReason, RemovalSink, Touched, Updated},
+};
+
+/// What the store does, at once.
+pub(crate) struct MemoryInner {
+    /// Each a range of ids, in their order.
+    pub(super) shards: Box<[Shard]>,
+    pub(super) users: Arc<Users>,
+    budget: Budget,
+    /// How many of them are markers of moved ones (rule M6). Counted up under a shard's lock.
+    markers: AtomicUsize,
+    when_full: WhenFull,
+    /// Where the next sweep begins.
+    swept: AtomicUsize,
+    sinks: RwLock<Vec<RemovalSink>>,
+}
+
+pub(super) struct Shard {
+    ticks: Ticks,
+    // Never held across an await: every call of this store is synchronous inside.
+    pub(super) table: RwLock<Table>,
+}
+
+/// What so many shards cost beside their sessions.
+fn spare_bytes(shards: usize) -> usize {
+    shards * (size_of::<Shard>() + Table::SPARE_BYTES) + Users::spare_bytes(shards)
+}
+
+/// About how many sessions share a lock: what one eviction may have to look through.
+const SHARD_SESSIONS: usize = 4096;
+const MAX_SHARDS: usize = 1024;
+
+/// How many sessions leave under one hold of a lock.
+const SWEEP_BATCH: usize = 128;
+
+/// Without a runtime nothing else reaps: so many expired ones a newcomer sees out.
+const SWEPT_BY_NEWCOMER: usize = 2;
+
+/// Stores delete this long after the deadline at the earliest (rule L3).
+const GRACE: Duration = Duration::from_secs(5 * 60);
+
+fn cost(record: &Record) -> usize {
+    let index = record.user().map_or(0, |_| users::ENTRY_BYTES);
+    Table::PLACE_BYTES + index + record.memory_bytes()
+}
+
+impl MemoryInner {
+    /// For so many sessions, and bytes with all overhead.
+    pub(super) fn new(max_sessions: usize, max_bytes: usize, when_full: WhenFull) -> Self {
+        let most = max_sessions.min(max_bytes / Table::PLACE_BYTES);
+        let shards = (most / SHARD_SESSIONS)
+            .clamp(1, MAX_SHARDS)
+            .next_power_of_two();
+        // The tables have their room before any session is in them.
+        let max_bytes = max_bytes.saturating_sub(spare_bytes(shards));
+        let users = Arc::new(Users::new(shards));
+        let shard = || Shard {
+            ticks: Ticks::default(),
+            table: RwLock::new(Table::new(&users)),
+        };
+        Self {
+            shards: (0..shards).map(|_| shard()).collect(),
+            users: Arc::clone(&users),
+            budget: Budget::new(max_sessions, max_bytes),
+            when_full,
+            swept: AtomicUsize::new(0),
+            markers: AtomicUsize::new(0),
+            sinks: RwLock::default(),
+        }
+    }
+
+    /// How many sessions are held.
+    pub(super) fn len(&self) -> usize {
+        self.budget.sessions()
+    }
+
+    /// How many of them are markers.
+    pub(super) fn markers(&self) -> usize {
+        self.markers.load(Ordering::Relaxed)
+    }
+
+    /// What they are counted with, and the tables.
+    pub(super) fn bytes(&self) -> usize {
+        spare_bytes(self.shards.len()) + self.budget.bytes()
+    }
+
+    /// Tells of the ends of sessions from now on.
+    pub(super) fn report_removals(&self, sink: RemovalSink) {
+        self.sinks.write().push(sink);
+    }
+
+    pub(super) fn shard(&self, id: SessionId) -> &Shard {
+        &self.shards[self.index(id)]
+    }
+
+    /// The ids' first bits, which are random, so that a list in their order
+    /// goes shard by shard.
+    pub(super) fn index(&self, id: SessionId) -> usize {
+        let [a, b, c, d, ..] = *id.as_bytes();
+        let first = u64::from(u32::from_be_bytes([a, b, c, d]));
+        ((first * self.shards.len() as u64) >> 32) as usize
+    }
+
+    pub(crate) fn create(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+    ) -> Result<Created, StoreError> {
+        let bytes = cost(record);
+        self.check_fits(bytes)?;
+        let shard = self.shard(id);
+        let before = activity.last_seen_at.saturating_sub(GRACE);
+        let mut swept = 0;
+        loop {
+            let mut table = shard.table.write();
+            if swept < SWEPT_BY_NEWCOMER
+                && let Some(expired) = table.remove_expired(before)
+            {
+                drop(table);
+                swept += 1;
+                self.end([expired], RemovalReason::Expired);
+            } else if table.get(id).is_some() {
+                return Ok(Created::Exists);
+            } else if self.budget.try_reserve(1, bytes) {
+                table.insert(id, Arc::clone(record), activity, &shard.ticks);
+                if record.is_moved() {
+                    self.markers.fetch_add(1, Ordering::Relaxed);
+                }
+                return Ok(Created::Yes);
+            } else if self.when_full == WhenFull::Refuse {
+                drop(table);
+                self.reap_or_refuse(before)?;
+            } else {
+                let least = table.remove_least(Tier::New, None);
+                drop(table);
+                self.evict(least, shard, None);
+            }
+        }
+    }
+
+    pub(crate) fn load(&self, id: SessionId) -> Option<Kept> {
+        let shard = self.shard(id);
+        shard.table.read().read(id, &shard.ticks)
+    }
+
+    /// Which version is kept under `id`, which does not count as a use.
+    pub(crate) fn version(&self, id: SessionId) -> Option<Version> {
+        let table = self.shard(id).table.read();
+        table.get(id).map(|slot| slot.record.version())
+    }
+
+    pub(crate) fn update(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+        expected: Version,
+    ) -> Result<Updated, StoreError> {
+        let bytes = cost(record);
+        self.check_fits(bytes)?;
+        let shard = self.shard(id);
+        loop {
+            let least = {
+                let mut table = shard.table.write();
+                let Some(slot) = table.get(id) else {
+                    return Ok(Updated::Missing);
+                };
+                if slot.record.version() != expected {
+                    return Ok(Updated::Conflict);
+                }
+                let former = cost(&slot.record);
+                if self.budget.try_reserve(0, bytes.saturating_sub(former)) {
+                    let replaced = table.replace(id, Arc::clone(record), activity, &shard.ticks);
+                    if record.is_moved() {
+                        self.markers.fetch_add(1, Ordering::Relaxed);
+                    }
+                    drop(table);
+                    self.forget_marker(replaced.as_deref());
+                    drop(replaced);
+                    self.budget.release(0, former.saturating_sub(bytes));
+                    return Ok(Updated::Saved);
+                }
+                match self.when_full {
+                    WhenFull::Evict => Some(table.remove_least(Tier::New, Some(id))),
+                    WhenFull::Refuse => None,
+                }
+            };
+            match least {
+                Some(least) => self.evict(least, shard, Some(id)),
+                None => self.reap_or_refuse(activity.last_seen_at.saturating_sub(GRACE))?,
+            }
+        }
+    }
+
+    pub(crate) fn touch(&self, id: SessionId, expected: Version, activity: Activity) -> Touched {
+        let shard = self.shard(id);
+        let mut table = shard.table.write();
+        match table.get(id) {
+            None => Touched::Missing,
+            Some(slot) if slot.record.version() != expected => Touched::Stale,
+            Some(_) => {
+                table.advance(id, activity, &shard.ticks);
+                Touched::Yes
+            }
+        }
+    }
+
+    pub(crate) fn delete(&self, id: SessionId) -> bool {
+        let removed = self.shard(id).table.write().remove(id);
+        removed.map(|slot| self.release(slot)).is_some()
+    }
+
+    pub(crate) fn delete_expired(&self, before: Timestamp, limit: usize) -> Reaped {
+        let mut removed = 0;
+        let first = self.swept.load(Ordering::Relaxed);
+        for turn in 0..self.shards.len() {
+            let index = (first + turn) & (self.shards.len() - 1);
+            loop {
+                let batch = SWEEP_BATCH.min(limit - removed);
+                if batch == 0 {
+                    self.swept.store(index, Ordering::Relaxed);
+                    return Reaped {
+                        removed,
+                        more: true,
+                    };
+                }
+                let swept = self.sweep(&self.shards[index], before, batch);
+                removed += swept;
+                if swept < batch {
+                    break;
+                }
+            }
+        }
+        Reaped {
+            removed,
+            more: false,
+        }
+    }
+
+    /// Ends at most `limit` expired sessions of a shard, under one hold of its lock.
+    fn sweep(&self, shard: &Shard, before: Timestamp, limit: usize) -> usize {
+        let mut expired = Vec::new();
+        {
+            let mut table = shard.table.write();
+            while expired.len() < limit
+                && let Some(slot) = table.remove_expired(before)
+            {
+                expired.push(slot);
+            }
+        }
+        let swept = expired.len();
+        self.end(expired, RemovalReason::Expired);
+        swept
+    }
+
+    /// Ends `least`, or where its shard had nothing to give, one of the lowest
+    /// tier that any other has, but not `spared`.
+    fn evict(&self, least: Option<Slot>, shard: &Shard, spared: Option<SessionId>) {
+        let least = least.or_else(|| {
+            Tier::ALL.into_iter().find_map(|tier| {
+                iter::once(shard)
+                    .chain(&self.shards)
+                    .find_map(|shard| shard.table.write().remove_least(tier, spared))
+            })
+        });
+        match least {
+            Some(slot) => self.end([slot], RemovalReason::Evicted),
+            // All there was is on its way out in other threads.
+            None => thread::yield_now(),
+        }
+    }
+
+    /// Makes room by what has expired, or says that there is none.
+    fn reap_or_refuse(&self, before: Timestamp) -> Result<(), StoreError> {
+        if self.delete_expired(before, SWEEP_BATCH).removed > 0 {
+            return Ok(());
+        }
+        Err(StoreError::new(
+            StoreErrorKind::Full,
+            "the memory store is full and evicts nobody: raise max_sessions or max_bytes",
+        ))
+    }
+
+    /// Lets go of sessions that leave by themselves. Called with no lock held.
+    fn end(&self, slots: impl IntoIterator<Item = Slot>, reason: RemovalReason) {
+        let sinks = self.sinks.read().clone();
+        // All their room is free before a sink is told: it may need some itself, and it may panic.
+        let removals: Vec<Removal> = slots
+            .into_iter()
+            .filter_map(|slot| {
+                let removal = (!sinks.is_empty()).then(|| {
+                    let kept = (Arc::clone(&slot.record), slot.activity());
+                    Removal::new(slot.id, reason, Some(kept))
+                });
+                self.release(slot);
+                removal
+            })
+            .collect();
+        for removal in removals {
+            for sink in &sinks {
+                sink.report(removal.clone());
+            }
+        }
+    }
+
+    fn forget_marker(&self, record: Option<&Record>) {
+        if record.is_some_and(Record::is_moved) {
+            self.markers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn release(&self, slot: Slot) {
+        let bytes = cost(&slot.record);
+        self.forget_marker(Some(&slot.record));
+        drop(slot);
+        self.budget.release(1, bytes);
+    }
+
+    fn check_fits(&self, bytes: usize) -> Result<(), StoreError> {
+        let max = self.budget.max_bytes();
+        if bytes > max {
+            let what = format!(
+                "a session of {bytes} bytes does not fit into a store with room for {max}: raise max_bytes"
+            );
+            return Err(StoreError::new(StoreErrorKind::Other, what).not_applied());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        record::{data::Data, token::Verifier},
+        store::MemoryStore,
+    };
+
+    fn id(number: u64) -> SessionId {
+        let spread = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (spread ^ (spread >> 32)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        Uuid::from_u128(u128::from(mixed ^ (mixed >> 29)) << 64 | u128::from(number)).into()
+    }
+
+    const ACTIVITY: Activity = Activity {
+        last_seen_at: Timestamp::EPOCH,
+        expires_at: Some(Timestamp::MAX),
+    };
+
+    fn create(inner: &MemoryInner, record: &Arc<Record>, numbers: impl Iterator<Item = u64>) {
+        for number in numbers {
+            inner.create(id(number), record, ACTIVITY).unwrap();
+        }
+    }
+
+    /// What is allocated is no more than what is counted, and at least half of it.
+    #[track_caller]
+    fn check_counted(inner: &MemoryInner, record: &Record) {
+        let tables = inner
+            .shards
+            .iter()
+            .map(|shard| shard.table.read().allocated());
+        let records = inner.budget.sessions() * record.memory_bytes();
+        let allocated = tables.sum::<usize>() + records;
+        let counted = inner.budget.bytes();
+        assert!(
+            allocated <= counted && counted <= 2 * allocated,
+            "{allocated} bytes are allocated and {counted} counted for {} sessions",
+            inner.budget.sessions()
+        );
+    }
+
+    #[test]
+    fn what_is_allocated_is_what_is_counted_or_a_little_less() {
+        let verifier = Verifier::decode(&"A".repeat(43)).unwrap();
+        let record = Arc::new(Record::new(verifier, Version::first(7), Timestamp::EPOCH));
+        // Just before and after a table grows, and over several shards.
+        for count in [2_000, 3_584, 3_585, 5_000, 7_168, 7_169, 20_000] {
+            let bounded = |max: u64| {
+                let max = usize::try_from(max).unwrap();
+                MemoryStore::builder().max_sessions(max).build().0
+            };
+            let filled = bounded(count);
+            create(&filled, &record, 0..count);
+            check_counted(&filled, &record);
+
+            // Evicting.
+            create(&filled, &record, count..3 * count);
+            check_counted(&filled, &record);
+
+            // Deleting.
+            for number in 2 * count..4 * count {
+                filled.delete(id(number));
+                create(&filled, &record, [number + count].into_iter());
+            }
+            check_counted(&filled, &record);
+
+            for spike in [3, 4] {
+                let spiked = bounded(spike * count);
+                create(&spiked, &record, 0..spike * count);
+                for number in count..spike * count {
+                    spiked.delete(id(number));
+                }
+                check_counted(&spiked, &record);
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_shard_has_nothing_to_give_the_lowest_tier_of_all_leaves() {
+        let verifier = Verifier::decode(&"A".repeat(43)).unwrap();
+        let record = Record::new(verifier, Version::first(7), Timestamp::EPOCH);
+        let max_bytes = 8 * SHARD_SESSIONS * Table::PLACE_BYTES;
+        let value = vec![b'1'; max_bytes * 6 / 10];
+        let large = Data::from_sorted([("k", value.as_slice())].into_iter());
+        let large = Arc::new(record.clone().with_data(large));
+        for number in (0..90).step_by(3) {
+            let [seen, new, newcomer] = [number, number + 1, number + 2].map(id);
+            let inner = MemoryStore::builder().max_bytes(max_bytes).build().0;
+            if std::ptr::eq(inner.shard(newcomer), inner.shard(seen)) {
+                continue;
+            }
+            inner
+                .create(seen, &Arc::new(record.clone()), ACTIVITY)
+                .unwrap();
+            inner.load(seen);
+            inner.create(new, &large, ACTIVITY).unwrap();
+            inner.create(newcomer, &large, ACTIVITY).unwrap();
+            assert!(inner.load(new).is_none());
+            assert!(inner.load(seen).is_some());
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What a store lists: [`StorePage`], the [`Listed`] sessions in it, and the [`Position`] after it.
+
+use std::{fmt, sync::Arc};
+
+use uuid::Uuid;
+
+use crate::{
+    error::store::{StoreError, StoreErrorKind},
+    record::{Activity, Record, token::SessionId},
+};
+
+/// A session in a [`StorePage`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Listed {
+    /// The session's id.
+    pub id: SessionId,
+    /// What the store keeps for it.
+    pub record: Arc<Record>,
+    /// When it was last seen, and when it ends.
+    pub activity: Activity,
+}
+
+impl Listed {
+    /// The session `id` with what is stored for it.
+    #[must_use]
+    pub fn new(id: SessionId, record: Arc<Record>, activity: Activity) -> Self {
+        Self {
+            id,
+            record,
+            activity,
+        }
+    }
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct StorePage {
+    /// The sessions, in the order of the query.
+    pub sessions: Vec<Listed>,
+    /// Where the next page begins; `None` at the end of the list.
+    pub next: Option<Position>,
+}
+
+impl StorePage {
+    /// A page of these sessions; the next one begins at `next`.
+    #[must_use]
+    pub fn new(sessions: Vec<Listed>, next: Option<Position>) -> Self {
+        Self { sessions, next }
+    }
+}
+
+/// Where a page of a list ends and the next begins.
+///
+/// Only the store that gave a position knows what its bytes mean. They travel
+/// through clients, in the text of a [`Cursor`](crate::Cursor): they must not
+/// contain a secret, and a store checks those that come back.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Position(Box<[u8]>);
+
+impl Position {
+    /// The most bytes that a position has.
+    pub const MAX_BYTES: usize = 512;
+
+    /// A position of these bytes; `None` where they are more than
+    /// [`MAX_BYTES`](Self::MAX_BYTES).
+    #[must_use]
+    pub fn new(bytes: impl Into<Box<[u8]>>) -> Option<Self> {
+        let bytes = bytes.into();
+        (bytes.len() <= Self::MAX_BYTES).then_some(Self(bytes))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// After this id, in a list that is ordered by id.
+    #[must_use]
+    pub fn after(id: SessionId) -> Self {
+        Self(Box::new(*id.as_bytes()))
+    }
+
+    /// The id of [`after`](Self::after).
+    ///
+    /// # Errors
+    ///
+    /// `InvalidPosition` where the bytes are no id.
+    pub fn id(&self) -> Result<SessionId, StoreError> {
+        let bytes: &[u8; 16] = (*self.0).try_into().map_err(|_| {
+            StoreError::new(StoreErrorKind::InvalidPosition, "the position is not an id")
+        })?;
+        Ok(Uuid::from_bytes(*bytes).into())
+    }
+}
+
+impl fmt::Debug for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Position")
+            .field("bytes", &self.0.len())
+            .finish_non_exhaustive()
+    }
+}

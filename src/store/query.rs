@@ -1,0 +1,162 @@
+//! Asking a store for many sessions: [`Query`], and the [`Selection`] in it.
+
+use std::fmt;
+
+use crate::{
+    clock::Timestamp,
+    error::store::StoreError,
+    record::{Activity, Record},
+};
+
+/// Which sessions a list or a count is of, and in which order.
+///
+/// The default is all sessions, in the order of their ids.
+///
+/// # For stores
+///
+/// A later version may add conditions and orders. A store of today must refuse
+/// what it does not know, so the query is read through methods that make it do so:
+/// [`ordered_by_id`](Self::ordered_by_id) in `list` and
+/// [`unordered`](Self::unordered) in `count`, both of which give the
+/// [`Selection`].
+///
+/// ```
+/// use cloakroom::store::{Listed, Position, Query, StoreError, StorePage};
+///
+/// fn list(rows: &[Listed], query: &Query, after: Option<&Position>, limit: usize) -> Result<StorePage, StoreError> {
+///     let selection = query.ordered_by_id()?;
+///     let after = after.map(Position::id).transpose()?;
+///     let mut found: Vec<Listed> = rows
+///         .iter()
+///         .filter(|row| after.is_none_or(|after| row.id > after))
+///         .filter(|row| selection.admits(&row.record, row.activity))
+///         .cloned()
+///         .collect();
+///     found.sort_by_key(|row| row.id);
+///     let is_last = found.len() <= limit;
+///     found.truncate(limit);
+///     let next = found.last().filter(|_| !is_last).map(|row| Position::after(row.id));
+///     Ok(StorePage::new(found, next))
+/// }
+/// # assert!(list(&[], &Query::default(), None, 10)?.sessions.is_empty());
+/// # Ok::<(), StoreError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Query {
+    selection: Selection,
+}
+
+impl Query {
+    /// Only the sessions of this user, compared byte by byte.
+    #[must_use]
+    pub fn with_user(mut self, user: impl Into<String>) -> Self {
+        self.selection.user = Some(user.into());
+        self
+    }
+
+    /// Only the sessions last seen before this moment.
+    #[must_use]
+    pub fn with_last_seen_before(mut self, moment: impl Into<Timestamp>) -> Self {
+        self.selection.last_seen_before = Some(moment.into());
+        self
+    }
+
+    /// Only the sessions that began before this moment.
+    #[must_use]
+    pub fn with_created_before(mut self, moment: impl Into<Timestamp>) -> Self {
+        self.selection.created_before = Some(moment.into());
+        self
+    }
+
+    /// The sessions that are asked for in the order of their ids, byte by byte.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where another order is asked for. There is none yet.
+    pub fn ordered_by_id(&self) -> Result<&Selection, StoreError> {
+        Ok(&self.selection)
+    }
+
+    /// The sessions that are asked for, where their order does not matter.
+    #[must_use]
+    pub fn unordered(&self) -> &Selection {
+        &self.selection
+    }
+}
+
+/// Which sessions a [`Query`] asks for.
+///
+/// A store either decides by [`admits`](Self::admits), which knows every
+/// condition, or translates the [`conditions`](Self::conditions).
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Selection {
+    user: Option<String>,
+    last_seen_before: Option<Timestamp>,
+    created_before: Option<Timestamp>,
+}
+
+/// A condition that each session of a [`Selection`] meets.
+///
+/// A store that translates conditions answers
+/// [`Unsupported`](StoreError::unsupported) to one that it does not know.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Condition<'a> {
+    /// The session is this user's; users are compared byte by byte.
+    User(&'a str),
+    /// The session was last seen before this moment.
+    LastSeenBefore(Timestamp),
+    /// The session began before this moment.
+    CreatedBefore(Timestamp),
+}
+
+impl Selection {
+    /// Whether a session with this record and activity is asked for.
+    #[must_use]
+    pub fn admits(&self, record: &Record, activity: Activity) -> bool {
+        self.conditions().all(|condition| match condition {
+            Condition::User(user) => record.user() == Some(user),
+            Condition::LastSeenBefore(moment) => activity.last_seen_at < moment,
+            Condition::CreatedBefore(moment) => record.created_at() < moment,
+        })
+    }
+
+    /// The conditions, all of which a session must meet.
+    pub fn conditions(&self) -> impl Iterator<Item = Condition<'_>> {
+        let user = self.user.as_deref().map(Condition::User);
+        let seen = self.last_seen_before.map(Condition::LastSeenBefore);
+        let created = self.created_before.map(Condition::CreatedBefore);
+        [user, seen, created].into_iter().flatten()
+    }
+
+    /// The user whose sessions are asked for, if it is one user's: for a look
+    /// into an index. What is found there must still be [admitted](Self::admits).
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// Whether all sessions are asked for.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.conditions().next().is_none()
+    }
+}
+
+/// Does not show the user.
+impl fmt::Debug for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.conditions()).finish()
+    }
+}
+
+/// Does not show the user.
+impl fmt::Debug for Condition<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(_) => f.write_str("User"),
+            Self::LastSeenBefore(moment) => f.debug_tuple("LastSeenBefore").field(moment).finish(),
+            Self::CreatedBefore(moment) => f.debug_tuple("CreatedBefore").field(moment).finish(),
+        }
+    }
+}

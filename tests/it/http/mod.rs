@@ -1,0 +1,7 @@
+//! The request's way in and the response's way out.
+
+mod caching;
+mod connections;
+mod hostile;
+mod plain_tower;
+mod smoke;

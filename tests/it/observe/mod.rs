@@ -1,0 +1,6 @@
+//! What happened, and who is told.
+
+mod events;
+#[cfg(feature = "metrics")]
+mod metering;
+mod statistics;

@@ -1,0 +1,4 @@
+//! All sessions from outside a request.
+
+mod reaping;
+mod sessions;

@@ -1,0 +1,5 @@
+//! What handlers hold.
+
+mod keys;
+mod next_id;
+mod sockets;

@@ -1,0 +1,3 @@
+//! What one request knows of its session.
+
+mod drop_order;

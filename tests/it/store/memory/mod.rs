@@ -1,0 +1,7 @@
+//! The memory store.
+
+mod counted;
+mod listing;
+mod model;
+mod snapshots;
+mod store;

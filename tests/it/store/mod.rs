@@ -1,0 +1,16 @@
+//! The stores, each held to the contract, and what only it can get wrong.
+
+#[cfg(feature = "file")]
+mod file;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+mod load;
+mod memory;
+pub(crate) mod population;
+#[allow(dead_code)] // Each store uses its part.
+pub(crate) mod processes;
+#[cfg(feature = "redis")]
+mod redis;
+mod sample;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod sql;
+mod tiered;

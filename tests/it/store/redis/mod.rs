@@ -1,0 +1,4 @@
+//! Redis and Valkey, on one server and in a cluster.
+
+mod cluster;
+mod single;

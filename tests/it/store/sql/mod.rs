@@ -1,0 +1,420 @@
+//! What holds for every SQL store alike: [`sql_store_tests`] makes the tests.
+
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod server_faults;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::sync::Arc;
+
+use cloakroom::{Activity, Record, SessionId, Timestamp};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::process::Directory;
+
+/// A database of one test's own.
+pub(crate) struct Database {
+    pub(crate) url: String,
+    /// Where it is, if that is to go with it.
+    pub(crate) _keep: Option<Directory>,
+}
+
+pub(crate) fn id(number: u128) -> SessionId {
+    Uuid::from_u128(number).into()
+}
+
+/// A record as its encoding says, with `more` fields.
+pub(crate) fn record(more: Value) -> Arc<Record> {
+    let mut fields = json!({
+        "format": 1,
+        "version": "1-00000000000000ff",
+        "verifier": "A".repeat(43),
+        "created_at": 1_000,
+        "data": {},
+    });
+    let object = fields.as_object_mut().unwrap();
+    object.extend(more.as_object().unwrap().clone());
+    Arc::new(Record::from_bytes(fields.to_string().as_bytes()).unwrap())
+}
+
+pub(crate) fn until(millis: impl Into<Option<u64>>) -> Activity {
+    Activity {
+        last_seen_at: Timestamp::from_millis(1_000),
+        expires_at: millis.into().map(Timestamp::from_millis),
+    }
+}
+
+/// The tests of `$store`, in a module that has
+/// - `async fn database() -> Database`, a new and empty one,
+/// - `async fn forbid(&$store)`, after which the table takes no row with data,
+/// - `fn literal(SessionId) -> String`, an id as it stands in a statement.
+macro_rules! sql_store_tests {
+    ($store:ty) => {
+        /// Runs a statement, and says how many rows it changed.
+        async fn execute(store: &$store, sql: &str) -> u64 {
+            let sql = AssertSqlSafe(sql.to_owned());
+            let done = sqlx::raw_sql(sql).execute(store.pool()).await.unwrap();
+            done.rows_affected()
+        }
+
+        /// The first column of the rows, by lines.
+        async fn text(store: &$store, sql: &str) -> String {
+            let sql = AssertSqlSafe(sql.to_owned());
+            let rows = sqlx::raw_sql(sql).fetch_all(store.pool()).await.unwrap();
+            let texts: Vec<String> = rows.iter().map(|row| row.get_unchecked(0)).collect();
+            texts.join("\n")
+        }
+
+        async fn empty() -> (Database, $store) {
+            let database = database().await;
+            let store = <$store>::connect(&database.url).await.unwrap();
+            (database, store)
+        }
+
+        async fn migrated() -> (Database, $store) {
+            let (database, store) = empty().await;
+            store.migrate().await.unwrap();
+            (database, store)
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn it_keeps_the_contract() {
+            let (_database, store) = migrated().await;
+            Conformance::new(async || store.clone())
+                .damage(|store: Arc<$store>, id, bytes| async move {
+                    let (json, id) = (String::from_utf8(bytes).unwrap(), literal(id));
+                    let damage = format!("UPDATE sessions SET record = '{json}' WHERE id = {id}");
+                    assert_eq!(execute(&store, &damage).await, 1);
+                })
+                .run()
+                .await;
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 0);
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn eight_nodes_may_migrate_at_once() {
+            let database = database().await;
+            let nodes = (0..8).map(|_| {
+                let url = database.url.clone();
+                tokio::spawn(async move {
+                    let store = <$store>::connect(&url).await.unwrap();
+                    store.migrate().await.unwrap();
+                    store.create(id(1), &record(json!({})), until(None)).await.unwrap()
+                })
+            });
+            let created = futures::future::join_all(nodes).await;
+            let first = created.into_iter().filter(|made| *made.as_ref().unwrap() == Created::Yes);
+            assert_eq!(first.count(), 1);
+            let store = <$store>::connect(&database.url).await.unwrap();
+            let versions = "SELECT version FROM sessions_schema";
+            assert_eq!(text(&store, versions).await, "1");
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
+            let (database, store) = migrated().await;
+            let there = <$store>::connect(&database.url).await.unwrap();
+            population::is_kept_by(vec![store, there]).await;
+        }
+
+        #[tokio::test]
+        async fn to_migrate_again_changes_nothing() {
+            let (_database, store) = migrated().await;
+            store.create(id(1), &record(json!({})), until(None)).await.unwrap();
+            store.migrate().await.unwrap();
+            store.clone().migrate().await.unwrap();
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
+        }
+
+        #[tokio::test]
+        async fn a_migration_that_was_cut_short_is_taken_up() {
+            let (_database, store) = migrated().await;
+            store.create(id(1), &record(json!({})), until(None)).await.unwrap();
+            execute(&store, "DELETE FROM sessions_schema").await;
+            store.migrate().await.unwrap();
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
+            execute(&store, "DROP TABLE sessions_schema").await;
+            store.migrate().await.unwrap();
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
+        }
+
+        #[tokio::test]
+        async fn tables_of_a_later_version_are_left_alone() {
+            let (_database, store) = migrated().await;
+            execute(&store, "INSERT INTO sessions_schema (version) VALUES (2)").await;
+            let error = store.migrate().await.unwrap_err();
+            let cause = error.source().unwrap().to_string();
+            assert!(cause.contains("version 2, and this version of cloakroom knows 1"), "{cause}");
+            let versions = "SELECT version FROM sessions_schema ORDER BY version";
+            assert_eq!(text(&store, versions).await, "1\n2");
+        }
+
+        #[tokio::test]
+        async fn two_tables_are_two_stores() {
+            let (_database, store) = migrated().await;
+            let other = store.clone().table("select").unwrap();
+            other.migrate().await.unwrap();
+            store.create(id(1), &record(json!({})), until(None)).await.unwrap();
+            assert_eq!(other.count(&Query::default()).await.unwrap(), 0);
+            assert_eq!(other.create(id(1), &record(json!({})), until(None)).await.unwrap(), Created::Yes);
+            assert!(other.delete(id(1)).await.unwrap());
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
+        }
+
+        #[tokio::test]
+        async fn a_table_name_that_is_none_is_refused() {
+            let (_database, store) = empty().await;
+            let error = store.table("sessions; DROP TABLE users").unwrap_err().to_string();
+            assert!(error.contains("use up to 48 letters"), "{error}");
+        }
+
+        #[tokio::test]
+        async fn a_table_that_is_missing_is_an_error_that_names_migrate() {
+            let (_database, store) = empty().await;
+            let fresh = record(json!({}));
+            let version = fresh.version();
+            let errors = [
+                store.create(id(1), &fresh, until(None)).await.unwrap_err(),
+                store.load(id(1)).await.unwrap_err(),
+                store.load_latest(id(1)).await.unwrap_err(),
+                store.update(id(1), &fresh, until(None), crate::support::former(version)).await.unwrap_err(),
+                store.touch(id(1), version, until(None)).await.unwrap_err(),
+                store.delete(id(1)).await.unwrap_err(),
+                store.delete_expired(Timestamp::MAX, 10).await.unwrap_err(),
+                store.list(&Query::default(), None, 10).await.unwrap_err(),
+                store.count(&Query::default()).await.unwrap_err(),
+            ];
+            for error in errors {
+                assert_eq!(error.kind(), StoreErrorKind::Other);
+                let cause = error.source().unwrap().to_string();
+                assert!(cause.contains("no table sessions"), "{cause}");
+                assert!(cause.contains("call migrate()"), "{cause}");
+            }
+            // It harms nothing.
+            store.migrate().await.unwrap();
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 0);
+        }
+
+        #[tokio::test]
+        async fn a_record_of_a_newer_format_is_incompatible_and_stays() {
+            let (_database, store) = migrated().await;
+            store.create(id(1), &record(json!({})), until(5_000)).await.unwrap();
+            let newer = r#"{"format":3,"data":"private"}"#;
+            execute(&store, &format!("UPDATE sessions SET record = '{newer}'")).await;
+            let error = store.load(id(1)).await.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Incompatible);
+            assert!(!format!("{error:?}").contains("private"));
+            assert!(store.list(&Query::default(), None, 9).await.unwrap().sessions.is_empty());
+            assert_eq!(text(&store, "SELECT record FROM sessions").await, newer);
+            let version = Version { counter: 9, writer: 9 };
+            let updated = store.update(id(1), &record(json!({})), until(None), crate::support::former(version)).await;
+            assert_eq!(updated.unwrap(), Updated::Conflict);
+            assert_eq!(text(&store, "SELECT record FROM sessions").await, newer);
+        }
+
+        #[tokio::test]
+        async fn a_person_can_read_the_record() {
+            let (_database, store) = migrated().await;
+            let fields = json!({
+                "user": "Zoë \u{1F600} \u{0} ",
+                "authenticated_at": 5,
+                "data": { "cart": { "größe": 1e30, "\u{1F600}": ["\u{0}", "'", "\\"] } },
+                "later": { "b": 1, "a": [1.0, 2] },
+            });
+            let record = record(fields);
+            store.create(id(1), &record, until(None)).await.unwrap();
+            let stored = text(&store, "SELECT record FROM sessions").await;
+            assert_eq!(stored.as_bytes(), record.to_bytes());
+            assert!(stored.contains("größe"));
+            let (loaded, _) = store.load(id(1)).await.unwrap().unwrap();
+            assert_eq!(loaded.to_bytes(), record.to_bytes());
+        }
+
+        #[tokio::test]
+        async fn users_are_told_apart_byte_by_byte() {
+            let (_database, store) = migrated().await;
+            let long = "u".repeat(100_000);
+            let users = ["ann", "Ann", "ann ", " ann", "ann\0", "änn", "a\u{308}nn", "", &long, "'", "%"];
+            for (number, user) in (0..).zip(users) {
+                let record = record(json!({ "user": user, "authenticated_at": 1 }));
+                store.create(id(number), &record, until(None)).await.unwrap();
+            }
+            store.create(id(99), &record(json!({})), until(None)).await.unwrap();
+            for (number, user) in (0..).zip(users) {
+                let filter = Query::default().with_user(user);
+                let page = store.list(&filter, None, 100).await.unwrap();
+                let ids: Vec<_> = page.sessions.iter().map(|listed| listed.id).collect();
+                assert_eq!(ids, [id(number)], "{number}");
+            }
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn reapers_on_many_nodes_delete_each_session_once() {
+            const SESSIONS: u32 = 1500;
+            let (database, store) = migrated().await;
+            let fresh = record(json!({}));
+            let creating = (0..u128::from(SESSIONS)).map(|number| {
+                let (store, fresh) = (store.clone(), fresh.clone());
+                async move {
+                    // Every third is too young, every seventh cannot be read.
+                    let expires_at = if number % 3 == 0 { 9_000 } else { 2_000 + number as u64 % 50 };
+                    store.create(id(number), &fresh, until(expires_at)).await.unwrap();
+                }
+            });
+            futures::stream::iter(creating).buffer_unordered(16).collect::<Vec<_>>().await;
+            execute(&store, "UPDATE sessions SET record = 'none' WHERE last_seen_at = 1000 AND expires_at = 2007").await;
+            let ended = Arc::new(Mutex::new(Vec::new()));
+            let reapers = (0..8).map(|_| {
+                let (url, ended) = (database.url.clone(), ended.clone());
+                tokio::spawn(async move {
+                    let store = <$store>::connect(&url).await.unwrap();
+                    store.report_removals(RemovalSink::new(move |ending| ended.lock().push(ending.id)));
+                    let mut removed = 0;
+                    loop {
+                        let reaped = store.delete_expired(Timestamp::from_millis(3_000), 70).await.unwrap();
+                        removed += reaped.removed;
+                        assert!(reaped.removed <= 70);
+                        if !reaped.more {
+                            return removed;
+                        }
+                    }
+                })
+            });
+            let removed: usize = futures::future::try_join_all(reapers).await.unwrap().into_iter().sum();
+            assert_eq!(removed, 1000);
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 500);
+            let mut ended = std::mem::take(&mut *ended.lock());
+            ended.sort_unstable();
+            let expected: Vec<_> = (0..u128::from(SESSIONS)).filter(|number| number % 3 != 0).map(id).collect();
+            assert_eq!(ended, expected);
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn sessions_that_come_change_and_go_while_others_expire_are_in_nobodys_way() {
+            let (_database, store) = migrated().await;
+            let fresh = record(json!({}));
+            let coming = (1..=8u128).map(|task| {
+                let (store, fresh) = (store.clone(), fresh.clone());
+                tokio::spawn(async move {
+                    for turn in 0..60 {
+                        let (expired, lasting) = (id(task << 100 | u128::from(turn)), id(task << 64 | u128::from(turn) << 120));
+                        store.create(expired, &fresh, until(2_999)).await.unwrap();
+                        store.create(lasting, &fresh, until(3_001)).await.unwrap();
+                        let touched = store.touch(lasting, fresh.version(), until(3_100 + turn)).await;
+                        touched.unwrap();
+                        assert!(store.delete(lasting).await.unwrap());
+                    }
+                })
+            });
+            let coming = futures::future::try_join_all(coming.collect::<Vec<_>>());
+            let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let reapers: Vec<_> = (0..4).map(|_| {
+                let (store, is_over) = (store.clone(), is_over.clone());
+                tokio::spawn(async move {
+                    let mut removed = 0;
+                    while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                        removed += store.delete_expired(Timestamp::from_millis(3_000), 50).await.unwrap().removed;
+                    }
+                    removed
+                })
+            }).collect();
+            coming.await.unwrap();
+            is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+            let removed = futures::future::try_join_all(reapers).await.unwrap().into_iter().sum::<usize>();
+            let rest = store.delete_expired(Timestamp::from_millis(3_000), 1_000).await.unwrap().removed;
+            assert_eq!(removed + rest, 8 * 60);
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 0);
+        }
+
+        #[tokio::test]
+        async fn what_expired_is_deleted_in_the_order_of_its_deadlines() {
+            let (_database, store) = migrated().await;
+            for number in 0..600 {
+                store.create(id(number), &record(json!({})), until(9_000 - number as u64)).await.unwrap();
+            }
+            store.create(id(9_999), &record(json!({})), until(None)).await.unwrap();
+            let reap = async |limit| store.delete_expired(Timestamp::from_millis(9_000), limit).await.unwrap();
+            assert_eq!(reap(0).await, Reaped::new(0, true));
+            assert_eq!(reap(599).await, Reaped::new(599, true));
+            assert!(store.load(id(0)).await.unwrap().is_some());
+            assert_eq!(reap(2).await, Reaped::new(1, false));
+            assert_eq!(reap(usize::MAX).await, Reaped::new(0, false));
+            assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
+        }
+
+        #[tokio::test]
+        async fn a_call_that_is_dropped_at_any_point_leaves_the_next_ones_alone() {
+            let (_database, store) = migrated().await;
+            for number in 0..50 {
+                let data = record(json!({ "data": { "number": number } }));
+                store.create(id(number), &data, until(None)).await.unwrap();
+            }
+            for polls in 0..40 {
+                let number = polls % 50;
+                let mut load = Box::pin(store.load(id(number as u128)));
+                let done = futures::future::poll_fn(|context| {
+                    let mut done = false;
+                    for _ in 0..=polls {
+                        done = done || load.as_mut().poll(context).is_ready();
+                        std::thread::yield_now();
+                    }
+                    std::task::Poll::Ready(done)
+                })
+                .await;
+                let _ = done;
+                drop(load);
+                for number in 0..4 {
+                    let (record, _) = store.load(id(number)).await.unwrap().unwrap();
+                    let read: Value = serde_json::from_slice(&record.to_bytes()).unwrap();
+                    assert_eq!(read["data"]["number"], json!(number));
+                }
+            }
+        }
+
+        #[tokio::test]
+        async fn an_error_of_the_database_tells_nothing_of_the_row() {
+            let (_database, store) = migrated().await;
+            let user = record(json!({
+                "user": "ann-of-the-row",
+                "authenticated_at": 1,
+                "data": { "private": "of the row" },
+            }));
+            forbid(&store).await;
+            let error = store.create(id(1), &user, until(None)).await.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Other);
+            let said = format!("{error} {error:?} {}", error.source().unwrap());
+            assert!(said.contains("(error "), "{said}");
+            assert!(!said.contains("of-the-row") && !said.contains("of the row"), "{said}");
+        }
+
+        #[tokio::test]
+        async fn a_url_that_is_none_is_not_repeated() {
+            let error = <$store>::connect("no such scheme://bob:hunter2@nowhere").await.unwrap_err();
+            let said = format!("{error} {error:?}");
+            assert!(said.contains("not a URL of"), "{said}");
+            assert!(!said.contains("hunter2") && !said.contains("bob"), "{said}");
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn increments_of_four_processes_add_up() {
+            let (database, store) = migrated().await;
+            let worker = concat!(module_path!(), "::worker");
+            let worker = worker.split_once("::").unwrap().1;
+            processes::add_up(worker, &database.url, store).await;
+        }
+
+        /// Does nothing unless another process is started for it.
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn worker() {
+            if let Some(url) = processes::place() {
+                processes::increment(<$store>::connect(&url).await.unwrap()).await;
+            }
+        }
+    };
+}
+pub(crate) use sql_store_tests;

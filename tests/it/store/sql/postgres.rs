@@ -1,0 +1,142 @@
+use std::{error::Error as _, sync::Arc, time::Duration};
+
+use cloakroom::{
+    SessionId, SessionStore, Timestamp, Version,
+    store::{Created, PostgresStore, Query, Reaped, RemovalSink, StoreErrorKind, Touched, Updated},
+    testing::Conformance,
+};
+use futures::StreamExt as _;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Row as _, pool::PoolOptions};
+
+use super::{Database, id, record, server_faults::server_faults, sql_store_tests, until};
+use crate::support::former;
+use crate::{
+    store::{load::Load, population, processes},
+    support::{
+        process::free_port,
+        proxy::{Mode, Proxy},
+        servers::Postgres,
+    },
+};
+
+sql_store_tests!(PostgresStore);
+server_faults!(PostgresStore, Postgres);
+
+async fn database() -> Database {
+    Database {
+        url: Postgres::shared().database().await,
+        _keep: None,
+    }
+}
+
+fn literal(id: SessionId) -> String {
+    format!("'{id}'")
+}
+
+async fn forbid(store: &PostgresStore) {
+    let check = "ALTER TABLE sessions ADD CHECK (record NOT LIKE '%private%')";
+    execute(store, check).await;
+}
+
+#[tokio::test]
+async fn a_table_may_be_in_a_schema() {
+    let (database, store) = empty().await;
+    let store = store.table("app.Sessions").unwrap();
+    let error = store.migrate().await.unwrap_err();
+    let cause = error.source().unwrap().to_string();
+    assert!(
+        cause.contains("there is no such schema: create it"),
+        "{cause}"
+    );
+    execute(&store, "CREATE SCHEMA app").await;
+    store.migrate().await.unwrap();
+    store
+        .create(id(1), &record(json!({})), until(None))
+        .await
+        .unwrap();
+    assert_eq!(
+        text(&store, r#"SELECT count(*) FROM app."Sessions""#).await,
+        "1"
+    );
+    let again = PostgresStore::connect(&database.url).await.unwrap();
+    again
+        .table("app.Sessions")
+        .unwrap()
+        .migrate()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn nothing_but_a_count_reads_the_whole_table() {
+    let (database, store) = migrated().await;
+    let fill = "INSERT INTO sessions SELECT gen_random_uuid(), 1, 255, decode(md5(n::text), 'hex'), 1000, n, n, \
+                '{}' FROM generate_series(1, 20000) n";
+    execute(&store, fill).await;
+    execute(&store, "ANALYZE sessions").await;
+    let scans = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'sessions'";
+    store.pool().close().await;
+    let store = PostgresStore::connect(&database.url).await.unwrap();
+    let before = text(&store, scans).await;
+    let filter = Query::default().with_user("ann");
+    // More often than a prepared statement is planned anew.
+    for turn in 0..10 {
+        let fresh = record(json!({ "user": "ann", "authenticated_at": 1 }));
+        store.create(id(turn), &fresh, until(100)).await.unwrap();
+        store.load(id(turn)).await.unwrap();
+        store
+            .update(id(turn), &fresh, until(100), former(fresh.version()))
+            .await
+            .unwrap();
+        store
+            .touch(id(turn), fresh.version(), until(100))
+            .await
+            .unwrap();
+        assert!(
+            !store
+                .list(&filter, None, 10)
+                .await
+                .unwrap()
+                .sessions
+                .is_empty()
+        );
+        store.delete(id(turn)).await.unwrap();
+        let removed = store
+            .delete_expired(Timestamp::from_millis(10 + turn as u64), 100)
+            .await;
+        assert!(removed.unwrap().removed > 0);
+    }
+    // A server process tells its statistics when it ends, at the latest.
+    store.pool().close().await;
+    let store = PostgresStore::connect(&database.url).await.unwrap();
+    assert_eq!(text(&store, scans).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_keeps_the_contract_where_transactions_are_serializable() {
+    let (database, store) = migrated().await;
+    let name = database.url.rsplit('/').next().unwrap();
+    let strict = format!("ALTER DATABASE {name} SET default_transaction_isolation = serializable");
+    execute(&store, &strict).await;
+    let store = PostgresStore::connect(&database.url).await.unwrap();
+    assert_eq!(
+        text(&store, "SHOW transaction_isolation").await,
+        "serializable"
+    );
+    Conformance::new(async || store.clone()).run().await;
+}
+
+#[tokio::test]
+async fn tls_that_the_driver_lacks_is_an_error_that_says_what_to_turn_on() {
+    let url = database().await.url + "?sslmode=require";
+    let error = PostgresStore::connect(&url).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    let said = format!("{error} {error:?} {}", error.source().unwrap());
+    let place = format!("127.0.0.1:{}", Postgres::shared().port());
+    for part in [&*place, "sqlx's feature tls-rustls"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains("hunter2"), "{said}");
+}

@@ -1,0 +1,4 @@
+//! What the crate offers to tests.
+
+mod conformance;
+mod kit;
