@@ -108,23 +108,6 @@ impl Net {
         self.starts + actor as u8
     }
 
-    fn user_at_start(&self) -> u8 {
-        self.user
-    }
-
-    /// The call that a request waits for.
-    fn call(&self, world: &World, actor: usize) -> Option<Call> {
-        let id = world.actors[actor].id;
-        match &world.actors[actor].phase {
-            Phase::Loading => Some(Call::Load(id)),
-            Phase::Helping(machine)
-            | Phase::Ending(machine, _)
-            | Phase::Running { machine, .. } => Call::of(&machine.ask()?),
-            Phase::Listing(user) => Some(Call::List(*user)),
-            _ => None,
-        }
-    }
-
     fn start(&self, world: &mut World, actor: usize) {
         let (op, with) = self.ops[actor];
         let (id, secret) = match with {
@@ -161,12 +144,12 @@ impl Net {
                     let mut ids: Vec<u8> = all.iter().map(|(id, _)| index(*id)).collect();
                     match ids.pop() {
                         Some(id) => {
-                            world.actors[actor].phase = Phase::Ending(ending(id, actor), ids)
+                            world.actors[actor].phase = Phase::Ending(ending(id, actor), ids);
                         }
-                        None => self.done(world, actor, Out::Gone),
+                        None => done(world, actor, Out::Gone),
                     }
                 }
-                _ => self.done(world, actor, Out::Failed),
+                _ => done(world, actor, Out::Failed),
             },
             Phase::Helping(mut machine) => {
                 let step = machine.step(reply, NOW);
@@ -190,7 +173,7 @@ impl Net {
 
     fn loaded(&self, world: &mut World, actor: usize, reply: Reply<Small>) {
         let Reply::Loaded(found) = reply else {
-            return self.done(world, actor, Out::Failed);
+            return done(world, actor, Out::Failed);
         };
         let secret = world.actors[actor].secret;
         match found.filter(|record| record.secrets & secret != 0) {
@@ -217,7 +200,7 @@ impl Net {
                 }
                 self.begin(world, actor, Some(record));
             }
-            Some(Outcome::Failed(())) => self.done(world, actor, Out::Failed),
+            Some(Outcome::Failed(())) => done(world, actor, Out::Failed),
             _ => self.begin(world, actor, None),
         }
     }
@@ -242,19 +225,19 @@ impl Net {
             (Op::Destroy, Some(found)) => {
                 Machine::End(Box::new(End::destroy(id, found, writer(actor), NOW)))
             }
-            (Op::Destroy, None) => return self.done(world, actor, Out::Gone),
-            (_, None) => return self.done(world, actor, Out::Dropped),
-            (_, Some(found)) if found.is_marker => return self.done(world, actor, Out::Dropped),
+            (Op::Destroy, None) => return done(world, actor, Out::Gone),
+            (_, None) => return done(world, actor, Out::Dropped),
+            (_, Some(found)) if found.is_marker => return done(world, actor, Out::Dropped),
             (Op::Cycle, Some(found)) => self.moving(Move::cycle(id, found, writer(actor))),
             (Op::Touch, Some(found)) => Machine::Touch(Box::new(Touch::new(id, found, true))),
-            (Op::Claim, Some(found)) => match self.merged(op, actor, &found, writer(actor)) {
+            (Op::Claim, Some(found)) => match merged(op, actor, &found, writer(actor)) {
                 Some(next) => Machine::Claim(Claim::new(id, found, next)),
-                None => return self.done(world, actor, Out::NotThere),
+                None => return done(world, actor, Out::NotThere),
             },
             (op, Some(found)) => {
                 // A second save of one request is another commit.
                 let writer = writer(actor) + if world.resumed { 50 } else { 0 };
-                let next = self.merged(op, actor, &found, writer);
+                let next = merged(op, actor, &found, writer);
                 let next = next.unwrap_or_else(|| found.clone());
                 Machine::Write(Write::update(id, found, next))
             }
@@ -270,20 +253,6 @@ impl Net {
         }))
     }
 
-    /// The request's changes on top of `latest`; `None` where they make no difference.
-    fn merged(&self, op: Op, actor: usize, latest: &Small, writer: u64) -> Option<Small> {
-        let mut next = latest.next(writer);
-        match op {
-            Op::Increment | Op::Save | Op::SaveLogIn(_) => next.count += 1,
-            Op::Insert => next.voucher = true,
-            Op::Claim if !latest.voucher => return None,
-            Op::Claim => next.voucher = false,
-            Op::Renew => next.secrets |= 2 << actor,
-            other => unreachable!("{other:?} does not merge"),
-        }
-        Some(Small::of(next))
-    }
-
     /// Answers what needs no store, until the next call or the end.
     fn run(
         &self,
@@ -297,12 +266,12 @@ impl Net {
         while step != Step::Done {
             let Some(ask) = machine.ask() else { break };
             let reply = match ask {
-                Ask::Merge(latest) => match self.merged(op, actor, latest, writer(actor)) {
+                Ask::Merge(latest) => match merged(op, actor, latest, writer(actor)) {
                     Some(next) => Reply::Merged(next),
                     None => Reply::Unchanged,
                 },
                 Ask::Begin { base, .. } => self.begun(op, actor, base),
-                Ask::Join(_, target) => self.joined(op, actor, target),
+                Ask::Join(_, target) => joined(op, actor, target),
                 _ => {
                     world.actors[actor].phase = Phase::Running { machine, begun };
                     return;
@@ -345,7 +314,7 @@ impl Net {
         match rest.pop() {
             None => self.finish(world, actor, machine.finish(), Out::Failed),
             Some(next) => {
-                self.note(world, &machine.finish());
+                note(world, &machine.finish());
                 world.actors[actor].phase = Phase::Ending(ending(next, actor), rest);
             }
         }
@@ -372,50 +341,8 @@ impl Net {
         Reply::Begun(session(self.new_id(actor)), Small::of(fields))
     }
 
-    /// The session that a log-in joins, with its own secret and changes.
-    fn joined(&self, op: Op, actor: usize, target: &Small) -> Reply<Small> {
-        let mut next = target.next(writer(actor));
-        next.secrets |= 2 << actor;
-        next.private |= op.user().map_or(0, |user| 1 << user);
-        if matches!(op, Op::LogInTake(_)) && !std::mem::take(&mut next.voucher) {
-            return Reply::Refused(());
-        }
-        Reply::Merged(Small::of(next))
-    }
-
-    /// What is to be told and undone, whoever was running.
-    fn note(&self, world: &mut World, finished: &Finished<Small>) {
-        for (id, _) in &finished.evicted {
-            world.evicted.push(index(*id));
-            told(&mut world.ended, index(*id), &mut world.breaches);
-        }
-        if let Some(undo) = &finished.undo {
-            let machine = undo.machine(100 + world.undoing.len() as u64, NOW);
-            world.undoing.push(machine);
-        }
-        match &finished.outcome {
-            Some(Outcome::Helped {
-                record,
-                moved: Some(_),
-            }) => {
-                let ids = (0..world.store.len() as u8).filter(|id| world.get(*id) == Some(record));
-                for id in ids.collect::<Vec<_>>() {
-                    world.helped = true;
-                    told(&mut world.moved, id, &mut world.breaches);
-                }
-            }
-            Some(Outcome::Closed { id, .. }) => {
-                told(&mut world.ended, index(*id), &mut world.breaches)
-            }
-            Some(Outcome::Moved { id, .. } | Outcome::Begun { id, .. }) => {
-                told(&mut world.moved, index(*id), &mut world.breaches);
-            }
-            _ => {}
-        }
-    }
-
     fn finish(&self, world: &mut World, actor: usize, finished: Finished<Small>, otherwise: Out) {
-        self.note(world, &finished);
+        note(world, &finished);
         let op = world.actors[actor].op;
         let out = match finished.outcome {
             None => otherwise,
@@ -448,23 +375,7 @@ impl Net {
                 Out::Dropped
             }
         };
-        self.done(world, actor, out);
-    }
-
-    fn done(&self, world: &mut World, actor: usize, out: Out) {
-        world.actors[actor].phase = Phase::Done(out);
-        let Some(id) = out.given() else { return };
-        world.given.push((id, actor as u8));
-        world.given.sort_unstable();
-        if let (Some(user), true) = (world.actors[actor].op.user(), out.is_answered_move()) {
-            // At the moment of the move: somebody may have ended it since.
-            let is_left = world.live(world.actors[actor].id).is_none();
-            let works = |record: &Small| record.user == user && record.secrets & (2 << actor) != 0;
-            let worked = world
-                .get(id)
-                .is_some_and(|record| works(record) && (is_left || !record.is_marker));
-            world.breaches.dead_token |= !worked && world.spent.evicted + world.spent.reaped == 0;
-        }
+        done(world, actor, out);
     }
 
     fn abandon(&self, world: &mut World, actor: usize, why: Abandon<()>) {
@@ -483,10 +394,10 @@ impl Net {
                 if is_late {
                     self.finish(world, actor, finished, Out::Failed);
                 } else {
-                    self.note(world, &finished);
+                    note(world, &finished);
                 }
             }
-            _ if is_late => self.done(world, actor, Out::Failed),
+            _ if is_late => done(world, actor, Out::Failed),
             _ => {}
         }
     }
@@ -498,7 +409,7 @@ impl Model for Net {
 
     fn init_states(&self) -> Vec<World> {
         let gives = self.ops.iter().any(|(op, _)| *op == Op::Insert);
-        let user = self.user_at_start();
+        let user = self.user;
         let start = |nth: u8| {
             Small::of(Fields {
                 user,
@@ -548,7 +459,7 @@ impl Model for Net {
                 (Phase::Kept(_), _) => acts.push(Act::Resume(n)),
                 _ => {}
             }
-            let Some(call) = self.call(world, nth) else {
+            let Some(call) = call(world, nth) else {
                 continue;
             };
             acts.push(Act::Reply(n));
@@ -604,12 +515,12 @@ impl Model for Net {
         match act {
             Act::Start(n) => self.start(world, n as usize),
             Act::Reply(n) => {
-                let reply = world.apply(&self.call(world, n as usize)?);
+                let reply = world.apply(&call(world, n as usize)?);
                 self.tell(world, n as usize, reply);
             }
             Act::Lose(n) => {
                 world.spent.lost += 1;
-                let call = self.call(world, n as usize)?;
+                let call = call(world, n as usize)?;
                 let first = world.apply(&call);
                 let reply = match self.world {
                     Environment::RefusalsThatWereNone => Reply::Refused(()),
@@ -622,7 +533,7 @@ impl Model for Net {
             }
             Act::Delay(n) => {
                 world.spent.lost += 1;
-                let call = self.call(world, n as usize)?;
+                let call = call(world, n as usize)?;
                 world.send(call);
                 self.tell(world, n as usize, Reply::Unknown(()));
             }
@@ -640,7 +551,7 @@ impl Model for Net {
             }
             Act::Vanish(nth) => drop(world.late.remove(nth as usize)),
             Act::Cancel(n) | Act::Late(n) | Act::Crash(n) => {
-                let call = self.call(world, n as usize)?;
+                let call = call(world, n as usize)?;
                 world.send(call);
                 match act {
                     Act::Cancel(_) => {
@@ -685,7 +596,7 @@ impl Model for Net {
                     if matches!(finished.outcome, Some(Outcome::Failed(()))) {
                         world.spent.undo_lost += 1;
                     }
-                    self.note(
+                    note(
                         world,
                         &Finished {
                             undo: None,
@@ -753,5 +664,88 @@ fn running(machine: Machine<Small>) -> Phase {
     Phase::Running {
         machine,
         begun: false,
+    }
+}
+
+/// The request's changes on top of `latest`; `None` where they make no difference.
+fn merged(op: Op, actor: usize, latest: &Small, writer: u64) -> Option<Small> {
+    let mut next = latest.next(writer);
+    match op {
+        Op::Increment | Op::Save | Op::SaveLogIn(_) => next.count += 1,
+        Op::Insert => next.voucher = true,
+        Op::Claim if !latest.voucher => return None,
+        Op::Claim => next.voucher = false,
+        Op::Renew => next.secrets |= 2 << actor,
+        other => unreachable!("{other:?} does not merge"),
+    }
+    Some(Small::of(next))
+}
+
+/// The session that a log-in joins, with its own secret and changes.
+fn joined(op: Op, actor: usize, target: &Small) -> Reply<Small> {
+    let mut next = target.next(writer(actor));
+    next.secrets |= 2 << actor;
+    next.private |= op.user().map_or(0, |user| 1 << user);
+    if matches!(op, Op::LogInTake(_)) && !std::mem::take(&mut next.voucher) {
+        return Reply::Refused(());
+    }
+    Reply::Merged(Small::of(next))
+}
+
+/// What is to be told and undone, whoever was running.
+fn note(world: &mut World, finished: &Finished<Small>) {
+    for (id, _) in &finished.evicted {
+        world.evicted.push(index(*id));
+        told(&mut world.ended, index(*id), &mut world.breaches);
+    }
+    if let Some(undo) = &finished.undo {
+        let machine = undo.machine(100 + world.undoing.len() as u64, NOW);
+        world.undoing.push(machine);
+    }
+    match &finished.outcome {
+        Some(Outcome::Helped {
+            record,
+            moved: Some(_),
+        }) => {
+            let ids = (0..world.store.len() as u8).filter(|id| world.get(*id) == Some(record));
+            for id in ids.collect::<Vec<_>>() {
+                world.helped = true;
+                told(&mut world.moved, id, &mut world.breaches);
+            }
+        }
+        Some(Outcome::Closed { id, .. }) => told(&mut world.ended, index(*id), &mut world.breaches),
+        Some(Outcome::Moved { id, .. } | Outcome::Begun { id, .. }) => {
+            told(&mut world.moved, index(*id), &mut world.breaches);
+        }
+        _ => {}
+    }
+}
+
+fn done(world: &mut World, actor: usize, out: Out) {
+    world.actors[actor].phase = Phase::Done(out);
+    let Some(id) = out.given() else { return };
+    world.given.push((id, actor as u8));
+    world.given.sort_unstable();
+    if let (Some(user), true) = (world.actors[actor].op.user(), out.is_answered_move()) {
+        // At the moment of the move: somebody may have ended it since.
+        let is_left = world.live(world.actors[actor].id).is_none();
+        let works = |record: &Small| record.user == user && record.secrets & (2 << actor) != 0;
+        let worked = world
+            .get(id)
+            .is_some_and(|record| works(record) && (is_left || !record.is_marker));
+        world.breaches.dead_token |= !worked && world.spent.evicted + world.spent.reaped == 0;
+    }
+}
+
+/// The call that a request waits for.
+fn call(world: &World, actor: usize) -> Option<Call> {
+    let id = world.actors[actor].id;
+    match &world.actors[actor].phase {
+        Phase::Loading => Some(Call::Load(id)),
+        Phase::Helping(machine) | Phase::Ending(machine, _) | Phase::Running { machine, .. } => {
+            Call::of(&machine.ask()?)
+        }
+        Phase::Listing(user) => Some(Call::List(*user)),
+        _ => None,
     }
 }

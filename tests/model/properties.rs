@@ -49,8 +49,10 @@ pub(crate) fn all() -> Vec<Property<Net>> {
     ]
 }
 
+type Holds = fn(&Net, &World) -> bool;
+
 /// What a whole suite of scenarios must reach, so that the properties say something.
-pub(crate) const SOMETIMES: [(&str, fn(&Net, &World) -> bool); 10] = [
+pub(crate) const SOMETIMES: [(&str, Holds); 10] = [
     ("two log-ins are answered", |_: &Net, world: &World| {
         let moves =
             outs(world).filter(|(actor, out)| actor.op.user().is_some() && out.is_answered_move());

@@ -119,7 +119,7 @@ impl<R: Rec> Limit<R> {
                 match end.finish().outcome {
                     Some(Outcome::Failed(error)) => return Limiting::Failed(error),
                     Some(Outcome::Closed { id, record }) => {
-                        evicted.extend(record.map(|record| (id, record)))
+                        evicted.extend(record.map(|record| (id, record)));
                     }
                     _ => {}
                 }
