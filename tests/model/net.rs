@@ -118,7 +118,7 @@ impl Net {
         (state.id, state.secret) = (id, secret);
         state.phase = match op {
             Op::RevokeUser(user) => Phase::Listing(user),
-            Op::Revoke => Phase::Ending(ending(id, actor), Vec::new()),
+            Op::Revoke => Phase::Ending(ending(id, actor, 0), Vec::new()),
             Op::Create => {
                 let record = Small::of(Fields {
                     count: 1,
@@ -144,7 +144,8 @@ impl Net {
                     let mut ids: Vec<u8> = all.iter().map(|(id, _)| index(*id)).collect();
                     match ids.pop() {
                         Some(id) => {
-                            world.actors[actor].phase = Phase::Ending(ending(id, actor), ids);
+                            world.actors[actor].phase =
+                                Phase::Ending(ending(id, actor, ids.len()), ids);
                         }
                         None => done(world, actor, Out::Gone),
                     }
@@ -315,7 +316,7 @@ impl Net {
             None => self.finish(world, actor, machine.finish(), Out::Failed),
             Some(next) => {
                 note(world, &machine.finish());
-                world.actors[actor].phase = Phase::Ending(ending(next, actor), rest);
+                world.actors[actor].phase = Phase::Ending(ending(next, actor, rest.len()), rest);
             }
         }
     }
@@ -656,8 +657,10 @@ fn writer(actor: usize) -> u64 {
     actor as u64 + 1
 }
 
-fn ending(id: u8, actor: usize) -> Machine<Small> {
-    Machine::End(Box::new(End::revoke(session(id), writer(actor))))
+/// A writer is of one machine: of two, the writes could be taken for each other.
+fn ending(id: u8, actor: usize, left: usize) -> Machine<Small> {
+    let writer = writer(actor) + 20 * left as u64;
+    Machine::End(Box::new(End::revoke(session(id), writer)))
 }
 
 fn running(machine: Machine<Small>) -> Phase {
