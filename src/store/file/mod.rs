@@ -34,10 +34,10 @@ use crate::{
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
 
-/// Sessions in a directory: they outlive the process, and any number of
-/// processes on one machine may share them.
+/// Sessions in a directory. They outlive the process, and the processes of one
+/// machine may share them.
 ///
-/// Cheap to clone; every clone is the same store. Needs the feature `file`.
+/// A clone is cheap, and is the same store. Needs the feature `file`.
 ///
 /// ```
 /// # fn main() -> Result<(), cloakroom::ConfigError> {
@@ -51,42 +51,48 @@ use crate::{
 /// # }
 /// ```
 ///
-/// # What it guarantees
+/// # Durability
 ///
-/// A session is a file, by its id. It is written elsewhere, synced and
-/// renamed, and its folder synced: after a crash, of the process or of the
-/// machine, there is the former record or the new one, and what was answered is
-/// kept. The exception is a touch, which is written into the file's header and
-/// not synced: a loss of power may take the last half minute of touches back, so that
-/// a session ends that much earlier.
+/// Each session is a file. A write makes a new file, syncs it, renames it and
+/// syncs its folder. After a crash of the process or the machine, either the former
+/// record or the new one is there, and everything that was answered is kept.
 ///
-/// Who writes holds the lock file of one of 256 folders, so compare-and-swap is
-/// exact among all processes of the machine. Network file systems whose locks
-/// or renames do not keep their promises are no place for it.
+/// A touch is the exception: it is written into the file's header without a
+/// sync. If the machine loses power, the touches of the last half minute may be lost, and
+/// those sessions end that much earlier.
 ///
-/// Everything is checksummed. A damaged file is set aside as `*.corrupt`,
-/// reported by a `tracing` warning with the id, and never deleted; its visitor gets
-/// one error (rule F4) and is new afterwards. A file of a newer format is
-/// `Incompatible`, and left as it is until somebody deletes its session.
+/// # Sharing
 ///
-/// # What it costs
+/// A writer holds the lock file of one of 256 folders, so that
+/// compare-and-swap is exact among all processes of the machine. Use a local
+/// disk: not every network file system keeps the promises of locks and renames.
 ///
-/// A write takes two syncs of the disk, a load an open and two reads,
-/// on tokio's blocking threads. A dropped call that has begun is completed. `delete_expired` reads the
-/// headers of at most 16,384 files in a call and goes on there in the next; a user's sessions
-/// are found by an index. The directory, and all in it, is readable by its owner alone.
+/// # Damage
+///
+/// All data is checksummed. A damaged file is renamed to `*.corrupt`, reported by a
+/// `tracing` warning with the id, and never deleted. Its visitor gets one
+/// error, and begins a new session with the next request. A file of a newer
+/// format is `Incompatible`, and stays until its session is deleted.
+///
+/// # Costs
+///
+/// A write takes two syncs of the disk; a load takes an open and two reads. They run on tokio's
+/// blocking threads. A call that has begun is completed, even if the caller drops it.
+/// `delete_expired` reads the headers of at most 16,384 files in a call, and
+/// the next call goes on from there. A user's sessions are found by an index.
+/// Only the owner can read the directory and its files.
 #[derive(Clone)]
 pub struct FileStore(Arc<FileInner>);
 
 impl FileStore {
-    /// Opens the store in the directory `path`, making it where it is missing.
+    /// Opens the store in the directory `path`, and creates the directory if it is missing.
     ///
-    /// Blocks, for some milliseconds: for the start of a program.
+    /// This blocks for some milliseconds. Call it when the program starts.
     ///
     /// # Errors
     ///
-    /// Where the directory cannot be made, or nothing can be written, linked or
-    /// locked in it: an error that names it.
+    /// If the directory cannot be created, or files in it cannot be written,
+    /// linked or locked. The error names the directory.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let inner = FileInner::open(path).map_err(|error| {
