@@ -15,21 +15,27 @@ mod error;
 mod header;
 mod inner;
 mod listing;
+mod place;
 mod sweep;
+mod threads;
 mod users;
 mod walk;
 
-use std::{fmt, panic::resume_unwind, path::Path, sync::Arc};
+use std::{fmt, panic::resume_unwind, path::Path, sync::Arc, thread, time::Duration};
 
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 
-use self::inner::FileInner;
+use self::{
+    error::{is_locked, locked_for_long},
+    inner::FileInner,
+};
 use super::{
     Created, Former, Position, Query, Reaped, RemovalSink, SessionStore, StoreError,
     StoreErrorKind, StorePage, Touched, Updated,
 };
 use crate::{
     clock::Timestamp,
+    deadline::pause,
     error::ConfigError,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
@@ -105,10 +111,60 @@ impl FileStore {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// Does `work` where it may block; outside of a runtime, here.
+    /// Does `work`, which changes the folder of `id`, as [`block`](Self::block) does.
+    async fn block_in_folder<T, E>(
+        &self,
+        id: SessionId,
+        work: impl Fn(&FileInner) -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        StoreError: From<E>,
+    {
+        let turn = self.0.threads.enter_folder(id).await;
+        // Kept until the work is done, even where nobody waits for it any more.
+        let turn = Arc::new(turn);
+        self.block(move |inner| {
+            let _turn = &turn;
+            work(inner)
+        })
+        .await
+    }
+
+    /// Does `work` where it may block; outside of a runtime, here. Where another process
+    /// holds a lock that it needs, it is done again, and no thread waits meanwhile.
     async fn block<T, E>(
         &self,
-        work: impl FnOnce(&FileInner) -> Result<T, E> + Send + 'static,
+        work: impl Fn(&FileInner) -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        StoreError: From<E>,
+    {
+        let work = Arc::new(work);
+        let started = Instant::now();
+        let mut between = FIRST_PAUSE;
+        loop {
+            match self.try_once(Arc::clone(&work)).await {
+                Err(error) if is_locked(&error) => {
+                    if started.elapsed() >= LOCKED_WITHIN {
+                        return Err(locked_for_long());
+                    }
+                }
+                done => return done,
+            }
+            if Handle::try_current().is_ok() {
+                pause(between).await;
+            } else {
+                thread::sleep(between);
+            }
+            between = (between * 2).min(LAST_PAUSE);
+        }
+    }
+
+    async fn try_once<T, E>(
+        &self,
+        work: Arc<impl Fn(&FileInner) -> Result<T, E> + Send + Sync + 'static>,
     ) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -117,11 +173,13 @@ impl FileStore {
         let Ok(runtime) = Handle::try_current() else {
             return Ok(work(&self.0)?);
         };
+        let permit = self.0.threads.permit().await;
         let inner = Arc::clone(&self.0);
         // What is logged belongs to the request.
         let subscriber = tracing::dispatcher::get_default(Clone::clone);
         let span = tracing::Span::current();
         let mut task = Task(runtime.spawn_blocking(move || {
+            let _permit = permit;
             tracing::dispatcher::with_default(&subscriber, || {
                 span.in_scope(|| work(&inner).map_err(StoreError::from))
             })
@@ -133,6 +191,13 @@ impl FileStore {
         }
     }
 }
+
+/// How long a call waits for a lock that another process holds.
+const LOCKED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Between two tries to get it.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where the caller is gone before the work has begun, it never does: a disk that hangs gathers no backlog.
 struct Task<T>(JoinHandle<T>);
@@ -146,7 +211,7 @@ impl<T> Drop for Task<T> {
 impl fmt::Debug for FileStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileStore")
-            .field("path", &self.0.root)
+            .field("path", &self.0.root())
             .finish_non_exhaustive()
     }
 }
@@ -159,7 +224,7 @@ impl SessionStore for FileStore {
         activity: Activity,
     ) -> Result<Created, StoreError> {
         let record = Arc::clone(record);
-        self.block(move |inner| inner.create(id, &record, activity))
+        self.block_in_folder(id, move |inner| inner.create(id, &record, activity))
             .await
     }
 
@@ -175,8 +240,10 @@ impl SessionStore for FileStore {
         former: Former<'_>,
     ) -> Result<Updated, StoreError> {
         let (record, expected) = (Arc::clone(record), former.version());
-        self.block(move |inner| inner.update(id, &record, activity, expected))
-            .await
+        self.block_in_folder(id, move |inner| {
+            inner.update(id, &record, activity, expected)
+        })
+        .await
     }
 
     async fn touch(
@@ -185,12 +252,13 @@ impl SessionStore for FileStore {
         expected: Version,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        self.block(move |inner| inner.touch(id, expected, activity))
+        self.block_in_folder(id, move |inner| inner.touch(id, expected, activity))
             .await
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.block(move |inner| inner.delete(id)).await
+        self.block_in_folder(id, move |inner| inner.delete(id))
+            .await
     }
 
     async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {

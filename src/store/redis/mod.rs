@@ -41,6 +41,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    error::ConfigError,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
 
@@ -52,11 +53,11 @@ use crate::{
 /// off (`maxmemory-policy noeviction`, the default).
 ///
 /// ```no_run
-/// # async fn example() -> Result<(), cloakroom::StoreError> {
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// use cloakroom::{SessionLayer, store::RedisStore};
 ///
 /// let store = RedisStore::connect("redis://127.0.0.1:6379").await?;
-/// let layer = SessionLayer::new(store.prefix("shop:"));
+/// let layer = SessionLayer::new(store.prefix("shop:")?);
 /// # Ok(())
 /// # }
 /// ```
@@ -178,10 +179,20 @@ impl RedisStore {
     ///
     /// Applications that share a server need different prefixes, and no prefix may
     /// begin with another one. A prefix with braces, such as `{shop}:`, puts all keys into one slot.
-    #[must_use]
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// If nothing stands between the first pair of braces: a cluster would keep a session and
+    /// its index entry in different slots.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Result<Self, ConfigError> {
         self.keys.prefix = prefix.into();
-        self
+        let opened = self.keys.prefix.split_once('{');
+        if opened.is_some_and(|(_, tag)| tag.starts_with('}')) {
+            let what = "the prefix of Redis keys must not contain `{}`: put a name between the braces, \
+                        or leave them out";
+            return Err(ConfigError::new(what));
+        }
+        Ok(self)
     }
 
     /// Waits after each write until `count` replicas have it, for
@@ -297,7 +308,7 @@ impl SessionStore for RedisStore {
         activity: Activity,
         former: Former<'_>,
     ) -> Result<Updated, StoreError> {
-        let updated = self.update_once(id, record, activity, former.version());
+        let updated = self.update_once(id, record, activity, former);
         match self.vouched(updated.await)? {
             Updated::Conflict if self.has_written(id, record.version()).await? => {
                 Ok(Updated::Saved)
