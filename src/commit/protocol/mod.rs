@@ -11,6 +11,8 @@
 //! let finished = machine.finish();
 //! ```
 //!
+//! Each machine has a writer of its own, drawn for it alone: the writes of two could be taken for each other otherwise.
+//!
 //! A driver that is cut before that [abandons](Machine::abandon) the machine, and hands what is to be undone to the background.
 //!
 //! # Why it holds
