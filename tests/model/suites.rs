@@ -288,7 +288,7 @@ fn suites() -> Vec<Suite> {
         (
             "pairs, a session is evicted",
             1,
-            pairs_with(1, more, |net| Net { evicted: 1, ..net }),
+            pairs_with(1, 0, |net| Net { evicted: 1, ..net }),
         ),
         (
             "pairs, an undoing is lost",
