@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    deadline::pause,
+    deadline::back_off,
     error::ConfigError,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
@@ -143,7 +143,7 @@ impl FileStore {
     {
         let work = Arc::new(work);
         let started = Instant::now();
-        let mut between = FIRST_PAUSE;
+        let mut tries = 0;
         loop {
             match self.try_once(Arc::clone(&work)).await {
                 Err(error) if is_locked(&error) => {
@@ -154,11 +154,11 @@ impl FileStore {
                 done => return done,
             }
             if Handle::try_current().is_ok() {
-                pause(between).await;
+                back_off(tries).await;
             } else {
-                thread::sleep(between);
+                thread::sleep(PAUSE);
             }
-            between = (between * 2).min(LAST_PAUSE);
+            tries = (tries + 1).min(MAX_DOUBLINGS);
         }
     }
 
@@ -195,9 +195,11 @@ impl FileStore {
 /// How long a call waits for a lock that another process holds.
 const LOCKED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Between two tries to get it.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LAST_PAUSE: Duration = Duration::from_millis(50);
+/// Up to 8 milliseconds between two tries to get it: who holds it, holds it for two syncs of the disk.
+const MAX_DOUBLINGS: u32 = 3;
+
+/// Between two tries outside of a runtime.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Where the caller is gone before the work has begun, it never does: a disk that hangs gathers no backlog.
 struct Task<T>(JoinHandle<T>);
