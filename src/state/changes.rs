@@ -225,10 +225,14 @@ impl Changes {
 
     /// What each key comes to.
     fn results(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> + Clone {
-        self.steps
-            .chunk_by(|one, next| one.key == next.key)
-            .filter_map(<[Step]>::last)
-            .map(|step| (&*step.key, step.result.as_deref()))
+        let is_last = |at: usize, step: &Step| {
+            let next = self.steps.get(at + 1);
+            next.is_none_or(|next| next.key != step.key)
+        };
+        let steps = self.steps.iter().enumerate();
+        steps
+            .filter(move |(at, step)| is_last(*at, step))
+            .map(|(_, step)| (&*step.key, step.result.as_deref()))
     }
 
     /// `base` with these changes on top.

@@ -84,7 +84,9 @@
 
 mod call;
 mod dynamic;
+// `File::lock`.
 #[cfg(feature = "file")]
+#[clippy::msrv = "1.89"]
 mod file;
 mod former;
 mod memory;

@@ -14,53 +14,57 @@ use cloakroom::{
 };
 
 /// Which rule is taken out: one bit each.
-pub static FAULTS: AtomicU32 = AtomicU32::new(0);
+pub(crate) static FAULTS: AtomicU32 = AtomicU32::new(0);
 
 /// How many writers a record remembers: few, so that forgetting is reached.
-pub static MEMORY: AtomicUsize = AtomicUsize::new(2);
+pub(crate) static MEMORY: AtomicUsize = AtomicUsize::new(2);
 
 /// The bit of a rule in [`FAULTS`].
-pub const fn bit(rule: Policy) -> u32 {
+pub(crate) const fn bit(rule: Policy) -> u32 {
     1 << rule as u32
 }
 
 /// A session: how much was counted, who is logged in, and what must not be doubled, lost or seen by others.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Fields {
-    pub version: Version,
-    pub recent: Vec<u64>,
+pub(crate) struct Fields {
+    pub(crate) version: Version,
+    pub(crate) recent: Vec<u64>,
     /// 0: nobody has logged in.
-    pub user: u8,
-    pub count: u8,
+    pub(crate) user: u8,
+    pub(crate) count: u8,
     /// May be claimed once.
-    pub voucher: bool,
+    pub(crate) voucher: bool,
     /// What a visitor had before they logged in.
-    pub cart: bool,
+    pub(crate) cart: bool,
     /// Whose private data is in it: a bit for each user.
-    pub private: u8,
+    pub(crate) private: u8,
     /// The secrets that prove it: a bit for each.
-    pub secrets: u8,
-    pub is_marker: bool,
-    pub successor: Option<Successor>,
-    pub origin: Option<Origin>,
-    pub bar: Option<SessionId>,
+    pub(crate) secrets: u8,
+    pub(crate) is_marker: bool,
+    pub(crate) successor: Option<Successor>,
+    pub(crate) origin: Option<Origin>,
+    pub(crate) bar: Option<SessionId>,
     /// Milliseconds.
-    pub rank: u64,
+    pub(crate) rank: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Small(Arc<Fields>);
+pub(crate) struct Small(Arc<Fields>);
 
 impl fmt::Debug for Small {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fields = &*self.0;
         write!(
             f,
-            "{}{} user {} count {}",
+            "{}{}.{} user {} rank {} to {:?} from {:?} bar {:?}",
             if fields.is_marker { "marker " } else { "" },
-            fields.version,
+            fields.version.counter,
+            fields.version.writer,
             fields.user,
-            fields.count
+            fields.rank,
+            fields.successor.map(|to| to.id.as_bytes()[15]),
+            fields.origin.map(|to| to.id.as_bytes()[15]),
+            fields.bar.map(|to| to.as_bytes()[15]),
         )
     }
 }
@@ -74,12 +78,12 @@ impl std::ops::Deref for Small {
 }
 
 impl Small {
-    pub fn of(fields: Fields) -> Self {
+    pub(crate) fn of(fields: Fields) -> Self {
         Self(Arc::new(fields))
     }
 
     /// An empty session of nobody, as its first version.
-    pub fn blank(writer: u64) -> Fields {
+    pub(crate) fn blank(writer: u64) -> Fields {
         Fields {
             version: Version { counter: 1, writer },
             recent: Vec::new(),
@@ -98,7 +102,7 @@ impl Small {
     }
 
     /// The next version, without an origin.
-    pub fn next(&self, writer: u64) -> Fields {
+    pub(crate) fn next(&self, writer: u64) -> Fields {
         let mut next = Fields::clone(self);
         next.follow(self, writer);
         next.origin = None;
@@ -176,14 +180,6 @@ impl Rec for Small {
         })
     }
 
-    fn ranked(&self, rank: Timestamp, writer: u64) -> Self {
-        Self::of(Fields {
-            rank: rank.as_millis(),
-            origin: self.origin,
-            ..self.next(writer)
-        })
-    }
-
     fn taking_over(&self, origin: Option<&Self>, writer: u64) -> Self {
         let origin = origin.filter(|origin| origin.user == 0 || origin.user == self.user);
         Self::of(Fields {
@@ -204,6 +200,12 @@ impl Rec for Small {
     fn with_origin(self, origin: Option<Origin>) -> Self {
         let mut fields = Fields::clone(&self);
         fields.origin = origin;
+        Self::of(fields)
+    }
+
+    fn with_rank(self, rank: Option<Timestamp>) -> Self {
+        let mut fields = Fields::clone(&self);
+        fields.rank = rank.map_or(fields.rank, Timestamp::as_millis);
         Self::of(fields)
     }
 

@@ -90,13 +90,7 @@ impl Rec for Kept {
 
     fn barred(&self, id: SessionId, writer: u64) -> Self {
         self.next(writer, |record| {
-            record.set_extras(|extras| extras.bar = Some(id))
-        })
-    }
-
-    fn ranked(&self, rank: Timestamp, writer: u64) -> Self {
-        self.next(writer, |record| {
-            record.set_extras(|extras| extras.ranked_at = Some(rank))
+            record.set_extras(|extras| extras.bar = Some(id));
         })
     }
 
@@ -129,6 +123,15 @@ impl Rec for Kept {
         }
         let mut record = Arc::unwrap_or_clone(self.0);
         record.set_extras(|extras| extras.origin = origin);
+        (Arc::new(record), self.1)
+    }
+
+    fn with_rank(self, rank: Option<Timestamp>) -> Self {
+        if self.0.ranked_at() == rank {
+            return self;
+        }
+        let mut record = Arc::unwrap_or_clone(self.0);
+        record.set_extras(|extras| extras.ranked_at = rank);
         (Arc::new(record), self.1)
     }
 

@@ -189,14 +189,14 @@ impl FileInner {
 
     fn set_aside(&self, id: SessionId) -> io::Result<PathBuf> {
         let path = self.path(id);
-        let mut aside = path.with_added_extension("corrupt");
+        let mut aside = with_added_extension(&path, "corrupt");
         let mut number = 1;
         // Links, because a rename would overwrite what was set aside before.
         while let Err(error) = fs::hard_link(&path, &aside) {
             if error.kind() != io::ErrorKind::AlreadyExists {
                 return Err(error);
             }
-            aside = path.with_added_extension(format!("{number}.corrupt"));
+            aside = with_added_extension(&path, &format!("{number}.corrupt"));
             number += 1;
         }
         fs::remove_file(&path)?;
@@ -349,3 +349,10 @@ fn not_applied(error: impl Into<FileError>) -> StoreError {
 }
 
 const LOCK: &str = "lock";
+
+fn with_added_extension(path: &Path, extension: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(".");
+    path.push(extension);
+    path.into()
+}
