@@ -73,6 +73,10 @@ use crate::{
 /// compare-and-swap is exact among all processes of the machine. Use a local
 /// disk: not every network file system keeps the promises of locks and renames.
 ///
+/// If the directory is gone, or another one is in its place, every call is `Unavailable`: a disk
+/// that is not mounted does not look like a store without sessions. Empty folders in it may be
+/// removed; they are created again.
+///
 /// # Damage
 ///
 /// All data is checksummed. A damaged file is renamed to `*.corrupt`, reported by a
@@ -82,8 +86,9 @@ use crate::{
 ///
 /// # Costs
 ///
-/// A write takes two syncs of the disk; a load takes an open and two reads. They run on tokio's
-/// blocking threads. A call that has begun is completed, even if the caller drops it.
+/// A write takes two syncs of the disk; a load takes an open and two reads. They run on at most
+/// 64 of tokio's blocking threads at once. A call that has begun is completed, even if the caller
+/// drops it. A call that waits for another process's lock holds no thread, and fails after 10 seconds.
 /// `delete_expired` reads the headers of at most 16,384 files in a call, and
 /// the next call goes on from there. A user's sessions are found by an index.
 /// Only the owner can read the directory and its files.
