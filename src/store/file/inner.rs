@@ -87,10 +87,12 @@ impl FileInner {
 
     /// Does `act` in a folder of the store, which is made again where somebody has
     /// removed it: what cleans `/tmp` takes empty ones.
+    ///
+    /// Another store may be where this one was: a directory under the place of a disk.
     fn in_folder<T>(&self, folder: &Path, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        self.check_place()?;
         match act() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.check_place()?;
                 if disk::ensure_folder(folder)? {
                     disk::sync_folder(self.root())?;
                 }
@@ -129,15 +131,13 @@ impl FileInner {
         id: SessionId,
         to_write: bool,
     ) -> Result<Option<(File, Header)>, FileError> {
+        self.check_place()?;
         let opened = File::options()
             .read(true)
             .write(to_write)
             .open(self.path(id));
         let mut file = match opened {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.check_place()?;
-                return Ok(None);
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
         let header = Header::read(&mut file)?;

@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    deadline::pause,
+    deadline::back_off,
     error::ConfigError,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
@@ -73,6 +73,10 @@ use crate::{
 /// compare-and-swap is exact among all processes of the machine. Use a local
 /// disk: not every network file system keeps the promises of locks and renames.
 ///
+/// If the directory is gone, or another one is in its place, every call is `Unavailable`: a disk
+/// that is not mounted does not look like a store without sessions. Empty folders in it may be
+/// removed; they are created again.
+///
 /// # Damage
 ///
 /// All data is checksummed. A damaged file is renamed to `*.corrupt`, reported by a
@@ -82,8 +86,9 @@ use crate::{
 ///
 /// # Costs
 ///
-/// A write takes two syncs of the disk; a load takes an open and two reads. They run on tokio's
-/// blocking threads. A call that has begun is completed, even if the caller drops it.
+/// A write takes two syncs of the disk; a load takes an open and two reads. They run on at most
+/// 64 of tokio's blocking threads at once. A call that has begun is completed, even if the caller
+/// drops it. A call that waits for another process's lock holds no thread, and fails after 10 seconds.
 /// `delete_expired` reads the headers of at most 16,384 files in a call, and
 /// the next call goes on from there. A user's sessions are found by an index.
 /// Only the owner can read the directory and its files.
@@ -143,7 +148,7 @@ impl FileStore {
     {
         let work = Arc::new(work);
         let started = Instant::now();
-        let mut between = FIRST_PAUSE;
+        let mut tries = 0;
         loop {
             match self.try_once(Arc::clone(&work)).await {
                 Err(error) if is_locked(&error) => {
@@ -154,11 +159,11 @@ impl FileStore {
                 done => return done,
             }
             if Handle::try_current().is_ok() {
-                pause(between).await;
+                back_off(tries).await;
             } else {
-                thread::sleep(between);
+                thread::sleep(PAUSE);
             }
-            between = (between * 2).min(LAST_PAUSE);
+            tries = (tries + 1).min(MAX_DOUBLINGS);
         }
     }
 
@@ -195,9 +200,11 @@ impl FileStore {
 /// How long a call waits for a lock that another process holds.
 const LOCKED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Between two tries to get it.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LAST_PAUSE: Duration = Duration::from_millis(50);
+/// Up to 8 milliseconds between two tries to get it: who holds it, holds it for two syncs of the disk.
+const MAX_DOUBLINGS: u32 = 3;
+
+/// Between two tries outside of a runtime.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Where the caller is gone before the work has begun, it never does: a disk that hangs gathers no backlog.
 struct Task<T>(JoinHandle<T>);
