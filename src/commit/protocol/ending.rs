@@ -18,7 +18,7 @@ use crate::{
         cas::{Cas, Swapped},
         outcome::{Finished, Outcome},
         rec::{Policy, Rec},
-        undoing::Undo,
+        undo::Undo,
     },
     record::{
         lineage::{MoveKind, Origin},

@@ -31,7 +31,7 @@
 //! The model checker in `tests/model` explores every interleaving of these machines within its bounds, and shows that
 //! each rule is needed: without it, one of the properties falls.
 //!
-//! Files, each of which uses only those before it: `rec`, `ask`; `cas`, `creation`; `ending`, `helping`, `undoing`; `write`,
+//! Files, each of which uses only those before it: `rec`, `ask`, `undo`; `cas`, `creation`; `ending`, `helping`, `undoing`; `write`,
 //! `touching`, `claiming`; `joining`, `limiting`, `moving`. `kept` fits the stored record to all of them.
 // The model checker sees these items through a hidden module, behind a feature.
 #![cfg_attr(not(feature = "__model"), allow(unreachable_pub))]
@@ -49,6 +49,7 @@ mod moving;
 mod outcome;
 mod rec;
 mod touching;
+mod undo;
 mod undoing;
 mod write;
 
@@ -61,7 +62,8 @@ pub use self::{
     outcome::{Abandon, Finished, Outcome},
     rec::{Policy, Rec},
     touching::Touch,
-    undoing::{Undo, Undoing},
+    undo::Undo,
+    undoing::Undoing,
     write::Write,
 };
 use crate::clock::Timestamp;
