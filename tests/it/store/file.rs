@@ -966,7 +966,7 @@ async fn empty_folders_that_were_removed_are_made_again() {
     }
     assert_eq!(home.load(id(1)), Ok(None));
     assert_eq!(home.listed(&Query::default(), 10), []);
-    assert_eq!(block_on(home.store.delete(id(1))).unwrap(), false);
+    assert!(!block_on(home.store.delete(id(1))).unwrap());
     home.store.delete_expired(NOW, 10).await.unwrap();
     home.create(id(1), &record(1, "ann"));
     assert_eq!(home.listed(&of_user("ann"), 10), [id(1)]);
