@@ -502,8 +502,10 @@ impl Model for Net {
             if is_marker && is_quiet && spent.reaped < self.reaped {
                 acts.push(Act::Reap(id));
             }
-            // One that is evicted while a call is on its way to it is a known exception.
-            let may_go = id < self.starts && world.late.is_empty();
+            // One that is evicted while a call is on its way to it, or its move is in doubt, is a known exception.
+            let in_doubt = |actor: &Actor| matches!(actor.phase, Phase::Done(Out::InDoubt(_)));
+            let is_certain = world.late.is_empty() && !world.actors.iter().any(in_doubt);
+            let may_go = id < self.starts && is_certain;
             if may_go && world.live(id).is_some() && spent.evicted < self.evicted {
                 acts.push(Act::Evict(id));
             }
