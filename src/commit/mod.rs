@@ -4,6 +4,7 @@
 pub(crate) mod attempt;
 pub(crate) mod limit;
 pub(crate) mod prompt;
+#[cfg(feature = "__model")]
 pub(crate) mod protocol;
 pub(crate) mod relocate;
 pub(crate) mod revoke;

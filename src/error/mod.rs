@@ -126,6 +126,7 @@ impl Error {
     }
 
     /// Whether both are the same failure.
+    #[cfg(feature = "__model")]
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -268,6 +268,7 @@ impl Record {
     }
 
     /// The id that the session never becomes.
+    #[cfg(any(test, feature = "__model"))]
     pub(crate) fn bar(&self) -> Option<SessionId> {
         self.extras().bar
     }
@@ -370,6 +371,7 @@ impl Record {
     }
 
     /// This content in place of `former`: the version after it.
+    #[cfg(feature = "__model")]
     pub(crate) fn replacing(self, former: &Self, writer: u64) -> Self {
         Self {
             version: former.version.next(writer),
