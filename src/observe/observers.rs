@@ -12,15 +12,10 @@ use std::{
 
 use tracing::error;
 
-use crate::{
-    clock::Timestamp,
-    observe::{
-        counters::Counters,
-        event::{Event, Listener},
-        moves::Moves,
-        waiters::Waiters,
-    },
-    record::token::SessionId,
+use crate::observe::{
+    counters::Counters,
+    event::{Event, Listener},
+    waiters::Waiters,
 };
 
 /// The listeners of one layer, its counters, and the tasks that wait for a session's end.
@@ -28,7 +23,6 @@ pub(crate) struct Observers {
     pub(crate) listeners: Vec<Arc<dyn Listener>>,
     pub(crate) counters: Counters,
     pub(crate) waiters: Arc<Waiters>,
-    moves: Moves,
     /// Whether anybody observes. Otherwise no event is built, and nothing is counted or timed.
     is_active: AtomicBool,
     /// The layer's store is asked once to report the sessions that it ends by itself.
@@ -42,7 +36,6 @@ impl Observers {
             listeners,
             counters: Counters::default(),
             waiters: Arc::default(),
-            moves: Moves::default(),
             is_active: AtomicBool::new(is_active),
             reporting: Once::new(),
         }
@@ -79,50 +72,10 @@ impl Observers {
             self.notify(&event());
         }
     }
-
-    /// Passes on the end of a session that was destroyed, unless it continues under another id.
-    pub(crate) fn notify_destroyed(&self, id: SessionId, ended: impl FnOnce() -> Event) {
-        if self.is_active()
-            && let Some(ended) = self.moves.destroyed(id, ended())
-        {
-            self.notify(&ended);
-        }
-    }
-
-    /// A move of session `id` begins. `None` where nobody observes.
-    pub(crate) fn moving(&self, id: SessionId, now: Timestamp) -> Option<Moving<'_>> {
-        self.is_active().then(|| {
-            self.moves.enter(id, now);
-            Moving {
-                observers: self,
-                id,
-            }
-        })
-    }
 }
 
 impl fmt::Debug for Observers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observers").finish_non_exhaustive()
-    }
-}
-
-/// A move that is under way. It has failed where this is dropped before [`Moving::succeed`].
-pub(crate) struct Moving<'a> {
-    observers: &'a Observers,
-    id: SessionId,
-}
-
-impl Moving<'_> {
-    pub(crate) fn succeed(self, now: Timestamp) {
-        self.observers.moves.succeed(self.id, now);
-    }
-}
-
-impl Drop for Moving<'_> {
-    fn drop(&mut self) {
-        if let Some(ended) = self.observers.moves.leave(self.id) {
-            self.observers.notify(&ended);
-        }
     }
 }

@@ -36,17 +36,17 @@ impl TimedStore {
         self.store.in_memory().is_some()
     }
 
-    /// The reply of a store in memory. `None` if it fails, and for any other store.
+    /// The reply of a store in memory. `None` for any other store.
     pub(crate) fn at_once<T>(
         &self,
         call: StoreCall,
         ask: impl FnOnce(&MemoryInner) -> Result<T, StoreError>,
-    ) -> Option<T> {
+    ) -> Option<Result<T, StoreError>> {
         let inner = self.store.in_memory()?;
         let started = self.started(call);
         let reply = ask(inner);
         started.answered(reply.as_ref().err());
-        reply.ok()
+        Some(reply)
     }
 
     pub(crate) async fn create(

@@ -55,6 +55,7 @@ pub use self::{
     claiming::Claim,
     ending::End,
     helping::Help,
+    kept::Cause,
     moving::Move,
     outcome::{Abandon, Finished, Outcome},
     rec::{Policy, Rec},

@@ -98,6 +98,14 @@ impl<R: Rec> Write<R> {
         }
     }
 
+    /// What is to be replaced; `None`: it is a creation.
+    pub fn former(&self) -> Option<&R> {
+        match &self.call {
+            Call::Create(_) => None,
+            Call::Update(cas) => Some(&cas.former),
+        }
+    }
+
     /// The writer of this commit, the same over its retries.
     #[inline]
     pub fn writer(&self) -> u64 {
