@@ -1,9 +1,13 @@
-//! A store of one's own, in under 80 lines: `cargo run --example custom_store`.
-//! Its tests hold it to the contract, with the crate's feature `testing`.
+//! A store of your own, in about 120 lines: `cargo run --example custom_store`.
+//! Its tests use the conformance kit, from the crate's feature `testing`.
 //!
-//! It keeps encoded records in a map. Behind the same six methods could be a
-//! database: the bytes are one column, and what the store must compare, the
-//! version and the deadline, are columns beside it.
+//! It keeps encoded records in a map. A database would look the same: the bytes are
+//! one column, and the version and the deadline, which the store compares, are
+//! columns beside it.
+//!
+//! What a database adds are failures. A call that fails may have been applied:
+//! that is what a `StoreError` says, unless the store knows better and adds
+//! `not_applied()`, as `create` does here.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -15,14 +19,20 @@ use std::{
 use axum::{Router, response::Html, routing::get};
 use cloakroom::{
     Activity, Error, Record, Session, SessionId, SessionLayer, Timestamp, Version,
-    store::{Created, Former, Reaped, SessionStore, StoreError, Touched, Updated},
+    store::{
+        Created, Former, Listed, Position, Query, Reaped, SessionStore, StoreError, StoreErrorKind,
+        StorePage, Touched, Updated,
+    },
 };
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 type Reply<T> = Result<T, StoreError>;
 
-/// Keeps what it is given as bytes, without bounds.
+/// How many sessions the map takes.
+const MAX_SESSIONS: usize = 100_000;
+
+/// Keeps sessions as bytes.
 #[derive(Default)]
 struct MapStore(Mutex<HashMap<SessionId, Row>>);
 
@@ -44,8 +54,15 @@ impl Row {
 
 impl SessionStore for MapStore {
     async fn create(&self, id: SessionId, record: &Arc<Record>, at: Activity) -> Reply<Created> {
-        match self.0.lock().entry(id) {
+        let mut rows = self.0.lock();
+        let is_full = rows.len() >= MAX_SESSIONS;
+        match rows.entry(id) {
             Entry::Occupied(_) => return Ok(Created::Exists),
+            // The core may try another time: nothing was stored, and nothing will be.
+            Entry::Vacant(_) if is_full => {
+                let error = StoreError::new(StoreErrorKind::Unavailable, "the map is full");
+                return Err(error.not_applied());
+            }
             Entry::Vacant(place) => place.insert(Row::new(record, at)),
         };
         Ok(Created::Yes)
@@ -65,6 +82,8 @@ impl SessionStore for MapStore {
     ) -> Reply<Updated> {
         match self.0.lock().get_mut(&id) {
             None => return Ok(Updated::Missing),
+            // A database that sends its statements again compares the writers here: if the
+            // stored record `has_written` the new version, the first attempt was applied.
             Some(row) if row.version != former.version() => return Ok(Updated::Conflict),
             Some(row) => *row = Row::new(record, activity),
         }
@@ -97,9 +116,63 @@ impl SessionStore for MapStore {
         let more = removed == limit;
         Ok(Reaped::new(removed, more))
     }
+
+    // The rest is optional: without it, the operator's methods are errors.
+
+    async fn list(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Reply<StorePage> {
+        // An order that this store does not know is refused here, and a position that is no id.
+        let selection = query.ordered_by_id()?;
+        let after = after.map(Position::id).transpose()?;
+        let rows = self.0.lock();
+        let mut ids: Vec<SessionId> = rows.keys().copied().collect();
+        ids.retain(|id| after.is_none_or(|after| *id > after));
+        ids.sort_unstable();
+        let mut page = StorePage::default();
+        for id in ids {
+            if page.sessions.len() == limit {
+                let last = page.sessions.last();
+                page.next = last.map(|listed| Position::after(listed.id));
+                break;
+            }
+            let row = &rows[&id];
+            // What does not decode is left out.
+            let Ok(record) = Record::from_bytes(&row.bytes) else {
+                continue;
+            };
+            if selection.admits(&record, row.activity) {
+                let listed = Listed::new(id, Arc::new(record), row.activity);
+                page.sessions.push(listed);
+            }
+        }
+        Ok(page)
+    }
+
+    async fn count(&self, query: &Query) -> Reply<u64> {
+        let selection = query.unordered();
+        let is_counted = |row: &&Row| {
+            selection.is_everything()
+                || Record::from_bytes(&row.bytes)
+                    .is_ok_and(|record| selection.admits(&record, row.activity))
+        };
+        Ok(self.0.lock().values().filter(is_counted).count() as u64)
+    }
+
+    async fn ping(&self) -> Reply<()> {
+        Ok(())
+    }
+
+    /// `load` asks no cache. This is the default too.
+    fn is_cached(&self) -> bool {
+        false
+    }
 }
 
-/// The counter, over a store of one's own.
+/// The counter, over this store.
 pub fn app() -> Router {
     Router::new()
         .route("/", get(counter))

@@ -2,22 +2,55 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{
-        LazyLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
 };
 
-/// A number that is drawn once, in this process and in all others: a random seed
-/// for the process, and SplitMix64's bijection (Steele, Lea, Flood 2014) over a counter.
+/// About a second, in nanoseconds: how long a seed is used.
+const SEED_SHIFT: u32 = 30;
+
+/// A number that nobody else draws, in this process or another one.
+///
+/// A clone of a virtual machine, or a forked process, begins with the same
+/// memory. So the time goes into each number, and the seed is drawn anew every second.
 pub(crate) fn unique() -> u64 {
-    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
+    static SEED: AtomicU64 = AtomicU64::new(0);
+    static SEEDED_AT: AtomicU64 = AtomicU64::new(0);
     static DRAWN: AtomicU64 = AtomicU64::new(0);
-    let drawn = DRAWN.fetch_add(1, Ordering::Relaxed);
-    let mut mixed = SEED.wrapping_add(drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let nanos = now.map_or(0, |now| now.as_nanos() as u64);
+    let second = nanos >> SEED_SHIFT;
+    let is_stale = SEEDED_AT.swap(second, Ordering::Relaxed) != second;
+    let seed = match SEED.load(Ordering::Relaxed) {
+        seed if !is_stale && seed != 0 => seed,
+        _ => {
+            let seed = random();
+            SEED.store(seed, Ordering::Relaxed);
+            seed
+        }
+    };
+    number(seed, DRAWN.fetch_add(1, Ordering::Relaxed), nanos)
+}
+
+fn number(seed: u64, drawn: u64, nanos: u64) -> u64 {
+    mixed(seed ^ mixed(nanos)).wrapping_add(mixed(drawn))
+}
+
+/// SplitMix64's bijection (Steele, Lea, Flood 2014).
+fn mixed(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
+}
+
+/// From the operating system; from the standard library's keys where that fails.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_ne_bytes(bytes),
+        Err(_) => RandomState::new().hash_one(()),
+    }
 }
 
 #[cfg(test)]
@@ -25,6 +58,16 @@ mod tests {
     use std::{collections::HashSet, thread};
 
     use super::*;
+
+    #[test]
+    fn a_clone_of_the_process_draws_other_numbers() {
+        let (seed, drawn, nanos) = (random(), 7, 1_767_225_600_000_000_000);
+        let here: HashSet<_> = (0..1000)
+            .map(|n| number(seed, drawn + n, nanos + n))
+            .collect();
+        let there = (0..1000).map(|n| number(seed, drawn + n, nanos + 1_000 + n));
+        assert_eq!(there.filter(|number| here.contains(number)).count(), 0);
+    }
 
     #[test]
     fn no_two_draws_are_the_same_over_all_threads() {

@@ -78,7 +78,7 @@ impl SessionFilter {
         query
     }
 
-    fn fingerprint(&self) -> [u8; 8] {
+    fn fingerprint(&self) -> [u8; 7] {
         let number = |number: Option<u128>| {
             let mut bytes = [u8::from(number.is_some()); 17];
             bytes[1..].copy_from_slice(&number.unwrap_or_default().to_be_bytes());
@@ -145,8 +145,11 @@ pub struct SessionPage {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Cursor {
     after: Position,
-    fingerprint: [u8; 8],
+    fingerprint: [u8; 7],
 }
+
+/// The first byte of a cursor's text. Another layout gets another one.
+const FORMAT: u8 = 1;
 
 impl Cursor {
     pub(crate) fn new(filter: &SessionFilter, after: Position) -> Self {
@@ -171,7 +174,7 @@ impl Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = [self.after.as_bytes(), &self.fingerprint].concat();
+        let bytes = [&[FORMAT], self.after.as_bytes(), &self.fingerprint].concat();
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
 }
@@ -181,7 +184,8 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let bytes = URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
-        let parts = bytes.split_last_chunk();
+        let parts = bytes.strip_prefix(&[FORMAT]);
+        let parts = parts.and_then(<[u8]>::split_last_chunk);
         let cursor = parts.and_then(|(after, fingerprint)| {
             Some(Self {
                 after: Position::new(after)?,

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error as _,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +11,11 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, task::AbortHandle, time::MissedTickBehavior};
+use tokio::{
+    runtime::Handle,
+    task::AbortHandle,
+    time::{Instant, MissedTickBehavior},
+};
 use tracing::{debug, error, warn};
 
 use crate::{
@@ -35,6 +40,9 @@ const BATCH: usize = 1000;
 /// After each failure the interval doubles, up to this many times.
 const MAX_DOUBLINGS: u32 = 5;
 
+/// A hundred years: a longer interval is beyond what a timer can tell.
+const MAX_INTERVAL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 impl Reaper {
     /// Starts the task, unless it runs already or there is no tokio runtime.
     pub(crate) fn ensure_running(&self, config: &Config) {
@@ -52,12 +60,14 @@ impl Reaper {
         }
         let running = Running(Arc::clone(&self.is_running));
         let sweep = Sweep::of(config);
-        // The first sweep goes by the time of the request that starts it, whenever the task runs:
-        // a test that moves its clock next knows what is deleted.
-        let started = config.clock.now();
+        let start = Start {
+            instant: Instant::now(),
+            // A clock that panics must not fail a request that does not use the session.
+            time: catch_unwind(AssertUnwindSafe(|| config.clock.now())).ok(),
+        };
         let task = runtime.spawn(async move {
             let _running = running;
-            if catching_panics(sweep.repeat(interval, started)).await.is_none() {
+            if catching_panics(sweep.repeat(interval, start)).await.is_none() {
                 error!("expired sessions are not deleted: the tokio runtime has no timer, see `enable_time`");
                 // Not to be tried again with every request.
                 std::future::pending::<()>().await;
@@ -84,6 +94,14 @@ impl Drop for Running {
     }
 }
 
+/// When the request came that started the task. The first sweep goes by its time, however late the
+/// task runs: a test that moves its clock next knows what is deleted.
+struct Start {
+    instant: Instant,
+    /// `None` if the clock panicked.
+    time: Option<Timestamp>,
+}
+
 /// What the task needs. The task must not keep the layer alive.
 pub(crate) struct Sweep {
     store: TimedStore,
@@ -100,16 +118,14 @@ impl Sweep {
         }
     }
 
-    async fn repeat(&self, interval: Duration, started: Timestamp) {
-        let interval = interval.max(Duration::from_millis(1));
-        let mut ticks = tokio::time::interval(interval);
+    async fn repeat(&self, interval: Duration, start: Start) {
+        let interval = interval.clamp(Duration::from_millis(1), MAX_INTERVAL);
+        let mut ticks = tokio::time::interval_at(start.instant + interval, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failures = 0;
-        let mut first = Some(started);
+        let mut time = start.time;
         loop {
-            ticks.tick().await;
-            let now = first.take().unwrap_or_else(|| self.clock.now());
-            match self.until(now).await {
+            match self.sweep(time.take()).await {
                 Ok(0) => failures = 0,
                 Ok(removed) => {
                     debug!(removed, "expired sessions deleted");
@@ -122,20 +138,24 @@ impl Sweep {
                     ticks.reset_after(interval.saturating_mul(intervals));
                 }
             }
+            ticks.tick().await;
         }
     }
 
     /// Deletes all expired records, a batch at a time. Returns how many.
     pub(crate) async fn once(&self) -> Result<usize, Error> {
-        self.until(self.clock.now()).await
+        self.sweep(None).await
     }
 
-    /// Deletes all that is expired at `now`.
-    async fn until(&self, now: Timestamp) -> Result<usize, Error> {
-        let before = now.saturating_sub(DELETE_AFTER);
+    /// Deletes all records that are expired at `time`, or else now.
+    async fn sweep(&self, time: Option<Timestamp>) -> Result<usize, Error> {
         let mut removed = 0;
         loop {
-            let batch = async { Ok(self.store.delete_expired(before, BATCH).await?) };
+            let batch = async {
+                let now = time.unwrap_or_else(|| self.clock.now());
+                let before = now.saturating_sub(DELETE_AFTER);
+                Ok(self.store.delete_expired(before, BATCH).await?)
+            };
             let reaped = within(self.timeout, batch).await?;
             removed += reaped.removed;
             if !reaped.more || reaped.removed == 0 {

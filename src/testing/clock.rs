@@ -10,7 +10,7 @@ use std::{
 
 use crate::clock::{Clock, Timestamp};
 
-/// A clock that stands still until it is moved. Every clone is the same clock.
+/// A clock that stands still until a test moves it. Every clone is the same clock.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,17 +33,17 @@ impl FixedClock {
         Self(Arc::new(AtomicU64::new(now.into().as_millis())))
     }
 
-    /// Shows `now` from now on, be it later or earlier.
+    /// Sets the clock, forward or back.
     pub fn set(&self, now: impl Into<Timestamp>) {
         self.0.store(now.into().as_millis(), Ordering::SeqCst);
     }
 
-    /// Moves on, to the end of time at most.
+    /// Moves the clock forward, to [`Timestamp::MAX`] at most.
     pub fn advance(&self, duration: Duration) {
         self.shift(|now| now.saturating_add(duration));
     }
 
-    /// Moves back, to the epoch at most: what a clock that is set right does.
+    /// Moves the clock back, to the epoch at most, as when a machine's clock is corrected.
     pub fn go_back(&self, duration: Duration) {
         self.shift(|now| now.saturating_sub(duration));
     }

@@ -1,10 +1,10 @@
-//! For tests: of a store of one's own, and of handlers that use sessions. Feature `testing`.
+//! Tools for tests: of your own store, and of handlers that use sessions. Feature `testing`.
 //!
 //! # A store
 //!
-//! [`conformance`] holds a [`SessionStore`](crate::SessionStore) to every
-//! clause of [the contract](crate::store#the-contract), and panics with a list
-//! of those that do not hold: the rule, what was expected and what came.
+//! [`conformance`] tests a [`SessionStore`](crate::SessionStore) against every
+//! clause of [the contract](crate::store#the-contract). It panics with a list
+//! of the clauses that do not hold: the rule, what was expected and what came.
 //!
 //! ```
 //! use cloakroom::{MemoryStore, testing::conformance};
@@ -18,17 +18,17 @@
 //! # tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap().block_on(it_keeps_the_contract());
 //! ```
 //!
-//! [`Conformance`] does the same with more to set: how to damage a record, and
-//! which clauses to leave out.
+//! [`Conformance`] does the same with more to set: how to damage a record, how
+//! to lose a reply, and which clauses to run.
 //!
 //! # Handlers
 //!
 //! | to | look at |
 //! | --- | --- |
 //! | let time pass | [`FixedClock`] |
-//! | send a request that has a live session, and see what became of it | [`Ticket`] |
+//! | send a request with a live session, and look at the session afterwards | [`Ticket`] |
 //! | have two nodes over one store | [`second_node`] |
-//! | have the store fail, hang, or lose its replies; count what is asked of it | [`FaultyStore`] |
+//! | make the store fail, hang or lose its replies, and count its calls | [`FaultyStore`] |
 
 mod clock;
 mod conformance;

@@ -13,7 +13,7 @@ use crate::{
     session::{Session, handle::SessionHandle},
 };
 
-/// A session that was begun for a test, and the cookie that opens it.
+/// A live session for a test, and the cookie of its visitor.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -44,13 +44,12 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Begins a session in the layer's store, as a request does whose handler
-    /// does `begin` with it.
+    /// Begins a session in the layer's store, like a request whose handler calls `begin`.
     ///
     /// # Errors
     ///
-    /// Those of `begin` and of the store; `Other` where `begin` left the
-    /// session empty: such a one is not stored, and no visitor gets a cookie for it.
+    /// Those of `begin` and of the store; `Other` if `begin` left the
+    /// session empty. An empty session is not stored, and gets no cookie.
     pub async fn new(
         layer: &SessionLayer,
         begin: impl FnOnce(&Session) -> Result<(), Error>,
@@ -72,7 +71,8 @@ impl Ticket {
         })
     }
 
-    /// The session's id, until a log-in or a cycle moves it.
+    /// The session's id. A log-in or a cycle gives it another one: see
+    /// [`take_cookie`](Self::take_cookie).
     #[must_use]
     pub fn id(&self) -> SessionId {
         self.id
@@ -84,7 +84,7 @@ impl Ticket {
         self.cookie.clone()
     }
 
-    /// A request that carries the session, to be completed.
+    /// Returns a builder of a request with the session's cookie.
     pub fn request(&self) -> request::Builder {
         Request::builder().header(header::COOKIE, self.cookie())
     }
@@ -130,8 +130,8 @@ impl Ticket {
         true
     }
 
-    /// The session as a request with this cookie would find it now; `None`
-    /// where it would find none. Does not count as activity.
+    /// Returns the session that a request with this cookie finds now, or
+    /// `None`. This does not count as activity.
     ///
     /// # Errors
     ///

@@ -2,8 +2,8 @@
 //! are given up, within bounds.
 //!
 //! ```sh
-//! cargo test --release --features __model --test model
-//! CLOAKROOM_MODEL=large cargo test --release --features __model --test model -- --nocapture
+//! cargo test --release -p cloakroom-model
+//! CLOAKROOM_MODEL=large cargo test --release -p cloakroom-model -- --nocapture
 //! ```
 
 mod faults;

@@ -16,30 +16,30 @@ use crate::{
 
 /// A scenario and its bounds.
 #[derive(Clone, Debug)]
-pub struct Net {
-    pub ops: Vec<(Op, With)>,
+pub(crate) struct Net {
+    pub(crate) ops: Vec<(Op, With)>,
     /// How many sessions there are at the beginning, and their user.
-    pub starts: u8,
-    pub user: u8,
-    pub limit: Option<usize>,
+    pub(crate) starts: u8,
+    pub(crate) user: u8,
+    pub(crate) limit: Option<usize>,
     /// How many replies to writes and reads may be lost, late or refused.
-    pub lost: u8,
+    pub(crate) lost: u8,
     /// How many requests may be cancelled, late, or gone with their node; and of all three together.
-    pub cancelled: u8,
-    pub late: u8,
-    pub crashed: u8,
-    pub abandoned: u8,
-    pub reaped: u8,
-    pub evicted: u8,
-    pub undo_lost: u8,
+    pub(crate) cancelled: u8,
+    pub(crate) late: u8,
+    pub(crate) crashed: u8,
+    pub(crate) abandoned: u8,
+    pub(crate) reaped: u8,
+    pub(crate) evicted: u8,
+    pub(crate) undo_lost: u8,
     /// Whether moves begin long after their sessions were loaded.
-    pub stale: bool,
-    pub world: Environment,
+    pub(crate) stale: bool,
+    pub(crate) world: Environment,
 }
 
 /// Planted faults that are not of the crate: what the rules ask of a store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Environment {
+pub(crate) enum Environment {
     Sound,
     /// A store that says "refused" of a call whose reply was lost.
     RefusalsThatWereNone,
@@ -50,7 +50,7 @@ pub enum Environment {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Act {
+pub(crate) enum Act {
     Start(u8),
     /// The call is applied and answered.
     Reply(u8),
@@ -79,7 +79,7 @@ pub enum Act {
 const NOW: Timestamp = Timestamp::from_millis(10);
 
 impl Net {
-    pub fn new(ops: &[(Op, With)]) -> Self {
+    pub(crate) fn new(ops: &[(Op, With)]) -> Self {
         Self {
             ops: ops.to_vec(),
             starts: 1,
@@ -99,30 +99,13 @@ impl Net {
     }
 
     /// All with the token of the first session.
-    pub fn on_one(ops: &[Op]) -> Self {
+    pub(crate) fn on_one(ops: &[Op]) -> Self {
         let ops: Vec<_> = ops.iter().map(|op| (*op, With::Old(0))).collect();
         Self::new(&ops)
     }
 
     fn new_id(&self, actor: usize) -> u8 {
         self.starts + actor as u8
-    }
-
-    fn user_at_start(&self) -> u8 {
-        self.user
-    }
-
-    /// The call that a request waits for.
-    fn call(&self, world: &World, actor: usize) -> Option<Call> {
-        let id = world.actors[actor].id;
-        match &world.actors[actor].phase {
-            Phase::Loading => Some(Call::Load(id)),
-            Phase::Helping(machine)
-            | Phase::Ending(machine, _)
-            | Phase::Running { machine, .. } => Call::of(&machine.ask()?),
-            Phase::Listing(user) => Some(Call::List(*user)),
-            _ => None,
-        }
     }
 
     fn start(&self, world: &mut World, actor: usize) {
@@ -135,7 +118,7 @@ impl Net {
         (state.id, state.secret) = (id, secret);
         state.phase = match op {
             Op::RevokeUser(user) => Phase::Listing(user),
-            Op::Revoke => Phase::Ending(ending(id, actor), Vec::new()),
+            Op::Revoke => Phase::Ending(ending(id, actor, 0), Vec::new()),
             Op::Create => {
                 let record = Small::of(Fields {
                     count: 1,
@@ -161,12 +144,13 @@ impl Net {
                     let mut ids: Vec<u8> = all.iter().map(|(id, _)| index(*id)).collect();
                     match ids.pop() {
                         Some(id) => {
-                            world.actors[actor].phase = Phase::Ending(ending(id, actor), ids)
+                            world.actors[actor].phase =
+                                Phase::Ending(ending(id, actor, ids.len()), ids);
                         }
-                        None => self.done(world, actor, Out::Gone),
+                        None => done(world, actor, Out::Gone),
                     }
                 }
-                _ => self.done(world, actor, Out::Failed),
+                _ => done(world, actor, Out::Failed),
             },
             Phase::Helping(mut machine) => {
                 let step = machine.step(reply, NOW);
@@ -190,7 +174,7 @@ impl Net {
 
     fn loaded(&self, world: &mut World, actor: usize, reply: Reply<Small>) {
         let Reply::Loaded(found) = reply else {
-            return self.done(world, actor, Out::Failed);
+            return done(world, actor, Out::Failed);
         };
         let secret = world.actors[actor].secret;
         match found.filter(|record| record.secrets & secret != 0) {
@@ -217,7 +201,7 @@ impl Net {
                 }
                 self.begin(world, actor, Some(record));
             }
-            Some(Outcome::Failed(())) => self.done(world, actor, Out::Failed),
+            Some(Outcome::Failed(())) => done(world, actor, Out::Failed),
             _ => self.begin(world, actor, None),
         }
     }
@@ -242,19 +226,19 @@ impl Net {
             (Op::Destroy, Some(found)) => {
                 Machine::End(Box::new(End::destroy(id, found, writer(actor), NOW)))
             }
-            (Op::Destroy, None) => return self.done(world, actor, Out::Gone),
-            (_, None) => return self.done(world, actor, Out::Dropped),
-            (_, Some(found)) if found.is_marker => return self.done(world, actor, Out::Dropped),
+            (Op::Destroy, None) => return done(world, actor, Out::Gone),
+            (_, None) => return done(world, actor, Out::Dropped),
+            (_, Some(found)) if found.is_marker => return done(world, actor, Out::Dropped),
             (Op::Cycle, Some(found)) => self.moving(Move::cycle(id, found, writer(actor))),
             (Op::Touch, Some(found)) => Machine::Touch(Box::new(Touch::new(id, found, true))),
-            (Op::Claim, Some(found)) => match self.merged(op, actor, &found, writer(actor)) {
+            (Op::Claim, Some(found)) => match merged(op, actor, &found, writer(actor)) {
                 Some(next) => Machine::Claim(Claim::new(id, found, next)),
-                None => return self.done(world, actor, Out::NotThere),
+                None => return done(world, actor, Out::NotThere),
             },
             (op, Some(found)) => {
                 // A second save of one request is another commit.
                 let writer = writer(actor) + if world.resumed { 50 } else { 0 };
-                let next = self.merged(op, actor, &found, writer);
+                let next = merged(op, actor, &found, writer);
                 let next = next.unwrap_or_else(|| found.clone());
                 Machine::Write(Write::update(id, found, next))
             }
@@ -270,20 +254,6 @@ impl Net {
         }))
     }
 
-    /// The request's changes on top of `latest`; `None` where they make no difference.
-    fn merged(&self, op: Op, actor: usize, latest: &Small, writer: u64) -> Option<Small> {
-        let mut next = latest.next(writer);
-        match op {
-            Op::Increment | Op::Save | Op::SaveLogIn(_) => next.count += 1,
-            Op::Insert => next.voucher = true,
-            Op::Claim if !latest.voucher => return None,
-            Op::Claim => next.voucher = false,
-            Op::Renew => next.secrets |= 2 << actor,
-            other => unreachable!("{other:?} does not merge"),
-        }
-        Some(Small::of(next))
-    }
-
     /// Answers what needs no store, until the next call or the end.
     fn run(
         &self,
@@ -297,12 +267,12 @@ impl Net {
         while step != Step::Done {
             let Some(ask) = machine.ask() else { break };
             let reply = match ask {
-                Ask::Merge(latest) => match self.merged(op, actor, latest, writer(actor)) {
+                Ask::Merge(latest) => match merged(op, actor, latest, writer(actor)) {
                     Some(next) => Reply::Merged(next),
                     None => Reply::Unchanged,
                 },
                 Ask::Begin { base, .. } => self.begun(op, actor, base),
-                Ask::Join(_, target) => self.joined(op, actor, target),
+                Ask::Join(_, target) => joined(op, actor, target),
                 _ => {
                     world.actors[actor].phase = Phase::Running { machine, begun };
                     return;
@@ -345,8 +315,8 @@ impl Net {
         match rest.pop() {
             None => self.finish(world, actor, machine.finish(), Out::Failed),
             Some(next) => {
-                self.note(world, &machine.finish());
-                world.actors[actor].phase = Phase::Ending(ending(next, actor), rest);
+                note(world, &machine.finish());
+                world.actors[actor].phase = Phase::Ending(ending(next, actor, rest.len()), rest);
             }
         }
     }
@@ -372,50 +342,8 @@ impl Net {
         Reply::Begun(session(self.new_id(actor)), Small::of(fields))
     }
 
-    /// The session that a log-in joins, with its own secret and changes.
-    fn joined(&self, op: Op, actor: usize, target: &Small) -> Reply<Small> {
-        let mut next = target.next(writer(actor));
-        next.secrets |= 2 << actor;
-        next.private |= op.user().map_or(0, |user| 1 << user);
-        if matches!(op, Op::LogInTake(_)) && !std::mem::take(&mut next.voucher) {
-            return Reply::Refused(());
-        }
-        Reply::Merged(Small::of(next))
-    }
-
-    /// What is to be told and undone, whoever was running.
-    fn note(&self, world: &mut World, finished: &Finished<Small>) {
-        for (id, _) in &finished.evicted {
-            world.evicted.push(index(*id));
-            told(&mut world.ended, index(*id), &mut world.breaches);
-        }
-        if let Some(undo) = &finished.undo {
-            let machine = undo.machine(100 + world.undoing.len() as u64, NOW);
-            world.undoing.push(machine);
-        }
-        match &finished.outcome {
-            Some(Outcome::Helped {
-                record,
-                moved: Some(_),
-            }) => {
-                let ids = (0..world.store.len() as u8).filter(|id| world.get(*id) == Some(record));
-                for id in ids.collect::<Vec<_>>() {
-                    world.helped = true;
-                    told(&mut world.moved, id, &mut world.breaches);
-                }
-            }
-            Some(Outcome::Closed { id, .. }) => {
-                told(&mut world.ended, index(*id), &mut world.breaches)
-            }
-            Some(Outcome::Moved { id, .. } | Outcome::Begun { id, .. }) => {
-                told(&mut world.moved, index(*id), &mut world.breaches);
-            }
-            _ => {}
-        }
-    }
-
     fn finish(&self, world: &mut World, actor: usize, finished: Finished<Small>, otherwise: Out) {
-        self.note(world, &finished);
+        note(world, &finished);
         let op = world.actors[actor].op;
         let out = match finished.outcome {
             None => otherwise,
@@ -448,23 +376,7 @@ impl Net {
                 Out::Dropped
             }
         };
-        self.done(world, actor, out);
-    }
-
-    fn done(&self, world: &mut World, actor: usize, out: Out) {
-        world.actors[actor].phase = Phase::Done(out);
-        let Some(id) = out.given() else { return };
-        world.given.push((id, actor as u8));
-        world.given.sort_unstable();
-        if let (Some(user), true) = (world.actors[actor].op.user(), out.is_answered_move()) {
-            // At the moment of the move: somebody may have ended it since.
-            let is_left = world.live(world.actors[actor].id).is_none();
-            let works = |record: &Small| record.user == user && record.secrets & (2 << actor) != 0;
-            let worked = world
-                .get(id)
-                .is_some_and(|record| works(record) && (is_left || !record.is_marker));
-            world.breaches.dead_token |= !worked && world.spent.evicted + world.spent.reaped == 0;
-        }
+        done(world, actor, out);
     }
 
     fn abandon(&self, world: &mut World, actor: usize, why: Abandon<()>) {
@@ -483,10 +395,10 @@ impl Net {
                 if is_late {
                     self.finish(world, actor, finished, Out::Failed);
                 } else {
-                    self.note(world, &finished);
+                    note(world, &finished);
                 }
             }
-            _ if is_late => self.done(world, actor, Out::Failed),
+            _ if is_late => done(world, actor, Out::Failed),
             _ => {}
         }
     }
@@ -498,7 +410,7 @@ impl Model for Net {
 
     fn init_states(&self) -> Vec<World> {
         let gives = self.ops.iter().any(|(op, _)| *op == Op::Insert);
-        let user = self.user_at_start();
+        let user = self.user;
         let start = |nth: u8| {
             Small::of(Fields {
                 user,
@@ -548,7 +460,7 @@ impl Model for Net {
                 (Phase::Kept(_), _) => acts.push(Act::Resume(n)),
                 _ => {}
             }
-            let Some(call) = self.call(world, nth) else {
+            let Some(call) = call(world, nth) else {
                 continue;
             };
             acts.push(Act::Reply(n));
@@ -590,8 +502,10 @@ impl Model for Net {
             if is_marker && is_quiet && spent.reaped < self.reaped {
                 acts.push(Act::Reap(id));
             }
-            // One that is evicted while a call is on its way to it is a known exception.
-            let may_go = id < self.starts && world.late.is_empty();
+            // One that is evicted while a call is on its way to it, or its move is in doubt, is a known exception.
+            let in_doubt = |actor: &Actor| matches!(actor.phase, Phase::Done(Out::InDoubt(_)));
+            let is_certain = world.late.is_empty() && !world.actors.iter().any(in_doubt);
+            let may_go = id < self.starts && is_certain;
             if may_go && world.live(id).is_some() && spent.evicted < self.evicted {
                 acts.push(Act::Evict(id));
             }
@@ -604,12 +518,12 @@ impl Model for Net {
         match act {
             Act::Start(n) => self.start(world, n as usize),
             Act::Reply(n) => {
-                let reply = world.apply(&self.call(world, n as usize)?);
+                let reply = world.apply(&call(world, n as usize)?);
                 self.tell(world, n as usize, reply);
             }
             Act::Lose(n) => {
                 world.spent.lost += 1;
-                let call = self.call(world, n as usize)?;
+                let call = call(world, n as usize)?;
                 let first = world.apply(&call);
                 let reply = match self.world {
                     Environment::RefusalsThatWereNone => Reply::Refused(()),
@@ -622,7 +536,7 @@ impl Model for Net {
             }
             Act::Delay(n) => {
                 world.spent.lost += 1;
-                let call = self.call(world, n as usize)?;
+                let call = call(world, n as usize)?;
                 world.send(call);
                 self.tell(world, n as usize, Reply::Unknown(()));
             }
@@ -640,7 +554,7 @@ impl Model for Net {
             }
             Act::Vanish(nth) => drop(world.late.remove(nth as usize)),
             Act::Cancel(n) | Act::Late(n) | Act::Crash(n) => {
-                let call = self.call(world, n as usize)?;
+                let call = call(world, n as usize)?;
                 world.send(call);
                 match act {
                     Act::Cancel(_) => {
@@ -685,7 +599,7 @@ impl Model for Net {
                     if matches!(finished.outcome, Some(Outcome::Failed(()))) {
                         world.spent.undo_lost += 1;
                     }
-                    self.note(
+                    note(
                         world,
                         &Finished {
                             undo: None,
@@ -745,13 +659,98 @@ fn writer(actor: usize) -> u64 {
     actor as u64 + 1
 }
 
-fn ending(id: u8, actor: usize) -> Machine<Small> {
-    Machine::End(Box::new(End::revoke(session(id), writer(actor))))
+/// A writer is of one machine: of two, the writes could be taken for each other.
+fn ending(id: u8, actor: usize, left: usize) -> Machine<Small> {
+    let writer = writer(actor) + 20 * left as u64;
+    Machine::End(Box::new(End::revoke(session(id), writer)))
 }
 
 fn running(machine: Machine<Small>) -> Phase {
     Phase::Running {
         machine,
         begun: false,
+    }
+}
+
+/// The request's changes on top of `latest`; `None` where they make no difference.
+fn merged(op: Op, actor: usize, latest: &Small, writer: u64) -> Option<Small> {
+    let mut next = latest.next(writer);
+    match op {
+        Op::Increment | Op::Save | Op::SaveLogIn(_) => next.count += 1,
+        Op::Insert => next.voucher = true,
+        Op::Claim if !latest.voucher => return None,
+        Op::Claim => next.voucher = false,
+        Op::Renew => next.secrets |= 2 << actor,
+        other => unreachable!("{other:?} does not merge"),
+    }
+    Some(Small::of(next))
+}
+
+/// The session that a log-in joins, with its own secret and changes.
+fn joined(op: Op, actor: usize, target: &Small) -> Reply<Small> {
+    let mut next = target.next(writer(actor));
+    next.secrets |= 2 << actor;
+    next.private |= op.user().map_or(0, |user| 1 << user);
+    if matches!(op, Op::LogInTake(_)) && !std::mem::take(&mut next.voucher) {
+        return Reply::Refused(());
+    }
+    Reply::Merged(Small::of(next))
+}
+
+/// What is to be told and undone, whoever was running.
+fn note(world: &mut World, finished: &Finished<Small>) {
+    for (id, _) in &finished.evicted {
+        world.evicted.push(index(*id));
+        told(&mut world.ended, index(*id), &mut world.breaches);
+    }
+    if let Some(undo) = &finished.undo {
+        let machine = undo.machine(100 + world.undoing.len() as u64, NOW);
+        world.undoing.push(machine);
+    }
+    match &finished.outcome {
+        Some(Outcome::Helped {
+            record,
+            moved: Some(_),
+        }) => {
+            let ids = (0..world.store.len() as u8).filter(|id| world.get(*id) == Some(record));
+            for id in ids.collect::<Vec<_>>() {
+                world.helped = true;
+                told(&mut world.moved, id, &mut world.breaches);
+            }
+        }
+        Some(Outcome::Closed { id, .. }) => told(&mut world.ended, index(*id), &mut world.breaches),
+        Some(Outcome::Moved { id, .. } | Outcome::Begun { id, .. }) => {
+            told(&mut world.moved, index(*id), &mut world.breaches);
+        }
+        _ => {}
+    }
+}
+
+fn done(world: &mut World, actor: usize, out: Out) {
+    world.actors[actor].phase = Phase::Done(out);
+    let Some(id) = out.given() else { return };
+    world.given.push((id, actor as u8));
+    world.given.sort_unstable();
+    if let (Some(user), true) = (world.actors[actor].op.user(), out.is_answered_move()) {
+        // At the moment of the move: somebody may have ended it since.
+        let is_left = world.live(world.actors[actor].id).is_none();
+        let works = |record: &Small| record.user == user && record.secrets & (2 << actor) != 0;
+        let worked = world
+            .get(id)
+            .is_some_and(|record| works(record) && (is_left || !record.is_marker));
+        world.breaches.dead_token |= !worked && world.spent.evicted + world.spent.reaped == 0;
+    }
+}
+
+/// The call that a request waits for.
+fn call(world: &World, actor: usize) -> Option<Call> {
+    let id = world.actors[actor].id;
+    match &world.actors[actor].phase {
+        Phase::Loading => Some(Call::Load(id)),
+        Phase::Helping(machine) | Phase::Ending(machine, _) | Phase::Running { machine, .. } => {
+            Call::of(&machine.ask()?)
+        }
+        Phase::Listing(user) => Some(Call::List(*user)),
+        _ => None,
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     world::{Actor, Op, Out, Phase, With, World, index},
 };
 
-pub fn all() -> Vec<Property<Net>> {
+pub(crate) fn all() -> Vec<Property<Net>> {
     vec![
         Property::always("sums are exact", sums_are_exact),
         Property::always("a log-out spares a faster log-in", log_outs_spare_log_ins),
@@ -49,8 +49,10 @@ pub fn all() -> Vec<Property<Net>> {
     ]
 }
 
+type Holds = fn(&Net, &World) -> bool;
+
 /// What a whole suite of scenarios must reach, so that the properties say something.
-pub const SOMETIMES: [(&str, fn(&Net, &World) -> bool); 10] = [
+pub(crate) const SOMETIMES: [(&str, Holds); 10] = [
     ("two log-ins are answered", |_: &Net, world: &World| {
         let moves =
             outs(world).filter(|(actor, out)| actor.op.user().is_some() && out.is_answered_move());
@@ -86,7 +88,7 @@ pub const SOMETIMES: [(&str, fn(&Net, &World) -> bool); 10] = [
     }),
 ];
 
-pub fn is_sometimes(name: &str) -> bool {
+pub(crate) fn is_sometimes(name: &str) -> bool {
     SOMETIMES.iter().any(|(sometimes, _)| *sometimes == name)
 }
 
@@ -301,7 +303,15 @@ fn old_or_new_works(net: &Net, world: &World) -> bool {
             .actors
             .iter()
             .filter(|other| other.id == actor.id && other.op.moves());
-        let is_alone = rivals.count() < 2;
+        // A session that was in doubt itself may have ended since.
+        let was_in_doubt = |of: u8| {
+            matches!(
+                world.actors[of as usize].phase,
+                Phase::Done(Out::InDoubt(_))
+            )
+        };
+        let is_certain = !matches!(actor.with, With::New(of) if was_in_doubt(of));
+        let is_alone = rivals.count() < 2 && is_certain;
         match out {
             Out::Failed | Out::Outdone if actor.op.moves() && is_alone => {
                 world.live(actor.id).is_some()

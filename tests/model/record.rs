@@ -14,42 +14,42 @@ use cloakroom::{
 };
 
 /// Which rule is taken out: one bit each.
-pub static FAULTS: AtomicU32 = AtomicU32::new(0);
+pub(crate) static FAULTS: AtomicU32 = AtomicU32::new(0);
 
 /// How many writers a record remembers: few, so that forgetting is reached.
-pub static MEMORY: AtomicUsize = AtomicUsize::new(2);
+pub(crate) static MEMORY: AtomicUsize = AtomicUsize::new(2);
 
 /// The bit of a rule in [`FAULTS`].
-pub const fn bit(rule: Policy) -> u32 {
+pub(crate) const fn bit(rule: Policy) -> u32 {
     1 << rule as u32
 }
 
 /// A session: how much was counted, who is logged in, and what must not be doubled, lost or seen by others.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Fields {
-    pub version: Version,
-    pub recent: Vec<u64>,
+pub(crate) struct Fields {
+    pub(crate) version: Version,
+    pub(crate) recent: Vec<u64>,
     /// 0: nobody has logged in.
-    pub user: u8,
-    pub count: u8,
+    pub(crate) user: u8,
+    pub(crate) count: u8,
     /// May be claimed once.
-    pub voucher: bool,
+    pub(crate) voucher: bool,
     /// What a visitor had before they logged in.
-    pub cart: bool,
+    pub(crate) cart: bool,
     /// Whose private data is in it: a bit for each user.
-    pub private: u8,
+    pub(crate) private: u8,
     /// The secrets that prove it: a bit for each.
-    pub secrets: u8,
-    pub is_marker: bool,
-    pub successor: Option<Successor>,
-    pub origin: Option<Origin>,
-    pub bar: Option<SessionId>,
+    pub(crate) secrets: u8,
+    pub(crate) is_marker: bool,
+    pub(crate) successor: Option<Successor>,
+    pub(crate) origin: Option<Origin>,
+    pub(crate) bar: Option<SessionId>,
     /// Milliseconds.
-    pub rank: u64,
+    pub(crate) rank: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Small(Arc<Fields>);
+pub(crate) struct Small(Arc<Fields>);
 
 impl fmt::Debug for Small {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,12 +78,12 @@ impl std::ops::Deref for Small {
 }
 
 impl Small {
-    pub fn of(fields: Fields) -> Self {
+    pub(crate) fn of(fields: Fields) -> Self {
         Self(Arc::new(fields))
     }
 
     /// An empty session of nobody, as its first version.
-    pub fn blank(writer: u64) -> Fields {
+    pub(crate) fn blank(writer: u64) -> Fields {
         Fields {
             version: Version { counter: 1, writer },
             recent: Vec::new(),
@@ -102,7 +102,7 @@ impl Small {
     }
 
     /// The next version, without an origin.
-    pub fn next(&self, writer: u64) -> Fields {
+    pub(crate) fn next(&self, writer: u64) -> Fields {
         let mut next = Fields::clone(self);
         next.follow(self, writer);
         next.origin = None;

@@ -21,7 +21,7 @@ use Op::{
 };
 
 /// What the rules are taken out of is one for the process.
-pub fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
     LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
@@ -32,7 +32,7 @@ fn is_large() -> bool {
 
 /// What came of a number of scenarios.
 #[derive(Default)]
-pub struct Report {
+pub(crate) struct Report {
     scenarios: usize,
     states: usize,
     depth: usize,
@@ -41,7 +41,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn explore(&mut self, net: Net) {
+    pub(crate) fn explore(&mut self, net: Net) {
         let name = format!("{:?} lost {} limit {:?}", net.ops, net.lost, net.limit);
         let checker = net
             .checker()
@@ -140,14 +140,14 @@ fn disturbed(ops: &[Op], lost: u8, abandoned: u8) -> Net {
 }
 
 /// Every pair of requests on one session.
-pub fn pairs(lost: u8) -> Vec<Net> {
+pub(crate) fn pairs(lost: u8) -> Vec<Net> {
     multisets(&OPS, 2)
         .iter()
         .map(|ops| disturbed(ops, lost, 1))
         .collect()
 }
 
-pub fn triples(all: &[Op], lost: u8, abandoned: u8) -> Vec<Net> {
+pub(crate) fn triples(all: &[Op], lost: u8, abandoned: u8) -> Vec<Net> {
     multisets(all, 3)
         .iter()
         .map(|ops| disturbed(ops, lost, abandoned))
@@ -155,7 +155,7 @@ pub fn triples(all: &[Op], lost: u8, abandoned: u8) -> Vec<Net> {
 }
 
 /// A session of a user, who logs in again, or as another.
-pub fn of_a_user(lost: u8) -> Vec<Net> {
+pub(crate) fn of_a_user(lost: u8) -> Vec<Net> {
     let mut all = OPS.to_vec();
     all.push(RevokeUser(1));
     let user = |ops: &Vec<Op>| Net {
@@ -166,7 +166,7 @@ pub fn of_a_user(lost: u8) -> Vec<Net> {
 }
 
 /// Many writes on top of one whose reply was lost: more than a record remembers.
-pub fn memory(lost: u8) -> Vec<Net> {
+pub(crate) fn memory(lost: u8) -> Vec<Net> {
     [
         [Increment, Increment, Increment],
         [Save, Increment, Increment],
@@ -179,14 +179,15 @@ pub fn memory(lost: u8) -> Vec<Net> {
     .map(|ops| Net {
         lost,
         reaped: 1,
-        evicted: 1,
+        // One that is evicted while its move is in doubt is a known exception.
+        evicted: u8::from(!ops.iter().any(|op| op.moves())),
         ..Net::on_one(ops)
     })
     .collect()
 }
 
 /// A move, what happens to the old session meanwhile, and a request with the new token.
-pub fn visits(lost: u8, abandoned: u8) -> Vec<Net> {
+pub(crate) fn visits(lost: u8, abandoned: u8) -> Vec<Net> {
     let mut nets = Vec::new();
     for first in [LogIn(1), Cycle] {
         for meanwhile in [
@@ -211,7 +212,7 @@ pub fn visits(lost: u8, abandoned: u8) -> Vec<Net> {
 }
 
 /// One session for each user, and several devices; a double click on one of them.
-pub fn limits(lost: u8, abandoned: u8) -> Vec<Net> {
+pub(crate) fn limits(lost: u8, abandoned: u8) -> Vec<Net> {
     let mut nets = Vec::new();
     let mut add = |devices: &[(Op, u8)], starts: u8, user: u8| {
         nets.push(Net {
@@ -288,7 +289,7 @@ fn suites() -> Vec<Suite> {
         (
             "pairs, a session is evicted",
             1,
-            pairs_with(1, more, |net| Net { evicted: 1, ..net }),
+            pairs_with(1, 0, |net| Net { evicted: 1, ..net }),
         ),
         (
             "pairs, an undoing is lost",
@@ -300,19 +301,20 @@ fn suites() -> Vec<Suite> {
         ),
         ("creations", 1, creations(2)),
         ("more writes than remembered", 1, memory(1 + more)),
-        ("visits with a new token", 1, visits(1, 1)),
+        ("visits with a new token", 1, visits(1, more)),
+        ("visits with a new token, one given up", 1, visits(more, 1)),
         (
             "a limit",
             1,
-            limits(1, more)
+            limits(1, 1)
                 .into_iter()
                 .filter(|net| net.ops.len() < 3)
                 .collect(),
         ),
         (
-            "a limit, given up",
+            "a limit, two replies lost",
             1,
-            limits(0, 1)
+            limits(2, 0)
                 .into_iter()
                 .filter(|net| net.ops.len() < 3)
                 .collect(),
@@ -347,7 +349,9 @@ const DEEPEST: usize = 60;
 fn every_rule_holds_in_every_scenario() {
     let _alone = alone();
     let mut seen = BTreeSet::new();
-    for (name, memory, nets) in suites() {
+    // For who looks into one suite.
+    let only = env::var("CLOAKROOM_MODEL_SUITE").unwrap_or_default();
+    for (name, memory, nets) in suites().into_iter().filter(|suite| suite.0.contains(&only)) {
         sound(memory);
         let since = Instant::now();
         let mut report = Report::default();
@@ -361,5 +365,8 @@ fn every_rule_holds_in_every_scenario() {
     }
     let never = SOMETIMES.iter().filter(|(name, _)| !seen.contains(name));
     let never: Vec<_> = never.map(|(name, _)| name).collect();
-    assert!(never.is_empty(), "never seen: {never:#?}");
+    assert!(
+        never.is_empty() || !only.is_empty(),
+        "never seen: {never:#?}"
+    );
 }

@@ -11,7 +11,7 @@ use crate::record::Small;
 
 /// What a request does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Op {
+pub(crate) enum Op {
     /// Adds one to the count.
     Increment,
     /// The same by a `save`, which is resumed where it is cut.
@@ -39,29 +39,29 @@ pub enum Op {
 }
 
 impl Op {
-    pub fn user(self) -> Option<u8> {
+    pub(crate) fn user(self) -> Option<u8> {
         match self {
             Self::LogIn(user) | Self::LogInTake(user) | Self::SaveLogIn(user) => Some(user),
             _ => None,
         }
     }
 
-    pub fn moves(self) -> bool {
+    pub(crate) fn moves(self) -> bool {
         self.user().is_some() || self == Self::Cycle
     }
 
-    pub fn ends(self) -> bool {
+    pub(crate) fn ends(self) -> bool {
         matches!(self, Self::Destroy | Self::Revoke | Self::RevokeUser(_))
     }
 
-    pub fn counts(self) -> bool {
+    pub(crate) fn counts(self) -> bool {
         matches!(self, Self::Increment | Self::Save | Self::SaveLogIn(_))
     }
 }
 
 /// With whose token a request comes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum With {
+pub(crate) enum With {
     /// That of the nth session at the beginning.
     Old(u8),
     /// That which the nth request was given.
@@ -69,19 +69,19 @@ pub enum With {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Actor {
-    pub op: Op,
-    pub with: With,
+pub(crate) struct Actor {
+    pub(crate) op: Op,
+    pub(crate) with: With,
     /// The session that it is on, and the secret that it has.
-    pub id: u8,
-    pub secret: u8,
-    pub phase: Phase,
+    pub(crate) id: u8,
+    pub(crate) secret: u8,
+    pub(crate) phase: Phase,
     /// The save before a log-in was answered.
-    pub has_saved: bool,
+    pub(crate) has_saved: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Phase {
+pub(crate) enum Phase {
     Idle,
     Loading,
     /// Finishing a move before the session is used.
@@ -103,7 +103,7 @@ pub enum Phase {
 
 /// What the visitor, or the operator, is told.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Out {
+pub(crate) enum Out {
     /// 200, and it is stored.
     Ok,
     /// 200, dropped: the session had ended or moved.
@@ -131,21 +131,21 @@ pub enum Out {
 
 impl Out {
     /// The session whose token the response has.
-    pub fn given(self) -> Option<u8> {
+    pub(crate) fn given(self) -> Option<u8> {
         match self {
             Self::Moved(id) | Self::Joined(id) | Self::InDoubt(id) => Some(id),
             _ => None,
         }
     }
 
-    pub fn is_answered_move(self) -> bool {
+    pub(crate) fn is_answered_move(self) -> bool {
         matches!(self, Self::Moved(_) | Self::Joined(_))
     }
 }
 
 /// A call on its way to the store.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Call {
+pub(crate) enum Call {
     Load(u8),
     Create(u8, Small),
     Update(u8, Version, Small),
@@ -155,7 +155,7 @@ pub enum Call {
 
 impl Call {
     /// The store call that a machine asks for.
-    pub fn of(ask: &Ask<'_, Small>) -> Option<Self> {
+    pub(crate) fn of(ask: &Ask<'_, Small>) -> Option<Self> {
         Some(match ask {
             Ask::Load(id) => Self::Load(index(*id)),
             Ask::Create(id, record) => Self::Create(index(*id), (*record).clone()),
@@ -168,73 +168,73 @@ impl Call {
         })
     }
 
-    pub fn writes(&self) -> bool {
+    pub(crate) fn writes(&self) -> bool {
         matches!(self, Self::Create(..) | Self::Update(..))
     }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Spent {
-    pub lost: u8,
-    pub cancelled: u8,
-    pub late: u8,
-    pub crashed: u8,
-    pub reaped: u8,
-    pub evicted: u8,
-    pub undo_lost: u8,
+pub(crate) struct Spent {
+    pub(crate) lost: u8,
+    pub(crate) cancelled: u8,
+    pub(crate) late: u8,
+    pub(crate) crashed: u8,
+    pub(crate) reaped: u8,
+    pub(crate) evicted: u8,
+    pub(crate) undo_lost: u8,
 }
 
 /// What must never happen, noted when it does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Breaches {
+pub(crate) struct Breaches {
     /// A response had a token that did not work at the moment of the move.
-    pub dead_token: bool,
+    pub(crate) dead_token: bool,
     /// A secret was added to a session that somebody has written to, or of another user.
-    pub written_joined: bool,
+    pub(crate) written_joined: bool,
     /// A session became the marker to one that was not there.
-    pub dead_move: bool,
+    pub(crate) dead_move: bool,
     /// A session's end, or its log-in, was told twice.
-    pub told_twice: bool,
+    pub(crate) told_twice: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct World {
-    pub store: Vec<Option<Small>>,
+pub(crate) struct World {
+    pub(crate) store: Vec<Option<Small>>,
     /// Sent, and not applied yet; the reply was unknown.
-    pub late: Vec<Call>,
-    pub actors: Vec<Actor>,
-    pub undoing: Vec<Undoing<Small>>,
+    pub(crate) late: Vec<Call>,
+    pub(crate) actors: Vec<Actor>,
+    pub(crate) undoing: Vec<Undoing<Small>>,
     /// The tokens that responses had: session and request.
-    pub given: Vec<(u8, u8)>,
+    pub(crate) given: Vec<(u8, u8)>,
     /// The ends that were told.
-    pub ended: Vec<u8>,
+    pub(crate) ended: Vec<u8>,
     /// The moves that were told, by the new session.
-    pub moved: Vec<u8>,
+    pub(crate) moved: Vec<u8>,
     /// The sessions that a limit has ended.
-    pub evicted: Vec<u8>,
-    pub spent: Spent,
-    pub breaches: Breaches,
+    pub(crate) evicted: Vec<u8>,
+    pub(crate) spent: Spent,
+    pub(crate) breaches: Breaches,
     /// Whose claims were stored: a bit for each request.
-    pub claimed: u8,
-    pub helped: bool,
-    pub resumed: bool,
+    pub(crate) claimed: u8,
+    pub(crate) helped: bool,
+    pub(crate) resumed: bool,
 }
 
 impl World {
-    pub fn get(&self, id: u8) -> Option<&Small> {
+    pub(crate) fn get(&self, id: u8) -> Option<&Small> {
         self.store[id as usize].as_ref()
     }
 
-    pub fn live(&self, id: u8) -> Option<&Small> {
+    pub(crate) fn live(&self, id: u8) -> Option<&Small> {
         self.get(id).filter(|record| !record.is_marker)
     }
 
-    pub fn sessions(&self) -> impl Iterator<Item = (u8, &Small)> {
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = (u8, &Small)> {
         (0..self.store.len() as u8).filter_map(|id| Some((id, self.live(id)?)))
     }
 
     /// Whether nothing goes on any more.
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         let is_over = |actor: &Actor| match &actor.phase {
             Phase::Done(_) | Phase::Cancelled | Phase::Crashed => true,
             Phase::Idle => {
@@ -253,7 +253,7 @@ impl World {
     }
 
     /// The token that the nth request was given.
-    pub fn token_of(&self, actor: u8) -> Option<u8> {
+    pub(crate) fn token_of(&self, actor: u8) -> Option<u8> {
         self.given
             .iter()
             .find(|given| given.1 == actor)
@@ -261,7 +261,7 @@ impl World {
     }
 
     /// Whether whoever presents the token reads the data without finishing a move first.
-    pub fn is_readable(&self, id: u8) -> bool {
+    pub(crate) fn is_readable(&self, id: u8) -> bool {
         let from = self.live(id).and_then(|record| record.origin);
         from.is_none_or(|from| {
             let origin = self.get(index(from.id));
@@ -270,7 +270,7 @@ impl World {
     }
 
     /// What the store does with a call.
-    pub fn apply(&mut self, call: &Call) -> Reply<Small> {
+    pub(crate) fn apply(&mut self, call: &Call) -> Reply<Small> {
         if let Call::Update(id, expected, next) = call {
             self.check(*id, *expected, next);
         }
@@ -340,7 +340,7 @@ impl World {
 }
 
 /// The id of the nth session.
-pub fn session(index: u8) -> SessionId {
+pub(crate) fn session(index: u8) -> SessionId {
     static IDS: LazyLock<Vec<SessionId>> = LazyLock::new(|| {
         (0..16)
             .map(|index| {
@@ -354,6 +354,6 @@ pub fn session(index: u8) -> SessionId {
 }
 
 /// Which session an id is of.
-pub fn index(id: SessionId) -> u8 {
+pub(crate) fn index(id: SessionId) -> u8 {
     id.as_bytes()[15]
 }

@@ -18,7 +18,7 @@ use crate::{
         cas::{Cas, Swapped},
         outcome::{Finished, Outcome},
         rec::{Policy, Rec},
-        undoing::Undo,
+        undo::Undo,
     },
     record::{
         lineage::{MoveKind, Origin},
@@ -72,7 +72,7 @@ impl<R: Rec> End<R> {
         end
     }
 
-    /// An operator's revocation of what the driver [judges](Ask::Judge) to be meant.
+    /// An operator's revocation of what the driver [judges](Ask::Judge) to be meant. Each session takes a writer of its own.
     pub fn revoke(id: SessionId, writer: u64) -> Self {
         Self::new(id, writer, Reason::Revoke)
     }

@@ -90,7 +90,7 @@ impl Rec for Kept {
 
     fn barred(&self, id: SessionId, writer: u64) -> Self {
         self.next(writer, |record| {
-            record.set_extras(|extras| extras.bar = Some(id))
+            record.set_extras(|extras| extras.bar = Some(id));
         })
     }
 

@@ -103,13 +103,13 @@ impl<R: Rec> Limit<R> {
                     .iter()
                     .filter_map(|(_, record)| missed(record, &found))
                     .collect();
-                self.follow(found, ids, own, now)
+                self.follow(found, ids, own)
             }
             (Stage::Following(mut found, mut ids), Reply::Loaded(record)) => {
                 let id = ids.pop();
                 ids.extend(record.iter().filter_map(|record| missed(record, &found)));
                 found.extend(id.zip(record));
-                self.follow(found, ids, own, now)
+                self.follow(found, ids, own)
             }
             (Stage::Ending(older, mut end), reply) => {
                 let step = end.step(reply, now);
@@ -119,7 +119,7 @@ impl<R: Rec> Limit<R> {
                 match end.finish().outcome {
                     Some(Outcome::Failed(error)) => return Limiting::Failed(error),
                     Some(Outcome::Closed { id, record }) => {
-                        evicted.extend(record.map(|record| (id, record)))
+                        evicted.extend(record.map(|record| (id, record)));
                     }
                     _ => {}
                 }
@@ -135,21 +135,15 @@ impl<R: Rec> Limit<R> {
         found: Vec<(SessionId, R)>,
         ids: Vec<SessionId>,
         own: &(SessionId, R),
-        now: Timestamp,
     ) -> Limiting<R> {
         if ids.is_empty() {
-            self.compare(found, own, now)
+            self.compare(found, own)
         } else {
             self.go(Stage::Following(found, ids))
         }
     }
 
-    fn compare(
-        &mut self,
-        found: Vec<(SessionId, R)>,
-        own: &(SessionId, R),
-        now: Timestamp,
-    ) -> Limiting<R> {
+    fn compare(&mut self, found: Vec<(SessionId, R)>, own: &(SessionId, R)) -> Limiting<R> {
         let mut sessions = self.sessions(&found, own.0);
         sessions.retain(|(id, record)| *id == own.0 || record.has_user_of(&own.1));
         sessions.sort_by_key(|(id, record)| Reverse((record.ranked_at(), *id)));

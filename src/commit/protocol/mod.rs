@@ -11,6 +11,8 @@
 //! let finished = machine.finish();
 //! ```
 //!
+//! Each machine has a writer of its own, drawn for it alone: the writes of two could be taken for each other otherwise.
+//!
 //! A driver that is cut before that [abandons](Machine::abandon) the machine, and hands what is to be undone to the background.
 //!
 //! # Why it holds
@@ -29,7 +31,7 @@
 //! The model checker in `tests/model` explores every interleaving of these machines within its bounds, and shows that
 //! each rule is needed: without it, one of the properties falls.
 //!
-//! Files, each of which uses only those before it: `rec`, `ask`; `cas`, `creation`; `ending`, `helping`, `undoing`; `write`,
+//! Files, each of which uses only those before it: `rec`, `ask`, `undo`; `cas`, `creation`; `ending`, `helping`, `undoing`; `write`,
 //! `touching`, `claiming`; `joining`, `limiting`, `moving`. `kept` fits the stored record to all of them.
 // The model checker sees these items through a hidden module, behind a feature.
 #![cfg_attr(not(feature = "__model"), allow(unreachable_pub))]
@@ -47,6 +49,7 @@ mod moving;
 mod outcome;
 mod rec;
 mod touching;
+mod undo;
 mod undoing;
 mod write;
 
@@ -60,7 +63,8 @@ pub use self::{
     outcome::{Abandon, Finished, Outcome},
     rec::{Policy, Rec},
     touching::Touch,
-    undoing::{Undo, Undoing},
+    undo::Undo,
+    undoing::Undoing,
     write::Write,
 };
 use crate::clock::Timestamp;

@@ -23,7 +23,7 @@ use crate::{
         limiting::{Limit, Limiting, rank_after},
         outcome::{Abandon, Finished, Outcome},
         rec::{Policy, Rec},
-        undoing::Undo,
+        undo::Undo,
     },
     record::{
         lineage::{MoveKind, Origin, Successor},

@@ -1,7 +1,7 @@
 //! What a machine came to: [`Outcome`], [`Finished`].
 
 use crate::{
-    commit::protocol::{rec::Rec, undoing::Undo},
+    commit::protocol::{rec::Rec, undo::Undo},
     record::{lineage::MoveKind, token::SessionId},
 };
 

@@ -1,4 +1,4 @@
-//! Taking back what an abandoned machine has begun: [`Undo`], run as [`Undoing`].
+//! Taking back what an abandoned machine has begun: [`Undoing`], which runs an [`Undo`].
 //!
 //! Nobody will have the new session's token. Its creation, and the marker that takes the old session away, may both still
 //! be on their way. So the old session is barred first, a write that the marker conflicts with; then the new id is
@@ -18,63 +18,12 @@ use crate::{
         helping::Help,
         outcome::{Finished, Outcome},
         rec::{Policy, Rec},
+        undo::{Task, Undo},
     },
-    record::{token::SessionId, version::Version},
+    record::token::SessionId,
 };
 
-/// What is to be taken back, ended or finished in the background: ids, versions and a verifier, no data.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Undo<R: Rec>(Task<R::Stub>);
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Task<S> {
-    /// Close the id `new`; if the old session may be about to become the marker to it, bar that first.
-    Close {
-        new: SessionId,
-        stub: S,
-        old: Option<SessionId>,
-    },
-    End {
-        id: SessionId,
-        writer: u64,
-        sent: Option<Version>,
-    },
-    Help(SessionId),
-}
-
 impl<R: Rec> Undo<R> {
-    /// Of a session that was being created.
-    pub(super) fn creation(id: SessionId, record: &R) -> Self {
-        Self::of_move(id, record, None)
-    }
-
-    /// Of a move; `old` where its marker may have been sent.
-    pub(super) fn of_move(new: SessionId, record: &R, old: Option<SessionId>) -> Self {
-        Self(Task::Close {
-            new,
-            stub: record.stub(),
-            old,
-        })
-    }
-
-    /// A log-out that was not confirmed.
-    pub(super) fn end(id: SessionId, writer: u64, sent: Option<Version>) -> Self {
-        Self(Task::End { id, writer, sent })
-    }
-
-    /// A move that was left in doubt: it is finished, not taken back.
-    pub(super) fn help(id: SessionId) -> Self {
-        Self(Task::Help(id))
-    }
-
-    /// Which session it is about, for the log.
-    pub fn id(&self) -> SessionId {
-        match &self.0 {
-            Task::Close { new, .. } => *new,
-            Task::End { id, .. } | Task::Help(id) => *id,
-        }
-    }
-
     /// The machine that does it, with a writer of its own. Where it fails, the same may be tried again later.
     pub fn machine(&self, writer: u64, now: Timestamp) -> Undoing<R> {
         match &self.0 {

@@ -15,7 +15,7 @@ use crate::{
         creation::{Creating, Creation},
         outcome::{Finished, Outcome},
         rec::{Policy, Rec},
-        undoing::Undo,
+        undo::Undo,
     },
     record::token::SessionId,
 };

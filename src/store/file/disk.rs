@@ -1,7 +1,7 @@
 //! What the standard library leaves to do about files: private ones, synced ones, [`TempFile`].
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -21,6 +21,16 @@ pub(super) fn ensure_folder(path: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Makes the root folder, with those above it; what was made outlasts a loss of power.
+pub(super) fn ensure_root(path: &Path) -> io::Result<()> {
+    let made: Vec<&Path> = path.ancestors().take_while(|path| !path.is_dir()).collect();
+    ensure_folder(path)?;
+    for parent in made.into_iter().filter_map(Path::parent) {
+        sync_folder(parent)?;
+    }
+    Ok(())
+}
+
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
@@ -36,9 +46,23 @@ pub(super) fn new_file(path: &Path) -> io::Result<File> {
 
 /// Holds a lock file, against threads and processes, until the file is dropped.
 pub(super) fn lock(path: &Path) -> io::Result<File> {
-    let file = private().create(true).truncate(false).open(path)?;
+    let file = lock_file(path)?;
     file.lock()?;
     Ok(file)
+}
+
+/// As [`lock`], without waiting: `WouldBlock` where another holds it.
+pub(super) fn try_lock(path: &Path) -> io::Result<File> {
+    let file = lock_file(path)?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+        TryLockError::Error(error) => error,
+    })?;
+    Ok(file)
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
+    private().create(true).truncate(false).open(path)
 }
 
 pub(super) fn write_at(mut file: &File, place: u64, bytes: &[u8]) -> io::Result<()> {
@@ -91,7 +115,11 @@ const LEFT_OVER: Duration = Duration::from_secs(60 * 60);
 
 /// Removes what processes left behind that ended in the middle of a write.
 pub(super) fn remove_left_overs(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
         let modified = entry.metadata().and_then(|file| file.modified());
         let age = modified.ok().and_then(|modified| modified.elapsed().ok());

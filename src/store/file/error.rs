@@ -50,6 +50,20 @@ impl From<FileError> for StoreError {
     }
 }
 
+/// Whether the call came to a lock that another holds, before it changed anything.
+pub(super) fn is_locked(error: &StoreError) -> bool {
+    let source = std::error::Error::source(error);
+    source
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .is_some_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+/// The failure of a call that has waited for such a lock.
+pub(super) fn locked_for_long() -> StoreError {
+    let what = "another process has held the lock of the session's folder for long";
+    StoreError::new(StoreErrorKind::Unavailable, what).not_applied()
+}
+
 /// A full, failing or read-only disk refuses to work for now; what can never work is something else.
 fn kind(error: &io::Error) -> StoreErrorKind {
     match error.kind() {

@@ -14,6 +14,8 @@ use super::{
     disk::{self, TempFile},
     error::FileError,
     header::{self, Header},
+    place::Place,
+    threads::Threads,
     users::{UserKey, Users},
     walk::{FOLDERS, folder_name},
 };
@@ -25,50 +27,84 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct FileInner {
-    pub(super) root: PathBuf,
+    place: Place,
     pub(super) users: Users,
     /// The last session a sweep looked at: the next begins after it.
     pub(super) swept: Mutex<Option<SessionId>>,
     pub(super) sinks: RwLock<Vec<RemovalSink>>,
+    pub(super) threads: Threads,
 }
 
 impl FileInner {
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         let root = std::path::absolute(root)?;
-        disk::ensure_folder(&root)?;
+        disk::ensure_root(&root)?;
         for number in 0..FOLDERS {
             disk::ensure_folder(&root.join(folder_name(number)))?;
         }
         let inner = Self {
             users: Users::open(root.join("users"))?,
-            root,
+            place: Place::of(root)?,
             swept: Mutex::new(None),
             sinks: RwLock::default(),
+            threads: Threads::default(),
         };
         disk::ensure_folder(&inner.temp())?;
         disk::remove_left_overs(&inner.temp())?;
-        disk::sync_folder(&inner.root)?;
-        inner.try_out()?;
+        disk::sync_folder(inner.root())?;
+        inner.try_out(disk::lock)?;
         Ok(inner)
     }
 
     /// Does all that a session's file will need, in the last of the folders.
-    fn try_out(&self) -> io::Result<()> {
-        let folder = self.root.join(folder_name(FOLDERS - 1));
-        let _lock = disk::lock(&folder.join(LOCK))?;
+    fn try_out(&self, lock: impl Fn(&Path) -> io::Result<File>) -> io::Result<()> {
+        let folder = self.root().join(folder_name(FOLDERS - 1));
+        let _lock = self.in_folder(&folder, || lock(&folder.join(LOCK)))?;
         let trial = folder.join("trial");
-        TempFile::write(&self.temp(), b"")?.rename(&trial)?;
+        self.write_temp(b"")?.rename(&trial)?;
         fs::remove_file(&trial)?;
-        TempFile::write(&self.temp(), b"")?.link(&trial)?;
+        self.write_temp(b"")?.link(&trial)?;
         fs::remove_file(&trial)
     }
 
+    pub(super) fn root(&self) -> &Path {
+        self.place.root()
+    }
+
+    /// Fails where the store's directory is gone: then nothing is known of its sessions.
+    pub(super) fn check_place(&self) -> io::Result<()> {
+        self.place.check()
+    }
+
     pub(super) fn temp(&self) -> PathBuf {
-        self.root.join("tmp")
+        self.root().join("tmp")
     }
 
     fn folder(&self, id: SessionId) -> PathBuf {
-        self.root.join(folder_name(usize::from(id.as_bytes()[0])))
+        let number = usize::from(id.as_bytes()[0]);
+        self.root().join(folder_name(number))
+    }
+
+    /// Does `act` in a folder of the store, which is made again where somebody has
+    /// removed it: what cleans `/tmp` takes empty ones.
+    ///
+    /// Another store may be where this one was: a directory under the place of a disk.
+    fn in_folder<T>(&self, folder: &Path, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        self.check_place()?;
+        match act() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if disk::ensure_folder(folder)? {
+                    disk::sync_folder(self.root())?;
+                }
+                act()
+            }
+            done => done,
+        }
+    }
+
+    fn write_temp(&self, contents: &[u8]) -> io::Result<TempFile> {
+        let folder = self.temp();
+        self.in_folder(&folder, || TempFile::write(&folder, contents))
     }
 
     fn path(&self, id: SessionId) -> PathBuf {
@@ -76,8 +112,17 @@ impl FileInner {
     }
 
     /// Keeps every other thread and process from changing what is in the folder of `id`.
+    ///
+    /// `WouldBlock` where another one holds it: no thread waits for that.
     pub(super) fn lock(&self, id: SessionId) -> io::Result<File> {
-        disk::lock(&self.folder(id).join(LOCK))
+        let folder = self.folder(id);
+        self.in_folder(&folder, || disk::try_lock(&folder.join(LOCK)))
+    }
+
+    /// As [`lock`](Self::lock), for the one sweep of the process: it may wait.
+    pub(super) fn lock_patiently(&self, id: SessionId) -> io::Result<File> {
+        let folder = self.folder(id);
+        self.in_folder(&folder, || disk::lock(&folder.join(LOCK)))
     }
 
     /// The file of `id` and its header.
@@ -86,6 +131,7 @@ impl FileInner {
         id: SessionId,
         to_write: bool,
     ) -> Result<Option<(File, Header)>, FileError> {
+        self.check_place()?;
         let opened = File::options()
             .read(true)
             .write(to_write)
@@ -189,7 +235,7 @@ impl FileInner {
         if self.path(id).try_exists()? {
             return Ok(None);
         }
-        let file = TempFile::write(&self.temp(), &header::contents(record, activity))?;
+        let file = self.write_temp(&header::contents(record, activity))?;
         if let Some(user) = record.user() {
             self.users.add(UserKey::of(user), id)?;
         }
@@ -238,7 +284,7 @@ impl FileInner {
         activity: Activity,
         former: Option<UserKey>,
     ) -> Result<TempFile, FileError> {
-        let file = TempFile::write(&self.temp(), &header::contents(record, activity))?;
+        let file = self.write_temp(&header::contents(record, activity))?;
         let user = record.user().map(UserKey::of);
         if let Some(user) = user.filter(|user| former != Some(*user)) {
             self.users.add(user, id)?;
@@ -293,7 +339,7 @@ impl FileInner {
 
     /// Whether a session's file could be read and written.
     pub(super) fn ping(&self) -> Result<(), FileError> {
-        Ok(self.try_out()?)
+        Ok(self.try_out(disk::try_lock)?)
     }
 }
 

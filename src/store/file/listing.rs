@@ -35,10 +35,12 @@ impl FileInner {
     pub(super) fn count(&self, selection: &Selection) -> Result<u64, FileError> {
         let mut count = 0;
         if selection.is_everything() {
-            for id in Walk::after(&self.root, None) {
+            for id in Walk::after(self.root(), None) {
                 id?;
                 count += 1;
             }
+            // Folders that are gone look empty.
+            self.check_place()?;
             return Ok(count);
         }
         let mut after = None;
@@ -62,7 +64,7 @@ impl FileInner {
         let user = selection.user().map(UserKey::of);
         let mut page = StorePage::default();
         let mut last = after;
-        for (looked, id) in candidates(&self.root, &self.users, user, after)?.enumerate() {
+        for (looked, id) in candidates(self.root(), &self.users, user, after)?.enumerate() {
             let id = id?;
             if page.sessions.len() == limit || looked == MAX_RECORDS.max(limit) {
                 page.next = last.map(Position::after);
@@ -88,6 +90,8 @@ impl FileInner {
                 (None, None) => {}
             }
         }
+        // Folders that are gone look empty.
+        self.check_place()?;
         Ok(page)
     }
 

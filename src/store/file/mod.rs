@@ -15,29 +15,35 @@ mod error;
 mod header;
 mod inner;
 mod listing;
+mod place;
 mod sweep;
+mod threads;
 mod users;
 mod walk;
 
-use std::{fmt, panic::resume_unwind, path::Path, sync::Arc};
+use std::{fmt, panic::resume_unwind, path::Path, sync::Arc, thread, time::Duration};
 
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 
-use self::inner::FileInner;
+use self::{
+    error::{is_locked, locked_for_long},
+    inner::FileInner,
+};
 use super::{
     Created, Former, Position, Query, Reaped, RemovalSink, SessionStore, StoreError,
     StoreErrorKind, StorePage, Touched, Updated,
 };
 use crate::{
     clock::Timestamp,
+    deadline::back_off,
     error::ConfigError,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
 
-/// Sessions in a directory: they outlive the process, and any number of
-/// processes on one machine may share them.
+/// Sessions in a directory. They outlive the process, and the processes of one
+/// machine may share them.
 ///
-/// Cheap to clone; every clone is the same store. Needs the feature `file`.
+/// A clone is cheap, and is the same store. Needs the feature `file`.
 ///
 /// ```
 /// # fn main() -> Result<(), cloakroom::ConfigError> {
@@ -51,42 +57,53 @@ use crate::{
 /// # }
 /// ```
 ///
-/// # What it guarantees
+/// # Durability
 ///
-/// A session is a file, by its id. It is written elsewhere, synced and
-/// renamed, and its folder synced: after a crash, of the process or of the
-/// machine, there is the former record or the new one, and what was answered is
-/// kept. The exception is a touch, which is written into the file's header and
-/// not synced: a loss of power may take the last half minute of touches back, so that
-/// a session ends that much earlier.
+/// Each session is a file. A write makes a new file, syncs it, renames it and
+/// syncs its folder. After a crash of the process or the machine, either the former
+/// record or the new one is there, and everything that was answered is kept.
 ///
-/// Who writes holds the lock file of one of 256 folders, so compare-and-swap is
-/// exact among all processes of the machine. Network file systems whose locks
-/// or renames do not keep their promises are no place for it.
+/// A touch is the exception: it is written into the file's header without a
+/// sync. If the machine loses power, the touches of the last half minute may be lost, and
+/// those sessions end that much earlier.
 ///
-/// Everything is checksummed. A damaged file is set aside as `*.corrupt`,
-/// reported by a `tracing` warning with the id, and never deleted; its visitor gets
-/// one error (rule F4) and is new afterwards. A file of a newer format is
-/// `Incompatible`, and left as it is until somebody deletes its session.
+/// # Sharing
 ///
-/// # What it costs
+/// A writer holds the lock file of one of 256 folders, so that
+/// compare-and-swap is exact among all processes of the machine. Use a local
+/// disk: not every network file system keeps the promises of locks and renames.
 ///
-/// A write takes two syncs of the disk, a load an open and two reads,
-/// on tokio's blocking threads. A dropped call that has begun is completed. `delete_expired` reads the
-/// headers of at most 16,384 files in a call and goes on there in the next; a user's sessions
-/// are found by an index. The directory, and all in it, is readable by its owner alone.
+/// If the directory is gone, or another one is in its place, every call is `Unavailable`: a disk
+/// that is not mounted does not look like a store without sessions. Empty folders in it may be
+/// removed; they are created again.
+///
+/// # Damage
+///
+/// All data is checksummed. A damaged file is renamed to `*.corrupt`, reported by a
+/// `tracing` warning with the id, and never deleted. Its visitor gets one
+/// error, and begins a new session with the next request. A file of a newer
+/// format is `Incompatible`, and stays until its session is deleted.
+///
+/// # Costs
+///
+/// A write takes two syncs of the disk; a load takes an open and two reads. They run on at most
+/// 64 of tokio's blocking threads at once. A call that has begun is completed, even if the caller
+/// drops it. A call that waits for another process's lock holds no thread, and fails after 10 seconds.
+/// `delete_expired` reads the headers of at most 16,384 files in a call, and
+/// the next call goes on from there. A user's sessions are found by an index.
+/// Only the owner can read the directory and its files.
 #[derive(Clone)]
 pub struct FileStore(Arc<FileInner>);
 
 impl FileStore {
-    /// Opens the store in the directory `path`, making it where it is missing.
+    /// Opens the store in the directory `path`, and creates the directory if it is missing.
     ///
-    /// Blocks, for some milliseconds: for the start of a program.
+    /// This blocks for some milliseconds. Call it when the program starts.
     ///
     /// # Errors
     ///
-    /// Where the directory cannot be made, or nothing can be written, linked or
-    /// locked in it: an error that names it.
+    /// If the directory cannot be created, or files in it cannot be written,
+    /// linked or locked. The error names the directory.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let inner = FileInner::open(path).map_err(|error| {
@@ -99,10 +116,60 @@ impl FileStore {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// Does `work` where it may block; outside of a runtime, here.
+    /// Does `work`, which changes the folder of `id`, as [`block`](Self::block) does.
+    async fn block_in_folder<T, E>(
+        &self,
+        id: SessionId,
+        work: impl Fn(&FileInner) -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        StoreError: From<E>,
+    {
+        let turn = self.0.threads.enter_folder(id).await;
+        // Kept until the work is done, even where nobody waits for it any more.
+        let turn = Arc::new(turn);
+        self.block(move |inner| {
+            let _turn = &turn;
+            work(inner)
+        })
+        .await
+    }
+
+    /// Does `work` where it may block; outside of a runtime, here. Where another process
+    /// holds a lock that it needs, it is done again, and no thread waits meanwhile.
     async fn block<T, E>(
         &self,
-        work: impl FnOnce(&FileInner) -> Result<T, E> + Send + 'static,
+        work: impl Fn(&FileInner) -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        StoreError: From<E>,
+    {
+        let work = Arc::new(work);
+        let started = Instant::now();
+        let mut tries = 0;
+        loop {
+            match self.try_once(Arc::clone(&work)).await {
+                Err(error) if is_locked(&error) => {
+                    if started.elapsed() >= LOCKED_WITHIN {
+                        return Err(locked_for_long());
+                    }
+                }
+                done => return done,
+            }
+            if Handle::try_current().is_ok() {
+                back_off(tries).await;
+            } else {
+                thread::sleep(PAUSE);
+            }
+            tries = (tries + 1).min(MAX_DOUBLINGS);
+        }
+    }
+
+    async fn try_once<T, E>(
+        &self,
+        work: Arc<impl Fn(&FileInner) -> Result<T, E> + Send + Sync + 'static>,
     ) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -111,11 +178,13 @@ impl FileStore {
         let Ok(runtime) = Handle::try_current() else {
             return Ok(work(&self.0)?);
         };
+        let permit = self.0.threads.permit().await;
         let inner = Arc::clone(&self.0);
         // What is logged belongs to the request.
         let subscriber = tracing::dispatcher::get_default(Clone::clone);
         let span = tracing::Span::current();
         let mut task = Task(runtime.spawn_blocking(move || {
+            let _permit = permit;
             tracing::dispatcher::with_default(&subscriber, || {
                 span.in_scope(|| work(&inner).map_err(StoreError::from))
             })
@@ -127,6 +196,15 @@ impl FileStore {
         }
     }
 }
+
+/// How long a call waits for a lock that another process holds.
+const LOCKED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Up to 8 milliseconds between two tries to get it: who holds it, holds it for two syncs of the disk.
+const MAX_DOUBLINGS: u32 = 3;
+
+/// Between two tries outside of a runtime.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Where the caller is gone before the work has begun, it never does: a disk that hangs gathers no backlog.
 struct Task<T>(JoinHandle<T>);
@@ -140,7 +218,7 @@ impl<T> Drop for Task<T> {
 impl fmt::Debug for FileStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileStore")
-            .field("path", &self.0.root)
+            .field("path", &self.0.root())
             .finish_non_exhaustive()
     }
 }
@@ -153,7 +231,7 @@ impl SessionStore for FileStore {
         activity: Activity,
     ) -> Result<Created, StoreError> {
         let record = Arc::clone(record);
-        self.block(move |inner| inner.create(id, &record, activity))
+        self.block_in_folder(id, move |inner| inner.create(id, &record, activity))
             .await
     }
 
@@ -169,8 +247,10 @@ impl SessionStore for FileStore {
         former: Former<'_>,
     ) -> Result<Updated, StoreError> {
         let (record, expected) = (Arc::clone(record), former.version());
-        self.block(move |inner| inner.update(id, &record, activity, expected))
-            .await
+        self.block_in_folder(id, move |inner| {
+            inner.update(id, &record, activity, expected)
+        })
+        .await
     }
 
     async fn touch(
@@ -179,12 +259,13 @@ impl SessionStore for FileStore {
         expected: Version,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        self.block(move |inner| inner.touch(id, expected, activity))
+        self.block_in_folder(id, move |inner| inner.touch(id, expected, activity))
             .await
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.block(move |inner| inner.delete(id)).await
+        self.block_in_folder(id, move |inner| inner.delete(id))
+            .await
     }
 
     async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {

@@ -21,6 +21,7 @@ impl FileInner {
         before: Timestamp,
         limit: usize,
     ) -> Result<Reaped, FileError> {
+        self.check_place()?;
         disk::remove_left_overs(&self.temp())?;
         let sinks = self.sinks.read().clone();
         let mut endings = Vec::new();
@@ -42,8 +43,8 @@ impl FileInner {
         endings: &mut Vec<Removal>,
     ) -> io::Result<bool> {
         let start = *self.swept.lock();
-        let ahead = Walk::after(&self.root, start);
-        let behind = Walk::after(&self.root, None)
+        let ahead = Walk::after(self.root(), start);
+        let behind = Walk::after(self.root(), None)
             .take_while(|id| id.as_ref().map_or(true, |id| Some(*id) <= start));
         for (looked, id) in ahead.chain(behind).enumerate() {
             let id = id?;
@@ -76,7 +77,7 @@ impl FileInner {
         {
             return Ok(None);
         }
-        let _lock = self.lock(id)?;
+        let _lock = self.lock_patiently(id)?;
         // Once more: it may have been touched meanwhile.
         let header = self.set_aside_if_damaged(id, self.header(id))?;
         let Some(header) = header.filter(is_expired) else {

@@ -28,34 +28,35 @@ use crate::{
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
 
-/// Sessions in this process's memory: bounded in bytes, least recently used
-/// out first, reaped, and fit for production on one machine.
+/// Sessions in the memory of this process: the default store, fit for production on one machine.
 ///
-/// Cheap to clone; every clone is the same store. The default holds 256 MiB.
+/// It is bounded in bytes and evicts the least recently used sessions when it
+/// is full. The default bound is 256 MiB. A clone is cheap, and is the same store.
 ///
-/// # What leaves when it is full
+/// # Eviction
 ///
-/// First the sessions that were never seen again since they were created,
-/// then those that were, last those with a user; among equals the least
-/// recently used of its shard. Bounds that allow fewer than some four
-/// thousand sessions give one shard, and so an exact order over all.
+/// When the store is full, sessions leave in this order: those that were never
+/// used again since they were created, those that were, and those with a user.
+/// Within each group the least recently used session of the same shard leaves
+/// first. A store with room for fewer than about four thousand sessions
+/// has one shard, and so an exact order.
 ///
-/// A flood of new sessions therefore evicts its own kind first. It is not
-/// flood-proof: a patient attacker who presents each of his cookies a second
-/// time competes with your anonymous visitors on equal terms, though never
-/// with users who have logged in. Limit rates in front of it where that matters.
-/// With [`WhenFull::Refuse`] nobody leaves for a newcomer, who gets a 503 instead.
+/// A flood of new sessions therefore evicts new sessions first. An attacker
+/// who sends each of their cookies a second time competes with your anonymous
+/// visitors, but never with users who have logged in. Limit rates in front of
+/// the store if that matters to you. With [`WhenFull::Refuse`] no session is
+/// evicted, and the request that would begin a session gets a 503.
 ///
 /// # When the process ends
 ///
-/// Its sessions end with it, unless they are [saved](Self::save_to) to a file
-/// and [restored](Self::restore_from) from it; `examples/restart.rs` does so.
+/// The sessions are lost, unless they are [saved](Self::save_to) to a file and
+/// [restored](Self::restore_from) from it. `examples/restart.rs` does both.
 ///
-/// # What it costs
+/// # Memory
 ///
-/// Each session is counted with its data and the true overhead of its
-/// allocations and its place in the table, at their worst: [`bytes`](Self::bytes)
-/// is what the allocator gave out, or a little more.
+/// Each session is counted with its data, the overhead of its allocations and
+/// its place in the table. [`bytes`](Self::bytes) is what the
+/// allocator gave out, or slightly more.
 ///
 /// ```
 /// use cloakroom::{SessionLayer, store::MemoryStore};
@@ -68,36 +69,38 @@ use crate::{
 pub struct MemoryStore(Arc<MemoryInner>);
 
 impl MemoryStore {
-    /// Sets the bounds.
+    /// Returns a builder that sets the bounds.
     pub fn builder() -> MemoryStoreBuilder {
         MemoryStoreBuilder::default()
     }
 
-    /// The store beneath the trait, for calls that need no future.
+    /// The store without futures.
     pub(super) fn inner(&self) -> &MemoryInner {
         &self.0
     }
 
-    /// How many sessions are held, expired ones that are not reaped yet included.
+    /// How many sessions are stored. Expired sessions count until they are deleted, and so do
+    /// the markers of sessions that moved.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether no session is held.
+    /// Whether no session is stored.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Without the markers of those that go on under another id.
+    /// Without the markers of sessions that moved.
     pub(crate) fn sessions(&self) -> usize {
         self.len().saturating_sub(self.0.markers())
     }
 
-    /// How many bytes the sessions are counted with, and the tables they are
-    /// in: those take some 2 KiB for every four thousand sessions that there
-    /// is room for, and an empty store counts them already.
+    /// How many bytes the sessions and their tables take.
+    ///
+    /// The tables take about 2 KiB for every four thousand sessions that the
+    /// store has room for, even if it is empty.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.0.bytes()
@@ -183,22 +186,22 @@ impl SessionStore for MemoryStore {
     }
 }
 
-/// What a [`MemoryStore`] does with a session that there is no room for.
+/// What a [`MemoryStore`] does when it is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum WhenFull {
-    /// Another one leaves: see [what leaves when it is full](MemoryStore#what-leaves-when-it-is-full).
+    /// It evicts other sessions: see [eviction](MemoryStore#eviction).
     #[default]
     Evict,
-    /// Whatever has expired leaves; where that is nothing, the newcomer is
-    /// refused with an error of the kind [`Full`](StoreErrorKind::Full), and
-    /// nobody else loses anything. The layer answers 503 with `Retry-After`.
+    /// It deletes expired sessions. If there are none, the call fails with the
+    /// kind [`Full`](super::StoreErrorKind::Full), and no other session is
+    /// affected. The layer answers 503 with `Retry-After`.
     ///
-    /// That holds for a session that is created, which log-in and
-    /// [`cycle_id`](crate::Session::cycle_id) do too, and for one that grows.
+    /// This concerns every session that is created, also by a log-in or
+    /// [`cycle_id`](crate::Session::cycle_id), and every session that grows.
     Refuse,
 }
 
-/// The bounds of a [`MemoryStore`].
+/// Sets the bounds of a [`MemoryStore`].
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct MemoryStoreBuilder {
@@ -224,20 +227,21 @@ impl MemoryStoreBuilder {
         self
     }
 
-    /// At most this many bytes, overhead included. Default: 256 MiB. A single
-    /// session that is larger is an error of its request.
+    /// At most this many bytes, overhead included. Default: 256 MiB.
+    ///
+    /// A single session that is larger than this cannot be stored: the request gets an error.
     pub fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.max_bytes = max_bytes;
         self
     }
 
-    /// What happens to a session that does not fit. Default: [`WhenFull::Evict`].
+    /// What happens when the store is full. Default: [`WhenFull::Evict`].
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;
         self
     }
 
-    /// The store.
+    /// Builds the store.
     #[must_use]
     pub fn build(self) -> MemoryStore {
         let inner = MemoryInner::new(self.max_sessions, self.max_bytes, self.when_full);

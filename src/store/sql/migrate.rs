@@ -12,17 +12,17 @@ use super::{
 use crate::error::store::{StoreError, StoreErrorKind};
 
 impl<D: Driver> SqlStore<D> {
-    /// Makes the tables, or brings them up to date. Safe to call from any
-    /// number of nodes at once, and at each start: where nothing is to be
-    /// done it is one look-up, and needs no privilege to create tables.
+    /// Creates the tables, or brings them up to date. Call it at each start; any
+    /// number of nodes may do so at once. If the tables are up to date, it is one
+    /// query, and needs no privilege to create tables.
     ///
-    /// Beside the table of sessions it keeps one of versions, whose name ends in `_schema`.
+    /// A second table, whose name ends in `_schema`, holds the version of the tables.
     ///
     /// # Errors
     ///
-    /// `Other` where the tables are of a later version than this one knows;
-    /// they stay as they are. `Timeout` where another node has been migrating
-    /// for a minute. Otherwise as for every call.
+    /// `Other` if the tables are of a later version than this version of the crate knows:
+    /// they stay as they are. `Timeout` if another node has been migrating
+    /// for a minute. Otherwise the errors of every call.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let migration = &self.statements().migration;
         let mut lease = self.lease().await?;

@@ -38,27 +38,25 @@ use crate::{deadline::back_off, error::ConfigError};
 
 /// Sessions in a PostgreSQL database, from version 12 on.
 ///
-/// What all SQL stores have in common says [`SqlStore`].
+/// [`SqlStore`] documents what all SQL stores have in common.
 ///
-/// # What a crash costs
+/// # Durability
 ///
-/// With PostgreSQL's defaults (`fsync` and `synchronous_commit` on) nothing
-/// that was answered: a saved session is on the server's disk. With
-/// `synchronous_commit = off` the last fraction of a second may be lost, whole
-/// writes at a time. A standby that takes over has what had been replicated.
+/// With PostgreSQL's defaults (`fsync` and `synchronous_commit` on) a crash loses nothing
+/// that was answered. With `synchronous_commit = off` it may lose the writes of the
+/// last fraction of a second. A standby that takes over has what had been replicated.
 ///
-/// # What it costs
+/// # Costs
 ///
-/// Each write makes a new version of its row, which autovacuum takes away. It
-/// is worth a lower `fillfactor` and a keener autovacuum on busy tables:
+/// Each write makes a new version of its row, and autovacuum removes the old one. On busy
+/// tables, set a lower `fillfactor` and a more frequent autovacuum:
 /// `ALTER TABLE sessions SET (autovacuum_vacuum_scale_factor = 0.02)`.
 ///
-/// # How to run it
+/// # Operation
 ///
-/// Behind a pooler that lends a connection for each transaction (PgBouncer),
-/// it must know prepared statements, or the pool's options say
-/// `statement_cache_capacity(0)`. How TLS is turned on says
-/// [the module](super#tls).
+/// A pooler in transaction mode (PgBouncer) must support prepared statements;
+/// otherwise set `statement_cache_capacity(0)` in the pool's options. See
+/// [the module](super#tls) for TLS.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -76,27 +74,27 @@ pub type PostgresStore = SqlStore<sqlx::Postgres>;
 
 /// Sessions in a MySQL (from 8.0.1 on) or MariaDB (from 10.6 on) database.
 ///
-/// What all SQL stores have in common says [`SqlStore`].
+/// [`SqlStore`] documents what all SQL stores have in common.
 ///
-/// # What a crash costs
+/// # Durability
 ///
-/// With InnoDB's default (`innodb_flush_log_at_trx_commit = 1`) nothing that
-/// was answered. With 2, what the operating system had not written when the
-/// machine failed; with 0, a second. A replica that takes over has what had
-/// been replicated: in a Galera cluster, let all nodes write to one member, or
-/// a version that was read on another may be an older one.
+/// With InnoDB's default (`innodb_flush_log_at_trx_commit = 1`) a crash loses nothing that
+/// was answered. With 2, a crash of the machine loses what the operating system had not written;
+/// with 0, a crash loses up to a second. A replica that takes over has what had
+/// been replicated. In a Galera cluster, let all nodes write to one member:
+/// another member may return an older version.
 ///
-/// # What it costs
+/// # Costs
 ///
-/// Ids are random, so rows come and go all over the table: it should fit into
-/// `innodb_buffer_pool_size`. A session of more than `max_allowed_packet`
-/// (16 MiB and more) is refused. Deleting expired ones, in the background, is
+/// Ids are random, so writes are spread over the whole table. It should fit into
+/// `innodb_buffer_pool_size`. A session larger than `max_allowed_packet`
+/// (at least 16 MiB) is refused. The background task deletes expired sessions in
 /// a transaction of four statements.
 ///
-/// # How to run it
+/// # Operation
 ///
-/// MySQL takes a password over TLS, or by RSA: that is the feature `mysql-rsa`.
-/// How TLS is turned on says [the module](super#tls).
+/// MySQL takes a password over TLS, or by RSA with the feature `mysql-rsa`.
+/// See [the module](super#tls) for TLS.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -114,27 +112,27 @@ pub type MySqlStore = SqlStore<sqlx::MySql>;
 
 /// Sessions in an SQLite database: a file that the processes of one machine share.
 ///
-/// What all SQL stores have in common says [`SqlStore`].
+/// [`SqlStore`] documents what all SQL stores have in common.
 ///
-/// # What a crash costs
+/// # Durability
 ///
-/// With SQLite's default (`synchronous = FULL`) nothing that was answered,
-/// also where the machine fails. `NORMAL` is faster by far and loses nothing
-/// where the process alone ends; a machine that fails may lose the last
-/// writes, whole ones, and never damages the file.
+/// With SQLite's default (`synchronous = FULL`) a crash of the process or the machine loses
+/// nothing that was answered. `NORMAL` is much faster and loses nothing
+/// if only the process ends. If the machine fails, the last writes may be
+/// lost; the file is never damaged.
 ///
-/// # What it costs
+/// # Costs
 ///
-/// One process writes at a time, for as long as a sync of the disk takes;
-/// reading goes on meanwhile. Others wait for it up to the `busy_timeout` of
-/// the pool's options (sqlx: 5 seconds), then the call is `Unavailable`.
+/// One process writes at a time, for as long as a sync of the disk takes.
+/// Readers do not wait. Other writers wait up to the `busy_timeout` of
+/// the pool's options (sqlx: 5 seconds); then the call is `Unavailable`.
 ///
-/// # How to run it
+/// # Operation
 ///
-/// On a local disk, not a network's. [`migrate`](SqlStore::migrate) switches
-/// the file to WAL, which it remembers: two more files appear beside it. A
-/// database in memory ends with its connection, so the pool must have just
-/// one, which never goes: `max_connections(1)`, no `idle_timeout`, no
+/// Use a local disk. [`migrate`](SqlStore::migrate) switches
+/// the file to WAL mode, which adds two files beside it. A
+/// database in memory ends with its connection. Its pool must have one
+/// connection and keep it: `max_connections(1)`, no `idle_timeout`, no
 /// `max_lifetime`.
 ///
 /// ```
@@ -155,42 +153,48 @@ pub type MySqlStore = SqlStore<sqlx::MySql>;
 #[cfg(feature = "sqlite")]
 pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 
-/// Sessions in a table, from a pool the application already has.
+/// Sessions in a table of a database. The application may bring its own pool.
 ///
-/// Cheap to clone; every clone is the same store. Use it under the name of
+/// A clone is cheap, and is the same store. Use it under the name of
 /// its database: `PostgresStore`, `MySqlStore`, `SqliteStore`.
 ///
 /// # The table
 ///
-/// [`migrate`](Self::migrate) makes it. The record is text, the JSON of
-/// [`Record::to_bytes`](crate::Record::to_bytes), for people and other
-/// programs to read. Beside it stand the version (`counter` and `writer`, the
-/// 64 bits of each as a signed number), the times in milliseconds since the
-/// Unix epoch (`expires_at` is NULL where the session never ends), and
-/// `user_hash`, the SHA-256 of the user's bytes, which finds a user of any
-/// length and any characters by an index.
+/// [`migrate`](Self::migrate) creates it. Its columns:
 ///
-/// # What it costs
+/// | column | content |
+/// | --- | --- |
+/// | `id` | the session's id |
+/// | `counter`, `writer` | the version, the 64 bits of each number as a signed one |
+/// | `user_hash` | the SHA-256 of the user's bytes, indexed; NULL without a user |
+/// | `created_at`, `last_seen_at` | milliseconds since the Unix epoch |
+/// | `expires_at` | the same; NULL if the session never expires |
+/// | `record` | the JSON of [`Record::to_bytes`](crate::Record::to_bytes), for people and other programs to read |
 ///
-/// Each call is one statement, and so one round trip, once a connection has
-/// prepared it; only where an update or a touch hits nothing, a second one
-/// asks why. A pool made with sqlx's defaults adds a ping before each:
-/// `test_before_acquire(false)` saves that, for a call that finds its
-/// connection dead is asked again on another (rule M5 makes that harmless).
-/// [`connect`](Self::connect) makes such a pool. When a connection goes back,
-/// sqlx pings it once more, which no call waits for, and which costs the server as
-/// much as a load. So a connection is first kept for the next call: for some 2
-/// milliseconds, and for 32 calls in a row at most, that an application may
-/// have to wait for its turn at the pool.
+/// A plain `DELETE` ends sessions safely, also while the application runs.
 ///
-/// A call that is dropped, as at the `store_timeout`, closes its connection,
-/// so that no other call waits behind it. The pool opens another.
+/// # Costs
+///
+/// Each call is one statement, and one round trip once a connection has
+/// prepared it. If an update or a touch hits no row, a second statement
+/// asks why.
+///
+/// A pool with sqlx's defaults pings a connection before each use. Turn that off with
+/// `test_before_acquire(false)`: the store repeats a call whose connection
+/// turns out to be dead, and recognises its own write. [`connect`](Self::connect) makes
+/// such a pool. sqlx also pings a connection that goes back to its pool, which costs the server as much
+/// as a load. The store therefore keeps a connection for the next call: for about 2
+/// milliseconds, and for at most 32 calls in a row, so that other users of the pool get their turn.
+///
+/// If a call is dropped, for example at the `store_timeout`, its connection is closed, and the
+/// pool opens another one.
 ///
 /// # Errors
 ///
-/// They name the place, the database's code and what to do, and neither data
-/// nor users nor passwords. A table that is not there is `Other`, and names
-/// `migrate()`.
+/// Errors name the place, the database's code and what to do. They contain no data, users
+/// or passwords. An error that the database rolled back, or that came before
+/// the statement was sent, is [certainly not applied](StoreError::is_not_applied).
+/// A missing table is `Other`, and the error names `migrate()`.
 pub struct SqlStore<D: Driver> {
     connections: Arc<Connections<D>>,
     table: Arc<(TableName, Statements)>,
@@ -208,18 +212,18 @@ const CONNECT: Duration = Duration::from_secs(5);
 const MAX_UNDONE: u32 = 20;
 
 impl<D: Driver> SqlStore<D> {
-    /// A store in the table `sessions`.
+    /// Uses the table `sessions` through this pool.
     #[must_use]
     pub fn new(pool: Pool<D>) -> Self {
         Self::over(Connections::of(pool), TableName::default())
     }
 
-    /// A store with a pool of its own, of sqlx's default size, in the table `sessions`.
+    /// Connects with a pool of its own, of sqlx's default size, and uses the table `sessions`.
     ///
     /// # Errors
     ///
-    /// `Other` where `url` is none of this database. `Unavailable` where it
-    /// does not connect within 5 seconds: the error names host and port, and
+    /// `Other` if `url` is not one of this database. `Unavailable` if it
+    /// does not connect within 5 seconds: the error names host and port, but
     /// not the password.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let scheme = url.split(':').next().unwrap_or_default();
@@ -247,13 +251,13 @@ impl<D: Driver> SqlStore<D> {
         }
     }
 
-    /// Another table than `sessions`, perhaps in a schema: `"app.sessions"`.
-    /// The name is taken as it is, capitals included.
+    /// Uses another table than `sessions`, optionally in a schema: `"app.sessions"`.
+    /// The name is case-sensitive.
     ///
     /// # Errors
     ///
-    /// A name of anything but up to 48 letters (a to z), digits and
-    /// underscores, or one that begins with a digit.
+    /// If the name has anything but letters (a to z), digits and
+    /// underscores, has more than 48 of them, or begins with a digit.
     pub fn table(self, name: &str) -> Result<Self, ConfigError> {
         Ok(Self::over(self.connections, TableName::new(name)?))
     }
@@ -267,7 +271,7 @@ impl<D: Driver> SqlStore<D> {
         }
     }
 
-    /// The pool.
+    /// The pool that the store uses.
     #[must_use]
     pub fn pool(&self) -> &Pool<D> {
         &self.connections.pool

@@ -15,8 +15,8 @@ use crate::{
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
 
-/// A [`MemoryStore`] in front of another store: most loads are answered from
-/// memory, and the back holds the truth.
+/// A [`MemoryStore`] in front of another store, the backend: it answers most
+/// loads from memory.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,33 +29,36 @@ use crate::{
 /// # layer(MemoryStore::default());
 /// ```
 ///
-/// # What staleness means
+/// # Staleness
 ///
-/// A load is answered from memory where the copy is not older than
-/// [`max_staleness`](Self::max_staleness). What this process wrote itself it
-/// reads back at once. What another process wrote, it may not see for that long: where
-/// a visitor's requests go to any of many nodes, one that follows a write by less
-/// may find the value from before it, or a session that was just destroyed. So
-/// either let a visitor's requests go to one node (affinity), or choose a
-/// staleness that nobody minds, or zero: then every load asks the back.
+/// A load is answered from memory if the copy is not older than
+/// [`max_staleness`](Self::max_staleness). A process sees its own writes at
+/// once. It may see what another process wrote up to `max_staleness` later. If a
+/// visitor's requests reach several nodes, one that soon follows a write may
+/// find the value from before it, or a session that was just destroyed.
 ///
-/// Nothing is lost by it, whatever the staleness: a change is always made to
-/// what the back has, a stale copy that was changed is a conflict and merges (rules M1 to
-/// M3), and before a token is rejected, or a session judged expired, the back
-/// is asked: a copy may only say yes.
+/// Route each visitor to one node, or choose a staleness that does no harm. With
+/// a staleness of zero every load asks the backend.
 ///
-/// # What is asked when
+/// Stale copies lose no data: every change is made to what the backend has. A
+/// change to a stale copy is a conflict and is merged. Before a token is
+/// rejected, or a session judged expired, the backend is asked.
 ///
-/// Of any number of loads of one session at the same time one asks the back,
-/// and all have its answer: a record, nothing, or the failure. Where that one is dropped,
-/// another asks. Writes go to the back first, then to the front, where
-/// an older record never covers a newer one, and a load that began before a
-/// write or a delete does not put back what was there before it. A write whose outcome is
-/// unknown, because it failed or was dropped, takes the copy out.
+/// # Calls to the backend
 ///
-/// Lists, counts and the reports of endings are the back's. What the front evicts costs the
-/// next load, and what fails in it fails no request. It should serve
-/// nothing else; beside its own bound, some 100 bytes are needed for each copy.
+/// Concurrent loads of one session ask the backend once, and all get its
+/// answer: a record, nothing, or the failure. If the request that asks is
+/// dropped, another one asks.
+///
+/// A write goes to the backend first, then to memory. An older record never
+/// replaces a newer copy, and a load that began before a write does not
+/// bring back what was there before it. After a write that failed or was dropped, the copy is
+/// removed.
+///
+/// Lists, counts, pings and reports of removals come from the backend. A session that
+/// memory evicts costs the next load a call. A failure in memory fails no
+/// request. Use the `MemoryStore` for nothing else. Each copy takes about 100 bytes
+/// beyond the store's own bound.
 #[derive(Clone)]
 pub struct TieredStore<B> {
     copies: Arc<Copies>,
@@ -64,7 +67,7 @@ pub struct TieredStore<B> {
 }
 
 impl<B: SessionStore> TieredStore<B> {
-    /// `front` in front of `back`.
+    /// Puts the memory store `front` in front of the backend `back`.
     #[must_use]
     pub fn new(front: MemoryStore, back: B) -> Self {
         Self {
@@ -74,8 +77,8 @@ impl<B: SessionStore> TieredStore<B> {
         }
     }
 
-    /// How old a copy may be that answers a load. Default: 1 second. Zero: the
-    /// back is always asked.
+    /// How old a copy may be to answer a load. Default: 1 second. With zero, every load asks
+    /// the backend.
     #[must_use]
     pub fn max_staleness(mut self, max_staleness: Duration) -> Self {
         self.max_staleness = max_staleness;

@@ -1,4 +1,4 @@
-//! Every clause of the contract, held against a store: [`conformance`].
+//! The conformance kit, which tests a store against each clause of the contract: [`conformance`].
 
 mod breach;
 mod creating;
@@ -147,19 +147,19 @@ clauses! {
     }
 }
 
-/// Holds the stores that `make_store` gives to every clause of
-/// [the contract](crate::store#the-contract).
+/// Tests a store against every clause of [the contract](crate::store#the-contract).
 ///
-/// It is asked for one for each clause: a new one, or one that is shared. The
-/// kit's ids are random, it leaves other sessions alone, and deletes its own.
-/// It calls `delete_expired`, though, and wants to be the only one that does:
-/// no store in use. Races are real on tokio's multi-thread runtime only. Lists
-/// and counts are passed over where the store answers `Unsupported`.
+/// `make_store` is called twice for each clause. It may return new stores, or
+/// handles of one store: handles of one backend test more. The
+/// kit uses random ids, leaves other sessions alone, and deletes its own. It
+/// calls `delete_expired`, so do not run it on a store in use. Run it on tokio's
+/// multi-thread runtime: only there do calls race. Clauses about `list`,
+/// `count` and `ping` are skipped if the store answers `Unsupported`.
 ///
 /// # Panics
 ///
-/// Where a clause does not hold, with all of those: the rule, what was
-/// expected and what came.
+/// If a clause does not hold. The message has the rule, what was
+/// expected and what came, for each such clause.
 pub async fn conformance<S, M, F>(make_store: M)
 where
     S: SessionStore,
@@ -201,7 +201,7 @@ where
     M: FnMut() -> F,
     F: Future<Output = S>,
 {
-    /// For the stores that `make_store` gives, as [`conformance`] has it.
+    /// Tests the stores that `make_store` returns, like [`conformance`].
     pub fn new(make_store: M) -> Self {
         Self {
             make_store,
@@ -213,10 +213,11 @@ where
         }
     }
 
-    /// How to damage a session: `plant` writes the bytes where the store keeps
-    /// the encoded record of this id, which is there already, and leaves
-    /// everything beside it as it is. Without this, the clauses about records
-    /// that do not decode are passed over. The bytes are JSON, but no record.
+    /// How to damage a session: `plant` overwrites the encoded record that the
+    /// store keeps for the id with these bytes, and changes nothing else. The
+    /// bytes are JSON, but not a record.
+    ///
+    /// Without this, the clauses about records that do not decode are skipped.
     pub fn damage<D, T>(mut self, plant: D) -> Self
     where
         D: Fn(Arc<S>, SessionId, Vec<u8>) -> T + Send + Sync + 'static,
@@ -228,10 +229,12 @@ where
         self
     }
 
-    /// How to lose a reply: after `lose`, the backend applies the next call
-    /// of the store, and its reply does not arrive. A proxy in front of a server can
-    /// do that: it passes the next request on, and cuts the connection at the
-    /// reply. Without this, the clauses about lost replies are passed over.
+    /// How to lose a reply: after `lose`, the backend applies the next write
+    /// of the store, and its reply does not arrive. A proxy in front of a
+    /// server can do that: it forwards the next request, and closes the
+    /// connection when the reply comes.
+    ///
+    /// Without this, the clauses about lost replies are skipped.
     pub fn lose_reply<L, T>(mut self, lose: L) -> Self
     where
         L: Fn(Arc<S>) -> T + Send + Sync + 'static,
@@ -241,17 +244,17 @@ where
         self
     }
 
-    /// Only the clauses that have `part` in their name.
+    /// Runs only the clauses with `part` in their name.
     pub fn only(mut self, part: impl Into<String>) -> Self {
         self.only = Some(part.into());
         self
     }
 
-    /// Tries every clause.
+    /// Runs the clauses.
     ///
     /// # Panics
     ///
-    /// Where one does not hold, with all of those.
+    /// If a clause does not hold, with a list of all such clauses.
     pub async fn run(self) {
         let breaches = self.breaches().await;
         if !breaches.is_empty() {
@@ -264,11 +267,11 @@ where
         }
     }
 
-    /// Tries every clause, and returns those that do not hold.
+    /// Runs the clauses, and returns those that do not hold.
     ///
     /// # Panics
     ///
-    /// Where no clause has the name that is asked for.
+    /// If no clause has the name that is asked for.
     pub async fn breaches(mut self) -> Vec<Breach> {
         let only = self.only.as_deref().unwrap_or_default();
         let clauses: Vec<_> = CLAUSES

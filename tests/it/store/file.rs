@@ -12,7 +12,7 @@ use std::{
 };
 
 use cloakroom::{
-    Activity, Record, Session, SessionId, SessionLayer, SessionStore as _, Timestamp,
+    Activity, Record, Session, SessionId, SessionLayer, SessionStore as _, StoreError, Timestamp,
     store::{
         Created, FileStore, Former, Query, Reaped, RemovalReason, RemovalSink, StoreErrorKind,
         Touched, Updated,
@@ -225,9 +225,8 @@ fn what_looks_damaged_is_looked_at_again_when_nobody_writes_to_it() {
     fs::write(home.file(id(1)), b"not whole yet").unwrap();
     std::thread::scope(|scope| {
         let loaded = scope.spawn(|| home.load(id(1)));
-        while !is_waited_for(&lock) {
-            std::thread::yield_now();
-        }
+        // It looks again and again, and sets nothing aside without the lock.
+        std::thread::sleep(Duration::from_millis(100));
         fs::write(home.file(id(1)), &whole).unwrap();
         lock.unlock().unwrap();
         assert!(loaded.join().unwrap().unwrap().is_some());
@@ -590,22 +589,13 @@ fn a_call_that_is_dropped_after_it_began_happens_whole() {
         let home = Home::new();
         let store = &home.store;
         let (first, next) = (record(1, "ann"), record(2, "ann"));
-        let lock = File::create(home.lock_file(id(1))).unwrap();
-        lock.lock().unwrap();
-        begin_and_drop(&lock, store.create(id(1), &first, seen(Duration::ZERO))).await;
+        begin_and_drop(store.create(id(1), &first, seen(Duration::ZERO))).await;
         assert_eq!(changes(store).await, (Some(1), false));
-        lock.lock().unwrap();
-        begin_and_drop(&lock, store.touch(id(1), version(1), seen(HOUR))).await;
+        begin_and_drop(store.touch(id(1), version(1), seen(HOUR))).await;
         assert_eq!(changes(store).await, (Some(1), true));
-        lock.lock().unwrap();
-        begin_and_drop(
-            &lock,
-            store.update(id(1), &next, seen(Duration::ZERO), former(version(1))),
-        )
-        .await;
+        begin_and_drop(store.update(id(1), &next, seen(Duration::ZERO), former(version(1)))).await;
         assert_eq!(changes(store).await, (Some(2), false));
-        lock.lock().unwrap();
-        begin_and_drop(&lock, store.delete(id(1))).await;
+        begin_and_drop(store.delete(id(1))).await;
         assert_eq!(changes(store).await, (None, false));
         assert_eq!(
             store
@@ -619,24 +609,29 @@ fn a_call_that_is_dropped_after_it_began_happens_whole() {
     });
 }
 
-/// Drops `call` when it waits for the lock that is held here, and releases it.
-async fn begin_and_drop<T>(lock: &File, call: impl Future<Output = T>) {
-    {
-        let mut call = pin!(call);
-        assert!(poll!(&mut call).is_pending());
-        while !is_waited_for(lock) {
-            std::thread::yield_now();
-        }
-    }
-    lock.unlock().unwrap();
+/// Drops `call` once its work has begun: the one blocking thread does things in their order.
+async fn begin_and_drop<T>(call: impl Future<Output = T>) {
+    let mut call = pin!(call);
+    assert!(poll!(&mut call).is_pending());
+    tokio::task::spawn_blocking(|| ()).await.unwrap();
 }
 
-/// Whether a thread waits for this file's lock.
-fn is_waited_for(lock: &File) -> bool {
-    let inode = format!(":{} ", lock.metadata().unwrap().ino());
-    let locks = fs::read_to_string("/proc/locks").unwrap();
-    let mut waiting = locks.lines().filter(|line| line.contains("->"));
-    waiting.any(|line| line.contains(&inode))
+#[test]
+fn a_call_that_is_dropped_while_it_waits_for_a_lock_never_happens() {
+    with_one_blocking_thread(async {
+        let home = Home::new();
+        let lock = File::create(home.lock_file(id(1))).unwrap();
+        lock.lock().unwrap();
+        begin_and_drop(home.store.create(id(1), &record(1, "ann"), seen(HOUR))).await;
+        lock.unlock().unwrap();
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        assert_eq!(changes(&home.store).await, (None, false));
+        // Who comes next does not wait for it.
+        home.store
+            .create(id(1), &record(1, "ann"), seen(HOUR))
+            .await
+            .unwrap();
+    });
 }
 
 #[test]
@@ -871,4 +866,153 @@ fn outside_of_a_runtime_it_answers_at_once() {
     let first = record(1, "");
     let call = home.store.create(id(1), &first, seen(HOUR));
     assert_eq!(call.now_or_never().unwrap().unwrap(), Created::Yes);
+}
+
+/// Every call of the contract about the session 1, and the kind of its failure.
+async fn failures(store: &FileStore) -> Vec<(&'static str, Option<StoreErrorKind>)> {
+    let next = record(2, "ann");
+    let kind = |error: StoreError| error.kind();
+    vec![
+        (
+            "create",
+            store.create(id(9), &next, seen(HOUR)).await.err().map(kind),
+        ),
+        ("load", store.load(id(1)).await.err().map(kind)),
+        (
+            "load_latest",
+            store.load_latest(id(1)).await.err().map(kind),
+        ),
+        (
+            "update",
+            store
+                .update(id(1), &next, seen(HOUR), former(version(1)))
+                .await
+                .err()
+                .map(kind),
+        ),
+        (
+            "touch",
+            store
+                .touch(id(1), version(1), seen(HOUR))
+                .await
+                .err()
+                .map(kind),
+        ),
+        ("delete", store.delete(id(1)).await.err().map(kind)),
+        (
+            "delete_expired",
+            store.delete_expired(NOW, 10).await.err().map(kind),
+        ),
+        (
+            "list",
+            store
+                .list(&Query::default(), None, 10)
+                .await
+                .err()
+                .map(kind),
+        ),
+        (
+            "list of a user",
+            store.list(&of_user("ann"), None, 10).await.err().map(kind),
+        ),
+        (
+            "count",
+            store.count(&Query::default()).await.err().map(kind),
+        ),
+        (
+            "count of a user",
+            store.count(&of_user("ann")).await.err().map(kind),
+        ),
+        ("ping", store.ping().await.err().map(kind)),
+    ]
+}
+
+#[tokio::test]
+async fn a_store_whose_directory_is_gone_is_unavailable_until_it_is_back() {
+    let home = Home::new();
+    home.create(id(1), &record(1, "ann"));
+    let away = home.path().with_extension("away");
+    fs::rename(home.path(), &away).unwrap();
+    for place in ["nothing", "an empty directory", "another store"] {
+        match place {
+            "nothing" => {}
+            "an empty directory" => fs::create_dir(home.path()).unwrap(),
+            _ => drop(FileStore::open(home.path()).unwrap()),
+        }
+        for (call, failure) in failures(&home.store).await {
+            assert_eq!(
+                failure,
+                Some(StoreErrorKind::Unavailable),
+                "{call}, {place}"
+            );
+        }
+    }
+    fs::remove_dir_all(home.path()).unwrap();
+    fs::rename(&away, home.path()).unwrap();
+    assert!(home.load(id(1)).unwrap().is_some());
+    assert_eq!(home.listed(&of_user("ann"), 10), [id(1)]);
+}
+
+#[tokio::test]
+async fn empty_folders_that_were_removed_are_made_again() {
+    let home = Home::new();
+    let folders = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(home.path()).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let made = folders().len();
+    for folder in folders() {
+        fs::remove_dir_all(folder).unwrap();
+    }
+    assert_eq!(home.load(id(1)), Ok(None));
+    assert_eq!(home.listed(&Query::default(), 10), []);
+    assert_eq!(block_on(home.store.delete(id(1))).unwrap(), false);
+    home.store.delete_expired(NOW, 10).await.unwrap();
+    home.create(id(1), &record(1, "ann"));
+    assert_eq!(home.listed(&of_user("ann"), 10), [id(1)]);
+    assert!(home.load(id(1)).unwrap().is_some());
+    home.store.ping().await.unwrap();
+    assert!(folders().len() < made, "only what was needed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_another_process_has_locked_takes_no_threads() {
+    let home = Home::new();
+    let others = id(2);
+    home.create(id(1), &record(1, "ann"));
+    home.create(others, &record(1, "ann"));
+    let lock = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(home.lock_file(id(1)))
+        .unwrap();
+    lock.lock().unwrap();
+
+    let waiting: Vec<_> = (0..600)
+        .map(|number: u64| {
+            let store = home.store.clone();
+            tokio::spawn(async move {
+                let seen = seen(Duration::from_secs(number));
+                store.touch(id(1), version(1), seen).await
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    // What needs a thread gets one: the process's own work, loads, and other folders.
+    let second = Duration::from_secs(5);
+    let read = tokio::time::timeout(second, tokio::fs::metadata("/"));
+    read.await.unwrap().unwrap();
+    let loaded = tokio::time::timeout(second, home.store.load(id(1))).await;
+    assert!(loaded.unwrap().unwrap().is_some());
+    let touched = tokio::time::timeout(second, home.store.touch(others, version(1), seen(HOUR)));
+    assert_eq!(touched.await.unwrap().unwrap(), Touched::Yes);
+    assert!(waiting.iter().all(|task| !task.is_finished()));
+
+    drop(lock);
+    for task in waiting {
+        assert_eq!(task.await.unwrap().unwrap(), Touched::Yes);
+    }
+    let (_, activity) = home.load(id(1)).unwrap().unwrap();
+    assert_eq!(activity, seen(Duration::from_secs(599)));
 }

@@ -79,7 +79,7 @@ pub(super) async fn ids(store: &RedisStore, filter: &Query) -> Vec<SessionId> {
 async fn fresh() -> (RedisStore, String) {
     let prefix = unique_prefix();
     let store = RedisStore::connect(&Redis::shared().url()).await.unwrap();
-    (store.prefix(&prefix), prefix)
+    (store.prefix(&prefix).unwrap(), prefix)
 }
 
 fn session_key(prefix: &str, id: SessionId) -> String {
@@ -91,7 +91,7 @@ fn session_key(prefix: &str, id: SessionId) -> String {
 async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
     let (here, prefix) = fresh().await;
     let there = RedisStore::connect(&Redis::shared().url()).await.unwrap();
-    population::is_kept_by(vec![here, there.prefix(&prefix)]).await;
+    population::is_kept_by(vec![here, there.prefix(&prefix).unwrap()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -100,7 +100,7 @@ async fn one_server_keeps_the_contract() {
     let damaged = prefix.clone();
     Conformance::new(async || {
         let store = RedisStore::connect(&Redis::shared().url()).await.unwrap();
-        store.prefix(&prefix)
+        store.prefix(&prefix).unwrap()
     })
     .damage(move |_, id, bytes| {
         let key = session_key(&damaged, id);
@@ -207,7 +207,11 @@ async fn m5_a_command_whose_reply_was_lost_is_known_by_its_version() {
     let (store, prefix) = fresh().await;
     let proxy = Proxy::before(([127, 0, 0, 1], Redis::shared().port()).into());
     let url = format!("redis://{}", proxy.address());
-    let wired = RedisStore::connect(&url).await.unwrap().prefix(prefix);
+    let wired = RedisStore::connect(&url)
+        .await
+        .unwrap()
+        .prefix(prefix)
+        .unwrap();
     let lose = || proxy.set(Mode::LoseOneReply);
     let first = record(1, Some("ann"));
 
@@ -247,7 +251,11 @@ async fn a_lost_reply_is_not_denied() {
     let (_, prefix) = fresh().await;
     let proxy = Proxy::before(([127, 0, 0, 1], Redis::shared().port()).into());
     let url = format!("redis://{}", proxy.address());
-    let wired = RedisStore::connect(&url).await.unwrap().prefix(prefix);
+    let wired = RedisStore::connect(&url)
+        .await
+        .unwrap()
+        .prefix(prefix)
+        .unwrap();
     let proxy = Arc::new(proxy);
     Conformance::new(async || wired.clone())
         .lose_reply(move |_: Arc<RedisStore>| {
@@ -574,7 +582,7 @@ async fn worker() {
     if let Some(place) = processes::place() {
         let (url, prefix) = place.split_once(' ').unwrap();
         let store = RedisStore::connect(url).await.unwrap();
-        processes::increment(store.prefix(prefix)).await;
+        processes::increment(store.prefix(prefix).unwrap()).await;
     }
 }
 
@@ -598,7 +606,7 @@ async fn wired() -> (Proxy, RedisStore) {
     let proxy = Proxy::before(([127, 0, 0, 1], Redis::shared().port()).into());
     let url = format!("redis://{}", proxy.address());
     let store = RedisStore::connect(&url).await.unwrap();
-    (proxy, store.prefix(unique_prefix()))
+    (proxy, store.prefix(unique_prefix()).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

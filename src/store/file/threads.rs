@@ -1,0 +1,41 @@
+//! How many blocking threads the store uses, and who waits for a folder: [`Threads`].
+
+use std::{array, sync::Arc};
+
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+
+use super::walk::FOLDERS;
+use crate::record::token::SessionId;
+
+/// How many threads the store uses at once. The process has 512 by default.
+const MAX_THREADS: usize = 64;
+
+/// What waits here holds no thread.
+#[derive(Debug)]
+pub(super) struct Threads {
+    permits: Arc<Semaphore>,
+    /// Who writes in a folder, in this process: the others wait in their order.
+    folders: [Arc<Mutex<()>>; FOLDERS],
+}
+
+impl Default for Threads {
+    fn default() -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(MAX_THREADS)),
+            folders: array::from_fn(|_| Arc::default()),
+        }
+    }
+}
+
+impl Threads {
+    /// Waits until no other call of this process writes in the folder of `id`.
+    pub(super) async fn enter_folder(&self, id: SessionId) -> OwnedMutexGuard<()> {
+        let number = usize::from(id.as_bytes()[0]);
+        Arc::clone(&self.folders[number]).lock_owned().await
+    }
+
+    /// Waits for a thread; `None` never comes, because the semaphore is never closed.
+    pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).acquire_owned().await.ok()
+    }
+}
