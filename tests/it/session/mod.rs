@@ -1,4 +1,5 @@
 //! What handlers hold.
 
 mod keys;
+mod letting_go;
 mod sockets;

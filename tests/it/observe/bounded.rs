@@ -1,0 +1,62 @@
+//! What is remembered of moves, so that each session's end is told once, does not grow with their number.
+
+use allocation_counter::measure;
+use cloakroom::{MemoryStore, SessionLayer};
+use http::StatusCode;
+use tokio::runtime::Builder;
+
+use crate::support::{
+    FixedClock, Recorder, Visitor,
+    acts::{cycle, holding, log_in},
+    fixture::{MINUTE, SECOND},
+};
+
+const MOVES: i64 = 2000;
+
+/// How many bytes more are held after so many moves of one session, in a store of bounded size.
+fn held_after_moves(logs_in: bool, pass: impl Fn(&FixedClock)) -> i64 {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let (clock, recorder) = (FixedClock::default(), Recorder::default());
+    let store = MemoryStore::builder().max_sessions(16).build();
+    let layer = SessionLayer::new(store)
+        .clock(clock.clone())
+        .reap_every(None)
+        .on_event(recorder.clone());
+    let visitor: Visitor = runtime.block_on(holding(&layer, [("n", 1)]));
+    let moves = |count: i64| {
+        for _ in 0..count {
+            pass(&clock);
+            let reply = if logs_in {
+                runtime.block_on(log_in(&visitor, "ann"))
+            } else {
+                runtime.block_on(cycle(&visitor))
+            };
+            assert_eq!(reply.status, StatusCode::OK);
+            recorder.events();
+        }
+    };
+    // What is made once is made.
+    moves(100);
+    measure(|| moves(MOVES)).bytes_current
+}
+
+#[test]
+fn what_is_remembered_of_moves_is_bounded_however_the_clock_goes() {
+    let clocks: [(&str, fn(&FixedClock)); 3] = [
+        ("stands still", |_| ()),
+        ("goes on", |clock| clock.advance(SECOND / 10)),
+        ("was set back", |clock| {
+            clock.go_back(MINUTE);
+            clock.advance(MINUTE - SECOND / 1000);
+        }),
+    ];
+    for (how, pass) in clocks {
+        for logs_in in [true, false] {
+            let held = held_after_moves(logs_in, pass);
+            assert!(
+                held < 20 * MOVES,
+                "logs in: {logs_in}, the clock {how}: {held} bytes after {MOVES} moves"
+            );
+        }
+    }
+}
