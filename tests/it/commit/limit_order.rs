@@ -1,7 +1,7 @@
 //! Rule P3: the limit is settled before the visitor's old session is left, so a log-in that it
 //! refuses costs the visitor nothing.
 
-use cloakroom::{Event, EventKind, Session, SessionLayer, Sessions, store::StoreErrorKind};
+use cloakroom::{Error, Event, EventKind, Session, SessionLayer, Sessions, store::StoreErrorKind};
 use futures::future::join;
 use http::StatusCode;
 
@@ -171,7 +171,27 @@ async fn p3_a_log_in_over_another_users_session_that_is_refused_leaves_it() {
     assert!(!shop.recorder.kinds().iter().any(is_log_in));
 }
 
-/// How many of the tokens that a visitor may have after `reply` open a session.
+#[tokio::test(start_paused = true)]
+async fn p3_a_first_log_in_that_is_refused_leaves_no_session_and_is_not_told() {
+    for saves in [false, true] {
+        let shop = Shop::new().await;
+        let list = Fault::Refuse(StoreErrorKind::Unavailable);
+        shop.store.plan_for(StoreCall::List, list);
+        let visitor = Visitor::new(&shop.layer);
+        let reply = visitor.visit(async |session: Session| {
+            session.log_in("ann")?;
+            if saves {
+                session.save().await?;
+            }
+            Ok::<_, Error>(())
+        });
+        is_refused(&reply.await);
+        shop.is_as_before(&shop.visitor, &format!("saves: {saves}"))
+            .await;
+    }
+}
+
+/// What the tokens open that the visitor may have, the old one and the new one.
 async fn working(old: &Visitor, new: &Visitor) -> Vec<String> {
     let mut working = Vec::new();
     let new = (new.cookie() != old.cookie()).then_some(new);

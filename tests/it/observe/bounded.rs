@@ -1,24 +1,24 @@
 //! What is remembered of moves, so that each session's end is told once, does not grow with their number.
 
 use allocation_counter::measure;
-use cloakroom::{MemoryStore, SessionLayer};
+use cloakroom::{MemoryStore, SessionLayer, SessionStore as _};
 use http::StatusCode;
 use tokio::runtime::Builder;
 
 use crate::support::{
     FixedClock, Recorder, Visitor,
-    acts::{cycle, holding, log_in},
+    acts::{cycle, holding, id, log_in},
     fixture::{MINUTE, SECOND},
 };
 
 const MOVES: i64 = 2000;
 
-/// How many bytes more are held after so many moves of one session, in a store of bounded size.
+/// How many bytes more are held after so many moves of one session. The store keeps none of their markers.
 fn held_after_moves(logs_in: bool, pass: impl Fn(&FixedClock)) -> i64 {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let (clock, recorder) = (FixedClock::default(), Recorder::default());
-    let store = MemoryStore::builder().max_sessions(16).build();
-    let layer = SessionLayer::new(store)
+    let store = MemoryStore::default();
+    let layer = SessionLayer::new(store.clone())
         .clock(clock.clone())
         .reap_every(None)
         .on_event(recorder.clone());
@@ -26,12 +26,14 @@ fn held_after_moves(logs_in: bool, pass: impl Fn(&FixedClock)) -> i64 {
     let moves = |count: i64| {
         for _ in 0..count {
             pass(&clock);
+            let old = id(&visitor);
             let reply = if logs_in {
                 runtime.block_on(log_in(&visitor, "ann"))
             } else {
                 runtime.block_on(cycle(&visitor))
             };
             assert_eq!(reply.status, StatusCode::OK);
+            runtime.block_on(store.delete(old)).unwrap();
             recorder.events();
         }
     };

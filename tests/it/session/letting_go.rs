@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::support::{
     FixedClock, Reply, Visitor,
-    acts::{holding, layer_over, stores},
+    acts::{destroy, holding, layer_over, stores},
     fixture::{HOUR, MINUTE},
 };
 
@@ -128,7 +128,7 @@ async fn c2_a_closure_that_holds_its_session_leaks_nothing_where_the_session_has
                     _guest: guest,
                 };
                 change(&session, held);
-                crate::support::acts::destroy(&other).await;
+                destroy(&other).await;
             });
             reply.await;
             assert_eq!(seen.strong_count(), 0, "{name}: {what}");
