@@ -3,7 +3,9 @@
 //! Two tabs that add at once lose nothing: an update that meets a fresher cart
 //! runs again on that.
 
-use std::{collections::BTreeMap, env, fmt::Write as _, process::ExitCode};
+mod site;
+
+use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
 use axum::{
     Form, Router,
@@ -12,7 +14,6 @@ use axum::{
 };
 use cloakroom::{Error, Key, Session, SessionData, SessionLayer, SessionValue};
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
 
 /// What is for sale. An order names the goods by their place here.
 const GOODS: [&str; 3] = ["Hat stand", "Umbrella", "Scarf"];
@@ -32,12 +33,13 @@ const GIFT: Key<bool> = Key::new("gift");
 
 /// The shop, with its cart in the session.
 pub fn app() -> Router {
-    Router::new()
+    let app = Router::new()
         .route("/", get(shop))
         .route("/add", post(add))
         .route("/gift", post(gift))
         .route("/empty", post(empty))
-        .layer(SessionLayer::default())
+        .layer(SessionLayer::default());
+    site::finish(app)
 }
 
 #[derive(Deserialize)]
@@ -84,7 +86,7 @@ async fn shop(cart: SessionData<Cart>) -> Result<Html<String>, Error> {
         ("It will not be wrapped.", "Wrap it as a gift")
     };
     let total: u64 = cart.pieces.values().copied().map(u64::from).sum();
-    Ok(page(&format!(
+    let body = format!(
         r#"<h1>Your cart: {total}</h1>
 <table>
 <thead><tr><th>Goods</th><th class="number">Pieces</th><th><span class="hidden">Order</span></th></tr></thead>
@@ -97,61 +99,13 @@ async fn shop(cart: SessionData<Cart>) -> Result<Html<String>, Error> {
 <form method="post" action="/empty"><button>Empty the cart</button></form>
 </div>
 <p class="hint">Open a second tab, and add in both.</p>"#
-    )))
-}
-
-fn page(body: &str) -> Html<String> {
-    Html(format!(
-        r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Cart</title>
-<style>
-body {{ margin: 0; padding: 8vh 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #2b2b33; background: #f4f1ec }}
-main {{ max-width: 26rem; margin: auto; padding: 2rem; background: #fff; border-radius: 0.5rem; box-shadow: 0 1px 6px #0002 }}
-h1 {{ margin: 0 0 1rem; font-size: 1.6rem; color: #8a3b2e }}
-table {{ width: 100%; border-collapse: collapse }}
-th {{ text-align: left; font-weight: 600 }}
-td, th {{ padding: 0.4rem 0; border-bottom: 1px solid #e4dfd8 }}
-td:last-child, .number {{ text-align: right }}
-button {{ padding: 0.35rem 1rem; font: inherit; color: #fff; background: #8a3b2e; border: 0; border-radius: 0.25rem; cursor: pointer }}
-.actions {{ display: flex; flex-wrap: wrap; gap: 0.75rem }}
-.hint {{ margin: 1.5rem 0 0; font-size: 0.9rem; color: #5f5b56 }}
-.hidden {{ position: absolute; clip-path: inset(50%); width: 1px; height: 1px; overflow: hidden }}
-</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"#
-    ))
+    );
+    Ok(site::page("Cart", &body))
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let port = env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
-    let address = format!("127.0.0.1:{port}");
-    let listener = match TcpListener::bind(&address).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            eprintln!("cannot listen on {address}: {error}; set PORT to a free port");
-            return ExitCode::FAILURE;
-        }
-    };
-    // Browsers accept Secure cookies on localhost over plain http.
-    println!("http://localhost:{port}");
-    match axum::serve(listener, app()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the server stopped: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    site::serve(app()).await
 }
 
 #[cfg(test)]
@@ -234,5 +188,14 @@ mod tests {
     async fn goods_that_do_not_exist_begin_no_session() {
         let response = post(&app(), "", "/add", Body::from("goods=99")).await;
         assert_eq!(response.headers().get(header::SET_COOKIE), None);
+    }
+
+    #[tokio::test]
+    async fn another_site_puts_nothing_into_the_cart() {
+        let app = app();
+        for path in ["/add", "/gift", "/empty"] {
+            let (status, _) = site::tests::form_from_another_site(&app, path).await;
+            assert_eq!(status, StatusCode::FORBIDDEN);
+        }
     }
 }

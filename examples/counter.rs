@@ -1,16 +1,18 @@
 //! Counts each visitor's visits: `cargo run --example counter`.
 
-use std::{env, process::ExitCode};
+mod site;
+
+use std::process::ExitCode;
 
 use axum::{Router, response::Html, routing::get};
 use cloakroom::{Error, Session, SessionLayer};
-use tokio::net::TcpListener;
 
 /// One page, and a session for whoever looks at it.
 pub fn app() -> Router {
-    Router::new()
+    let app = Router::new()
         .route("/", get(counter))
-        .layer(SessionLayer::default())
+        .layer(SessionLayer::default());
+    site::finish(app)
 }
 
 async fn counter(session: Session) -> Result<Html<String>, Error> {
@@ -20,56 +22,20 @@ async fn counter(session: Session) -> Result<Html<String>, Error> {
 
 fn page(visits: u64) -> Html<String> {
     let hint = if visits == 1 {
-        "Your browser has a ticket now. Reload the page."
+        r#"<p>Your browser has a ticket now. Reload the page.</p>
+<p class="hint">Does it stay at 1? Then the cookie does not come back. Over plain http, browsers accept it on
+<code>localhost</code> alone: open the URL that the program printed, not an address or another name. Safari
+before macOS 26 does not accept it there either: use another browser, or https.</p>"#
     } else {
-        "Another browser, or a private window, counts for itself."
+        "<p>Another browser, or a private window, counts for itself.</p>"
     };
-    Html(format!(
-        r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Visit {visits}</title>
-<style>
-body {{ margin: 0; min-height: 100vh; display: grid; place-content: center; text-align: center;
-  font: 1.1rem/1.5 system-ui, sans-serif; color: #2b2b33; background: #f4f1ec }}
-h1 {{ margin: 0; font-size: 4rem; line-height: 1.2; color: #8a3b2e }}
-a {{ color: #8a3b2e }}
-</style>
-</head>
-<body>
-<main>
-<h1>visit {visits}</h1>
-<p>{hint}</p>
-<p><a href="/">Visit again</a></p>
-</main>
-</body>
-</html>
-"#
-    ))
+    let body = format!("<h1>visit {visits}</h1>\n{hint}\n<p><a href=\"/\">Visit again</a></p>");
+    site::page(&format!("Visit {visits}"), &body)
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let port = env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
-    let address = format!("127.0.0.1:{port}");
-    let listener = match TcpListener::bind(&address).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            eprintln!("cannot listen on {address}: {error}; set PORT to a free port");
-            return ExitCode::FAILURE;
-        }
-    };
-    // Browsers accept Secure cookies on localhost over plain http.
-    println!("http://localhost:{port}");
-    match axum::serve(listener, app()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the server stopped: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    site::serve(app()).await
 }
 
 #[cfg(test)]
@@ -108,5 +74,15 @@ mod tests {
 
         let (page, _) = visit(&app, "").await;
         assert!(page.contains("<h1>visit 1</h1>"));
+    }
+
+    #[tokio::test]
+    async fn the_first_page_says_what_to_do_where_the_cookie_does_not_come_back() {
+        let app = app();
+        let (page, cookie) = visit(&app, "").await;
+        assert!(page.contains("Does it stay at 1?"));
+        let cookie = cookie.unwrap();
+        let (page, _) = visit(&app, cookie.split(';').next().unwrap()).await;
+        assert!(!page.contains("Does it stay at 1?"));
     }
 }

@@ -1,12 +1,12 @@
 //! "Where you are logged in": users see their sessions, end one, or all others:
 //! `cargo run --example devices`, and open the page in two browsers.
 //!
-//! What changes something is a POST, and the cookie is `SameSite=Lax`: browsers
-//! do not send it along with a POST from another site, so no other site can end
-//! anybody's sessions. The ids in the page are public, and open nothing.
+//! What changes something is a POST, and a layer refuses POSTs from other sites. The
+//! ids in the page are public, and open nothing.
+
+mod site;
 
 use std::{
-    env,
     process::ExitCode,
     time::{Duration, SystemTime},
 };
@@ -15,14 +15,15 @@ use axum::{
     Form, Router,
     extract::{FromRequestParts, OptionalFromRequestParts, State},
     http::{HeaderMap, header, request::Parts},
-    response::{Html, IntoResponse, Redirect, Response},
+    response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use cloakroom::{
     Error, Key, Session, SessionFilter, SessionId, SessionLayer, SessionSummary, Sessions,
 };
 use serde::Deserialize;
-use tokio::net::TcpListener;
+
+use self::site::{PrivatePage, escape};
 
 /// What the browser calls itself, kept at log-in.
 const DEVICE: Key<String> = Key::new("device");
@@ -36,7 +37,7 @@ fn app_under(layer: SessionLayer) -> Router {
     let layer = layer
         .touch_after(Duration::from_secs(60))
         .max_sessions_per_user(10);
-    Router::new()
+    let app = Router::new()
         .route("/", get(entrance))
         .route("/login", post(log_in))
         .route("/devices", get(devices))
@@ -44,7 +45,8 @@ fn app_under(layer: SessionLayer) -> Router {
         .route("/end-others", post(end_others))
         .route("/logout", post(log_out))
         .with_state(layer.sessions())
-        .layer(layer)
+        .layer(layer);
+    site::finish(app)
 }
 
 /// Only for demonstration: everybody has the same password. A real service
@@ -131,7 +133,7 @@ fn device(agent: &str) -> String {
     }
 }
 
-async fn devices(user: User, State(sessions): State<Sessions>) -> Result<Page, Error> {
+async fn devices(user: User, State(sessions): State<Sessions>) -> Result<PrivatePage, Error> {
     let filter = SessionFilter::default().user(&user.name);
     // No more than the limit, so one page holds them all.
     let page = sessions.list(&filter, None, 100).await?;
@@ -159,7 +161,7 @@ async fn devices(user: User, State(sessions): State<Sessions>) -> Result<Page, E
 <div class="actions">{others}<form method="post" action="/logout"><button class="quiet">Log out here</button></form></div>"#,
         name = escape(&user.name),
     );
-    Ok(page_of("Devices", &body))
+    Ok(site::private_page("Devices", &body))
 }
 
 fn row(session: &SessionSummary, is_this: bool, now: SystemTime) -> Result<String, Error> {
@@ -218,8 +220,8 @@ fn ago(now: SystemTime, then: SystemTime) -> String {
     }
 }
 
-fn form() -> Page {
-    page_of(
+fn form() -> PrivatePage {
+    site::private_page(
         "Log in",
         r#"<h1>Log in</h1>
 <form method="post" action="/login">
@@ -232,84 +234,9 @@ browser, or a private window, to have a second device.</p>"#,
     )
 }
 
-/// The browser must not keep a page that the next person at the keyboard could go back to.
-type Page = ([(header::HeaderName, &'static str); 1], Html<String>);
-
-fn page_of(title: &str, body: &str) -> Page {
-    let headers = [(header::CACHE_CONTROL, "no-store")];
-    let html = format!(
-        r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ margin: 0; padding: 8vh 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #2b2b33; background: #f4f1ec }}
-main {{ max-width: 34rem; margin: auto; padding: 2rem; background: #fff; border-radius: 0.5rem; box-shadow: 0 1px 6px #0002 }}
-h1 {{ margin: 0 0 1rem; font-size: 1.6rem; color: #8a3b2e }}
-label {{ display: block; margin-bottom: 1rem }}
-label input {{ display: block; box-sizing: border-box; width: 100%; padding: 0.5rem; font: inherit;
-  border: 1px solid #8f8a83; border-radius: 0.25rem }}
-button {{ padding: 0.4rem 1rem; font: inherit; color: #fff; background: #8a3b2e; border: 0; border-radius: 0.25rem; cursor: pointer;
-  white-space: nowrap }}
-button.quiet {{ color: #8a3b2e; background: none; box-shadow: inset 0 0 0 1px }}
-ul {{ margin: 1.5rem 0; padding: 0; list-style: none }}
-li {{ display: flex; gap: 1rem; align-items: center; justify-content: space-between; padding: 0.75rem 0; border-top: 1px solid #e4dfd8 }}
-li div, p {{ min-width: 0; overflow-wrap: anywhere }}
-small, .hint {{ color: #5f5b56 }}
-.badge {{ padding: 0.1rem 0.75rem; color: #2d5a3d; background: #e2f0e6; border-radius: 1rem; white-space: nowrap }}
-.actions {{ display: flex; flex-wrap: wrap; gap: 1rem }}
-.hint {{ margin: 1.5rem 0 0; font-size: 0.9rem }}
-</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"#
-    );
-    (headers, Html(html))
-}
-
-/// What somebody entered, as text in HTML.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    let port = env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
-    let address = format!("127.0.0.1:{port}");
-    let listener = match TcpListener::bind(&address).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            eprintln!("cannot listen on {address}: {error}; set PORT to a free port");
-            return ExitCode::FAILURE;
-        }
-    };
-    // Browsers accept Secure cookies on localhost over plain http.
-    println!("http://localhost:{port}");
-    match axum::serve(listener, app()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the server stopped: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    site::serve(app()).await
 }
 
 #[cfg(test)]
@@ -448,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_ends_what_is_not_his() {
+    async fn nobody_ends_what_is_not_theirs() {
         let app = app();
         let mut ann = Device::of(&app, FIREFOX, ANN).await;
         let _phone = Device::of(&app, IPHONE, ANN).await;
@@ -506,5 +433,14 @@ mod tests {
         let reply = ann.post("/login", "name=Ann&password=sesame").await;
         assert_eq!(reply.location.as_deref(), Some("/"));
         assert!(!ann.is_logged_in().await);
+    }
+
+    #[tokio::test]
+    async fn another_site_logs_nobody_in_and_ends_nothing() {
+        let app = app();
+        for path in ["/login", "/end", "/end-others", "/logout"] {
+            let (status, _) = site::tests::form_from_another_site(&app, path).await;
+            assert_eq!(status, StatusCode::FORBIDDEN);
+        }
     }
 }

@@ -1,21 +1,25 @@
 //! Log-in and log-out with a form, "remember me", a flash message, and a page
 //! for users alone: `cargo run --example login`.
 //!
-//! What changes something is a POST, and the cookie is `SameSite=Lax`: another
-//! site can neither log a visitor in nor out.
+//! What changes something is a POST, and a layer refuses POSTs from other sites.
+//! Without it, `SameSite=Lax` keeps another site from logging a visitor out, as the
+//! browser sends no cookie along, but not from logging them in as somebody else.
 
-use std::{env, process::ExitCode, time::Duration};
+mod site;
+
+use std::{process::ExitCode, time::Duration};
 
 use axum::{
     Form, Router,
     extract::{FromRequestParts, OptionalFromRequestParts},
-    http::{header, request::Parts},
-    response::{Html, IntoResponse, Redirect, Response},
+    http::request::Parts,
+    response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use cloakroom::{Error, Key, Session, SessionLayer};
 use serde::Deserialize;
-use tokio::net::TcpListener;
+
+use self::site::{PrivatePage, escape};
 
 const FLASH: Key<String> = Key::new("flash");
 const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -23,12 +27,13 @@ const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Without "remember me", a session ends after an hour unseen, after a day at
 /// the latest, and with the browser.
 pub fn app() -> Router {
-    Router::new()
+    let app = Router::new()
         .route("/", get(entrance))
         .route("/login", post(log_in))
         .route("/members", get(members))
         .route("/logout", post(log_out))
-        .layer(SessionLayer::default())
+        .layer(SessionLayer::default());
+    site::finish(app)
 }
 
 /// Only for demonstration: everybody has the same password. A real service
@@ -90,7 +95,7 @@ async fn log_in(session: Session, Form(given): Form<Credentials>) -> Result<Redi
     Ok(Redirect::to("/members"))
 }
 
-async fn members(user: User) -> Result<Page, Error> {
+async fn members(user: User) -> Result<PrivatePage, Error> {
     // Of two tabs that load at once, one shows it.
     let flash = user.session.claim(FLASH).await?;
     let body = format!(
@@ -102,7 +107,7 @@ async fn members(user: User) -> Result<Page, Error> {
         flash = banner(flash.as_deref()),
         name = escape(&user.name),
     );
-    Ok(page("Members", &body))
+    Ok(site::private_page("Members", &body))
 }
 
 async fn log_out(session: Session) -> Result<Redirect, Error> {
@@ -114,7 +119,7 @@ async fn log_out(session: Session) -> Result<Redirect, Error> {
     Ok(Redirect::to("/"))
 }
 
-fn form(message: Option<&str>) -> Page {
+fn form(message: Option<&str>) -> PrivatePage {
     let body = format!(
         r#"{message}<h1>Log in</h1>
 <form method="post" action="/login">
@@ -126,7 +131,7 @@ fn form(message: Option<&str>) -> Page {
 <p class="hint">A demonstration: any name, and the password <code>open sesame</code>.</p>"#,
         message = banner(message),
     );
-    page("Log in", &body)
+    site::private_page("Log in", &body)
 }
 
 fn banner(message: Option<&str>) -> String {
@@ -138,84 +143,16 @@ fn banner(message: Option<&str>) -> String {
     })
 }
 
-/// The browser must not keep a page that the next person at the keyboard could go back to.
-type Page = ([(header::HeaderName, &'static str); 1], Html<String>);
-
-fn page(title: &str, body: &str) -> Page {
-    let headers = [(header::CACHE_CONTROL, "no-store")];
-    let html = format!(
-        r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ margin: 0; padding: 8vh 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #2b2b33; background: #f4f1ec }}
-main {{ max-width: 24rem; margin: auto; padding: 2rem; background: #fff; border-radius: 0.5rem; box-shadow: 0 1px 6px #0002 }}
-h1 {{ margin: 0 0 1rem; font-size: 1.6rem; color: #8a3b2e; overflow-wrap: anywhere }}
-label {{ display: block; margin-bottom: 1rem }}
-input:not([type=checkbox]) {{ display: block; box-sizing: border-box; width: 100%; padding: 0.5rem; font: inherit;
-  border: 1px solid #8f8a83; border-radius: 0.25rem }}
-button {{ padding: 0.5rem 1.25rem; font: inherit; color: #fff; background: #8a3b2e; border: 0; border-radius: 0.25rem; cursor: pointer }}
-.banner {{ margin: 0 0 1.5rem; padding: 0.5rem 1rem; background: #fbeed5; border-left: 0.25rem solid #c98a1b }}
-.hint {{ margin: 1.5rem 0 0; font-size: 0.9rem; color: #5f5b56 }}
-</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"#
-    );
-    (headers, Html(html))
-}
-
-/// What somebody entered, as text in HTML.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    let port = env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
-    let address = format!("127.0.0.1:{port}");
-    let listener = match TcpListener::bind(&address).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            eprintln!("cannot listen on {address}: {error}; set PORT to a free port");
-            return ExitCode::FAILURE;
-        }
-    };
-    // Browsers accept Secure cookies on localhost over plain http.
-    println!("http://localhost:{port}");
-    match axum::serve(listener, app()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the server stopped: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    site::serve(app()).await
 }
 
 #[cfg(test)]
 mod tests {
     use axum::{
         body::{Body, to_bytes},
-        http::{HeaderMap, Request, StatusCode},
+        http::{HeaderMap, Request, StatusCode, header},
     };
     use tower::ServiceExt;
 
@@ -360,5 +297,15 @@ mod tests {
             StatusCode::METHOD_NOT_ALLOWED
         );
         assert!(ann.get("/members").await.body.contains("Hello, Ann"));
+    }
+
+    #[tokio::test]
+    async fn another_site_logs_nobody_in_or_out() {
+        let app = app();
+        for path in ["/login", "/logout"] {
+            let (status, page) = site::tests::form_from_another_site(&app, path).await;
+            assert_eq!(status, StatusCode::FORBIDDEN);
+            assert!(page.contains("<h1>Not allowed</h1>"));
+        }
     }
 }

@@ -4,28 +4,32 @@
 //! They are written to a file when the server has shut down, and read when it
 //! starts: `SESSIONS` names another one than `restart.sessions`.
 
-use std::{env, future::Future, io, path::PathBuf, pin::pin, process::ExitCode, time::Duration};
+mod site;
 
-use axum::{Router, routing::get};
+use std::{env, future::Future, io, path::PathBuf, process::ExitCode};
+
+use axum::{Router, response::Html, routing::get};
 use cloakroom::{Error, MemoryStore, Session, SessionLayer};
-use tokio::{fs, net::TcpListener, time::timeout};
-
-/// How long requests that are under way may take when the server shuts down.
-/// A supervisor that kills sooner loses the sessions.
-const PATIENCE: Duration = Duration::from_secs(5);
+use tokio::{fs, net::TcpListener};
 
 /// Counts visits, in sessions that are kept in `store`.
 pub fn app(store: &MemoryStore) -> Router {
-    Router::new()
+    let app = Router::new()
         .route("/", get(counter))
-        .layer(SessionLayer::new(store.clone()))
+        .layer(SessionLayer::new(store.clone()));
+    site::finish(app)
 }
 
-async fn counter(session: Session) -> Result<String, Error> {
+async fn counter(session: Session) -> Result<Html<String>, Error> {
     let visits = session.update("visits", |visits: Option<u64>| visits.unwrap_or(0) + 1)?;
     // Cheap to make again: it need not survive.
     session.insert("cache.square", visits * visits)?;
-    Ok(format!("visit {visits}\n"))
+    let body = format!(
+        r#"<h1>visit {visits}</h1>
+<p>End the program with Ctrl-C, start it again, and reload: the counter goes on.</p>
+<p><a href="/">Visit again</a></p>"#
+    );
+    Ok(site::page(&format!("Visit {visits}"), &body))
 }
 
 /// Serves until `shutdown`, with the sessions of the former run, which are there for the next one.
@@ -43,7 +47,7 @@ async fn run(
         // After a crash it would bring back sessions that have been logged out since.
         fs::remove_file(&path).await?;
     }
-    serve(listener, app(&store), shutdown).await?;
+    site::serve_until(listener, app(&store), shutdown).await?;
     let snapshot = store
         .snapshot()
         .without_keys(|key| key.starts_with("cache."));
@@ -52,74 +56,16 @@ async fn run(
     Ok(())
 }
 
-/// Until all requests are answered, or patience ends: a client that never
-/// reads its answer must not cost the others their sessions.
-async fn serve(
-    listener: TcpListener,
-    app: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let (told, mut begun) = tokio::sync::oneshot::channel::<()>();
-    let shutdown = async move {
-        shutdown.await;
-        drop(told);
-    };
-    let mut server = pin!(
-        axum::serve(listener, app)
-            .with_graceful_shutdown(shutdown)
-            .into_future()
-    );
-    tokio::select! {
-        ended = &mut server => return ended,
-        _ = &mut begun => {}
-    }
-    match timeout(PATIENCE, server).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            eprintln!("some requests are not waited for any longer");
-            Ok(())
-        }
-    }
-}
-
-/// Ctrl-c, or what a supervisor sends.
-async fn asked_to_end() {
-    let interrupted = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminated) => tokio::select! {
-                _ = interrupted => {}
-                _ = terminated.recv() => {}
-            },
-            Err(_) => drop(interrupted.await),
-        }
-    }
-    #[cfg(not(unix))]
-    drop(interrupted.await);
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    let port = env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
-    let address = format!("127.0.0.1:{port}");
-    let listener = match TcpListener::bind(&address).await {
+    let listener = match site::listen().await {
         Ok(listener) => listener,
-        Err(error) => {
-            eprintln!("cannot listen on {address}: {error}; set PORT to a free port");
-            return ExitCode::FAILURE;
-        }
+        Err(message) => return site::fail(message),
     };
-    // Browsers accept Secure cookies on localhost over plain http.
-    println!("http://localhost:{port}");
     let path = env::var_os("SESSIONS").map_or_else(|| "restart.sessions".into(), PathBuf::from);
-    match run(listener, path, asked_to_end()).await {
+    match run(listener, path, site::asked_to_end()).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => site::fail(error),
     }
 }
 
@@ -165,7 +111,7 @@ mod tests {
                 let _ = asked.await;
             }));
             let (body, set_cookie) = visit(server, &cookie).await;
-            assert_eq!(body, format!("visit {visits}\n"));
+            assert!(body.contains(&format!("<h1>visit {visits}</h1>")), "{body}");
             assert!(!path.exists());
             cookie = set_cookie.unwrap_or(cookie);
             drop(shut_down);

@@ -5,20 +5,24 @@
 //! not idle away: the socket touches it, up to the absolute limit.
 //!
 //! The cookie is `SameSite=Lax`, which browsers do not send when a page of
-//! another site opens a socket: it opens no session.
+//! another site opens a socket: it opens no session. Forms from other sites are refused.
 
-use std::{env, pin::pin, process::ExitCode, time::Duration};
+mod site;
+
+use std::{pin::pin, process::ExitCode, time::Duration};
 
 use axum::{
     Form, Router,
     extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade},
-    http::{StatusCode, header},
-    response::{Html, IntoResponse, Redirect, Response},
+    http::StatusCode,
+    response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use cloakroom::{EndReason, Error, ErrorKind, Key, Session, SessionEnd, SessionLayer};
 use serde::Deserialize;
-use tokio::{net::TcpListener, time::interval};
+use tokio::time::interval;
+
+use self::site::{PrivatePage, escape};
 
 const COUNT: Key<u64> = Key::new("count");
 
@@ -36,15 +40,16 @@ pub fn app() -> Router {
 }
 
 fn app_under(layer: SessionLayer) -> Router {
-    Router::new()
+    let app = Router::new()
         .route("/", get(entrance))
         .route("/login", post(log_in))
         .route("/logout", post(log_out))
         .route("/socket", get(socket))
-        .layer(layer)
+        .layer(layer);
+    site::finish(app)
 }
 
-async fn entrance(session: Session) -> Result<Page, Error> {
+async fn entrance(session: Session) -> Result<PrivatePage, Error> {
     Ok(match session.user() {
         Some(user) => page(&room(&user, session.get(COUNT)?.unwrap_or(0))),
         None => page(FORM),
@@ -56,7 +61,7 @@ struct Name {
     name: String,
 }
 
-/// Only for demonstration: everybody is who he says he is.
+/// Only for demonstration: everybody is who they say they are.
 async fn log_in(session: Session, Form(given): Form<Name>) -> Result<Redirect, Error> {
     let name = given.name.trim();
     if !name.is_empty() {
@@ -137,107 +142,61 @@ fn room(user: &str, count: u64) -> String {
     format!(
         r#"<h1>Hello, {user}</h1>
 <p id="state" role="status">Connecting…</p>
-<p><output id="count">{count}</output> <button id="more">Count</button></p>
+<p><output id="count">{count}</output> <button id="more" disabled>Count</button></p>
+<p id="back" hidden><a href="/">Log in again</a></p>
+<p id="again" hidden><button>Connect again</button></p>
 <p>Open this page in another tab, and log out there.</p>
-<form method="post" action="/logout"><button>Log out</button></form>
+<form id="leave" method="post" action="/logout"><button class="quiet">Log out</button></form>
 <script>
 const by = id => document.getElementById(id);
-function open() {{
+// What a session's end offers differs from what a lost connection does.
+function show(state, {{ isOpen = false, hasEnded = false, isLost = false }}) {{
+  by('state').textContent = state;
+  by('more').disabled = !isOpen;
+  by('back').hidden = !hasEnded;
+  by('leave').hidden = hasEnded;
+  by('again').hidden = !isLost;
+}}
+function connect() {{
+  show('Connecting…', {{}});
   const socket = new WebSocket(location.origin.replace('http', 'ws') + '/socket');
   by('more').onclick = () => socket.send('more');
-  socket.onopen = () => by('state').textContent = 'Connected.';
+  socket.onopen = () => show('Connected.', {{ isOpen: true }});
   socket.onmessage = message => by('count').textContent = message.data;
   socket.onclose = closed => {{
-    by('state').textContent = closed.reason || 'The connection was lost.';
-    by('more').disabled = closed.code !== {COME_AGAIN};
-    if (closed.code === {COME_AGAIN}) open();
+    if (closed.code === {COME_AGAIN}) connect();
+    else if (closed.code >= 4000) show('Closed: ' + closed.reason, {{ hasEnded: true }});
+    else show('Closed: the connection was lost.', {{ isLost: true }});
   }};
 }}
-open();
+by('again').firstChild.onclick = connect;
+// Whoever comes back with the back button finds a page whose socket is closed.
+addEventListener('pageshow', shown => shown.persisted && connect());
+connect();
 </script>"#,
         user = escape(user),
     )
 }
 
-type Page = ([(header::HeaderName, &'static str); 1], Html<String>);
-
-fn page(body: &str) -> Page {
-    let headers = [(header::CACHE_CONTROL, "no-store")];
-    let html = format!(
-        r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>A socket and its session</title>
-<style>
-body {{ margin: 0; padding: 8vh 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #2b2b33; background: #f4f1ec }}
-main {{ max-width: 24rem; margin: auto; padding: 2rem; background: #fff; border-radius: 0.5rem; box-shadow: 0 1px 6px #0002 }}
-h1 {{ margin: 0 0 1rem; font-size: 1.6rem; color: #8a3b2e; overflow-wrap: anywhere }}
-label {{ display: block; margin-bottom: 1rem }}
-input {{ display: block; box-sizing: border-box; width: 100%; padding: 0.5rem; font: inherit;
-  border: 1px solid #8f8a83; border-radius: 0.25rem }}
-button {{ padding: 0.5rem 1.25rem; font: inherit; color: #fff; background: #8a3b2e; border: 0; border-radius: 0.25rem; cursor: pointer }}
-button:disabled {{ background: #8f8a83; cursor: default }}
-output {{ display: inline-block; min-width: 3rem; font-size: 1.6rem; vertical-align: middle }}
-</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"#
-    );
-    (headers, Html(html))
-}
-
-/// What somebody entered, as text in HTML.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
+fn page(body: &str) -> PrivatePage {
+    site::private_page("A socket and its session", body)
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let port = env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
-    let address = format!("127.0.0.1:{port}");
-    let listener = match TcpListener::bind(&address).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            eprintln!("cannot listen on {address}: {error}; set PORT to a free port");
-            return ExitCode::FAILURE;
-        }
-    };
-    // Browsers accept Secure cookies on localhost over plain http.
-    println!("http://localhost:{port}");
-    match axum::serve(listener, app()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the server stopped: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    site::serve(app()).await
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::Body, http::Request};
+    use axum::{
+        body::Body,
+        http::{Request, header},
+    };
     use cloakroom::testing::FixedClock;
     use futures::{SinkExt, StreamExt};
     use http_body_util::BodyExt;
-    use tokio::net::TcpStream;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio_tungstenite::{
         WebSocketStream, client_async,
         tungstenite::{self, client::IntoClientRequest},
@@ -371,6 +330,22 @@ mod tests {
                 }
                 other => panic!("{other:?}"),
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_page_of_a_closed_socket_has_a_way_back() {
+        let page = Tab::of_ann(&app()).await.page().await;
+        assert!(page.contains(r#"<a href="/">Log in again</a>"#));
+        assert!(page.contains("<button>Connect again</button>"));
+    }
+
+    #[tokio::test]
+    async fn another_site_logs_nobody_in_or_out() {
+        let app = app();
+        for path in ["/login", "/logout"] {
+            let (status, _) = site::tests::form_from_another_site(&app, path).await;
+            assert_eq!(status, StatusCode::FORBIDDEN);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! hyper and tower, without axum: `cargo run --example tower_service --no-default-features`.
 
-use std::{convert::Infallible, env, process::ExitCode};
+use std::{convert::Infallible, env, process::ExitCode, time::Duration};
 
 use bytes::Bytes;
 use cloakroom::{Error, SessionHandle, SessionLayer};
@@ -8,11 +8,14 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
+    server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, signal, time::timeout};
 use tower::{Layer, Service, service_fn};
+
+/// How long the server waits, once it is asked to end, for requests under way.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A service that counts visits, whatever the requests' bodies are.
 pub fn app<B>() -> impl Service<
@@ -57,6 +60,7 @@ fn page(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
 <title>{text}</title>
 <style>
 body {{ margin: 0; min-height: 100vh; display: grid; place-content: center;
@@ -89,24 +93,34 @@ async fn main() -> ExitCode {
         }
     };
     // Browsers accept Secure cookies on localhost over plain http.
-    println!("http://localhost:{port}");
+    println!("http://localhost:{port} (Ctrl-C ends it)");
     let app = TowerToHyperService::new(app());
+    let open = GracefulShutdown::new();
     loop {
-        let connection = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = signal::ctrl_c() => break,
+        };
+        let connection = match accepted {
             Ok((connection, _)) => TokioIo::new(connection),
             Err(error) => {
                 eprintln!("cannot accept a connection: {error}");
                 return ExitCode::FAILURE;
             }
         };
-        let app = app.clone();
+        let server = auto::Builder::new(TokioExecutor::new());
+        let served = server.serve_connection(connection, app.clone());
+        let served = open.watch(served.into_owned());
         tokio::spawn(async move {
-            let server = auto::Builder::new(TokioExecutor::new());
-            if let Err(error) = server.serve_connection(connection, app).await {
+            if let Err(error) = served.await {
                 eprintln!("a connection failed: {error}");
             }
         });
     }
+    if timeout(PATIENCE, open.shutdown()).await.is_err() {
+        eprintln!("some requests are not waited for any longer");
+    }
+    ExitCode::SUCCESS
 }
 
 #[cfg(test)]

@@ -6,22 +6,31 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// A moment, in whole milliseconds since the Unix epoch.
+/// A time, in whole milliseconds since the Unix epoch.
 ///
-/// Its range is the one every store and every reader of JSON can hold: from
-/// the epoch to the last millisecond of the year 9999. Arithmetic stops at
-/// those ends instead of wrapping, so no clock, however wrong, makes a
-/// deadline jump.
+/// It reaches from the epoch to the last millisecond of the year 9999, which every store and every
+/// reader of JSON can hold. Arithmetic stops at these ends and never wraps.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use cloakroom::Timestamp;
+///
+/// let day = Timestamp::from_millis(86_400_000);
+/// assert_eq!(day.saturating_sub(Duration::from_secs(1)).as_millis(), 86_399_000);
+/// assert_eq!(day.since(Timestamp::EPOCH), Duration::from_secs(24 * 60 * 60));
+/// let now = Timestamp::from(SystemTime::now());
+/// assert!(now > day);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// 1970-01-01 00:00:00.000 UTC, the earliest moment.
+    /// 1970-01-01 00:00:00.000 UTC, the earliest time.
     pub const EPOCH: Self = Self(0);
-    /// 9999-12-31 23:59:59.999 UTC, the latest moment.
+    /// 9999-12-31 23:59:59.999 UTC, the latest time.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// The moment `millis` milliseconds after the Unix epoch, [`MAX`](Self::MAX) at the latest.
+    /// The time `millis` milliseconds after the Unix epoch, [`MAX`](Self::MAX) at the latest.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         if millis > Self::MAX.0 {
@@ -37,19 +46,19 @@ impl Timestamp {
         self.0
     }
 
-    /// `self + duration`, cut to whole milliseconds, or [`MAX`](Self::MAX).
+    /// This time plus `duration`, which is cut to whole milliseconds; [`MAX`](Self::MAX) at the latest.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self::from_millis(self.0.saturating_add(whole_millis(duration)))
     }
 
-    /// `self - duration`, cut to whole milliseconds, or [`EPOCH`](Self::EPOCH).
+    /// This time minus `duration`, which is cut to whole milliseconds; [`EPOCH`](Self::EPOCH) at the earliest.
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(whole_millis(duration)))
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// How long after `earlier` this is. Zero if it is not after it.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -78,12 +87,18 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Tells the time to everything that judges it.
+/// Tells the layer what time it is.
 ///
-/// The default is [`SystemClock`]; tests inject one they can move. Closures
-/// and `Arc<C>` are clocks too.
+/// The default is [`SystemClock`]. Tests set another with [`SessionLayer::clock`](crate::SessionLayer::clock):
+/// the `FixedClock` of the feature `testing`, or a closure. An `Arc` of a clock is a clock too.
+///
+/// ```
+/// use cloakroom::{SessionLayer, Timestamp};
+///
+/// let layer = SessionLayer::default().clock(|| Timestamp::from_millis(1_767_225_600_000));
+/// ```
 pub trait Clock: Send + Sync + 'static {
-    /// What time it is now.
+    /// The time now. It may be asked several times for one request.
     fn now(&self) -> Timestamp;
 }
 

@@ -1,15 +1,22 @@
 //! The layer's settings, shared by every request: [`Config`].
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::Semaphore;
+use tracing::warn;
 
 use crate::{
     clock::{Clock, SystemClock},
     cookie::SessionCookie,
-    observe::{population::Population, timed::TimedStore},
+    observe::{endings::ensure_reporting, observers::Observers, timed::TimedStore},
     queue::Queues,
-    record::lifetime::Lifetimes,
+    record::{lifetime::Lifetimes, timeout::Timeout, token::SessionId},
     store::DynStore,
 };
 
@@ -30,10 +37,21 @@ pub(crate) struct Config {
     pub(crate) store_timeout: Duration,
     pub(crate) cache_headers: bool,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) queues: Arc<Queues>,
+    /// Where commits of one session wait for one another, once they have conflicted.
+    pub(crate) queues: Arc<Queues<SessionId>>,
     /// Permits for the tasks that undo what an abandoned commit has begun.
     pub(crate) taking_back: Arc<Semaphore>,
     pub(crate) reap_every: Option<Duration>,
+    pub(crate) warned: Arc<Warned>,
+}
+
+/// Which warnings the layer has logged. Each is logged once.
+#[derive(Default)]
+pub(crate) struct Warned {
+    /// A `Secure` cookie was set over plain http.
+    pub(crate) of_lost_cookie: AtomicBool,
+    /// The absolute timeout is shorter than the idle timeout.
+    pub(crate) of_capped_timeout: AtomicBool,
 }
 
 impl Config {
@@ -42,7 +60,7 @@ impl Config {
         Self {
             store: TimedStore {
                 store,
-                population: Arc::new(Population::new(Vec::new())),
+                observers: Arc::new(Observers::new(Vec::new())),
             },
             cookie: SessionCookie::default(),
             lifetimes: Lifetimes::default(),
@@ -56,11 +74,45 @@ impl Config {
             queues: Arc::default(),
             taking_back: Arc::new(Semaphore::new(MAX_UNDOING)),
             reap_every: Some(Duration::from_secs(60)),
+            warned: Arc::default(),
         }
     }
 
-    /// Whoever wants to know what happens.
-    pub(crate) fn population(&self) -> &Arc<Population> {
-        &self.store.population
+    /// Shares nothing with its clones any more but the store, the clock and the listeners.
+    #[cfg(feature = "testing")]
+    pub(crate) fn separate(&mut self) {
+        self.queues = Arc::default();
+        self.taking_back = Arc::new(Semaphore::new(MAX_UNDOING));
+    }
+
+    pub(crate) fn observers(&self) -> &Arc<Observers> {
+        &self.store.observers
+    }
+
+    /// Warns, once, where the absolute timeout ends sessions before the idle timeout can.
+    pub(crate) fn check_timeouts(&self) {
+        let Some(absolute) = self.lifetimes.absolute else {
+            return;
+        };
+        let anonymous = match self.lifetimes.anonymous_idle {
+            Timeout::After(timeout) => Some(timeout),
+            Timeout::Layer | Timeout::Never => None,
+        };
+        let longest = self.lifetimes.idle.max(anonymous);
+        if let Some(idle) = longest.filter(|idle| *idle > absolute)
+            && !self.warned.of_capped_timeout.swap(true, Ordering::Relaxed)
+        {
+            warn!(
+                idle_timeout = ?idle,
+                absolute_timeout = ?absolute,
+                "the absolute timeout ends sessions before the idle timeout: set `absolute_timeout` as well"
+            );
+        }
+    }
+
+    /// Asks the store, once, to report the sessions that it ends by itself, where anybody observes.
+    pub(crate) fn ensure_reporting(&self) {
+        let store = &self.store.store;
+        ensure_reporting(self.observers(), store, self.lifetimes, &self.clock);
     }
 }

@@ -26,15 +26,15 @@ where
     F: Future<Output = Result<T, Error>>,
 {
     Within {
-        future: surviving(future),
+        future: catching_panics(future),
         limit,
         sleep: None,
     }
 }
 
 /// Runs `future`; `None` where it panicked. The panic hook has reported it then.
-pub(crate) fn surviving<F: Future>(future: F) -> Surviving<F> {
-    Surviving { future }
+pub(crate) fn catching_panics<F: Future>(future: F) -> CatchUnwind<F> {
+    CatchUnwind { future }
 }
 
 // Both by hand: an `async fn` keeps its argument twice, once as it came and
@@ -43,7 +43,7 @@ pub(crate) fn surviving<F: Future>(future: F) -> Surviving<F> {
 pin_project! {
     pub(crate) struct Within<F> {
         #[pin]
-        future: Surviving<F>,
+        future: CatchUnwind<F>,
         limit: Duration,
         sleep: Option<Pin<Box<Sleep>>>,
     }
@@ -74,13 +74,13 @@ impl<T, F: Future<Output = Result<T, Error>>> Future for Within<F> {
 }
 
 pin_project! {
-    pub(crate) struct Surviving<F> {
+    pub(crate) struct CatchUnwind<F> {
         #[pin]
         future: F,
     }
 }
 
-impl<F: Future> Future for Surviving<F> {
+impl<F: Future> Future for CatchUnwind<F> {
     type Output = Option<F::Output>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -92,7 +92,7 @@ impl<F: Future> Future for Surviving<F> {
 }
 
 /// What `future` comes to without waiting; `None`, where it would have waited.
-pub(crate) fn at_once<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
+pub(crate) fn now_or_never<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
     match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,

@@ -1,10 +1,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
-//! Server-side HTTP sessions for tower and axum. You hand in your coat, you
-//! get a ticket: the data stays on the server, the visitor gets a cookie, and
-//! the room is kept safe, bounded and clean.
+//! Server-side HTTP sessions for tower and axum. The data stays on the server. The visitor gets a
+//! cookie with a token that proves which session is theirs.
 //!
-//! A [`SessionLayer`] around a service gives every request a session. With
-//! axum, handlers take it as an argument:
+//! [`SessionLayer`] gives every request of a service a session. In axum handlers, [`Session`] is an
+//! argument:
 //!
 //! ```
 //! use cloakroom::{Error, Session, SessionLayer};
@@ -18,19 +17,19 @@
 //! let layer = SessionLayer::default();
 //! ```
 //!
-//! Elsewhere they find a [`SessionHandle`] in the request's extensions.
+//! Services without axum find a [`SessionHandle`] in the request's extensions.
 //!
 //! | to | look at |
 //! | --- | --- |
 //! | read and change a session | [`Session`], [`Key`] |
 //! | set timeouts and limits | [`SessionLayer`], [`Timeout`] |
-//! | name the cookie and set its attributes | [`SessionCookie`] |
+//! | choose the cookie's name and attributes | [`SessionCookie`] |
 //! | list, count and revoke sessions, limit them per user | [`Sessions`], [`SessionLayer::max_sessions_per_user`] |
-//! | hear what happens to sessions, and count it | [`SessionLayer::on_event`], [`EventKind`], [`Stats`] |
-//! | choose where sessions are kept | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
+//! | react to what happens to sessions, and count it | [`SessionLayer::on_event`], [`EventKind`], [`Stats`] |
+//! | choose where sessions are stored | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
 //! | close a socket when its session ends | [`Session::ended`], [`Session::touch`] |
 //! | make a copied cookie worthless | [`SessionLayer::renew_every`] |
-//! | tell failures apart | [`Error`], [`ErrorKind`] |
+//! | handle errors | [`Error`], [`ErrorKind`] |
 //!
 //! # Features
 //!
@@ -41,47 +40,48 @@
 //! | `sqlite` | no | `SqliteStore`: sessions in a file that the processes of one machine share |
 //! | `postgres` | no | `PostgresStore`: sessions in PostgreSQL, from version 12 on |
 //! | `mysql` | no | `MySqlStore`: sessions in MySQL (from 8.0.1 on) or MariaDB (from 10.6 on) |
-//! | `mysql-rsa` | no | `MySqlStore` on MySQL without TLS, which takes a password by RSA alone then |
+//! | `mysql-rsa` | no | `MySqlStore` on MySQL without TLS, where the server accepts passwords only with RSA encryption |
 //! | `redis` | no | `store::RedisStore`: sessions in Redis or Valkey, on one server or in a cluster |
 //! | `metrics` | no | the statistics as metrics, through the `metrics` facade: their names are in the docs of [`Stats`] |
-//! | `testing` | no | the module `testing`: a conformance kit for stores, and aids for tests of handlers |
+//! | `testing` | no | the module `testing`: a conformance kit for stores, a clock, a store that fails on demand, and sessions for tests of handlers |
 //!
 //! # Rules
 //!
-//! What the crate promises is written down as rules, and each is a test. The
-//! documentation names them by letter and number: T for tokens, C for the
-//! commit, M for merging, L for lifetime, H for headers, F for failure, P for
-//! all sessions together, R for renewal. They are all in `RULES.md`.
+//! `RULES.md` in the repository lists what the crate promises. Each rule is a test. The
+//! documentation refers to rules by letter and number: T for tokens, C for the commit, M for
+//! merging, L for lifetime, H for headers, F for failure, R for renewal, P for all sessions
+//! together.
 
-// From top to bottom: a module uses only what stands below it.
+mod clock;
+mod commit;
+mod config;
+mod cookie;
+mod deadline;
+mod error;
+mod http;
+mod observe;
+mod operator;
+mod queue;
+mod random;
+mod record;
+mod session;
+mod state;
+pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-mod http;
-
-mod operator;
-
-mod session;
-
-mod commit;
-
-mod state;
-
-mod config;
-
-mod cookie;
-
-mod observe;
-
-pub mod store;
-
-mod record;
-
-mod clock;
-mod deadline;
-mod error;
-mod queue;
-mod random;
+/// The commit's machines, for the model checker. No part of the API.
+#[cfg(feature = "__model")]
+#[doc(hidden)]
+pub mod protocol {
+    pub use crate::{
+        commit::protocol::*,
+        record::{
+            lineage::{MoveKind, Origin, Successor},
+            version::Wrote,
+        },
+    };
+}
 
 #[cfg(feature = "axum")]
 pub use self::http::extract::{SessionData, SessionValue};
@@ -91,7 +91,7 @@ pub use self::{
     error::{ConfigError, Error, ErrorKind},
     http::{future::ResponseFuture, layer::SessionLayer, service::SessionService},
     observe::{
-        event::{EndReason, Event, EventKind, Listener, Rejection},
+        event::{EndReason, Event, EventKind, Listener, Rejection, SessionEnd},
         stats::{CallStats, Stats},
         summary::SessionSummary,
     },
@@ -102,15 +102,15 @@ pub use self::{
     record::{
         Activity, Record,
         key::{Key, KeyName, ReadKey, WriteKey},
-        lifetime::Timeout,
+        timeout::Timeout,
         token::SessionId,
         version::Version,
     },
-    session::{Session, ended::SessionEnd, handle::SessionHandle},
+    session::{Session, handle::SessionHandle},
     store::{MemoryStore, SessionStore, StoreCall, StoreError},
 };
 
-/// Compiles the example in the README.
+/// The examples in the README, as doctests.
 #[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

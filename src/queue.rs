@@ -1,27 +1,31 @@
-//! Commits of one session that ran into each other wait for one another here: [`Queues`].
+//! Callers that want the same thing wait for one another here: [`Queues`].
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::record::token::SessionId;
-
 type Queue = Arc<tokio::sync::Mutex<()>>;
 
-/// A queue for each session on which commits of this process conflict, for as long as they do.
-#[derive(Debug, Default)]
-pub(crate) struct Queues(Mutex<HashMap<SessionId, Queue>>);
+/// A queue for each key that somebody waits for, and none for any other.
+#[derive(Debug)]
+pub(crate) struct Queues<K>(Mutex<HashMap<K, Queue>>);
 
-impl Queues {
-    /// Waits for the commits that came before. First come, first served.
-    pub(crate) async fn enter(&self, id: SessionId) -> Turn<'_> {
+impl<K> Default for Queues<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Copy + Eq + Hash> Queues<K> {
+    /// Waits for those who entered the queue of `key` before. First come, first served.
+    pub(crate) async fn enter(&self, key: K) -> Turn<'_, K> {
         let mut turn = Turn {
             queues: self,
-            id,
+            key,
             held: None,
         };
-        let queue = Arc::clone(self.0.lock().entry(id).or_default());
+        let queue = Arc::clone(self.0.lock().entry(key).or_default());
         turn.held = Some(queue.lock_owned().await);
         turn
     }
@@ -29,22 +33,22 @@ impl Queues {
 
 /// A place at the head of a queue, or on the way there; left when dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a> {
-    queues: &'a Queues,
-    id: SessionId,
+pub(crate) struct Turn<'a, K: Copy + Eq + Hash> {
+    queues: &'a Queues<K>,
+    key: K,
     held: Option<OwnedMutexGuard<()>>,
 }
 
-impl Drop for Turn<'_> {
+impl<K: Copy + Eq + Hash> Drop for Turn<'_, K> {
     fn drop(&mut self) {
         self.held = None;
         let mut queues = self.queues.0.lock();
         // Newcomers clone under this lock: a queue that the map alone holds is empty.
         if queues
-            .get(&self.id)
+            .get(&self.key)
             .is_some_and(|queue| Arc::strong_count(queue) == 1)
         {
-            queues.remove(&self.id);
+            queues.remove(&self.key);
         }
     }
 }

@@ -1,19 +1,26 @@
 //! What the examples of stores share: a counter over any of them, and its server.
 
-use std::{env, error::Error, io};
+#[path = "../site/mod.rs"]
+mod site;
 
-use axum::{Router, routing::get};
+use std::{env, error::Error, io, process::ExitCode};
+
+use axum::{Router, response::Html, routing::get};
 use cloakroom::{Session, SessionLayer};
-use tokio::net::TcpListener;
 
 /// Counts each visitor's visits, in the layer's store.
 pub(crate) fn app(layer: SessionLayer) -> Router {
-    Router::new().route("/", get(counter)).layer(layer)
+    site::finish(Router::new().route("/", get(counter)).layer(layer))
 }
 
-async fn counter(session: Session) -> Result<String, cloakroom::Error> {
+async fn counter(session: Session) -> Result<Html<String>, cloakroom::Error> {
     let visits = session.update("visits", |n: Option<u64>| n.unwrap_or(0) + 1)?;
-    Ok(format!("visit {visits}\n"))
+    let body = format!(
+        r#"<h1>visit {visits}</h1>
+<p>Restart the program: the counter goes on.</p>
+<p><a href="/">Visit again</a></p>"#
+    );
+    Ok(site::page(&format!("Visit {visits}"), &body))
 }
 
 /// What stands on the command line, or an error that says what should.
@@ -23,13 +30,25 @@ pub(crate) fn argument(expected: &str) -> Result<String, io::Error> {
         .ok_or_else(|| io::Error::other(format!("say where sessions are kept: {expected}")))
 }
 
-/// Serves the counter on the port `PORT`, by default 3000.
-pub(crate) async fn serve(layer: SessionLayer) -> Result<(), Box<dyn Error>> {
-    let port = env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
-    let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
-    println!("http://localhost:{port}");
-    axum::serve(listener, app(layer)).await?;
-    Ok(())
+/// Serves the counter over the layer that `connect` makes, on the port `PORT`, by default 3000.
+pub(crate) async fn serve(
+    connect: impl Future<Output = Result<SessionLayer, Box<dyn Error>>>,
+) -> ExitCode {
+    match connect.await {
+        Ok(layer) => site::serve(app(layer)).await,
+        Err(error) => site::fail(with_causes(&*error)),
+    }
+}
+
+/// The error, and what it stems from: a driver's own words are in its source.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]
@@ -55,7 +74,8 @@ mod tests {
                 cookie = pair.unwrap().to_owned();
             }
             let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-            assert_eq!(body, format!("visit {visit}\n"));
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            assert!(body.contains(&format!("<h1>visit {visit}</h1>")), "{body}");
         }
     }
 }

@@ -3,14 +3,18 @@
 
 mod counter;
 
-use std::error::Error;
+use std::{error::Error, process::ExitCode};
 
 use cloakroom::{SessionLayer, store::SqliteStore};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    counter::serve(connect()).await
+}
+
+async fn connect() -> Result<SessionLayer, Box<dyn Error>> {
     let url = counter::argument("sqlite:///tmp/sessions.db?mode=rwc")?;
     let store = SqliteStore::connect(&url).await?;
     store.migrate().await?;
-    counter::serve(SessionLayer::new(store)).await
+    Ok(SessionLayer::new(store))
 }

@@ -3,7 +3,7 @@
 
 mod counter;
 
-use std::error::Error;
+use std::{error::Error, process::ExitCode};
 
 use cloakroom::{
     SessionLayer,
@@ -11,10 +11,14 @@ use cloakroom::{
 };
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    counter::serve(connect()).await
+}
+
+async fn connect() -> Result<SessionLayer, Box<dyn Error>> {
     let url = counter::argument("postgres://user:password@localhost/database")?;
     let back = PostgresStore::connect(&url).await?;
     back.migrate().await?;
     let store = TieredStore::new(MemoryStore::default(), back);
-    counter::serve(SessionLayer::new(store)).await
+    Ok(SessionLayer::new(store))
 }

@@ -1,6 +1,4 @@
-//! A save that never heard from the store: [`Attempt`], made sure of before anything else.
-
-use std::sync::Arc;
+//! A save that never heard from the store: [`UnconfirmedSave`], made sure of before anything else.
 
 use crate::{
     commit::{
@@ -9,27 +7,16 @@ use crate::{
         write::{Committed, tell_of_begun, tell_of_saved},
     },
     error::{Error, ErrorKind},
-    record::{Record, Wrote},
-    state::{Shared, Stored, Turns, changes::Moment},
+    record::{Record, version::Wrote},
+    state::{Stored, change_seq::ChangeSeq, shared::Shared, unconfirmed::UnconfirmedSave},
     store::Former,
 };
 
-/// A write on its way to the store, of what was done until then. An update that is made
-/// again as it was cannot be made twice: the store compares its version.
-#[derive(Clone)]
-pub(crate) struct Attempt {
-    pub(crate) stored: Stored,
-    /// What is to be replaced; `None` for a new session.
-    pub(crate) former: Option<Arc<Record>>,
-    pub(crate) until: Moment,
-    pub(crate) turns: Turns,
-}
-
 /// Settles an earlier save that never heard from the store, so that the
 /// changes in it are not made twice (rule M5).
-pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
-    let open_save = shared.state().open_save.clone();
-    if let Some(attempt) = open_save {
+pub(crate) async fn settle_unconfirmed_save(shared: &Shared) -> Result<(), Error> {
+    let unconfirmed_save = shared.state().unconfirmed_save.clone();
+    if let Some(attempt) = unconfirmed_save {
         // Boxed, because it is rarely needed.
         let settled = Box::pin(settle(shared, *attempt)).await;
         settled.inspect_err(|error| shared.state().refuse(error))?;
@@ -39,16 +26,16 @@ pub(crate) async fn settle_open_save(shared: &Shared) -> Result<(), Error> {
         state.stored.clone().filter(|_| state.is_stale)
     };
     match stale {
-        Some(stored) => shared.adopt(stored.id(), &stored.kept()),
+        Some(stored) => shared.rebase(stored.id(), &stored.kept()),
         None => Ok(()),
     }
 }
 
 /// Makes sure of an attempt. An update is made again as it was: whichever of the two
 /// came first, the store has it once, and what was done since goes on top.
-async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
+async fn settle(shared: &Shared, attempt: UnconfirmedSave) -> Result<(), Error> {
     let config = &*shared.config;
-    let (until, turns) = (attempt.until, attempt.turns);
+    let (until, generations) = (attempt.until, attempt.generations);
     let mut committed = match attempt.former {
         Some(former) => settle_update(shared, attempt.stored, &former, until).await?,
         // Where it is not there it begins anew, with all that is pending, under another id: it
@@ -65,14 +52,14 @@ async fn settle(shared: &Shared, attempt: Attempt) -> Result<(), Error> {
     let now = config.clock.now();
     if let Committed::Begun(begun) = &mut committed {
         tell_of_begun(config, begun, now);
-        shared.state().open_save = None;
+        shared.state().unconfirmed_save = None;
         limit::enforce(config, begun).await?;
     }
     shared.alter(|state| {
-        state.open_save = None;
+        state.unconfirmed_save = None;
         state.is_cookie_due |= match committed {
             Committed::Nothing => false,
-            committed => state.take_in(committed, turns, until, config, now),
+            committed => state.take_in(committed, generations, until, config, now),
         };
     });
     Ok(())
@@ -84,7 +71,7 @@ async fn settle_update(
     shared: &Shared,
     mut next: Stored,
     former: &Record,
-    until: Moment,
+    until: ChangeSeq,
 ) -> Result<Committed, Error> {
     let Some((record, activity)) = shared.config.store.load_latest(next.id()).await? else {
         return Ok(Committed::Nothing);
@@ -124,9 +111,9 @@ async fn settle_update(
         Wrote::Unknown if computes => {
             // Said once: what was in that save is given up, not counted twice.
             shared.alter(|state| {
-                state.open_save = None;
+                state.unconfirmed_save = None;
                 if let Some(stored) = state.stored.clone() {
-                    state.settle(stored, until);
+                    state.confirm(stored, until);
                 }
             });
             Err(Error::new(

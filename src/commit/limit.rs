@@ -85,7 +85,7 @@ async fn raise(config: &Config, new: &mut Stored, rank: Timestamp) -> Result<(),
     let mut swap = Swap::new(config);
     let data = new.record.data().clone();
     let mut record = new.record.successor(data, swap.writer, Duration::ZERO);
-    record.set_rare(|rare| rare.ranked_at = Some(rank));
+    record.set_extras(|extras| extras.ranked_at = Some(rank));
     let record = Arc::new(record);
     let former = Former::new(&new.record, new.activity);
     let raised = swap.attempt(new.id(), former, &record, new.activity, false);

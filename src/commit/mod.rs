@@ -4,6 +4,7 @@
 pub(crate) mod attempt;
 pub(crate) mod limit;
 pub(crate) mod prompt;
+pub(crate) mod protocol;
 pub(crate) mod relocate;
 pub(crate) mod revoke;
 pub(crate) mod swap;
@@ -18,19 +19,19 @@ use tracing::{Span, debug, debug_span, field, warn};
 use crate::{
     clock::Timestamp,
     commit::{
-        attempt::{Attempt, settle_open_save},
+        attempt::settle_unconfirmed_save,
         relocate::relocate,
         swap::Swap,
         write::{Committed, InDoubt, create, renew, touch, update},
     },
     config::Config,
     deadline::within,
-    error::Error,
+    error::{Error, ErrorKind},
     observe::event::{EndReason, Event},
     record::{Record, data::Data, renewal, token::Token},
     state::{
-        Identity, Shared, State, Stored, Turns, Usage, amended,
-        changes::{Changes, Moment},
+        Generations, Identity, State, Stored, Usage, change_seq::ChangeSeq, changes::Changes,
+        shared::Shared, unconfirmed::UnconfirmedSave,
     },
 };
 
@@ -91,8 +92,8 @@ pub(crate) struct Work {
     pub(crate) is_displaced: bool,
     /// Something is to be done about the secret.
     pub(crate) renews: bool,
-    pub(crate) until: Moment,
-    pub(crate) turns: Turns,
+    pub(crate) until: ChangeSeq,
+    pub(crate) generations: Generations,
 }
 
 impl Work {
@@ -101,13 +102,13 @@ impl Work {
             stored: state.stored.clone(),
             identity: state.identity.clone(),
             changes: state.changes.clone(),
-            until: state.moment(),
+            until: state.last_change(),
             is_displaced: state.is_displaced,
             renews: occasion == Occasion::Head && state.is_renewal_due(config),
-            turns: state.turns,
+            generations: state.generations,
         };
         match (occasion, &work.identity, &work.stored) {
-            (Occasion::Save, Identity::Cycle, Some(_)) => Self {
+            (Occasion::Save, Identity::Cycle(_), Some(_)) => Self {
                 identity: Identity::Same,
                 ..work
             },
@@ -141,7 +142,7 @@ impl Work {
             return Plan::Move;
         }
         let changes = self.changes.as_deref();
-        if let Some(data) = changes.and_then(|changes| amended(&stored.record, changes)) {
+        if let Some(data) = changes.and_then(|changes| changes.merged(&stored.record)) {
             return Plan::Update(data);
         }
         if self.renews {
@@ -202,7 +203,7 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
         },
     };
     if occasion == Occasion::Head {
-        shared.forsake();
+        shared.abandon();
     }
     Err(Failed {
         error,
@@ -215,7 +216,7 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
 fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Outcome> {
     let now = shared.config.clock.now();
     let mut state = shared.state();
-    if state.open_save.is_some() || state.is_modified() {
+    if state.unconfirmed_save.is_some() || state.is_modified() {
         return None;
     }
     let id = state.stored.as_ref().map(Stored::id)?;
@@ -228,7 +229,7 @@ fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Outco
 async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     let config = &*shared.config;
     let _gate = shared.enter().await;
-    settle_open_save(shared).await?;
+    settle_unconfirmed_save(shared).await?;
     let (mut work, plan, destroyed, is_too_late) = {
         let mut state = shared.state();
         let is_too_late = state.is_head_gone && occasion == Occasion::Save;
@@ -249,18 +250,18 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         if was_there {
             let reason = EndReason::Destroyed;
             let event = || Event::ended(id, Some(ended.kept()), now, reason);
-            config.population().tell_of_destroyed(id, event);
+            config.observers().notify_destroyed(id, event);
         }
     }
-    let (turns, until) = (work.turns, work.until);
+    let (generations, until) = (work.generations, work.until);
     let logs_in = matches!(work.identity, Identity::LogIn(_));
     let attempting = |stored: &Stored, former| {
         if occasion == Occasion::Save {
-            shared.state().open_save = Some(Box::new(Attempt {
+            shared.state().unconfirmed_save = Some(Box::new(UnconfirmedSave {
                 stored: stored.clone(),
                 former,
                 until,
-                turns,
+                generations,
             }));
         }
     };
@@ -269,7 +270,10 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
         Plan::Create if is_too_late => return Err(Error::too_late("a new session")),
         Plan::Touch => touch(config, &work, now).await,
         Plan::Create => {
-            let note = |stored: &Stored| attempting(stored, None);
+            let note = |stored: &Stored| {
+                attempting(stored, None);
+                shared.state().identity.take_token();
+            };
             let in_doubt = match occasion {
                 Occasion::Head => InDoubt::TakenBack(&shared.config),
                 Occasion::Save => InDoubt::Noted(note),
@@ -290,26 +294,31 @@ async fn run(shared: &Shared, occasion: Occasion) -> Result<Outcome, Error> {
     };
     if let (Committed::Begun(new), true) = (&mut committed, logs_in) {
         // Where that fails, the next attempt is another session.
-        shared.state().open_save = None;
+        shared.state().unconfirmed_save = None;
         limit::enforce(config, new).await?;
     }
-    Ok(shared.alter(|state| {
+    let is_expired = matches!(committed, Committed::Expired);
+    let outcome = shared.alter(|state| {
         state.is_committed |= occasion == Occasion::Head;
-        state.open_save = None;
-        state.conclude(committed, turns, until, shared, now)
-    }))
+        state.unconfirmed_save = None;
+        state.conclude(committed, generations, until, shared, now)
+    });
+    if is_expired {
+        return Err(Error::new(
+            ErrorKind::Ended,
+            "the session expired while the request was running, and its changes were not saved",
+        ));
+    }
+    Ok(outcome)
 }
 
 impl State {
     /// Loading counts as activity (rule L2), but is worth a store call only now and then.
     pub(crate) fn is_touch_due(&self, config: &Config) -> bool {
         match (&self.stored, self.loaded_at) {
-            (Some(stored), Some(loaded_at)) if self.usage == Usage::Loaded => {
-                let last_seen_at = stored.activity.last_seen_at;
-                config
-                    .lifetimes
-                    .is_touch_due(&stored.record, last_seen_at, loaded_at)
-            }
+            (Some(stored), Some(loaded_at)) if self.usage == Usage::Loaded => config
+                .lifetimes
+                .is_touch_due(&stored.record, stored.activity, loaded_at),
             _ => false,
         }
     }
@@ -328,7 +337,7 @@ impl State {
     /// The store has said no, for certain: what was on its way to it is not there.
     pub(crate) fn refuse(&mut self, error: &Error) {
         if !error.is_ambiguous() {
-            self.open_save = None;
+            self.unconfirmed_save = None;
         }
     }
 
@@ -336,12 +345,12 @@ impl State {
     pub(crate) fn conclude(
         &mut self,
         committed: Committed,
-        turns: Turns,
-        until: Moment,
+        generations: Generations,
+        until: ChangeSeq,
         shared: &Shared,
         now: Timestamp,
     ) -> Outcome {
-        self.is_cookie_due |= self.take_in(committed, turns, until, &shared.config, now);
+        self.is_cookie_due |= self.take_in(committed, generations, until, &shared.config, now);
         outcome(self, shared, Some(now))
     }
 
@@ -349,8 +358,8 @@ impl State {
     pub(crate) fn take_in(
         &mut self,
         committed: Committed,
-        turns: Turns,
-        until: Moment,
+        generations: Generations,
+        until: ChangeSeq,
         config: &Config,
         now: Timestamp,
     ) -> bool {
@@ -363,12 +372,12 @@ impl State {
                 false
             }
             // Destroyed while this was on its way to the store.
-            Committed::Begun(stored) if self.turns.destroyed != turns.destroyed => {
+            Committed::Begun(stored) if self.generations.destroyed != generations.destroyed => {
                 self.destroyed = Some(Box::new(stored));
                 false
             }
-            _ if self.turns.destroyed != turns.destroyed => false,
-            Committed::Ended => {
+            _ if self.generations.destroyed != generations.destroyed => false,
+            Committed::Ended | Committed::Expired => {
                 debug!("ended elsewhere: changes dropped");
                 self.end();
                 false
@@ -382,24 +391,24 @@ impl State {
             Committed::Renewed(stored) => {
                 debug!(session.id = %stored.id(), "session renewed");
                 self.is_token_fresh = true;
-                self.settle(stored, until);
+                self.confirm(stored, until);
                 true
             }
             Committed::Saved(stored) => {
                 debug!(session.id = %stored.id(), "session saved");
                 let was_persistent = self.stored.as_ref().is_some_and(is_persistent);
                 let refreshed = was_persistent || is_persistent(&stored);
-                self.settle(stored, until);
+                self.confirm(stored, until);
                 refreshed
             }
             Committed::Begun(stored) => {
                 debug!(session.id = %stored.id(), "session stored under a new id");
-                if self.turns.identified == turns.identified {
+                if self.generations.identified == generations.identified {
                     self.identity = Identity::Same;
                 }
                 self.is_displaced = false;
                 self.is_token_fresh = true;
-                self.settle(stored, until);
+                self.confirm(stored, until);
                 true
             }
         }

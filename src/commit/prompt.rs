@@ -10,9 +10,9 @@ use crate::{
         Failed, Occasion, Outcome, Plan, Work, commit, outcome, span,
         write::{Committed, create_at_once, update_at_once},
     },
-    deadline::at_once,
+    deadline::now_or_never,
     error::Error,
-    state::Shared,
+    state::shared::Shared,
 };
 
 /// The response head is ready: what it says, where nothing has to be waited for.
@@ -41,10 +41,10 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>>
     let settled = span.in_scope(|| {
         match catch_unwind(AssertUnwindSafe(|| write_at_once(shared))) {
             Ok(Some(outcome)) => Some(Ok(outcome)),
-            Ok(None) => at_once(pin!(commit(shared, Occasion::Head))),
+            Ok(None) => now_or_never(pin!(commit(shared, Occasion::Head))),
             // It may have been written by then: no second time.
             Err(_) => {
-                shared.forsake();
+                shared.abandon();
                 Some(Err(Failed {
                     error: Error::panicked(),
                     removes_cookie: false,
@@ -65,7 +65,7 @@ fn write_at_once(shared: &Shared) -> Option<Outcome> {
     let _gate = shared.try_enter()?;
     let (work, plan) = {
         let mut state = shared.state();
-        let is_in_doubt = state.open_save.is_some() || state.is_stale;
+        let is_in_doubt = state.unconfirmed_save.is_some() || state.is_stale;
         if is_in_doubt || state.destroyed.is_some() || !state.keeps_id() {
             return None;
         }
@@ -85,6 +85,6 @@ fn write_at_once(shared: &Shared) -> Option<Outcome> {
     };
     Some(shared.alter(|state| {
         state.is_committed = true;
-        state.conclude(committed, work.turns, work.until, shared, now)
+        state.conclude(committed, work.generations, work.until, shared, now)
     }))
 }

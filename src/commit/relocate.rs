@@ -8,7 +8,9 @@ use crate::{
         Work,
         swap::{Swap, Swapped},
         unborn::Unborn,
-        write::{Committed, InDoubt, begin, create, tell_of_begun, tell_of_saved},
+        write::{
+            Committed, InDoubt, begin, create, ended_or_expired, tell_of_begun, tell_of_saved,
+        },
     },
     config::Config,
     error::Error,
@@ -34,7 +36,7 @@ pub(crate) async fn relocate(
     };
     let log_in = match &work.identity {
         Identity::LogIn(log_in) => Some(log_in.clone()),
-        Identity::Same | Identity::Cycle => None,
+        Identity::Same | Identity::Cycle(_) => None,
     };
     let mut swap = Swap::new(config);
     let mut changes = work.changes.as_deref().cloned().unwrap_or_default();
@@ -56,23 +58,34 @@ pub(crate) async fn relocate(
                 cycled.with_moved_from(Some(old.id()))
             }
             Some(log_in) => {
-                let start = if log_in.is_afresh {
+                let start = if log_in.starts_empty {
                     Record::new(verifier, version, now)
                 } else {
                     base.clone()
                         .with_token(verifier, version)
                         .with_renewal(None)
+                        .without_overrides()
                 };
                 start.with_login(Some(log_in.login())).with_moved_from(None)
             }
         }
     };
     let blank = |token: &Token, writer| continued(&base.0, token, writer);
-    let moving = config.population().moving(old.id(), now);
-    let begun = begin(config, &mut swap, &changes, now, blank, taken_back(config)).await?;
+    let moving = config.observers().moving(old.id(), now);
+    let token = work.identity.token();
+    let begun = begin(
+        config,
+        &mut swap,
+        &changes,
+        token,
+        now,
+        blank,
+        taken_back(config),
+    )
+    .await?;
     let mut unborn = Unborn::new(config, &begun);
     let mut new = begun.clone();
-    let is_afresh = log_in.as_ref().is_some_and(|log_in| log_in.is_afresh);
+    let starts_empty = log_in.as_ref().is_some_and(|log_in| log_in.starts_empty);
     let left = loop {
         let moved_to = log_in.is_none().then_some(new.id());
         let marker = Arc::new(base.0.marker(now, moved_to, swap.writer));
@@ -86,12 +99,15 @@ pub(crate) async fn relocate(
         // What the new session must take in before the old one can be left.
         let latest = match swapped {
             Swapped::Saved => break Left::Behind,
-            Swapped::Moved | Swapped::Missing if log_in.is_none() => break Left::Nothing,
+            Swapped::Moved | Swapped::Missing if log_in.is_none() => {
+                let is_missing = matches!(swapped, Swapped::Missing);
+                break Left::Nothing { is_missing };
+            }
             Swapped::Moved => break Left::Ended,
             Swapped::Missing => None,
             Swapped::Fresher(latest) => Some(latest),
         };
-        if !is_afresh {
+        if !starts_empty {
             // What has been destroyed does not live on in the new session.
             let gone = Record::new(*base.0.verifier(), expected, now);
             let basis = latest.as_ref().map_or(&gone, |(record, _)| record);
@@ -107,7 +123,7 @@ pub(crate) async fn relocate(
         Left::Behind => {
             unborn.settle();
             if let Some(moving) = moving {
-                moving.done(now);
+                moving.succeed(now);
             }
             let (from, to) = (old.id(), new.id());
             let kind = match log_in {
@@ -118,8 +134,8 @@ pub(crate) async fn relocate(
                 None => EventKind::Cycled { from, to },
             };
             config
-                .population()
-                .tell_of(|| Event::of(to, &new.record, now, kind));
+                .observers()
+                .notify_with(|| Event::of(to, &new.record, now, kind));
             if base.0.data() != new.record.data() {
                 tell_of_saved(config, to, &base.0, &new.record, now);
             }
@@ -131,10 +147,14 @@ pub(crate) async fn relocate(
             tell_of_begun(config, &new, now);
             Ok(Committed::Begun(new))
         }
-        Left::Nothing => {
+        Left::Nothing { is_missing } => {
             swap.delete(new.id()).await?;
             unborn.settle();
-            Ok(Committed::Ended)
+            Ok(if is_missing {
+                ended_or_expired(config, &old)
+            } else {
+                Committed::Ended
+            })
         }
     }
 }
@@ -150,7 +170,7 @@ enum Left {
     /// It ended elsewhere: the new one begins by itself (rule M7).
     Ended,
     /// It ended elsewhere, and without it there is nothing to go on with.
-    Nothing,
+    Nothing { is_missing: bool },
 }
 
 /// Replaces the new session's record, which nobody else knows yet, by `rest` with `changes` on top.

@@ -102,7 +102,7 @@ async fn remove(
     // Where this fails the marker keeps the door closed, and expires.
     if !matches!(swap.delete(id).await, Ok(false)) {
         let now = config.clock.now();
-        let population = config.population();
-        population.tell_of(|| Event::ended(id, Some(kept), now, reason));
+        let observers = config.observers();
+        observers.notify_with(|| Event::ended(id, Some(kept), now, reason));
     }
 }

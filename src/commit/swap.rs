@@ -8,7 +8,11 @@ use crate::{
     error::{Error, store::StoreError},
     queue::Turn,
     random::unique,
-    record::{Activity, Kept, Record, Wrote, token::SessionId, version::Version},
+    record::{
+        Activity, Kept, Record,
+        token::SessionId,
+        version::{Version, Wrote},
+    },
     store::{Created, Former, Touched, Updated},
 };
 
@@ -17,7 +21,7 @@ use crate::{
 pub(crate) struct Swap<'a> {
     config: &'a Config,
     pub(crate) writer: u64,
-    turn: Option<Turn<'a>>,
+    turn: Option<Turn<'a, SessionId>>,
     conflicts: u32,
     lost_replies: u32,
     /// The first failure that leaves open whether the write at hand has happened.

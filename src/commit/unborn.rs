@@ -8,7 +8,7 @@ use tracing::debug;
 use crate::{
     commit::swap::{Swap, Swapped},
     config::Config,
-    deadline::{surviving, within},
+    deadline::{catching_panics, within},
     error::{Error, store::StoreError},
     observe::timed::TimedStore,
     record::{Record, token::SessionId},
@@ -59,7 +59,7 @@ impl<'a> Unborn<'a> {
             let orphan = Orphan::of(self);
             let config = Arc::clone(self.config);
             runtime.spawn(async move {
-                surviving(orphan.take_back_in_the_end(&config)).await;
+                catching_panics(orphan.take_back_in_the_end(&config)).await;
                 drop(permit);
             });
         }

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     commit::{
-        attempt::settle_open_save,
+        attempt::settle_unconfirmed_save,
         swap::{Swap, Swapped},
         write::tell_of_saved,
     },
     deadline::{pause, within},
     error::Error,
     record::{Kept, lifetime::is_past, token::SessionId},
-    state::{Shared, Stored},
+    state::{Stored, shared::Shared},
     store::{Former, Touched},
 };
 
@@ -69,7 +69,7 @@ pub(crate) async fn reload(shared: &Shared) -> Result<(), Error> {
 pub(crate) fn is_pending(shared: &Shared, key: &str) -> bool {
     let state = shared.state();
     let changes = state.changes.as_ref();
-    changes.is_some_and(|changes| changes.concern(key))
+    changes.is_some_and(|changes| changes.affects(key))
 }
 
 /// Removes `key` from the record, if `check` accepts its value; `None` where it is not there.
@@ -86,7 +86,7 @@ pub(crate) async fn claim<T>(
         let mut swap = Swap::new(config);
         loop {
             let Some(value) = stored.record.data().get(key) else {
-                shared.adopt(stored.id(), &stored.kept())?;
+                shared.rebase(stored.id(), &stored.kept())?;
                 return Ok(None);
             };
             let claimed = check(value)?;
@@ -110,10 +110,10 @@ pub(crate) async fn claim<T>(
                     tell_of_saved(config, stored.id(), &former, &stored.record, now);
                     // Whoever else fails now, the value is this request's.
                     if shared
-                        .adopt(stored.id(), &(Arc::clone(&next), activity))
+                        .rebase(stored.id(), &(Arc::clone(&next), activity))
                         .is_err()
                     {
-                        shared.state().put_under(stored.id(), next, activity);
+                        shared.state().replace_record(stored.id(), next, activity);
                     }
                     refresh_cookie(shared);
                     return Ok(Some(claimed));
@@ -139,7 +139,7 @@ async fn in_turn<T>(
 ) -> Result<T, Error> {
     within(shared.config.store_timeout, async {
         let _gate = shared.enter().await;
-        settle_open_save(shared).await?;
+        settle_unconfirmed_save(shared).await?;
         talk.await
     })
     .await
@@ -164,7 +164,7 @@ async fn refresh(shared: &Shared, stored: &Stored) -> Result<(), Error> {
             if !latest.0.is_moved()
                 && !is_past(config.lifetimes.absolute_deadline(&latest.0), now) =>
         {
-            shared.adopt(stored.id(), &latest)
+            shared.rebase(stored.id(), &latest)
         }
         _ => Err(end(shared, stored.id())),
     }

@@ -24,8 +24,8 @@ use crate::{
         token::{Secret, SessionId, Token, Verifier},
         version::Version,
     },
-    state::{Identity, Stored, amended, changes::Changes},
-    store::{Created, Former, Room, StoreCall, Touched, Updated},
+    state::{Identity, Stored, changes::Changes},
+    store::{Created, Former, MemoryInner, StoreCall, Touched, Updated},
 };
 
 /// What a plan came to.
@@ -38,6 +38,8 @@ pub(crate) enum Committed {
     /// Under a new id.
     Begun(Stored),
     Ended,
+    /// It was deleted after its deadline had passed, while the request was running.
+    Expired,
 }
 
 pub(crate) async fn touch(config: &Config, work: &Work, now: Timestamp) -> Committed {
@@ -92,10 +94,11 @@ pub(crate) async fn create(
     }
     let login = match &work.identity {
         Identity::LogIn(log_in) => Some(log_in.login()),
-        Identity::Same | Identity::Cycle => None,
+        Identity::Same | Identity::Cycle(_) => None,
     };
     let blank = |token: &Token, writer| blank(token, writer, now).with_login(login.clone());
-    let stored = begin(config, &mut swap, &changes, now, blank, in_doubt).await?;
+    let token = work.identity.token();
+    let stored = begin(config, &mut swap, &changes, token, now, blank, in_doubt).await?;
     tell_of_begun(config, &stored, now);
     Ok(Committed::Begun(stored))
 }
@@ -108,7 +111,7 @@ fn blank(token: &Token, writer: u64, now: Timestamp) -> Record {
 pub(crate) fn tell_of_begun(config: &Config, begun: &Stored, now: Timestamp) {
     let tell = |kind| {
         let event = || Event::of(begun.id(), &begun.record, now, kind);
-        config.population().tell_of(event);
+        config.observers().notify_with(event);
     };
     tell(EventKind::Created);
     if begun.record.user().is_some() {
@@ -125,7 +128,7 @@ pub(crate) fn tell_of_saved(
     saved: &Record,
     now: Timestamp,
 ) {
-    config.population().tell_of(|| {
+    config.observers().notify_with(|| {
         let keys = former.data().keys_that_differ(saved.data());
         Event::of(id, saved, now, EventKind::Saved { keys })
     });
@@ -144,16 +147,20 @@ pub(crate) enum InDoubt<'a, N> {
 }
 
 /// Stores a new record: what `blank` gives for a new token, with `changes` on top.
+///
+/// The first try is under `token`, where one was drawn already.
 pub(crate) async fn begin(
     config: &Config,
     swap: &mut Swap<'_>,
     changes: &Changes,
+    mut token: Option<Token>,
     now: Timestamp,
     blank: impl Fn(&Token, u64) -> Record,
     in_doubt: InDoubt<'_, impl Fn(&Stored)>,
 ) -> Result<Stored, Error> {
     for _ in 0..MAX_DRAWS {
-        let stored = draw(config, swap.writer, changes, now, &blank)?;
+        let token = token.take().map_or_else(Token::generate, Ok)?;
+        let stored = draw(config, token, swap.writer, changes, now, &blank);
         let is_created = {
             let mut unborn = match &in_doubt {
                 InDoubt::Noted(note) => {
@@ -186,25 +193,26 @@ pub(crate) async fn begin(
 /// A new session, not stored yet: what `blank` gives for a new token, with `changes` on top.
 fn draw(
     config: &Config,
+    token: Token,
     writer: u64,
     changes: &Changes,
     now: Timestamp,
     blank: impl Fn(&Token, u64) -> Record,
-) -> Result<Stored, Error> {
-    let token = Token::generate()?;
+) -> Stored {
     let record = blank(&token, writer);
     let data = changes.apply(record.data());
     let record = Arc::new(changes.overriding(record.with_data(data)));
     let activity = config.lifetimes.activity(&record, now);
-    Ok(Stored::of(token, (record, activity)))
+    Stored::of(token, (record, activity))
 }
 
 /// As [`create`], for a visitor who does not log in: `None` where it did not work out at once.
 pub(crate) fn create_at_once(config: &Config, changes: &Changes, now: Timestamp) -> Option<Stored> {
     let blank = |token: &Token, writer| blank(token, writer, now);
-    let stored = draw(config, unique(), changes, now, blank).ok()?;
+    let token = Token::generate().ok()?;
+    let stored = draw(config, token, unique(), changes, now, blank);
     let (id, activity) = (stored.id(), stored.activity);
-    let create = |room: &Room| room.create(id, &stored.record, activity);
+    let create = |inner: &MemoryInner| inner.create(id, &stored.record, activity);
     let created = config.store.at_once(StoreCall::Create, create)?;
     (created == Created::Yes).then(|| {
         tell_of_begun(config, &stored, now);
@@ -226,7 +234,7 @@ pub(crate) fn update_at_once(
     let record = Arc::new(successor(stored, changes, data, unique(), now));
     let activity = config.lifetimes.activity(&record, now);
     let (id, expected) = (stored.id(), stored.record.version());
-    let update = |room: &Room| room.update(id, &record, activity, expected);
+    let update = |inner: &MemoryInner| inner.update(id, &record, activity, expected);
     let updated = config.store.at_once(StoreCall::Update, update)?;
     (updated == Updated::Saved).then(|| {
         tell_of_saved(config, id, &stored.record, &record, now);
@@ -312,9 +320,24 @@ pub(crate) async fn update(
                 Arc::make_mut(changes).rebase(record.data(), config.max_data_bytes)?;
                 stored.record = record;
                 stored.activity = activity;
-                merged = amended(&stored.record, changes);
+                merged = changes.merged(&stored.record);
             }
-            Swapped::Moved | Swapped::Missing => return Ok(Committed::Ended),
+            Swapped::Moved => return Ok(Committed::Ended),
+            Swapped::Missing if is_saved => return Ok(ended_or_expired(config, stored)),
+            Swapped::Missing => return Ok(Committed::Ended),
         }
+    }
+}
+
+/// The record that this request had is gone. Where its deadline has passed meanwhile, the reaper
+/// may have deleted it.
+pub(crate) fn ended_or_expired(config: &Config, stored: &Stored) -> Committed {
+    let now = config.clock.now();
+    let (record, activity) = (&stored.record, stored.activity);
+    let deadline = config.lifetimes.deadline(record, activity.last_seen_at);
+    if is_past(deadline, now) || is_past(activity.expires_at, now) {
+        Committed::Expired
+    } else {
+        Committed::Ended
     }
 }

@@ -10,12 +10,24 @@ use crate::error::store::{StoreError, StoreErrorKind};
 
 /// Why an operation on a session failed.
 ///
-/// Opaque, and cheap to clone: ask [`kind`](Self::kind) what it was and
-/// [`source`](error::Error::source) for the cause. Neither its `Display` nor
-/// its `Debug` shows a token or a value of the session (rule T3).
+/// [`kind`](Self::kind) tells failures apart, and [`source`](error::Error::source) has the cause. The error
+/// is cheap to clone. Neither `Display` nor `Debug` shows a token or a value of the session.
 ///
-/// With the feature `axum` it is a response: 503 with `Retry-After` where the
-/// same request may succeed later, 400 for a bad cursor, 500 otherwise.
+/// With the feature `axum` it is a response, so that a handler may return it with `?`: 503 with
+/// `Retry-After` where the same request may succeed later, 400 for a cursor that is not valid, 500
+/// otherwise.
+///
+/// ```
+/// use cloakroom::{Error, ErrorKind, Session};
+///
+/// /// A value of an older version of the application counts as none.
+/// fn theme(session: &Session) -> Result<Option<u8>, Error> {
+///     match session.get("theme") {
+///         Err(error) if error.kind() == ErrorKind::Deserialize => Ok(None),
+///         read => read,
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -25,45 +37,46 @@ struct Inner {
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
-/// What kind of failure an [`Error`] is.
+/// What kind of failure an [`Error`] is. With each stands the status of the response that it makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The store cannot be reached, or refuses to work. 503.
+    /// The store cannot be reached, or cannot work for now. 503.
     Unavailable,
-    /// The store did not answer within `store_timeout`, or other requests
-    /// kept changing the session for that long. 503.
+    /// The store did not answer within [`store_timeout`](crate::SessionLayer::store_timeout), or other
+    /// requests kept changing the session for that long. 503.
     Timeout,
-    /// The store has no room for the session, and evicts none of the others. 503.
+    /// The store is full, and evicts no other session. 503.
     Full,
-    /// The record in the store does not decode. 500.
+    /// What the store has for the session is not a record. 500, and the response removes the cookie.
     Corrupt,
-    /// The record is of a format this version does not know. 503: a node that knows it may answer.
+    /// The record is of a newer format than this version of the crate knows. 503, because another node may
+    /// know it.
     Incompatible,
     /// The store does not offer this operation. 500.
     Unsupported,
-    /// A value does not serialize to JSON. 500.
+    /// A value does not serialize to JSON, or has a number that is NaN or infinite. 500.
     Serialize,
-    /// A value is not of the type asked for; it is still there. 500.
+    /// A value is not of the type asked for. It stays. 500.
     Deserialize,
-    /// The session's data would exceed `max_data_bytes`. 500; where the commit
-    /// finds so after merging, 503 as for every commit that fails.
+    /// The session's data would exceed [`max_data_bytes`](crate::SessionLayer::max_data_bytes). 500. If only
+    /// the commit finds so, after merging with another request, the commit fails with 503.
     TooLarge,
-    /// The response head is gone, and with it the way to hand out a token. 500.
+    /// The response head was sent already: a new cookie can no longer be set. 500.
     TooLate,
-    /// The session has ended: destroyed, moved or expired. 500.
+    /// The session has ended: it was destroyed or revoked, moved to another id, or expired. 500.
     Ended,
-    /// A `try_update` refused the fresher value that another request had
-    /// saved meanwhile; nothing of this request was saved. 503.
+    /// A [`try_update`](crate::Session::try_update) refused the value that another request had saved
+    /// meanwhile. Nothing of this request was saved. 503.
     Refused,
-    /// There is no `SessionLayer` around the handler. 500.
+    /// There is no [`SessionLayer`](crate::SessionLayer) around the handler. 500.
     MissingLayer,
-    /// The session is not stored, or nobody has logged in. 500.
+    /// The session is not stored yet, or nobody has logged in. 500.
     NoUser,
-    /// A cursor that this crate never gave, or one of another filter. 400.
+    /// A cursor that this crate did not give out, or one of another filter. 400.
     BadCursor,
-    /// Any other failure: of the store, of the system's random source, or of an
-    /// `update` whose closure changes the session so that it never comes to an end. 500.
+    /// Any other failure: of the store, of the operating system's random bytes, or of an
+    /// [`update`](crate::Session::update) whose closure keeps changing the session. 500.
     Other,
 }
 
@@ -112,6 +125,11 @@ impl Error {
         )
     }
 
+    /// Whether both are the same failure.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// What kind of failure this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -127,7 +145,7 @@ impl Error {
         }
     }
 
-    /// Whether the same request may succeed later: these are answered with 503.
+    /// Whether the same request may succeed later. The response is a 503 then.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -182,7 +200,7 @@ impl From<StoreError> for Error {
     }
 }
 
-/// A configuration that cannot work: which part, and what to do about it.
+/// A setting that cannot work. Its message says which one, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 

@@ -1,5 +1,5 @@
-//! Extractors for axum: [`Session`], `Option<Session>`, [`SessionData`], [`SessionHandle`];
-//! and [`Error`] as a response.
+//! The axum extractors [`Session`], `Option<Session>`, [`SessionData`] and [`SessionHandle`], and
+//! [`Error`] as a response.
 
 use std::{fmt, ops::Deref};
 
@@ -16,6 +16,7 @@ use crate::{
     session::{Session, handle::SessionHandle},
 };
 
+/// The session, not loaded yet. Rejects only if there is no session layer.
 impl<S: Sync> FromRequestParts<S> for SessionHandle {
     type Rejection = Error;
 
@@ -34,7 +35,7 @@ fn handle(parts: &Parts) -> Result<&SessionHandle, Error> {
     })
 }
 
-/// Loads the visitor's session, or a new one: [`SessionHandle::load`].
+/// The visitor's session, or a new one. Loads it as [`SessionHandle::load`] does.
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Error;
 
@@ -43,7 +44,8 @@ impl<S: Sync> FromRequestParts<S> for Session {
     }
 }
 
-/// `Some` only where the visitor has a live session. Counts as activity.
+/// The visitor's session. `None` if they have none, or it has expired. Loads it as
+/// [`SessionHandle::load`] does, so it counts as activity.
 impl<S: Sync> OptionalFromRequestParts<S> for Session {
     type Rejection = Error;
 
@@ -53,7 +55,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for Session {
     }
 }
 
-/// A value that has its place in the session.
+/// A type that is kept under one key of the session, for [`SessionData`].
 ///
 /// ```
 /// use cloakroom::SessionValue;
@@ -69,12 +71,14 @@ impl<S: Sync> OptionalFromRequestParts<S> for Session {
 /// }
 /// ```
 pub trait SessionValue: Serialize + DeserializeOwned + Default + Send + Sync + 'static {
-    /// The key it is kept under.
+    /// The key that the value is kept under.
     const KEY: &str;
 }
 
-/// A typed view of one value of the session: reads as the value, or as its
-/// default where the session has none.
+/// An extractor for one value of the session.
+///
+/// It dereferences to the value, or to its default if the session has none. Extracting it loads
+/// the session, and rejects as [`Session`] does, or if the value is not a `T`.
 ///
 /// ```
 /// # use cloakroom::SessionValue;
@@ -95,12 +99,12 @@ pub struct SessionData<T> {
 }
 
 impl<T: SessionValue> SessionData<T> {
-    /// Changes the value. Replayed like every [`Session::update`]: no
-    /// concurrent change is lost.
+    /// Changes the value, as [`Session::update`] does: if another request changed the value at the
+    /// same time, `change` runs again on the fresher one.
     ///
     /// # Errors
     ///
-    /// As [`Session::update`]; the value is unchanged then.
+    /// Those of [`Session::update`]. The value stays as it was.
     pub fn update(&mut self, change: impl Fn(&mut T) + Send + Sync + 'static) -> Result<(), Error> {
         self.value = self.session.update(T::KEY, move |value: Option<T>| {
             let mut value = value.unwrap_or_default();
@@ -112,13 +116,13 @@ impl<T: SessionValue> SessionData<T> {
 }
 
 impl<T> SessionData<T> {
-    /// The session it belongs to.
+    /// The session that the value belongs to.
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// The value as it is.
+    /// The value.
     #[must_use]
     pub fn into_inner(self) -> T {
         self.value
@@ -151,8 +155,11 @@ impl<T: SessionValue, S: Sync> FromRequestParts<S> for SessionData<T> {
     }
 }
 
-/// 503 with `Retry-After` where the same request may succeed later, 400 for a bad cursor, else 500;
-/// the body says no more than that, but for a missing layer, which no visitor ever causes.
+/// A 503 with `Retry-After` if the same request may succeed later, a 400 for a bad cursor, and
+/// otherwise a 500.
+///
+/// The body is a sentence for visitors, and says nothing about the cause. Only a missing layer,
+/// which is a mistake in the program, is explained there.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         if self.kind() == ErrorKind::MissingLayer {

@@ -4,28 +4,28 @@ use std::{
     error::Error as _,
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
 };
 
 use http::Response;
 use pin_project_lite::pin_project;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::{
-    commit::{self, Failed, Occasion, Outcome, prompt::settle_at_once},
+    commit::{self, Cookie, Failed, Occasion, Outcome, prompt::settle_at_once},
     config::Config,
     http::headers,
     session::handle::SessionHandle,
-    state::Shared,
+    state::shared::Shared,
 };
 
 pin_project! {
-    /// What [`SessionService`](crate::SessionService) answers with: the inner
-    /// service's response, with the session committed before its head leaves.
+    /// The response future of [`SessionService`](crate::SessionService).
     ///
-    /// Boxes a future only where the commit may need the store. Dropped, or
-    /// ended by an error of the inner service, it commits nothing (rule C2).
+    /// It resolves to the inner service's response once the session is committed, or to an empty
+    /// 503 if the session cannot be kept. If it is dropped, or the inner service fails, nothing is
+    /// committed.
     pub struct ResponseFuture<F, B> {
         #[pin]
         state: State<F, B>,
@@ -35,7 +35,7 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F, B> {
-        PassingOn {
+        PassThrough {
             #[pin]
             inner: F,
         },
@@ -54,37 +54,43 @@ pin_project! {
 
 type Committing = Pin<Box<dyn Future<Output = Result<Outcome, Failed>> + Send>>;
 
-/// The session of a request whose commit has not come to its end. Dropped, it
-/// commits nothing, and lets go of what is pending (rule C2): the closure of an
-/// update may hold the session.
-struct Uncommitted(Option<SessionHandle>);
+/// The session of a request that is not committed yet. If this is dropped, pending changes are
+/// discarded (rule C2): the closure of an update may hold the session.
+struct Uncommitted {
+    handle: Option<SessionHandle>,
+    /// Whether a `Secure` cookie in the response does not come back.
+    is_cookie_lost: bool,
+}
 
 impl Uncommitted {
-    /// Who takes it out has the commit to see to.
+    /// The session, for the caller to commit.
     fn take(&mut self) -> SessionHandle {
-        self.0.take().expect("polled after completion")
+        self.handle.take().expect("polled after completion")
     }
 }
 
 impl Drop for Uncommitted {
     fn drop(&mut self) {
-        if let Some(handle) = self.0.take() {
-            handle.shared().forsake();
+        if let Some(handle) = self.handle.take() {
+            handle.shared().abandon();
         }
     }
 }
 
 impl<F, B> ResponseFuture<F, B> {
-    pub(crate) fn new(inner: F, handle: SessionHandle) -> Self {
-        let session = Uncommitted(Some(handle));
+    pub(crate) fn new(inner: F, handle: SessionHandle, is_cookie_lost: bool) -> Self {
+        let session = Uncommitted {
+            handle: Some(handle),
+            is_cookie_lost,
+        };
         Self {
             state: State::Inner { inner, session },
         }
     }
 
-    pub(crate) fn passing_on(inner: F) -> Self {
+    pub(crate) fn pass_through(inner: F) -> Self {
         Self {
-            state: State::PassingOn { inner },
+            state: State::PassThrough { inner },
         }
     }
 }
@@ -100,19 +106,25 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProj::PassingOn { inner } => return inner.poll(context),
+                StateProj::PassThrough { inner } => return inner.poll(context),
                 StateProj::Inner { inner, session } => {
                     let response = ready!(inner.poll(context))?;
+                    let is_cookie_lost = session.is_cookie_lost;
                     let handle = session.take();
                     let shared = handle.shared();
                     if let Some(committed) = settle_at_once(shared) {
-                        return Poll::Ready(Ok(close(response, committed, &shared.config)));
+                        let config = &shared.config;
+                        let response = finish(response, committed, config, is_cookie_lost);
+                        return Poll::Ready(Ok(response));
                     }
                     let commit = Box::pin(commit_head(Arc::clone(shared)));
                     state.set(State::Committing {
                         response: Some(response),
                         commit,
-                        session: Uncommitted(Some(handle)),
+                        session: Uncommitted {
+                            handle: Some(handle),
+                            is_cookie_lost,
+                        },
                     });
                 }
                 StateProj::Committing {
@@ -124,22 +136,28 @@ where
                     let response = response.take().expect("polled after completion");
                     let handle = session.take();
                     let config = &handle.shared().config;
-                    return Poll::Ready(Ok(close(response, committed, config)));
+                    let is_cookie_lost = session.is_cookie_lost;
+                    let response = finish(response, committed, config, is_cookie_lost);
+                    return Poll::Ready(Ok(response));
                 }
             }
         }
     }
 }
 
-/// The response as it leaves: with what its head says, or replaced where the session was not kept.
-fn close<B: Default>(
+/// The response as it leaves: with its session headers, or replaced if the session was not kept.
+fn finish<B: Default>(
     mut response: Response<B>,
     committed: Result<Outcome, Failed>,
     config: &Config,
+    is_cookie_lost: bool,
 ) -> Response<B> {
     match committed {
         Ok(outcome) => {
-            headers::dress(response.headers_mut(), outcome, config);
+            if is_cookie_lost && matches!(outcome.cookie, Cookie::Issue(..)) {
+                warn_of_lost_cookie(config);
+            }
+            headers::apply(response.headers_mut(), outcome, config);
             response
         }
         Err(failed) => {
@@ -147,6 +165,16 @@ fn close<B: Default>(
             error!(%error, cause = ?error.source(), "the session was not kept");
             headers::unavailable(&failed, config)
         }
+    }
+}
+
+fn warn_of_lost_cookie(config: &Config) {
+    if !config.warned.of_lost_cookie.swap(true, Ordering::Relaxed) {
+        warn!(
+            cookie = config.cookie.name(),
+            "the session cookie does not come back: it is `Secure`, and the request came over plain \
+             http. Use https, or `SessionCookie::insecure` in development"
+        );
     }
 }
 

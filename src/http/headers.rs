@@ -6,6 +6,7 @@ use tracing::warn;
 use crate::{
     commit::{Cookie, Failed, Outcome},
     config::Config,
+    cookie::has_header,
 };
 
 /// How long a client should wait before it asks again, in seconds.
@@ -14,14 +15,17 @@ pub(crate) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 
-/// Headers by which shared caches are told what Cache-Control does not say.
-const CDN_HEADERS: [HeaderName; 2] = [
-    HeaderName::from_static("cdn-cache-control"),
-    HeaderName::from_static("surrogate-control"),
+/// Headers by which shared caches are told other than by Cache-Control what to store. Those that
+/// end in `-cdn-cache-control` are too.
+const CDN_HEADERS: [&str; 4] = [
+    "cdn-cache-control",
+    "surrogate-control",
+    "edge-control",
+    "x-accel-expires",
 ];
 
-/// Puts the cookie and the cache headers among `headers`.
-pub(crate) fn dress(headers: &mut HeaderMap, outcome: Outcome, config: &Config) {
+/// Adds the cookie and the cache headers to `headers`.
+pub(crate) fn apply(headers: &mut HeaderMap, outcome: Outcome, config: &Config) {
     if !outcome.is_used {
         return;
     }
@@ -38,13 +42,13 @@ pub(crate) fn dress(headers: &mut HeaderMap, outcome: Outcome, config: &Config) 
         vary_on_cookie(headers);
         if sets_cookie {
             keep_from_caches(headers);
-        } else if outcome.is_live && !has(headers, header::CACHE_CONTROL) {
+        } else if outcome.is_live && !has_header(headers, header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, PRIVATE);
         }
     }
 }
 
-/// The empty response in place of one whose session could not be kept (rule F2).
+/// The empty response that replaces one whose session cannot be kept (rule F2).
 pub(crate) fn unavailable<B: Default>(failed: &Failed, config: &Config) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -60,7 +64,7 @@ pub(crate) fn unavailable<B: Default>(failed: &Failed, config: &Config) -> Respo
 /// Rule H2.
 fn vary_on_cookie(headers: &mut HeaderMap) {
     const COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
-    if !has(headers, header::VARY) {
+    if !has_header(headers, header::VARY) {
         headers.insert(header::VARY, COOKIE);
         return;
     }
@@ -87,32 +91,33 @@ fn vary_on_cookie(headers: &mut HeaderMap) {
 fn keep_from_caches(headers: &mut HeaderMap) {
     let forbids =
         |value: &HeaderValue| directives(value.as_bytes()).any(|name| forbids_sharing(&name));
-    if !has(headers, header::CACHE_CONTROL)
+    if !has_header(headers, header::CACHE_CONTROL)
         || !headers.get_all(header::CACHE_CONTROL).iter().any(forbids)
     {
         headers.insert(header::CACHE_CONTROL, NO_STORE);
     }
-    if !headers.keys().any(|name| CDN_HEADERS.contains(name)) {
+    if !headers.keys().any(is_for_cdns) {
         return;
     }
-    for name in CDN_HEADERS {
-        if headers.remove(&name).is_some() {
-            warn!(header = %name, "removed: the response sets a session cookie");
-        }
+    let keys = headers.keys().filter(|name| is_for_cdns(name));
+    for name in keys.cloned().collect::<Vec<_>>() {
+        headers.remove(&name);
+        warn!(header = %name, "removed: the response sets a session cookie");
     }
 }
 
-/// A glance over the few names that there are costs less than hashing this one.
-pub(crate) fn has(headers: &HeaderMap, wanted: HeaderName) -> bool {
-    headers.keys().any(|name| *name == wanted)
+fn is_for_cdns(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    CDN_HEADERS.contains(&name) || name.ends_with("-cdn-cache-control")
 }
 
-/// Whether a directive, as a whole, keeps responses out of shared caches. `private="name"` does not.
+/// Whether a directive, as a whole, keeps responses out of shared caches. `private="name"` does
+/// not.
 fn forbids_sharing(directive: &[u8]) -> bool {
     directive.eq_ignore_ascii_case(b"no-store") || directive.eq_ignore_ascii_case(b"private")
 }
 
-/// The directives of a Cache-Control value; commas inside quotes separate nothing.
+/// The directives of a Cache-Control value. Commas within quotes do not separate directives.
 fn directives(value: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     let mut is_quoted = false;
     let mut is_escaped = false;

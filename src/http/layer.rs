@@ -9,18 +9,17 @@ use crate::{
     config::Config,
     cookie::SessionCookie,
     http::service::SessionService,
-    observe::{event::Listener, population::Population},
+    observe::{event::Listener, observers::Observers},
     operator::{reaper::Reaper, sessions::Sessions},
-    record::lifetime::Timeout,
+    record::timeout::Timeout,
     store::{DynStore, MemoryStore, SessionStore},
 };
 
-/// Puts a session around every request of a service.
+/// Gives every request of a service a session. A builder, and a [`Layer`].
 ///
-/// Put it outside of whatever uses the session. It is cheap to clone, and
-/// knows its store at run time only: the store's type appears nowhere else.
-/// The methods change the layer they are called on; what
-/// [`layer`](Layer::layer) gave before keeps its settings.
+/// Put it around everything that uses the session: with axum, call `Router::layer` after the routes
+/// are added. It is cheap to clone. Its methods return a changed layer; services that
+/// [`layer`](Layer::layer) returned before keep their settings.
 ///
 /// ```
 /// use std::time::Duration;
@@ -37,7 +36,10 @@ pub struct SessionLayer {
 }
 
 impl SessionLayer {
-    /// Keeps sessions in `store`, everything else as the defaults say.
+    /// Keeps sessions in `store`. All other settings have their defaults.
+    ///
+    /// The store's type appears nowhere else. To use one store in several places, clone it: the
+    /// clones of each store in this crate share their sessions.
     pub fn new(store: impl SessionStore) -> Self {
         Self {
             config: Arc::new(Config::new(DynStore::new(store))),
@@ -45,129 +47,213 @@ impl SessionLayer {
         }
     }
 
-    /// The cookie's name and attributes. Default: [`SessionCookie::default`].
+    /// The name and the attributes of the session cookie. Default: [`SessionCookie::default`],
+    /// which is `__Host-id`.
+    ///
+    /// Takes what [`SessionCookie::new`] begins, or a [`SessionCookie`] that is built already.
+    ///
+    /// ```
+    /// use cloakroom::{SessionCookie, SessionLayer};
+    ///
+    /// let layer = SessionLayer::default().cookie(SessionCookie::new("shop"));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If browsers would not accept the cookie. The message says which attribute is wrong, and
+    /// what to do. [`SessionCookieBuilder::build`](crate::SessionCookieBuilder::build) returns the
+    /// same as an error.
     #[must_use]
-    pub fn cookie(self, cookie: SessionCookie) -> Self {
-        self.with(|config| config.cookie = cookie)
+    #[track_caller]
+    pub fn cookie<C>(self, cookie: C) -> Self
+    where
+        C: TryInto<SessionCookie>,
+        C::Error: fmt::Display,
+    {
+        match cookie.try_into() {
+            Ok(cookie) => self.with(|config| config.cookie = cookie),
+            Err(error) => panic!("{error}"),
+        }
     }
 
-    /// A session ends this long after it was last seen. Default: 1 hour; `None`: never (rule L1).
+    /// How long after its last request a session expires. Default: 1 hour. `None`: never.
+    ///
+    /// The session expires at this or the [`absolute_timeout`](Self::absolute_timeout), whichever
+    /// comes first. The layer logs a warning if this is longer than the absolute timeout, which is
+    /// 24 hours by default: to keep visitors logged in for two weeks, set both.
+    ///
+    /// A change of this setting applies to sessions that exist already. A shorter timeout applies at
+    /// once, a longer one from the session's next request: a store deletes by the deadline that the
+    /// last request wrote. The same holds for the absolute timeout, and where several layers with
+    /// different timeouts share one store. (Rule L3.)
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cloakroom::SessionLayer;
+    ///
+    /// const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    ///
+    /// let layer = SessionLayer::default()
+    ///     .idle_timeout(14 * DAY)
+    ///     .absolute_timeout(90 * DAY)
+    ///     .persistent(true);
+    /// ```
     #[must_use]
     pub fn idle_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         self.with(|config| config.lifetimes.idle = timeout.into())
     }
 
-    /// As [`idle_timeout`](Self::idle_timeout), for visitors who have not
-    /// logged in. Default: the same.
+    /// The idle timeout of visitors who have not logged in. Default: the same as
+    /// [`idle_timeout`](Self::idle_timeout). `None`: never.
     #[must_use]
     pub fn anonymous_idle_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         let timeout = timeout.into().map_or(Timeout::Never, Timeout::After);
         self.with(|config| config.lifetimes.anonymous_idle = timeout)
     }
 
-    /// A session ends this long after it began, or its user logged in, seen
-    /// or not. Default: 24 hours; `None`: never (rule L1).
+    /// How long after its creation, or its user's last log-in, a session expires, even if it is in
+    /// use. Default: 24 hours. `None`: never.
     #[must_use]
     pub fn absolute_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         self.with(|config| config.lifetimes.absolute = timeout.into())
     }
 
-    /// Whether the cookie outlives the browser: with Max-Age, at most 400
-    /// days (rule L6). Default: false.
+    /// Whether the cookie survives the end of the browser. Default: false.
+    ///
+    /// A persistent cookie has a `Max-Age`: the session's remaining time in whole seconds, rounded
+    /// up, and at most 400 days. It is renewed whenever the session is written or touched. The
+    /// remaining time is the shorter of the idle and the absolute one: with an idle timeout of 14
+    /// days and the default absolute timeout, `Max-Age` is at most a day.
     #[must_use]
     pub fn persistent(self, persistent: bool) -> Self {
         self.with(|config| config.lifetimes.persistent = persistent)
     }
 
-    /// How long ago a session must have been seen for the store to be told
-    /// that it was seen again. Default: a tenth of the idle timeout, or 6
-    /// minutes without one; at most half the idle timeout. A session may end
-    /// this much early, never late (rule L1).
+    /// How much time must pass before a session's activity is written again. Default: a tenth of
+    /// the idle timeout, or 6 minutes without one.
+    ///
+    /// A request that only reads the session does not write to the store if the session was last
+    /// seen less than this ago. In exchange, a session may expire this much early. It never
+    /// expires late. More than half of the idle timeout is taken as half of it.
     #[must_use]
     pub fn touch_after(self, duration: Duration) -> Self {
         self.with(|config| config.lifetimes.touch_after = Some(duration))
     }
 
-    /// How often a session gets a new secret, and the visitor a new cookie, while
-    /// the session goes on: what somebody may have copied soon opens nothing.
-    /// Default: `None`, never. Less than a minute is taken as a minute.
+    /// How often a session gets a new secret, and the visitor a new cookie. Default: `None`,
+    /// never. Less than a minute is taken as a minute.
     ///
-    /// The old secret proves the session until the new one has been presented,
-    /// and 60 seconds longer, for requests that are under way: a lost response
-    /// costs nothing (rule R1). After that, whoever brings it ends the session,
-    /// with the event [`Ended`](crate::EventKind::Ended) for the reason
-    /// [`Copied`](crate::EndReason::Copied) (rule R3): two have the cookie, and
-    /// nobody knows which is the visitor. The last eight are recognised.
+    /// A cookie that somebody copied becomes worthless soon, and is noticed when it is used. The
+    /// session's id, user, data and timeouts stay as they are.
     ///
-    /// A request renews it, or presents it, where it loads the session: one that
-    /// peeks does neither. The clocks of nodes should agree to a few seconds.
+    /// The old secret is valid until the new one has been presented, and 60 seconds longer, so a
+    /// lost response or requests that are under way do no harm. An old secret that comes back
+    /// later ends the session, with the event [`Ended`](crate::EventKind::Ended) and the reason
+    /// [`Copied`](crate::EndReason::Copied): two parties have the cookie, and the crate cannot
+    /// tell which is the visitor. The last eight secrets are recognised.
+    ///
+    /// Only requests that load the session renew the secret. `peek` does not. The clocks of all
+    /// nodes should agree to within a few seconds. (Rules R1 to R3.)
     #[must_use]
     pub fn renew_every(self, interval: impl Into<Option<Duration>>) -> Self {
         self.with(|config| config.renew_every = interval.into())
     }
 
-    /// How often [`Session::ended`](crate::Session::ended) asks the store, which
-    /// is how it learns of what other nodes end. Default: 30 seconds. Each
-    /// session waited for costs a load each time.
+    /// How often [`Session::ended`](crate::Session::ended) asks the store whether the session
+    /// still exists. Default: 30 seconds.
+    ///
+    /// `ended` learns at once what this process does. It learns within this interval what other
+    /// processes do. Each session that is waited for costs one load in each interval.
     #[must_use]
     pub fn check_ended_every(self, interval: Duration) -> Self {
         self.with(|config| config.check_ended_every = interval)
     }
 
-    /// How many bytes of keys and JSON values a session may have. Default: 64 KiB.
+    /// How many bytes the keys and the JSON values of a session may have together. Default: 64 KiB.
+    ///
+    /// A change beyond this fails with [`TooLarge`](crate::ErrorKind::TooLarge), and leaves the
+    /// session as it was.
     #[must_use]
     pub fn max_data_bytes(self, bytes: usize) -> Self {
         self.with(|config| config.max_data_bytes = bytes)
     }
 
-    /// How many sessions a user has at most. Default: `None`, any number; 0 is taken as 1.
+    /// How many sessions a user may have. Default: `None`, any number. 0 is taken as 1.
     ///
-    /// A log-in beyond it ends the one whose log-in is the oldest, with the
-    /// event `Ended` for the reason [`Limit`](crate::EndReason::Limit). However
-    /// many log in at once, on however many nodes, no more are left when they
-    /// are answered: the newest by the nodes' clocks, which should agree. A
-    /// log-in whose clock is not past the newest one's, because it was set back
-    /// say, counts as a millisecond later than that. One that newer
-    /// ones have outdone before its answer is on the way, or whose user's other
-    /// sessions cannot be listed and ended in half of the `store_timeout`, is taken
-    /// back and answered with 503. A store that cannot list sessions, which
-    /// [`SessionStore::list`] says of itself, thus fails every log-in, and says so in the log.
+    /// A log-in beyond the limit ends the user's session with the oldest log-in, with the event
+    /// [`Ended`](crate::EventKind::Ended) and the reason [`Limit`](crate::EndReason::Limit). The
+    /// limit also holds when several nodes log the same user in at the same time. The newest
+    /// log-ins stay, by the clocks of the nodes, which should agree.
+    ///
+    /// Where the limit cannot be kept, the log-in is rolled back and answered with a 503: if the
+    /// user's other sessions cannot be listed and ended within half of the
+    /// [`store_timeout`](Self::store_timeout), or if newer log-ins have taken all places before
+    /// this one is answered. With a store that cannot [list](SessionStore::list) sessions, every
+    /// log-in fails, and the log says why. (Rule P3.)
     #[must_use]
     pub fn max_sessions_per_user(self, sessions: impl Into<Option<usize>>) -> Self {
         let most = sessions.into().map(|sessions| sessions.max(1));
         self.with(|config| config.max_sessions_per_user = most)
     }
 
-    /// How long one whole load, and one whole commit, may take. Default: 5 seconds.
+    /// How long the store may take for one load, or for one commit with all its retries. Default:
+    /// 5 seconds.
+    ///
+    /// A load that takes longer fails with [`Timeout`](crate::ErrorKind::Timeout), which is a 503.
+    /// A commit that takes longer replaces the response with an empty 503.
     #[must_use]
     pub fn store_timeout(self, timeout: Duration) -> Self {
         self.with(|config| config.store_timeout = timeout)
     }
 
-    /// How often expired sessions are deleted in the background. Default: 60
-    /// seconds; `None`: not by this layer.
+    /// How often a background task deletes expired sessions from the store. Default: 60 seconds.
+    /// `None`: this layer deletes none.
     ///
-    /// The task starts with the first request that comes in on a tokio
-    /// runtime, and ends with the last clone of the layer and its services.
+    /// A session is deleted five minutes after it expired, or later. Until then it takes room, but
+    /// no request can use it. The task starts with the first request in a tokio runtime, and ends
+    /// when the last clone of the layer and of its services is dropped. With several nodes over one
+    /// store, one of them is enough; several do no harm.
     #[must_use]
     pub fn reap_every(self, interval: impl Into<Option<Duration>>) -> Self {
         self.with(|config| config.reap_every = interval.into())
     }
 
-    /// Whether responses get `Vary` and `Cache-Control` as rules H1 to H3 say. Default: true.
+    /// Whether responses that depend on the session get `Vary` and `Cache-Control` headers.
+    /// Default: true.
+    ///
+    /// A response that sets the session cookie becomes `Cache-Control: no-store`, and loses the
+    /// headers that tell CDNs what to store, such as `CDN-Cache-Control`. A response whose request
+    /// used the session gets `Vary: Cookie`, and `Cache-Control: private` if it has no
+    /// `Cache-Control`. (Rules H1 to H4.)
+    ///
+    /// Set it to false only if something else keeps these responses out of shared caches: a cache
+    /// that stores one gives a visitor's page, or their session, to others.
     #[must_use]
     pub fn cache_headers(self, cache_headers: bool) -> Self {
         self.with(|config| config.cache_headers = cache_headers)
     }
 
-    /// Tells the time. Default: [`SystemClock`].
+    /// The clock by which sessions live and expire. Default: [`SystemClock`](crate::SystemClock).
+    ///
+    /// Tests set a clock that they move themselves, such as the one in the module `testing`.
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
         self.with(|config| config.clock = Arc::new(clock))
     }
 
-    /// The operator's handle on all sessions of this layer. Take it when the
-    /// layer is set up: its statistics are of the settings as they are now.
+    /// A handle on all sessions of this layer's store, to count, list and end them, and for
+    /// statistics.
+    ///
+    /// Call it after all other methods: the handle uses the settings that the layer has now, and
+    /// counts what happens in services of this layer and its clones. A layer that is changed later
+    /// counts for itself.
+    ///
+    /// ```
+    /// use cloakroom::{SessionLayer, Sessions};
+    ///
+    /// let layer = SessionLayer::default().max_sessions_per_user(5);
+    /// let sessions: Sessions = layer.sessions();
+    /// ```
     #[must_use]
     pub fn sessions(&self) -> Sessions {
         Sessions::of(&self.config)
@@ -178,29 +264,47 @@ impl SessionLayer {
         Arc::clone(&self.config)
     }
 
-    /// Tells `listener` of everything that happens to sessions, after those that
-    /// were registered before it. Default: none.
+    /// Calls `listener` for everything that happens to sessions. Default: no listener.
+    ///
+    /// Each call adds a listener. They are called in the order in which they were added.
+    ///
+    /// ```
+    /// use cloakroom::{Event, EventKind, SessionLayer};
+    ///
+    /// let layer = SessionLayer::default().on_event(|event: &Event| {
+    ///     if let EventKind::LoggedIn { to, .. } = event.kind() {
+    ///         println!("a user logged in, session {to}");
+    ///     }
+    /// });
+    /// ```
     #[must_use]
     pub fn on_event(self, listener: impl Listener) -> Self {
         self.with(|config| {
-            let mut listeners = config.population().listeners.clone();
+            let mut listeners = config.observers().listeners.clone();
             listeners.push(Arc::new(listener));
-            config.store.population = Arc::new(Population::new(listeners));
+            config.store.observers = Arc::new(Observers::new(listeners));
         })
     }
 
+    /// The same settings over the same store, as another machine has them.
+    #[cfg(feature = "testing")]
+    pub(crate) fn second_node(&self) -> Self {
+        self.clone().with(Config::separate)
+    }
+
     fn with(mut self, set: impl FnOnce(&mut Config)) -> Self {
-        // Settings of its own: a reaper and statistics of its own.
+        // A layer with other settings has a reaper, statistics and warnings of its own.
         self.reaper = Arc::default();
         let config = Arc::make_mut(&mut self.config);
-        let listeners = config.population().listeners.clone();
-        config.store.population = Arc::new(Population::new(listeners));
+        let listeners = config.observers().listeners.clone();
+        config.store.observers = Arc::new(Observers::new(listeners));
+        config.warned = Arc::default();
         set(config);
         self
     }
 }
 
-/// A [`MemoryStore`] and every default.
+/// A [`MemoryStore`] and all settings at their defaults.
 impl Default for SessionLayer {
     fn default() -> Self {
         Self::new(MemoryStore::default())
@@ -220,7 +324,8 @@ impl<S> Layer<S> for SessionLayer {
     type Service = SessionService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.config.population().ensure_reporting(&self.config);
+        self.config.check_timeouts();
+        self.config.ensure_reporting();
         SessionService::new(inner, Arc::clone(&self.config), Arc::clone(&self.reaper))
     }
 }

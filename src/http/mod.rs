@@ -1,11 +1,13 @@
-//! The request's way in and the response's way out: the layer, its service and its
-//! future, response headers, and axum's extractors.
+//! The request's way in and the response's way out: the layer, its service and its future,
+//! response headers, and axum's extractors.
 //!
-//! Uses everything below. Nothing but the tests' aids knows it.
+//! A request goes from `service` to the handler, and its response from `future` to `headers`. Uses
+//! everything below. Only the testing kit uses it.
 
 #[cfg(feature = "axum")]
 pub(crate) mod extract;
 pub(crate) mod future;
 pub(crate) mod headers;
 pub(crate) mod layer;
+mod plain;
 pub(crate) mod service;

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -10,14 +10,32 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use crate::{
-    config::Config, cookie::CookieHeaders, http::future::ResponseFuture, operator::reaper::Reaper,
+    config::Config,
+    cookie::CookieHeaders,
+    http::{future::ResponseFuture, plain::loses_secure_cookies},
+    operator::reaper::Reaper,
     session::handle::SessionHandle,
 };
 
-/// What a [`SessionLayer`](crate::SessionLayer) makes of a service.
+/// The service that [`SessionLayer`](crate::SessionLayer) puts around another one.
 ///
-/// The response's body must have a default, the empty one, for the responses
-/// that replace one whose session could not be kept (rule F2).
+/// It gives each request a [`SessionHandle`] in its extensions, and commits the session when the
+/// inner service's response head is ready.
+///
+/// The response's body type must implement [`Default`], because an empty response replaces one
+/// whose session cannot be kept. The bodies of axum and of `http-body-util` do. In a plain tower
+/// stack, a layer that changes the body to a type without a default, such as tower-http's
+/// `TraceLayer`, goes around the session layer:
+///
+/// ```
+/// use cloakroom::SessionLayer;
+/// use tower_layer::{Layer, layer_fn};
+///
+/// # #[derive(Clone)] struct Handler;
+/// # #[derive(Clone)] struct Trace<S>(S);
+/// let trace_layer = layer_fn(Trace);
+/// let service = trace_layer.layer(SessionLayer::default().layer(Handler));
+/// ```
 #[derive(Clone)]
 pub struct SessionService<S> {
     inner: S,
@@ -57,17 +75,21 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let cookie = &self.config.cookie;
+        let config = &self.config;
         let outer = request.extensions().get::<SessionHandle>();
-        if outer.is_some_and(|outer| outer.is_within(cookie.name())) {
+        if outer.is_some_and(|outer| outer.is_within(config.cookie.name())) {
             // A layer around this one has the same session in hand (rule C5).
-            return ResponseFuture::passing_on(self.inner.call(request));
+            return ResponseFuture::pass_through(self.inner.call(request));
         }
-        let outer = outer.cloned();
-        self.reaper.ensure_running(&self.config);
+        self.reaper.ensure_running(config);
         let cookies = CookieHeaders::of(request.headers());
-        let handle = SessionHandle::new(Arc::clone(&self.config), cookies, outer);
+        // A browser that sends no Cookie header may have lost the cookie that it was sent.
+        let is_cookie_lost = cookies.is_empty()
+            && config.cookie.is_secure()
+            && !config.warned.of_lost_cookie.load(Ordering::Relaxed)
+            && loses_secure_cookies(&request);
+        let handle = SessionHandle::new(Arc::clone(config), cookies, outer);
         request.extensions_mut().insert(handle.clone());
-        ResponseFuture::new(self.inner.call(request), handle)
+        ResponseFuture::new(self.inner.call(request), handle, is_cookie_lost)
     }
 }

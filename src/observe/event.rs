@@ -1,4 +1,4 @@
-//! What happens to sessions, told to whoever listens: [`Event`] and [`Listener`].
+//! What happens to sessions: [`Event`], and the [`Listener`] that is called for it.
 
 use std::{fmt, time::SystemTime};
 
@@ -8,17 +8,10 @@ use crate::{
     record::{Kept, Record, token::SessionId},
 };
 
-/// Hears of what happens to sessions; see [`SessionLayer::on_event`](crate::SessionLayer::on_event).
+/// Is called for everything that happens to the sessions of a layer.
 ///
-/// It is called on the thread of the request or of the sweep, after the store
-/// has confirmed, in the order of registration. A listener that blocks holds up
-/// that response: hand long work to a task or a channel. The time all listeners
-/// took is in the [statistics](crate::Stats). One that panics is reported in the
-/// log, and stops nothing else.
-///
-/// No lock is held: it may ask the store, and a session for its values. It must
-/// not wait for a `save` or the like of the session it is told of, whose own
-/// commit waits for the listener: that, too, is for a task.
+/// Closures of `&Event` implement it. Add one with
+/// [`SessionLayer::on_event`](crate::SessionLayer::on_event).
 ///
 /// ```
 /// use cloakroom::{Event, EventKind, SessionLayer};
@@ -29,8 +22,18 @@ use crate::{
 ///     }
 /// });
 /// ```
+///
+/// # When it is called
+///
+/// After the store has confirmed the change, on the thread of the request or of the background
+/// task, one listener after the other. A slow listener delays the response: give long work to a
+/// task or a channel. [`Stats::listening`](crate::Stats::listening) says how long listeners took.
+/// A listener that panics is reported in the log, and nothing else changes.
+///
+/// A listener may call the store, and may read the session of the event. It must not wait for the
+/// session's `save`, `claim` or `reload`: they wait for the commit, which waits for the listener.
 pub trait Listener: Send + Sync + 'static {
-    /// Something has happened.
+    /// Something happened to a session.
     fn on_event(&self, event: &Event);
 }
 
@@ -40,7 +43,21 @@ impl<F: Fn(&Event) + Send + Sync + 'static> Listener for F {
     }
 }
 
-/// Something that has happened to a session.
+/// Something that happened to a session. A [`Listener`] receives it.
+///
+/// ```
+/// use cloakroom::{EndReason, Event, EventKind};
+///
+/// /// A line for an audit log. It names no secret and no data.
+/// fn audit(event: &Event) -> Option<String> {
+///     let user = event.user()?;
+///     match event.kind() {
+///         EventKind::LoggedIn { .. } => Some(format!("{user} logged in")),
+///         EventKind::Ended { reason: EndReason::Copied } => Some(format!("{user}: cookie copied")),
+///         _ => None,
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Event {
     pub(crate) id: Option<SessionId>,
@@ -50,86 +67,101 @@ pub struct Event {
     pub(crate) summary: Option<SessionSummary>,
 }
 
-/// What has happened.
+/// What happened to a session.
 ///
-/// A session has at most one `Created` and one `Ended` in one process, and
-/// exactly one of each where nothing is disturbed and the store reports what it
-/// ends by itself. Logging in and cycling go on with the same session under
-/// another id: they are neither. A store that several layers share tells each
-/// of them of what it ends.
+/// A session has at most one `Created` and one `Ended` in each process, and exactly one of each in
+/// all processes together, if no node fails and the store reports the sessions that it ends. A
+/// session that logs in or cycles continues under another id: that is neither an end nor a
+/// creation. If several layers share a store in one process, each of them receives the endings
+/// that the store reports.
 ///
-/// # Which endings are told
+/// # Which endings are reported
 ///
-/// `Destroyed`, `Revoked` and `Limit` with every store, by the process that did
-/// it. What a store ends by itself it tells by
-/// [`report_removals`](crate::SessionStore::report_removals), to the process in
-/// which it does so:
+/// The process that ends a session for `Destroyed`, `Revoked`, `Limit` or `Copied` reports it,
+/// with every store. Sessions that a store ends by itself are reported in the process in which the
+/// store does so, through [`report_removals`](crate::SessionStore::report_removals):
 ///
-/// | store | tells |
+/// | store | reports |
 /// | --- | --- |
 /// | `MemoryStore` | `Idle`, `Absolute`, `Evicted` |
-/// | `FileStore`, `SqliteStore`, `PostgresStore`, `MySqlStore` | `Idle`, `Absolute`: in the one process whose sweep deletes it |
-/// | `RedisStore` | neither: Redis expires records by itself |
-/// | `TieredStore` | what the store behind it does; what leaves its copies has not ended |
-/// | your own | what it reports; by default nothing |
+/// | `FileStore`, `SqliteStore`, `PostgresStore`, `MySqlStore` | `Idle`, `Absolute`, in the process whose sweep deletes the record |
+/// | `RedisStore` | nothing: Redis expires records by itself |
+/// | `TieredStore` | what the store behind it reports; a copy that is evicted is not an ending |
+/// | your own store | what it reports; by default nothing |
 ///
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// A session was stored for the first time.
+    /// The session was stored for the first time.
     Created,
-    /// A user was bound, under the new id `to`.
+    /// A user logged in, and the session continues under the new id `to`.
     LoggedIn {
-        /// The id before; `None` where the session began with the log-in.
+        /// The id before the log-in. `None` if the session began with it.
         from: Option<SessionId>,
         /// The id from now on.
         to: SessionId,
     },
-    /// The session goes on under another id.
+    /// The session continues under another id.
     Cycled {
         /// The id before.
         from: SessionId,
         /// The id from now on.
         to: SessionId,
     },
-    /// Changes to an existing session were stored. What a log-in or cycle
-    /// changes at the same time is told right after it.
+    /// Changes to an existing session were stored. If a log-in or a cycle stores changes too, this
+    /// follows its event.
     Saved {
-        /// The names of the values that this request set or removed, sorted;
-        /// none where it changed the session's timeouts alone.
+        /// The keys whose values this request set or removed, sorted. Empty if only the session's
+        /// timeouts changed.
         keys: Vec<String>,
     },
-    /// The session is over.
+    /// The session ended.
     Ended {
-        /// Why.
+        /// Why it ended.
         reason: EndReason,
     },
-    /// A cookie opened nothing.
+    /// A cookie did not open a session.
     Rejected {
-        /// Why.
+        /// Why it did not.
         why: Rejection,
     },
 }
 
 /// Why a session ended.
+///
+/// ```
+/// use cloakroom::EndReason;
+///
+/// fn message(reason: EndReason) -> &'static str {
+///     match reason {
+///         EndReason::Idle | EndReason::Absolute => "Your session has expired.",
+///         EndReason::Limit => "You logged in on another device.",
+///         _ => "You have been logged out.",
+///     }
+/// }
+/// # assert_eq!(message(EndReason::Revoked), "You have been logged out.");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EndReason {
-    /// By [`Session::destroy`](crate::Session::destroy).
+    /// [`Session::destroy`](crate::Session::destroy) ended it.
     Destroyed,
-    /// It was not seen for its idle timeout, which is told when it is deleted, five minutes or
-    /// more after; or for longer than [`Sessions::expire_idle`](crate::Sessions::expire_idle) was told.
+    /// The idle timeout passed. The event is sent when the record is deleted, at least five
+    /// minutes later. Also after [`Sessions::expire_idle`](crate::Sessions::expire_idle), which
+    /// sends it at once.
     Idle,
-    /// Its absolute lifetime had passed. Told when it is deleted, five minutes or more after.
+    /// The absolute timeout passed. The event is sent when the record is deleted, at least five
+    /// minutes later.
     Absolute,
-    /// The store needed the room: a `MemoryStore`.
+    /// A [`MemoryStore`](crate::MemoryStore) was full, and evicted it.
     Evicted,
-    /// By [`Sessions`](crate::Sessions).
+    /// [`Sessions`](crate::Sessions) ended it.
     Revoked,
-    /// Its user logged in once more than `max_sessions_per_user` allows.
+    /// Its user logged in more often than
+    /// [`max_sessions_per_user`](crate::SessionLayer::max_sessions_per_user) allows.
     Limit,
-    /// A secret that [`renew_every`](crate::SessionLayer::renew_every) had replaced came back
-    /// after its time: somebody has copied it.
+    /// A secret came back after [`renew_every`](crate::SessionLayer::renew_every) had replaced it
+    /// and its grace period had passed: somebody copied the cookie.
     Copied,
 }
 
@@ -145,21 +177,52 @@ impl EndReason {
     ];
 }
 
-/// Why a cookie opened nothing.
+/// How a session ended, for code that waits for it with [`Session::ended`](crate::Session::ended).
+///
+/// ```
+/// use cloakroom::{EndReason, SessionEnd};
+///
+/// /// The close code for a WebSocket whose session has ended.
+/// fn close_code(end: SessionEnd) -> u16 {
+///     match end {
+///         SessionEnd::Ended(EndReason::Idle | EndReason::Absolute) => 4001, // "log in again"
+///         SessionEnd::Moved => 4002, // "connect again, with the new cookie"
+///         _ => 4000, // "logged out"
+///     }
+/// }
+/// # assert_eq!(close_code(SessionEnd::Moved), 4002);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SessionEnd {
+    /// The session ended, for this reason.
+    Ended(EndReason),
+    /// The session continues under another id, after a log-in or a cycle. The visitor's client
+    /// can connect again with the new cookie.
+    Moved,
+    /// Another process ended the session without saying why: it was destroyed, revoked or evicted.
+    Gone,
+}
+
+/// Why a cookie did not open a session.
+///
+/// Most rejections are harmless: sessions expire, and browsers send the cookie once more. Many
+/// `Unproven` ones in a short time mean that somebody guesses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// Its value is not a token. Told once a request, without an id.
+    /// The cookie's value is not a token. Reported once for each request, without an id.
     Malformed,
-    /// There is no session of this id: it has ended, or never was.
+    /// There is no session with this id. It has ended and was deleted, or never existed.
     Unknown,
-    /// The token's secret is not the session's.
+    /// There is a session with this id, but the token's secret is not the session's.
     Unproven,
-    /// The session's deadline has passed, or it moved more than a minute since.
+    /// The session has expired, or moved to another id more than a minute ago.
     Expired,
-    /// The session goes on under another id, less than a minute since.
+    /// The session moved to another id less than a minute ago.
     Moved,
-    /// Two cookies prove themselves for different sessions (rule T5). Told of both.
+    /// The request has valid tokens of two sessions, so somebody planted one of them. Reported for
+    /// both. (Rule T5.)
     Planted,
 }
 
@@ -217,14 +280,16 @@ impl Event {
         }
     }
 
-    /// Which session; `None` for a cookie that is not a token.
+    /// The session's id. `None` for a cookie whose value is not a token.
     #[must_use]
     pub fn id(&self) -> Option<SessionId> {
         self.id
     }
 
-    /// The session's user, where one has logged in and it is known. For `Rejected` it is
-    /// the user of the session that the cookie names, who need not be the visitor.
+    /// The session's user. `None` if nobody has logged in, or the store did not say who.
+    ///
+    /// For a rejected cookie this is the user of the session that the cookie names, who need not be
+    /// the visitor.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
@@ -242,7 +307,8 @@ impl Event {
         &self.kind
     }
 
-    /// What the session was: for `Ended`, where the store could give it.
+    /// The session as it was when it ended. `None` for all other events, and if the store did not
+    /// have the session any more.
     #[must_use]
     pub fn session(&self) -> Option<&SessionSummary> {
         self.summary.as_ref()

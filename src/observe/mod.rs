@@ -1,12 +1,18 @@
-//! What happened, and who is told: events, listeners, statistics and metrics.
+//! What happens to sessions, and who observes it: events, listeners, statistics, metrics, and
+//! the store with its calls timed.
 //!
-//! Uses records and the store's contract. Knows neither settings nor requests.
+//! An event goes to [`observers::Observers`], which passes it on to the counters, to the tasks that
+//! wait for a session's end, and to the listeners. Uses records and the store's contract. Knows
+//! neither settings nor requests.
 
+mod counters;
+pub(crate) mod endings;
 pub(crate) mod event;
-pub(crate) mod metering;
-pub(crate) mod moves;
-pub(crate) mod population;
+mod metrics;
+mod minutes;
+mod moves;
+pub(crate) mod observers;
 pub(crate) mod stats;
 pub(crate) mod summary;
 pub(crate) mod timed;
-pub(crate) mod waiting;
+pub(crate) mod waiters;

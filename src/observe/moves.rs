@@ -1,4 +1,4 @@
-//! Which sessions are moving to another id, or have just done so: [`Moves`].
+//! Which sessions are moving to another id, or have just moved: [`Moves`].
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,21 +6,26 @@ use parking_lot::Mutex;
 
 use crate::{
     clock::Timestamp,
-    observe::{event::Event, population::Population},
-    operator::reaper::GRACE,
-    record::{lifetime::MARKER_LIFETIME, token::SessionId},
+    observe::event::Event,
+    record::{
+        lifetime::{DELETE_AFTER, MARKER_LIFETIME},
+        token::SessionId,
+    },
 };
 
-/// A destroy that meets a log-in or a cycle takes away either the session or
-/// the marker in its place, and the store does not say which. Only the first is
-/// an end: whoever moves the session knows, and tells of it.
+/// Decides whether a delete ended a session.
+///
+/// A destroy that meets a log-in or a cycle deletes either the session or the
+/// marker in its place, and the store does not say which. Only the former ends
+/// the session. The move knows which it was once it is over, so the event of
+/// the end waits here until then.
 #[derive(Default)]
 pub(crate) struct Moves(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
     moves: HashMap<SessionId, Move>,
-    /// Those that are done, in their order.
+    /// The sessions that have moved, the earliest first.
     done: VecDeque<(Timestamp, SessionId)>,
 }
 
@@ -28,87 +33,57 @@ struct Known {
 struct Move {
     under_way: u32,
     is_done: bool,
-    /// By a destroy, if nothing moves in the end.
+    /// The end of the session, in case no move succeeds.
     ended: Option<Event>,
 }
 
-/// A move under way, until it is dropped.
-pub(crate) struct Moving<'a> {
-    population: &'a Population,
-    id: SessionId,
-}
-
-impl Population {
-    /// The session `id` is about to move; `None` where nobody wants to know.
-    pub(crate) fn moving(&self, id: SessionId, now: Timestamp) -> Option<Moving<'_>> {
-        if !self.is_watched() {
-            return None;
-        }
-        let mut known = self.moves.0.lock();
+impl Moves {
+    /// A move of session `id` begins. [`Moves::leave`] must follow.
+    pub(crate) fn enter(&self, id: SessionId, now: Timestamp) {
+        let mut known = self.0.lock();
         known.forget(now);
         known.moves.entry(id).or_default().under_way += 1;
-        Some(Moving {
-            population: self,
-            id,
-        })
     }
 
-    /// Tells of the end of a session that was destroyed, unless it goes on under another id.
-    pub(crate) fn tell_of_destroyed(&self, id: SessionId, ended: impl FnOnce() -> Event) {
-        if !self.is_watched() {
-            return;
+    /// A move of session `id` has succeeded.
+    pub(crate) fn succeed(&self, id: SessionId, now: Timestamp) {
+        let mut known = self.0.lock();
+        known.moves.entry(id).or_default().is_done = true;
+        known.done.push_back((now, id));
+    }
+
+    /// A move of session `id` is over. Returns the end of the session, where it was
+    /// destroyed meanwhile and no move has succeeded or is still under way.
+    pub(crate) fn leave(&self, id: SessionId) -> Option<Event> {
+        let mut known = self.0.lock();
+        let moving = known.moves.get_mut(&id)?;
+        moving.under_way -= 1;
+        if moving.is_done {
+            moving.ended = None;
+        } else if moving.under_way == 0 {
+            return known.moves.remove(&id)?.ended;
         }
-        let ended = ended();
-        let told = {
-            let mut known = self.moves.0.lock();
-            match known.moves.get_mut(&id) {
-                None => Some(ended),
-                Some(moving) => {
-                    moving.ended = (!moving.is_done).then_some(ended);
-                    None
-                }
+        None
+    }
+
+    /// The session `id` was destroyed. Returns the event where it is certain that
+    /// the session has not moved, and keeps it while a move is under way.
+    pub(crate) fn destroyed(&self, id: SessionId, ended: Event) -> Option<Event> {
+        let mut known = self.0.lock();
+        match known.moves.get_mut(&id) {
+            None => Some(ended),
+            Some(moving) => {
+                moving.ended = (!moving.is_done).then_some(ended);
+                None
             }
-        };
-        if let Some(ended) = told {
-            self.tell(&ended);
-        }
-    }
-}
-
-impl Moving<'_> {
-    /// It has moved.
-    pub(crate) fn done(self, now: Timestamp) {
-        let mut known = self.population.moves.0.lock();
-        known.moves.entry(self.id).or_default().is_done = true;
-        known.done.push_back((now, self.id));
-    }
-}
-
-impl Drop for Moving<'_> {
-    fn drop(&mut self) {
-        let ended = self.population.moves.0.lock().leave(self.id);
-        if let Some(ended) = ended {
-            self.population.tell(&ended);
         }
     }
 }
 
 impl Known {
-    /// What was destroyed meanwhile, where this was the last move and none came about.
-    fn leave(&mut self, id: SessionId) -> Option<Event> {
-        let moving = self.moves.get_mut(&id)?;
-        moving.under_way -= 1;
-        if moving.is_done {
-            moving.ended = None;
-        } else if moving.under_way == 0 {
-            return self.moves.remove(&id)?.ended;
-        }
-        None
-    }
-
-    /// Forgets those whose markers have been deleted by now.
+    /// Forgets the moves whose markers the store has deleted by now.
     fn forget(&mut self, now: Timestamp) {
-        let kept = MARKER_LIFETIME + 2 * GRACE;
+        let kept = MARKER_LIFETIME + 2 * DELETE_AFTER;
         while let Some((at, id)) = self.done.front().copied()
             && now.since(at) > kept
         {

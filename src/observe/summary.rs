@@ -1,4 +1,4 @@
-//! A session as those see it who are not its visitor: [`SessionSummary`].
+//! A session as the operator sees it: [`SessionSummary`].
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -6,16 +6,26 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     error::Error,
-    record::{Activity, Record, key::ReadKey, token::SessionId},
-    session::read,
+    record::{Activity, Record, key::ReadKey, token::SessionId, value::read},
     store::Listed,
 };
 
-/// A session as its operator sees it: who, since when, how much. Its data is
-/// read only where [`get`](Self::get) asks for it.
+/// A session as the operator sees it: its user, its times and its data.
 ///
-/// It describes the session as it was when it was asked for. It holds no
-/// secret, and nothing that opens the session.
+/// [`Sessions::get`](crate::Sessions::get) and [`Sessions::list`](crate::Sessions::list) return it,
+/// and events have it. It describes the session as it was at that time, and does not change. It
+/// holds nothing that opens the session.
+///
+/// ```
+/// use cloakroom::SessionSummary;
+///
+/// /// A row for a list of a user's devices.
+/// fn row(session: &SessionSummary) -> String {
+///     let device: Option<String> = session.get("device").ok().flatten();
+///     let device = device.unwrap_or_else(|| "unknown device".to_owned());
+///     format!("{} {device}, last seen {:?}", session.id(), session.last_seen_at())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct SessionSummary {
     id: SessionId,
@@ -32,60 +42,62 @@ impl SessionSummary {
         }
     }
 
-    /// Which session.
+    /// The session's id.
     #[must_use]
     pub fn id(&self) -> SessionId {
         self.id
     }
 
-    /// Who has logged in.
+    /// The session's user. `None` if nobody has logged in.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.record.user()
     }
 
-    /// When the session began.
+    /// When the session was created.
     #[must_use]
     pub fn created_at(&self) -> SystemTime {
         self.record.created_at().into()
     }
 
-    /// When its user logged in.
+    /// When the session's user logged in. `None` if nobody has.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<SystemTime> {
         self.record.authenticated_at().map(SystemTime::from)
     }
 
-    /// When it was last seen, to the layer's `touch_after`.
+    /// When a request last used the session. Later use may be missing for up to the layer's
+    /// [`touch_after`](crate::SessionLayer::touch_after).
     #[must_use]
     pub fn last_seen_at(&self) -> SystemTime {
         self.activity.last_seen_at.into()
     }
 
-    /// When it ends, by the rules at the time it was last seen; `None`: never.
+    /// When the session expires if no further request uses it, by the settings at the time it was
+    /// last seen. `None` if it never expires.
     #[must_use]
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.activity.expires_at.map(SystemTime::from)
     }
 
-    /// Bytes of its keys and values.
+    /// How many bytes the session's keys and JSON values have together.
     #[must_use]
     pub fn data_bytes(&self) -> usize {
         self.record.data().bytes()
     }
 
-    /// The names of its values, sorted.
+    /// The keys of the session's values, sorted.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
         let entries = self.record.data().iter();
         entries.map(|(key, _)| key.to_owned()).collect()
     }
 
-    /// Reads a value.
+    /// The value of a key. `None` if the session has none.
     ///
     /// # Errors
     ///
-    /// [`Deserialize`](crate::ErrorKind::Deserialize) where the value is not a `T`.
+    /// [`Deserialize`](crate::ErrorKind::Deserialize) if the value is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, key: impl ReadKey<T>) -> Result<Option<T>, Error> {
         read(key.name(), self.record.data().get(key.name()))
     }

@@ -1,4 +1,4 @@
-//! The layer's store, and how long it takes: [`TimedStore`].
+//! The layer's store with its calls timed: [`TimedStore`].
 
 use std::sync::Arc;
 
@@ -8,27 +8,27 @@ use tokio::time::Instant;
 use crate::{
     clock::Timestamp,
     error::store::StoreError,
-    observe::{metering, population::Population},
+    observe::observers::Observers,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
     store::{
-        Created, DynStore, Former, Position, Query, Reaped, Room, SessionStore, StoreCall,
+        Created, DynStore, Former, MemoryInner, Position, Query, Reaped, SessionStore, StoreCall,
         StorePage, Touched, Updated,
     },
 };
 
-/// Passes every call on, and counts it where somebody watches.
+/// Passes each call on to the store. Counts and times it where anybody observes.
 #[derive(Clone)]
 pub(crate) struct TimedStore {
     pub(crate) store: DynStore,
-    pub(crate) population: Arc<Population>,
+    pub(crate) observers: Arc<Observers>,
 }
 
 impl TimedStore {
     fn started(&self, call: StoreCall) -> Started<'_> {
         Started {
-            population: &self.population,
+            observers: &self.observers,
             call,
-            at: self.population.is_watched().then(Instant::now),
+            at: self.observers.is_active().then(Instant::now),
         }
     }
 
@@ -36,15 +36,15 @@ impl TimedStore {
         self.store.in_memory().is_some()
     }
 
-    /// What a store in memory says; `None` where it fails, or another has to be waited for.
+    /// The reply of a store in memory. `None` if it fails, and for any other store.
     pub(crate) fn at_once<T>(
         &self,
         call: StoreCall,
-        ask: impl FnOnce(&Room) -> Result<T, StoreError>,
+        ask: impl FnOnce(&MemoryInner) -> Result<T, StoreError>,
     ) -> Option<T> {
-        let room = self.store.in_memory()?;
+        let inner = self.store.in_memory()?;
         let started = self.started(call);
-        let reply = ask(room);
+        let reply = ask(inner);
         started.answered(reply.as_ref().err());
         reply.ok()
     }
@@ -85,7 +85,7 @@ impl TimedStore {
         let started = self.started(StoreCall::Update);
         let reply = self.store.update(id, record, activity, former).await;
         if started.answered(reply.as_ref().err()) && matches!(reply, Ok(Updated::Conflict)) {
-            self.population.tally.conflict();
+            self.observers.counters.conflict();
         }
         reply
     }
@@ -99,7 +99,7 @@ impl TimedStore {
         let started = self.started(StoreCall::Touch);
         let reply = self.store.touch(id, expected, activity).await;
         if started.answered(reply.as_ref().err()) && matches!(reply, Ok(Touched::Yes)) {
-            self.population.tally.touch();
+            self.observers.counters.touch();
         }
         reply
     }
@@ -121,7 +121,7 @@ impl TimedStore {
         if started.answered(reply.as_ref().err())
             && let Some((_, bytes)) = self.store.held_in_memory()
         {
-            metering::held(bytes);
+            self.observers.counters.memory(bytes);
         }
         reply
     }
@@ -146,31 +146,31 @@ impl TimedStore {
     }
 }
 
-/// A call on its way, for whoever watches.
+/// A call that is under way.
 struct Started<'a> {
-    population: &'a Population,
+    observers: &'a Observers,
     call: StoreCall,
-    /// `None` where nobody watches, and once it is counted.
+    /// `None` if nobody observes, and once the call is counted.
     at: Option<Instant>,
 }
 
 impl Started<'_> {
-    /// Whether somebody watches.
+    /// Counts the call. Returns whether anybody observes.
     fn answered(mut self, failure: Option<&StoreError>) -> bool {
         let at = self.at.take();
         if let Some(at) = at {
-            let tally = &self.population.tally;
-            tally.called(self.call, at.elapsed(), failure);
+            let counters = &self.observers.counters;
+            counters.called(self.call, at.elapsed(), failure);
         }
         at.is_some()
     }
 }
 
-/// Nobody waits for the answer any more.
+/// A call that is dropped before its reply counts as abandoned.
 impl Drop for Started<'_> {
     fn drop(&mut self) {
         if self.at.is_some() {
-            self.population.tally.abandoned(self.call);
+            self.observers.counters.abandoned(self.call);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! All sessions, from outside of a request: counting, listing and ending them, and
-//! deleting what has expired.
+//! All sessions, from outside of a request: counting, listing and ending them, and the reaper,
+//! which deletes expired ones.
 //!
-//! Uses commits, observers and the store. Knows nothing of HTTP.
+//! Uses sessions, commits, observers and the store. Knows nothing of HTTP.
 
 pub(crate) mod paging;
 pub(crate) mod reaper;

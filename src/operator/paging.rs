@@ -16,7 +16,9 @@ use crate::{
     store::{Position, Query},
 };
 
-/// Which sessions a list is of. The default lets every session through.
+/// Which sessions [`Sessions::list`](crate::Sessions::list) returns. The default matches all of them.
+///
+/// A session must match every condition that is set.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,22 +36,24 @@ pub struct SessionFilter {
 }
 
 impl SessionFilter {
-    /// Those of this user alone, compared byte by byte.
+    /// Only sessions of this user, compared byte by byte.
     #[must_use]
     pub fn user(self, user: impl Into<String>) -> Self {
         let user = Some(user.into());
         Self { user, ..self }
     }
 
-    /// Those alone that were last seen longer ago than this, in whole
-    /// milliseconds, and exact to the layer's `touch_after`.
+    /// Only sessions that no request has used for longer than this, in whole milliseconds.
+    ///
+    /// A session's last use may be up to the layer's
+    /// [`touch_after`](crate::SessionLayer::touch_after) later than the store knows.
     #[must_use]
     pub fn idle_for(self, longer_than: Duration) -> Self {
         let idle_for = Some(longer_than);
         Self { idle_for, ..self }
     }
 
-    /// Those alone that began before this moment, in whole milliseconds.
+    /// Only sessions that were created before this moment, in whole milliseconds.
     #[must_use]
     pub fn created_before(self, moment: SystemTime) -> Self {
         let created_before = Some(moment.into());
@@ -105,19 +109,39 @@ impl fmt::Debug for SessionFilter {
     }
 }
 
-/// A part of a list of sessions.
+/// A page of a list of sessions. [`Sessions::list`](crate::Sessions::list) returns it.
+///
+/// ```
+/// use cloakroom::{Error, SessionFilter, SessionPage, Sessions};
+///
+/// /// A user's devices: the first page, and the cursor for a link to the next one.
+/// async fn devices(sessions: &Sessions, user: &str) -> Result<(SessionPage, String), Error> {
+///     let filter = SessionFilter::default().user(user);
+///     let page = sessions.list(&filter, None, 20).await?;
+///     let next = page.next.map_or_else(String::new, |cursor| cursor.to_string());
+///     Ok((page, next))
+/// }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct SessionPage {
-    /// In the order of their ids.
+    /// The sessions, ordered by id. There may be none although there is a `next` page.
     pub sessions: Vec<SessionSummary>,
-    /// Where the next page begins; `None`: there is no more.
+    /// Where the next page begins. `None` if this is the last page.
     pub next: Option<Cursor>,
 }
 
-/// Where a page of a list begins. It belongs to its filter.
+/// Where a page of a list begins, for [`Sessions::list`](crate::Sessions::list).
 ///
-/// Its text (`Display`, `FromStr`) may stand in a URL, and opens nothing.
+/// It belongs to the filter of its list. As a string (`Display`, `FromStr`) it is fit for a URL. It
+/// opens no session.
+///
+/// ```
+/// use cloakroom::{Cursor, ErrorKind};
+///
+/// let error = "not a cursor".parse::<Cursor>().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::BadCursor); // as a response: 400
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Cursor {
     after: Position,
@@ -132,7 +156,7 @@ impl Cursor {
         }
     }
 
-    /// Where the page begins, if this is a cursor of `filter`.
+    /// Where the page begins. An error if this belongs to another filter.
     pub(crate) fn after(&self, filter: &SessionFilter) -> Result<&Position, Error> {
         if self.fingerprint == filter.fingerprint() {
             Ok(&self.after)

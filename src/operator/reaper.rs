@@ -14,32 +14,29 @@ use tokio::{runtime::Handle, task::AbortHandle, time::MissedTickBehavior};
 use tracing::{debug, error, warn};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Timestamp},
     config::Config,
-    deadline::{surviving, within},
+    deadline::{catching_panics, within},
     error::Error,
     observe::timed::TimedStore,
+    record::lifetime::DELETE_AFTER,
 };
 
-/// The background task of one layer. It ends when this is dropped (rule F5).
+/// The background task of one layer. It ends when this is dropped. (Rule F5.)
 #[derive(Debug, Default)]
 pub(crate) struct Reaper {
     is_running: Arc<AtomicBool>,
     task: Mutex<Option<AbortHandle>>,
 }
 
-/// How long past its deadline a record is at least before it is deleted: what
-/// clocks of different machines may differ by (rule L3).
-pub(crate) const GRACE: Duration = Duration::from_secs(5 * 60);
-
 /// How many records one call deletes.
 const BATCH: usize = 1000;
 
-/// After failures the interval doubles, up to this many times.
+/// After each failure the interval doubles, up to this many times.
 const MAX_DOUBLINGS: u32 = 5;
 
 impl Reaper {
-    /// Starts the task, unless it runs or there is no runtime to run it.
+    /// Starts the task, unless it runs already or there is no tokio runtime.
     pub(crate) fn ensure_running(&self, config: &Config) {
         let Some(interval) = config.reap_every else {
             return;
@@ -55,9 +52,12 @@ impl Reaper {
         }
         let running = Running(Arc::clone(&self.is_running));
         let sweep = Sweep::of(config);
+        // The first sweep goes by the time of the request that starts it, whenever the task runs:
+        // a test that moves its clock next knows what is deleted.
+        let started = config.clock.now();
         let task = runtime.spawn(async move {
             let _running = running;
-            if surviving(sweep.repeat(interval)).await.is_none() {
+            if catching_panics(sweep.repeat(interval, started)).await.is_none() {
                 error!("expired sessions are not deleted: the tokio runtime has no timer, see `enable_time`");
                 // Not to be tried again with every request.
                 std::future::pending::<()>().await;
@@ -84,7 +84,7 @@ impl Drop for Running {
     }
 }
 
-/// What the task needs: not the layer, so that it does not keep it alive.
+/// What the task needs. The task must not keep the layer alive.
 pub(crate) struct Sweep {
     store: TimedStore,
     clock: Arc<dyn Clock>,
@@ -100,14 +100,16 @@ impl Sweep {
         }
     }
 
-    async fn repeat(&self, interval: Duration) {
+    async fn repeat(&self, interval: Duration, started: Timestamp) {
         let interval = interval.max(Duration::from_millis(1));
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failures = 0;
+        let mut first = Some(started);
         loop {
             ticks.tick().await;
-            match self.once().await {
+            let now = first.take().unwrap_or_else(|| self.clock.now());
+            match self.until(now).await {
                 Ok(0) => failures = 0,
                 Ok(removed) => {
                     debug!(removed, "expired sessions deleted");
@@ -123,14 +125,17 @@ impl Sweep {
         }
     }
 
-    /// Deletes all that is expired, a batch at a time.
+    /// Deletes all expired records, a batch at a time. Returns how many.
     pub(crate) async fn once(&self) -> Result<usize, Error> {
+        self.until(self.clock.now()).await
+    }
+
+    /// Deletes all that is expired at `now`.
+    async fn until(&self, now: Timestamp) -> Result<usize, Error> {
+        let before = now.saturating_sub(DELETE_AFTER);
         let mut removed = 0;
         loop {
-            let batch = async {
-                let before = self.clock.now().saturating_sub(GRACE);
-                Ok(self.store.delete_expired(before, BATCH).await?)
-            };
+            let batch = async { Ok(self.store.delete_expired(before, BATCH).await?) };
             let reaped = within(self.timeout, batch).await?;
             removed += reaped.removed;
             if !reaped.more || reaped.removed == 0 {

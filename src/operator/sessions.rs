@@ -17,34 +17,23 @@ use crate::{
     store::{Position, Query, StorePage},
 };
 
-/// All sessions of a layer's store, for whoever runs the service: to count,
-/// list and end them.
+/// All sessions of a layer's store, to count, list and end them from outside of a request.
 ///
-/// From [`SessionLayer::sessions`](crate::SessionLayer::sessions). Cheap to
-/// clone; it may be an axum state, and is used outside of any request as well.
-/// It keeps the store, but neither the layer nor its background task.
-///
-/// What it ends is dead for every node that shares the store at its next load.
-/// A request of such a session that is under way keeps nothing and sets no
-/// cookie (rule M4). A session that goes on under another id meanwhile, by
-/// `cycle_id`, is followed; a log-in is a new session, and is not (rule M7).
-///
-/// Each call of the store, and each ending, has the layer's `store_timeout`.
-/// Where one fails, what was ended until then stays ended; the same call may be
-/// made again. A store that cannot list gives
-/// [`Unsupported`](crate::ErrorKind::Unsupported) to what needs a list.
+/// [`SessionLayer::sessions`](crate::SessionLayer::sessions) returns it. It is cheap to clone, can
+/// be an axum state, and works outside of requests too. It keeps the store alive, but neither the
+/// layer nor its background task.
 ///
 /// ```
 /// use cloakroom::{Error, SessionFilter, SessionLayer, Sessions};
 ///
-/// /// "Log out everywhere": after the password was changed, say.
-/// async fn forget(sessions: &Sessions, user: &str) -> Result<(), Error> {
+/// /// "Log out everywhere", after a change of password for example.
+/// async fn log_out_everywhere(sessions: &Sessions, user: &str) -> Result<(), Error> {
 ///     let ended = sessions.revoke_user(user).await?;
 ///     println!("{ended} sessions ended");
 ///     Ok(())
 /// }
 ///
-/// async fn show(sessions: &Sessions) -> Result<(), Error> {
+/// async fn print_all(sessions: &Sessions) -> Result<(), Error> {
 ///     let (filter, mut next) = (SessionFilter::default(), None);
 ///     loop {
 ///         let page = sessions.list(&filter, next.as_ref(), 100).await?;
@@ -60,50 +49,67 @@ use crate::{
 ///
 /// let sessions = SessionLayer::default().sessions();
 /// ```
+///
+/// # What it means to end a session
+///
+/// No node that shares the store accepts the session from its next load on. A request that is
+/// using the session keeps nothing, and its response sets no cookie. A session that moves to
+/// another id at the same time, by `cycle_id`, is followed and ended. A log-in at the same time is
+/// a new session, and stays. (Rules M4, M7, P1.)
+///
+/// # Errors
+///
+/// Each call of the store, and each ending, may take the layer's
+/// [`store_timeout`](crate::SessionLayer::store_timeout). If one fails, the call returns the error,
+/// and the sessions that were ended until then stay ended: make the same call again. Methods that
+/// list return [`Unsupported`](crate::ErrorKind::Unsupported) if the store cannot list.
 #[derive(Clone)]
 pub struct Sessions(Arc<Config>);
 
 /// How many sessions a page has at most.
 const MAX_PAGE: usize = 1000;
 
-/// How many sessions are asked for at once where all of a list are to be ended.
+/// How many sessions are listed at once when all of a list are ended.
 const BATCH: usize = 100;
 
-/// How many calls of the store a page is worth, before it is left short.
+/// After this many calls of the store, a page is returned with fewer sessions than its limit.
 const MAX_CALLS: usize = 16;
 
 impl Sessions {
     pub(crate) fn of(config: &Arc<Config>) -> Self {
-        config.population().watch();
-        config.population().ensure_reporting(config);
+        config.observers().activate();
+        config.ensure_reporting();
         Self(Arc::clone(config))
     }
 
-    /// What has happened in this process since this handle was first taken, or
-    /// a listener was registered. Asks nothing of the store.
+    /// The statistics of this process, without a call of the store.
+    ///
+    /// See [`Stats`] for when counting begins.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let held = self.0.store.store.held_in_memory();
-        self.0.population().tally.stats(self.0.clock.now(), held)
+        self.0.observers().counters.stats(self.0.clock.now(), held)
     }
 
-    /// How many sessions the store holds: those included that have expired and
-    /// are not deleted yet, and what stays for a minute where a session moved on.
+    /// How many records the store has.
+    ///
+    /// That includes sessions that have expired and are not deleted yet, and for a minute the
+    /// former id of a session that moved to another one.
     ///
     /// # Errors
     ///
-    /// `Unsupported` where the store does not count, and those of the store.
+    /// `Unsupported` if the store cannot count, and the store's errors.
     pub async fn count(&self) -> Result<u64, Error> {
         self.within(async { Ok(self.0.store.count(&Query::default()).await?) })
             .await
     }
 
-    /// The session of this id; `None` where there is none, it has expired, or
-    /// goes on under another id.
+    /// The session with this id. `None` if there is none, if it has expired, or if it continues
+    /// under another id. This is no activity.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The store's errors.
     pub async fn get(&self, id: SessionId) -> Result<Option<SessionSummary>, Error> {
         let latest = self.within(async { Ok(self.0.store.load_latest(id).await?) });
         match latest.await? {
@@ -114,19 +120,20 @@ impl Sessions {
         }
     }
 
-    /// The live sessions that `filter` lets through, in the order of their
-    /// ids; `after` is the former page's [`next`](SessionPage::next).
+    /// A page of the live sessions that match `filter`, ordered by id. This is no activity.
     ///
-    /// At most `limit` of them (1 to 1000; anything else is taken as the
-    /// nearest), perhaps fewer, or none: only a `next` of `None` is the end.
-    /// A session that keeps its id from the first page to the last is listed
-    /// exactly once, if it is live all the while. One that `cycle_id` has brought
-    /// under its id costs a call of the store more, until a request writes to it.
+    /// Pass `None` as `after` for the first page, and then the former page's
+    /// [`next`](SessionPage::next). A page has at most `limit` sessions; `limit` is clamped to 1
+    /// through 1000. It may have fewer, even none: the list ends where `next` is `None`.
+    ///
+    /// A session that is live and keeps its id from the first page to the last is listed exactly
+    /// once. A session that came to its id by `cycle_id` costs one more call of the store, until a
+    /// request writes to it. (Rule P2.)
     ///
     /// # Errors
     ///
-    /// `BadCursor` where `after` is of another filter, `Unsupported` where the
-    /// store does not list, and those of the store.
+    /// `BadCursor` if `after` belongs to another filter, `Unsupported` if the store cannot list,
+    /// and the store's errors.
     pub async fn list(
         &self,
         filter: &SessionFilter,
@@ -140,14 +147,14 @@ impl Sessions {
         let mut page = SessionPage::default();
         for _ in 0..MAX_CALLS {
             let wanted = limit - page.sessions.len();
-            let part = self.part(&query, after.as_ref(), wanted).await?;
-            for listed in part.sessions {
+            let stored = self.page(&query, after.as_ref(), wanted).await?;
+            for listed in stored.sessions {
                 let kept = (Arc::clone(&listed.record), listed.activity);
                 if self.is_session(listed.id, &kept).await? {
                     page.sessions.push(listed.into());
                 }
             }
-            after = part.next;
+            after = stored.next;
             if after.is_none() || page.sessions.len() >= limit {
                 break;
             }
@@ -156,49 +163,50 @@ impl Sessions {
         Ok(page)
     }
 
-    /// Ends a session; whether there was one.
+    /// Ends the session with this id. Returns whether there was one.
     ///
     /// # Errors
     ///
-    /// Those of the store: then it may have ended or not.
+    /// The store's errors. The session may have ended or not.
     pub async fn revoke(&self, id: SessionId) -> Result<bool, Error> {
         let ended = self.end(id, EndReason::Revoked, |_, _| true).await?;
         Ok(ended.is_some())
     }
 
-    /// Ends a session if it is this user's: for a page where users see their
-    /// own. `false` for another's as for none.
+    /// Ends the session with this id if it belongs to `user`. Returns false if there is none, and
+    /// if it belongs to somebody else.
+    ///
+    /// Use it on a page where users see and end their own sessions: the id may come from a form.
     ///
     /// # Errors
     ///
-    /// Those of the store: then it may have ended or not.
+    /// The store's errors. The session may have ended or not.
     pub async fn revoke_for(&self, user: &str, id: SessionId) -> Result<bool, Error> {
-        let is_his = |_, (record, _): &Kept| record.user() == Some(user);
-        let ended = self.end(id, EndReason::Revoked, is_his).await?;
+        let is_theirs = |_, (record, _): &Kept| record.user() == Some(user);
+        let ended = self.end(id, EndReason::Revoked, is_theirs).await?;
         Ok(ended.is_some())
     }
 
-    /// Ends every session that the user has when this is called; how many.
+    /// Ends all sessions that the user has when this is called. Returns how many.
     ///
     /// # Errors
     ///
-    /// `Unsupported` where the store does not list, and those of the store.
+    /// `Unsupported` if the store cannot list, and the store's errors.
     pub async fn revoke_user(&self, user: &str) -> Result<u64, Error> {
         let filter = SessionFilter::default().user(user);
-        let is_his = |_, (record, _): &Kept| record.user() == Some(user);
-        self.end_all(filter, EndReason::Revoked, None, is_his).await
+        let is_theirs = |_, (record, _): &Kept| record.user() == Some(user);
+        self.end_all(filter, EndReason::Revoked, None, is_theirs)
+            .await
     }
 
-    /// Ends every session of the session's user but this one; how many.
+    /// Ends all sessions of this session's user, but not this session. Returns how many.
     ///
-    /// It goes by the session as it is stored: a log-in of the same request
-    /// comes after.
+    /// It uses the session as it is stored: call it in a later request than the log-in.
     ///
     /// # Errors
     ///
-    /// `NoUser` where the session is not stored yet or nobody has logged in,
-    /// `Ended` where it has ended meanwhile, `Unsupported` where the store does
-    /// not list, and those of the store.
+    /// `NoUser` if the session is not stored yet, or nobody has logged in. `Ended` if the session
+    /// has ended. `Unsupported` if the store cannot list, and the store's errors.
     pub async fn revoke_others(&self, session: &Session) -> Result<u64, Error> {
         let stored = session.stored();
         let user = stored.as_ref().and_then(|stored| stored.record.user());
@@ -209,18 +217,20 @@ impl Sessions {
             ));
         };
         let filter = SessionFilter::default().user(user);
-        let is_his = |_, (record, _): &Kept| record.user() == Some(user);
-        self.end_all(filter, EndReason::Revoked, Some(stored.id()), is_his)
+        let is_theirs = |_, (record, _): &Kept| record.user() == Some(user);
+        self.end_all(filter, EndReason::Revoked, Some(stored.id()), is_theirs)
             .await
     }
 
-    /// Ends every session that was not seen for longer than this, which is
-    /// exact to the layer's `touch_after`; how many. Their end is told as
-    /// [`Idle`](EndReason::Idle).
+    /// Ends all sessions that no request has used for longer than this. Returns how many.
+    ///
+    /// Their events have the reason [`Idle`](EndReason::Idle). A session's last use may be up to the
+    /// layer's [`touch_after`](crate::SessionLayer::touch_after) later than the store knows, so pass
+    /// more than that.
     ///
     /// # Errors
     ///
-    /// `Unsupported` where the store does not list, and those of the store.
+    /// `Unsupported` if the store cannot list, and the store's errors.
     pub async fn expire_idle(&self, longer_than: Duration) -> Result<u64, Error> {
         let filter = SessionFilter::default().idle_for(longer_than);
         let is_idle = |_, (_, activity): &Kept| {
@@ -230,11 +240,15 @@ impl Sessions {
         self.end_all(filter, EndReason::Idle, None, is_idle).await
     }
 
-    /// Deletes what expired more than five minutes ago, as the background task does; how many.
+    /// Deletes the records that expired more than five minutes ago. Returns how many, including the
+    /// former ids of sessions that moved to another one.
+    ///
+    /// The background task does the same at its interval. Call this from a job of your own if you
+    /// have turned the task off with [`reap_every`](crate::SessionLayer::reap_every).
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The store's errors.
     pub async fn reap(&self) -> Result<u64, Error> {
         Ok(Sweep::of(&self.0).once().await? as u64)
     }
@@ -250,40 +264,40 @@ impl Sessions {
         let mut spared: Vec<SessionId> = spared.into_iter().collect();
         let (mut ended, mut after) = (HashSet::new(), None::<Position>);
         loop {
-            let part = self.part(&query, after.as_ref(), BATCH).await?;
+            let stored = self.page(&query, after.as_ref(), BATCH).await?;
             self.follow(&mut spared).await?;
             let is_meant = |id, kept: &Kept| {
                 let origin = kept.0.moved_from();
                 let mut ids = origin.into_iter().chain([id]);
                 !ids.any(|id| spared.contains(&id)) && is_meant(id, kept)
             };
-            for listed in part.sessions {
+            for listed in stored.sessions {
                 let record = &listed.record;
                 if record
                     .moved_from()
                     .is_some_and(|from| ended.contains(&from))
                 {
-                    // A cycle that has come too late: nobody will have its token.
+                    // The cycle came too late: nobody will have its token.
                     self.within(async { Ok(self.0.store.delete(listed.id).await?) })
                         .await?;
                     continue;
                 }
-                // Where a session moves while the list is made, its marker leads to it.
+                // The marker of a session that moved while the list was made leads to it.
                 let is_left = record.is_moved() && record.moved_to().is_none();
                 if !is_left && !spared.contains(&listed.id) {
                     ended.extend(self.end(listed.id, reason, &is_meant).await?);
                 }
             }
-            after = part.next;
+            after = stored.next;
             if after.is_none() {
                 return Ok(ended.len() as u64);
             }
-            // A store in memory never waits: others want to run too.
+            // A store in memory never waits. Other tasks need to run too.
             pause(Duration::ZERO).await;
         }
     }
 
-    /// Adds the ids to which a cycle has taken the last of `chain`.
+    /// Adds the ids that the last session of `chain` has had since, by cycles.
     async fn follow(&self, chain: &mut Vec<SessionId>) -> Result<(), Error> {
         while let Some(last) = chain.last() {
             let latest = self.within(async { Ok(self.0.store.load_latest(*last).await?) });
@@ -308,7 +322,7 @@ impl Sessions {
         self.within(end(&self.0, id, reason, is_meant)).await
     }
 
-    async fn part(
+    async fn page(
         &self,
         query: &Query,
         after: Option<&Position>,
@@ -318,11 +332,11 @@ impl Sessions {
             .await
     }
 
-    async fn within<T>(&self, talk: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        within(self.0.store_timeout, talk).await
+    async fn within<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        within(self.0.store_timeout, call).await
     }
 
-    /// Whether it is live, and not on its way to be under another id.
+    /// Whether it is live, and not the half of a move that is under way.
     async fn is_session(&self, id: SessionId, (record, activity): &Kept) -> Result<bool, Error> {
         let now = self.0.clock.now();
         if !self.0.lifetimes.is_live(record, *activity, now) {

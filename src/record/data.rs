@@ -5,7 +5,9 @@
 //! JSON text. A session with one integer takes 10 bytes, where a map of
 //! strings takes several hundred, and a look-up touches one allocation.
 
-use std::{cmp::Ordering, fmt};
+use std::{cmp::Ordering, fmt, sync::LazyLock};
+
+use crate::record::value;
 
 /// Every offset and length is a `u32`.
 const WORD: usize = size_of::<u32>();
@@ -17,14 +19,20 @@ pub(crate) const MAX_BYTES: usize = (u32::MAX / 4) as usize;
 pub(crate) struct Data(Box<[u8]>);
 
 /// A key and its value, as JSON text.
-pub(crate) type Entry<'a> = (&'a str, &'a [u8]);
+pub(crate) type KeyValue<'a> = (&'a str, &'a [u8]);
 
 /// The same as it is kept: bytes have the order of their strings.
-type RawEntry<'a> = (&'a [u8], &'a [u8]);
+type RawKeyValue<'a> = (&'a [u8], &'a [u8]);
 
 impl Data {
+    /// What a new session has.
+    pub(crate) fn none() -> &'static Self {
+        static NONE: LazyLock<Data> = LazyLock::new(Data::default);
+        &NONE
+    }
+
     /// From entries in the order of their keys, each key once.
-    pub(crate) fn from_sorted<'a>(entries: impl Iterator<Item = Entry<'a>> + Clone) -> Self {
+    pub(crate) fn from_sorted<'a>(entries: impl Iterator<Item = KeyValue<'a>> + Clone) -> Self {
         Self::build(|each| {
             for (key, value) in entries.clone() {
                 each(key.as_bytes(), value);
@@ -71,13 +79,13 @@ impl Data {
     }
 
     /// In the order of their keys.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Entry<'_>> + Clone {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = KeyValue<'_>> + Clone {
         // Only `str`s are ever written as keys.
         self.raw()
             .map(|(key, value)| (str::from_utf8(key).unwrap_or_default(), value))
     }
 
-    fn raw(&self) -> impl Iterator<Item = RawEntry<'_>> + Clone {
+    fn raw(&self) -> impl Iterator<Item = RawKeyValue<'_>> + Clone {
         (0..self.len()).map(|index| self.entry(index))
     }
 
@@ -120,11 +128,24 @@ impl Data {
         })
     }
 
-    /// The keys whose values are not the same in both, sorted.
+    /// Whether both have the same keys with the [same](value::is_same) values.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        if self == other {
+            return true;
+        }
+        let mut pairs = self.raw().zip(other.raw());
+        self.len() == other.len()
+            && pairs.all(|((key, value), (other, theirs))| {
+                key == other && value::is_same(value, theirs)
+            })
+    }
+
+    /// The keys whose values are not the [same](value::is_same) in both, sorted.
     pub(crate) fn keys_that_differ(&self, other: &Self) -> Vec<String> {
-        let changed = self
-            .iter()
-            .filter(|(key, value)| other.get(key) != Some(value));
+        let changed = self.iter().filter(|(key, value)| {
+            let theirs = other.get(key);
+            !theirs.is_some_and(|theirs| value::is_same(value, theirs))
+        });
         let added = other.iter().filter(|(key, _)| self.get(key).is_none());
         let mut keys: Vec<_> = changed
             .chain(added)
@@ -134,7 +155,7 @@ impl Data {
         keys
     }
 
-    fn entry(&self, index: usize) -> RawEntry<'_> {
+    fn entry(&self, index: usize) -> RawKeyValue<'_> {
         let start = self.word_at(index * WORD);
         let end = if index + 1 < self.len() {
             self.word_at((index + 1) * WORD)

@@ -12,15 +12,21 @@ use crate::{
     record::{
         Login, Record,
         data::{self, Data},
-        lifetime::Timeout,
-        renewal::{Dated, Renewal},
+        lineage::{MoveKind, Origin, Successor},
+        secrets::{DatedVerifier, Renewal},
+        timeout::Timeout,
         token::{SessionId, Verifier},
         version::Version,
     },
 };
 
-const FORMAT: u64 = 1;
+/// What older nodes read. Written where nothing of [`FORMAT_2`] is used.
+const FORMAT_1: u64 = 1;
+/// With fields whose neglect would break exactness: a node that knows only format 1 leaves such a record alone.
+const FORMAT_2: u64 = 2;
+
 const NEVER: &str = "never";
+const LOG_IN: &str = "log_in";
 
 impl Record {
     /// The one encoding: a JSON object with a format number, see
@@ -42,9 +48,9 @@ impl Record {
 }
 
 fn encode(record: &Record) -> Vec<u8> {
-    let rare = record.rare();
+    let extras = record.extras();
     let mut object = Object::open(Vec::with_capacity(192 + record.data().allocated()));
-    object.field("format", &FORMAT);
+    object.field("format", &format_of(record));
     object.field("version", &record.version().to_string());
     object.field("verifier", &record.verifier().encode());
     object.field("created_at", &record.created_at().as_millis());
@@ -52,29 +58,42 @@ fn encode(record: &Record) -> Vec<u8> {
         object.field("user", &login.user);
         object.field("authenticated_at", &login.at.as_millis());
     }
-    object.timeout("idle_timeout", rare.idle);
-    object.timeout("absolute_timeout", rare.absolute);
-    if let Some(persistent) = rare.persistent {
+    object.timeout("idle_timeout", extras.idle);
+    object.timeout("absolute_timeout", extras.absolute);
+    if let Some(persistent) = extras.persistent {
         object.field("persistent", &persistent);
     }
-    if let Some(ranked_at) = rare.ranked_at {
+    if let Some(ranked_at) = extras.ranked_at {
         object.field("ranked_at", &ranked_at.as_millis());
     }
-    if let Some(moved_at) = rare.moved_at {
+    if let Some(moved_at) = extras.moved_at {
         object.field("moved_at", &moved_at.as_millis());
     }
-    if let Some(moved_to) = rare.moved_to {
-        object.field("moved_to", &moved_to.to_string());
+    if let Some(to) = extras.successor {
+        object.field("moved_to", &to.id.to_string());
+        if to.kind == MoveKind::LogIn {
+            object.field("moved_by", LOG_IN);
+        }
     }
-    if let Some(moved_from) = rare.moved_from {
-        object.field("moved_from", &moved_from.to_string());
+    if let Some(from) = extras.origin {
+        object.field("moved_from", &from.id.to_string());
+        if from.version != Origin::UNKNOWN_VERSION {
+            object.field("from_version", &from.version.to_string());
+        }
+        if from.kind == MoveKind::LogIn {
+            object.field("from_by", LOG_IN);
+        }
     }
-    if let Some(renewal) = &rare.renewal {
+    if let Some(bar) = extras.bar {
+        object.field("bar", &bar.to_string());
+    }
+    if let Some(renewal) = &extras.renewal {
         if let Some(issued_at) = renewal.issued_at {
             object.field("renewed_at", &issued_at.as_millis());
         }
         object.dated("pending", &renewal.pending);
         object.dated("former", &renewal.former);
+        object.dated("joined", &renewal.joined);
     }
     if !record.recent().is_empty() {
         let recent: Vec<String> = record
@@ -93,10 +112,26 @@ fn encode(record: &Record) -> Vec<u8> {
         out: data.close(),
         is_empty: false,
     };
-    for (name, value) in &rare.unknown {
+    for (name, value) in &extras.unknown {
         object.raw(name, value.get().as_bytes());
     }
     object.close()
+}
+
+fn format_of(record: &Record) -> u64 {
+    let extras = record.extras();
+    let is_2 = extras.bar.is_some()
+        || extras.origin.is_some_and(|from| {
+            from.version != Origin::UNKNOWN_VERSION || from.kind == MoveKind::LogIn
+        })
+        || extras
+            .successor
+            .is_some_and(|to| to.kind == MoveKind::LogIn)
+        || extras
+            .renewal
+            .as_ref()
+            .is_some_and(|renewal| !renewal.joined.is_empty());
+    if is_2 { FORMAT_2 } else { FORMAT_1 }
 }
 
 /// A JSON object being written.
@@ -147,9 +182,9 @@ impl Object {
     }
 
     /// Pairs of a verifier and a time.
-    fn dated(&mut self, name: &str, list: &[Dated]) {
+    fn dated(&mut self, name: &str, list: &[DatedVerifier]) {
         if !list.is_empty() {
-            let pair = |dated: &Dated| (dated.verifier.encode(), dated.at.as_millis());
+            let pair = |dated: &DatedVerifier| (dated.verifier.encode(), dated.at.as_millis());
             self.field(name, &list.iter().map(pair).collect::<Vec<_>>());
         }
     }
@@ -172,12 +207,12 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
         serde_json::from_slice(bytes).map_err(|_| corrupt("the record is not a JSON object"))?,
     );
     match fields.required("format")? {
-        FORMAT => {}
+        FORMAT_1 | FORMAT_2 => {}
         format => {
             return Err(StoreError::new(
                 StoreErrorKind::Incompatible,
                 format!(
-                    "the record is of format {format}, this version of cloakroom knows {FORMAT}"
+                    "the record is of format {format}, this version of cloakroom knows {FORMAT_1} and {FORMAT_2}"
                 ),
             ));
         }
@@ -198,8 +233,9 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
     let persistent = fields.optional("persistent")?;
     let ranked_at: Option<u64> = fields.optional("ranked_at")?;
     let moved_at: Option<u64> = fields.optional("moved_at")?;
-    let moved_to = fields.id("moved_to")?;
-    let moved_from = fields.id("moved_from")?;
+    let successor = fields.successor()?;
+    let origin = fields.origin()?;
+    let bar = fields.id("bar")?;
     let renewal = fields.renewal()?;
     let recent: Vec<String> = fields.optional("recent")?.unwrap_or_default();
     let recent = recent
@@ -217,16 +253,17 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
         .with_data(data)
         .with_login(login)
         .with_recent(recent.into_iter());
-    record.set_rare(|rare| {
-        rare.idle = idle;
-        rare.absolute = absolute;
-        rare.persistent = persistent;
-        rare.ranked_at = ranked_at.map(Timestamp::from_millis);
-        rare.moved_at = moved_at.map(Timestamp::from_millis);
-        rare.moved_to = moved_to;
-        rare.moved_from = moved_from;
-        rare.renewal = renewal.map(Box::new);
-        rare.unknown = fields
+    record.set_extras(|extras| {
+        extras.idle = idle;
+        extras.absolute = absolute;
+        extras.persistent = persistent;
+        extras.ranked_at = ranked_at.map(Timestamp::from_millis);
+        extras.moved_at = moved_at.map(Timestamp::from_millis);
+        extras.successor = successor;
+        extras.origin = origin;
+        extras.bar = bar;
+        extras.renewal = renewal.map(Box::new);
+        extras.unknown = fields
             .0
             .into_iter()
             .map(|(name, value)| (name, value.to_owned()))
@@ -256,20 +293,44 @@ impl<'a> Fields<'a> {
             issued_at: renewed_at.map(Timestamp::from_millis),
             pending: self.dated("pending")?,
             former: self.dated("former")?,
+            joined: self.dated("joined")?,
         };
-        let is_none =
-            renewal.issued_at.is_none() && renewal.pending.is_empty() && renewal.former.is_empty();
+        let is_none = renewal.issued_at.is_none()
+            && renewal.pending.is_empty()
+            && renewal.former.is_empty()
+            && renewal.joined.is_empty();
         Ok((!is_none).then_some(renewal))
     }
 
-    fn dated(&mut self, name: &str) -> Result<Vec<Dated>, StoreError> {
+    fn dated(&mut self, name: &str) -> Result<Vec<DatedVerifier>, StoreError> {
         let pairs: Vec<(String, u64)> = self.optional(name)?.unwrap_or_default();
         let dated = pairs.into_iter().map(|(verifier, at)| {
             let verifier = Verifier::decode(&verifier).ok_or_else(|| malformed(name))?;
             let at = Timestamp::from_millis(at);
-            Ok(Dated { verifier, at })
+            Ok(DatedVerifier { verifier, at })
         });
         dated.collect()
+    }
+
+    fn successor(&mut self) -> Result<Option<Successor>, StoreError> {
+        let (id, kind) = (self.id("moved_to")?, self.kind("moved_by")?);
+        Ok(id.map(|id| Successor { id, kind }))
+    }
+
+    fn origin(&mut self) -> Result<Option<Origin>, StoreError> {
+        let (id, kind) = (self.id("moved_from")?, self.kind("from_by")?);
+        let version: Option<String> = self.optional("from_version")?;
+        let version = version.map(|version| version.parse().map_err(|_| malformed("from_version")));
+        let version = version.transpose()?.unwrap_or(Origin::UNKNOWN_VERSION);
+        Ok(id.map(|id| Origin { id, version, kind }))
+    }
+
+    fn kind(&mut self, name: &str) -> Result<MoveKind, StoreError> {
+        match self.optional::<String>(name)?.as_deref() {
+            None => Ok(MoveKind::Cycle),
+            Some(LOG_IN) => Ok(MoveKind::LogIn),
+            Some(_) => Err(malformed(name)),
+        }
     }
 
     fn id(&mut self, name: &str) -> Result<Option<SessionId>, StoreError> {

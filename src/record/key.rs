@@ -5,7 +5,11 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::Serialize;
 
-/// A name that carries the type of its value.
+/// The key of a value, together with the value's type.
+///
+/// Methods of a [`Session`](crate::Session) take any string as a key, and then the type is given or inferred
+/// at each call. A `Key` fixes it in one place, so that a value cannot be written as one type and read as
+/// another.
 ///
 /// ```
 /// use cloakroom::{Error, Key, Session};
@@ -24,7 +28,7 @@ pub struct Key<T> {
 }
 
 impl<T> Key<T> {
-    /// The key of this name, for a value of type `T`.
+    /// A key with this name, for a value of type `T`. Two keys of the same name are the same value.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
         Self {
@@ -33,7 +37,7 @@ impl<T> Key<T> {
         }
     }
 
-    /// The name under which the value is kept.
+    /// The name under which the value is stored.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.name
@@ -54,13 +58,14 @@ impl<T> fmt::Debug for Key<T> {
     }
 }
 
-/// Whatever names a value: `&str`, `String`, `&String`, `Cow<str>`, [`Key`]. Sealed.
+/// What may name a value: `&str`, `String`, `&String`, `Cow<str>` and [`Key`]. Other crates cannot implement it.
 pub trait KeyName: sealed::Named {}
 
-/// A name under which a `T` may be read: any string, or a `Key<T>`. Sealed.
+/// A name under which a `T` may be read: any string, or a `Key<T>`. Other crates cannot implement it.
 pub trait ReadKey<T>: KeyName {}
 
-/// A name under which a `V` may be written: any string, or a `Key<T>` where `V` is `T` or `&T`. Sealed.
+/// A name under which a `V` may be written: any string, or a `Key<T>` where `V` is `T` or `&T`. Other crates
+/// cannot implement it.
 pub trait WriteKey<V: Serialize>: KeyName {}
 
 pub(crate) mod sealed {

@@ -4,40 +4,25 @@ use std::time::Duration;
 
 use crate::{
     clock::Timestamp,
-    record::{Activity, Record},
+    record::{Activity, Record, timeout::Timeout},
 };
-
-/// One of a session's two timeouts, as the session itself keeps it (rule L4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Timeout {
-    /// Whatever the layer says today. The default.
-    #[default]
-    Layer,
-    /// This long, in whole milliseconds.
-    After(Duration),
-    /// No deadline.
-    Never,
-}
-
-impl Timeout {
-    fn or(self, layer: Option<Duration>) -> Option<Duration> {
-        match self {
-            Self::Layer => layer,
-            Self::After(duration) => Some(duration),
-            Self::Never => None,
-        }
-    }
-}
 
 /// A moved marker lives this long (rule M6): long enough for requests that
 /// were under way with the old token, too short to keep a door open.
 pub(crate) const MARKER_LIFETIME: Duration = Duration::from_secs(60);
+
+/// How long past its deadline a record is deleted at the earliest. The clocks of
+/// different machines may differ by as much.
+pub(crate) const DELETE_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// The longest Max-Age that browsers honour (RFC 6265bis: 400 days).
 const MAX_AGE_LIMIT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// A tenth of the default idle timeout: how often a session without one is touched.
 const TOUCH_WITHOUT_IDLE: Duration = Duration::from_secs(6 * 60);
+
+/// A store may keep deadlines in whole seconds.
+const ROUNDING: Duration = Duration::from_secs(1);
 
 /// The layer's settings of today; a record's own overrides come first.
 #[derive(Clone, Copy, Debug)]
@@ -78,9 +63,8 @@ impl Lifetimes {
         if let Some(moved_at) = record.moved_at() {
             return Some(moved_at.saturating_add(MARKER_LIFETIME));
         }
-        let start = record.authenticated_at().unwrap_or(record.created_at());
         let timeout = record.absolute_timeout().or(self.absolute)?;
-        Some(start.saturating_add(timeout))
+        Some(record.lifetime_start().saturating_add(timeout))
     }
 
     /// The earlier of last seen + idle and the absolute deadline (rule L1).
@@ -116,18 +100,24 @@ impl Lifetimes {
 
     /// Whether it is time to tell the store that the session was seen.
     ///
-    /// Never rarer than every half idle timeout, or a session in constant use would end.
-    pub(crate) fn is_touch_due(
-        &self,
-        record: &Record,
-        last_seen_at: Timestamp,
-        now: Timestamp,
-    ) -> bool {
+    /// Never rarer than every half idle timeout, or a session in constant use would end. And at
+    /// once where the store has an earlier deadline than the session has by the settings of this
+    /// layer: the store deletes by the deadline that it has.
+    pub(crate) fn is_touch_due(&self, record: &Record, stored: Activity, now: Timestamp) -> bool {
+        let last_seen_at = stored.last_seen_at;
         let touch_after = match self.idle(record) {
             Some(idle) => self.touch_after.unwrap_or(idle / 10).min(idle / 2),
             None => self.touch_after.unwrap_or(TOUCH_WITHOUT_IDLE),
         };
-        now > last_seen_at && now.since(last_seen_at) >= touch_after
+        let is_due = now.since(last_seen_at) >= touch_after;
+        now > last_seen_at && (is_due || self.is_deadline_longer(record, stored))
+    }
+
+    fn is_deadline_longer(&self, record: &Record, stored: Activity) -> bool {
+        stored.expires_at.is_some_and(|stored_deadline| {
+            let deadline = self.deadline(record, stored.last_seen_at);
+            deadline.is_none_or(|deadline| deadline.since(stored_deadline) >= ROUNDING)
+        })
     }
 
     pub(crate) fn is_persistent(&self, record: &Record) -> bool {

@@ -1,46 +1,60 @@
-//! What a store keeps for a session: [`Record`], and beside it its [`Activity`].
+//! What a store keeps for a session: the [`Record`], and beside it its [`Activity`].
+//!
+//! Everything here is data and pure functions of it: the encoding, the lifetime's rules, the renewal of
+//! secrets. This folder knows no store, no request and no clock but the times that it is given.
 
+pub(crate) mod activity;
 pub(crate) mod data;
 pub(crate) mod encoding;
+pub(crate) mod finite;
 pub(crate) mod key;
 pub(crate) mod lifetime;
+pub(crate) mod lineage;
 pub(crate) mod renewal;
+pub(crate) mod secrets;
+pub(crate) mod timeout;
 pub(crate) mod token;
+pub(crate) mod value;
 pub(crate) mod version;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
 
+pub use self::activity::Activity;
+
 use crate::{
     clock::Timestamp,
     record::{
         data::Data,
-        lifetime::Timeout,
-        renewal::{Dated, Renewal},
+        lineage::{MoveKind, Origin, Successor},
+        secrets::{DatedVerifier, Renewal},
+        timeout::Timeout,
         token::{SessionId, Verifier},
-        version::{Recent, Version},
+        version::{Recent, Version, Wrote},
     },
 };
 
-/// When a session was last seen and when it ends: what a touch moves.
-///
-/// Kept beside the [`Record`], so that it can be written without the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Activity {
-    /// When a request last used the session, to the layer's `touch_after`.
-    pub last_seen_at: Timestamp,
-    /// The deadline by the rules at that time; `None`: never.
-    pub expires_at: Option<Timestamp>,
-}
-
 /// What a store keeps for a session: verifier, data, user, times, lifetime, version.
 ///
-/// A store copies it, or its [encoding](Self::to_bytes), and never looks into
-/// it but for what it must index: [`version`](Self::version) and
-/// [`user`](Self::user). A record holds nothing that opens a session: whoever
-/// reads it learns the data, but cannot become the visitor (rule T4). Its
-/// `Debug` shows neither (rule T3).
+/// A store keeps it, or its [encoding](Self::to_bytes), as it is. It looks at nothing but the
+/// [`version`](Self::version), which it compares, and the [`user`](Self::user), which it may index.
+///
+/// A record holds no secret: who reads it learns the data, but cannot become the visitor. `Debug` shows
+/// neither the data nor the user.
+///
+/// ```
+/// use cloakroom::{Record, store::StoreError};
+///
+/// /// What a store in a table of a database has in its columns.
+/// fn columns(record: &Record) -> (String, Option<&str>, Vec<u8>) {
+///     (record.version().to_string(), record.user(), record.to_bytes())
+/// }
+///
+/// fn from_column(bytes: &[u8]) -> Result<Record, StoreError> {
+///     Record::from_bytes(bytes)
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Record {
     verifier: Verifier,
@@ -48,7 +62,7 @@ pub struct Record {
     data: Data,
     created_at: Timestamp,
     login: Option<Box<Login>>,
-    rare: Option<Box<Rare>>,
+    extras: Option<Box<Extras>>,
     recent: Recent,
 }
 
@@ -60,31 +74,34 @@ pub(crate) struct Login {
 
 /// What most records do not have.
 #[derive(Clone, Default)]
-pub(crate) struct Rare {
+pub(crate) struct Extras {
     pub(crate) idle: Timeout,
     pub(crate) absolute: Timeout,
     pub(crate) persistent: Option<bool>,
     /// Where the log-in counts as a later one than by its own time.
     pub(crate) ranked_at: Option<Timestamp>,
     pub(crate) moved_at: Option<Timestamp>,
-    /// Where a cycle took the session.
-    pub(crate) moved_to: Option<SessionId>,
-    /// Where a cycle brought the session from, until it is written again.
-    pub(crate) moved_from: Option<SessionId>,
+    /// Where the session went.
+    pub(crate) successor: Option<Successor>,
+    /// Where the session comes from, until it is written again.
+    pub(crate) origin: Option<Origin>,
+    /// The id that the session never becomes: that move was taken back.
+    pub(crate) bar: Option<SessionId>,
     pub(crate) renewal: Option<Box<Renewal>>,
     /// Fields that a later version of the same format put there.
     pub(crate) unknown: Vec<(String, Box<RawValue>)>,
 }
 
-impl Rare {
+impl Extras {
     const NONE: &'static Self = &Self {
         idle: Timeout::Layer,
         absolute: Timeout::Layer,
         persistent: None,
         ranked_at: None,
         moved_at: None,
-        moved_to: None,
-        moved_from: None,
+        successor: None,
+        origin: None,
+        bar: None,
         renewal: None,
         unknown: Vec::new(),
     };
@@ -95,20 +112,12 @@ impl Rare {
             && self.persistent.is_none()
             && self.ranked_at.is_none()
             && self.moved_at.is_none()
-            && self.moved_to.is_none()
-            && self.moved_from.is_none()
+            && self.successor.is_none()
+            && self.origin.is_none()
+            && self.bar.is_none()
             && self.renewal.is_none()
             && self.unknown.is_empty()
     }
-}
-
-/// Whether a record stems from a certain commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wrote {
-    Yes,
-    No,
-    /// More writes came on top than the record remembers.
-    Unknown,
 }
 
 /// The chain of recent writers is cut where a session rested this long:
@@ -123,18 +132,18 @@ impl Record {
             data: Data::default(),
             created_at,
             login: None,
-            rare: None,
+            extras: None,
             recent: Recent::default(),
         }
     }
 
-    /// Which write this stems from: what `update` and `touch` compare.
+    /// Which write this record comes from. A store compares it in `update` and `touch`.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The user bound by a log-in, for stores that index it.
+    /// The user who has logged in. A store that lists sessions by user indexes it.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.login.as_ref().map(|login| &*login.user)
@@ -146,21 +155,26 @@ impl Record {
         self.created_at
     }
 
-    /// When its user logged in.
+    /// When the user logged in. `None` for a visitor who has not.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<Timestamp> {
         self.login.as_ref().map(|login| login.at)
     }
 
+    /// From when the absolute timeout counts.
+    pub(crate) fn lifetime_start(&self) -> Timestamp {
+        self.authenticated_at().unwrap_or(self.created_at)
+    }
+
     /// Whether this is the marker left where a session went on under another
-    /// id (rule M6). It has no data and lives 60 seconds; its user is still
-    /// the session's, so that a list by user finds who moves while it is made.
+    /// id, or ended. It has no data and lives 60 seconds. It keeps the user, so that a list by user also finds
+    /// a session that moves while the list is made.
     #[must_use]
     pub fn is_moved(&self) -> bool {
         self.moved_at().is_some()
     }
 
-    /// How many bytes the record takes in memory, with its allocations' headers.
+    /// How many bytes the record takes in memory, with what an allocator adds to each of its blocks.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         // Reference counts, and what an allocator adds to a block of its own.
@@ -170,20 +184,24 @@ impl Record {
         let login = self.login.as_ref().map_or(0, |login| {
             block(size_of::<Login>()) + block(login.user.len())
         });
-        let rare = self.rare.as_ref().map_or(0, |rare| {
-            let slots = rare.unknown.capacity() * size_of::<(String, Box<RawValue>)>();
-            let unknown = rare
+        let extras = self.extras.as_ref().map_or(0, |extras| {
+            let slots = extras.unknown.capacity() * size_of::<(String, Box<RawValue>)>();
+            let unknown = extras
                 .unknown
                 .iter()
                 .map(|(name, value)| block(name.capacity()) + block(value.get().len()));
-            let renewal = rare.renewal.as_ref().map_or(0, |renewal| {
-                let dated = |list: &Vec<Dated>| block(list.capacity() * size_of::<Dated>());
-                block(size_of::<Renewal>()) + dated(&renewal.pending) + dated(&renewal.former)
+            let renewal = extras.renewal.as_ref().map_or(0, |renewal| {
+                let dated =
+                    |list: &Vec<DatedVerifier>| block(list.capacity() * size_of::<DatedVerifier>());
+                block(size_of::<Renewal>())
+                    + dated(&renewal.pending)
+                    + dated(&renewal.former)
+                    + dated(&renewal.joined)
             });
-            block(size_of::<Rare>()) + block(slots) + unknown.sum::<usize>() + renewal
+            block(size_of::<Extras>()) + block(slots) + unknown.sum::<usize>() + renewal
         });
         let recent = block(size_of_val(self.recent()));
-        block(COUNTS + size_of::<Self>()) + block(self.data.allocated()) + login + rare + recent
+        block(COUNTS + size_of::<Self>()) + block(self.data.allocated()) + login + extras + recent
     }
 
     pub(crate) fn verifier(&self) -> &Verifier {
@@ -198,8 +216,8 @@ impl Record {
         self.login.as_deref()
     }
 
-    pub(crate) fn rare(&self) -> &Rare {
-        self.rare.as_deref().unwrap_or(Rare::NONE)
+    pub(crate) fn extras(&self) -> &Extras {
+        self.extras.as_deref().unwrap_or(Extras::NONE)
     }
 
     pub(crate) fn recent(&self) -> &[u64] {
@@ -207,34 +225,51 @@ impl Record {
     }
 
     pub(crate) fn idle_timeout(&self) -> Timeout {
-        self.rare().idle
+        self.extras().idle
     }
 
     pub(crate) fn absolute_timeout(&self) -> Timeout {
-        self.rare().absolute
+        self.extras().absolute
     }
 
     pub(crate) fn persistent(&self) -> Option<bool> {
-        self.rare().persistent
+        self.extras().persistent
     }
 
     /// By which the log-ins of one user are ordered.
     pub(crate) fn ranked_at(&self) -> Option<Timestamp> {
-        self.rare().ranked_at.or(self.authenticated_at())
+        self.extras().ranked_at.or(self.authenticated_at())
     }
 
     pub(crate) fn moved_at(&self) -> Option<Timestamp> {
-        self.rare().moved_at
+        self.extras().moved_at
     }
 
     /// Where the same session goes on. A log-in begins another one (rule M7).
     pub(crate) fn moved_to(&self) -> Option<SessionId> {
-        self.rare().moved_to
+        let cycled = self.leads_to().filter(|to| to.kind == MoveKind::Cycle);
+        cycled.map(|to| to.id)
+    }
+
+    /// Where the session went, if it went on.
+    pub(crate) fn leads_to(&self) -> Option<Successor> {
+        self.extras().successor
     }
 
     /// Where the session is still, if it is live there: then the cycle is under way.
     pub(crate) fn moved_from(&self) -> Option<SessionId> {
-        self.rare().moved_from
+        let cycled = self.origin().filter(|from| from.kind == MoveKind::Cycle);
+        cycled.map(|from| from.id)
+    }
+
+    /// Where the session comes from, until a request writes under its token.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        self.extras().origin
+    }
+
+    /// The id that the session never becomes.
+    pub(crate) fn bar(&self) -> Option<SessionId> {
+        self.extras().bar
     }
 
     /// Whether the write of `version` made this record, or one before it;
@@ -252,20 +287,7 @@ impl Record {
 
     /// Whether the write of `version` is this record or was before it.
     pub(crate) fn wrote(&self, version: Version) -> Wrote {
-        let Some(age) = self.version.counter.checked_sub(version.counter) else {
-            return Wrote::No;
-        };
-        let writer = match age.checked_sub(1) {
-            None => Some(&self.version.writer),
-            Some(index) => usize::try_from(index)
-                .ok()
-                .and_then(|index| self.recent().get(index)),
-        };
-        match writer {
-            Some(writer) if *writer == version.writer => Wrote::Yes,
-            Some(_) => Wrote::No,
-            None => Wrote::Unknown,
-        }
+        version.is_among(self.version, self.recent())
     }
 
     /// This record as its next version, by `writer`; `rested`: how long since it was last seen.
@@ -281,11 +303,11 @@ impl Record {
             data,
             created_at: self.created_at,
             login: self.login.clone(),
-            rare: self.rare.clone(),
+            extras: self.extras.clone(),
             recent: Recent::after(earlier, self.version.writer),
         };
         // Only who has its new token can write to it: it has arrived.
-        next.with_moved_from(None)
+        next.without_origin()
     }
 
     /// What stays under the old id when the session moves on, to `moved_to` or for good.
@@ -296,13 +318,16 @@ impl Record {
         writer: u64,
     ) -> Self {
         let mut marker = self.successor(Data::default(), writer, Duration::ZERO);
-        marker.set_rare(|rare| {
-            *rare = Rare {
+        marker.set_extras(|extras| {
+            *extras = Extras {
                 moved_at: Some(moved_at),
-                moved_to,
+                successor: moved_to.map(|id| Successor {
+                    id,
+                    kind: MoveKind::Cycle,
+                }),
                 // A straggler may bring any of them.
-                renewal: rare.renewal.take(),
-                ..Rare::default()
+                renewal: extras.renewal.take(),
+                ..Extras::default()
             };
         });
         marker
@@ -326,16 +351,49 @@ impl Record {
     }
 
     pub(crate) fn with_moved_from(mut self, moved_from: Option<SessionId>) -> Self {
-        if self.moved_from() != moved_from {
-            self.set_rare(|rare| rare.moved_from = moved_from);
+        let origin = moved_from.map(|id| Origin {
+            id,
+            version: Origin::UNKNOWN_VERSION,
+            kind: MoveKind::Cycle,
+        });
+        if self.origin() != origin {
+            self.set_extras(|extras| extras.origin = origin);
         }
         self
     }
 
+    fn without_origin(mut self) -> Self {
+        if self.origin().is_some() {
+            self.set_extras(|extras| extras.origin = None);
+        }
+        self
+    }
+
+    /// This content in place of `former`: the version after it.
+    pub(crate) fn replacing(self, former: &Self, writer: u64) -> Self {
+        Self {
+            version: former.version.next(writer),
+            recent: Recent::after(former.recent(), former.version.writer),
+            ..self
+        }
+    }
+
     pub(crate) fn with_login(mut self, login: Option<Login>) -> Self {
         self.login = login.map(Box::new);
-        if self.rare().ranked_at.is_some() {
-            self.set_rare(|rare| rare.ranked_at = None);
+        if self.extras().ranked_at.is_some() {
+            self.set_extras(|extras| extras.ranked_at = None);
+        }
+        self
+    }
+
+    /// With the layer's timeouts and persistence.
+    pub(crate) fn without_overrides(mut self) -> Self {
+        if self.extras.is_some() {
+            self.set_extras(|extras| {
+                extras.idle = Timeout::Layer;
+                extras.absolute = Timeout::Layer;
+                extras.persistent = None;
+            });
         }
         self
     }
@@ -345,10 +403,10 @@ impl Record {
         self
     }
 
-    pub(crate) fn set_rare(&mut self, set: impl FnOnce(&mut Rare)) {
-        let mut rare = self.rare.take().unwrap_or_default();
-        set(&mut rare);
-        self.rare = (!rare.is_none()).then_some(rare);
+    pub(crate) fn set_extras(&mut self, set: impl FnOnce(&mut Extras)) {
+        let mut extras = self.extras.take().unwrap_or_default();
+        set(&mut extras);
+        self.extras = (!extras.is_none()).then_some(extras);
     }
 }
 
@@ -441,7 +499,7 @@ mod tests {
             user: "ann".into(),
             at: Timestamp::EPOCH,
         }));
-        record.set_rare(|rare| rare.persistent = Some(true));
+        record.set_extras(|extras| extras.persistent = Some(true));
         let record = record.with_data(Data::from_sorted([("k", &b"1"[..])].into_iter()));
         let marker = record.marker(Timestamp::MAX, None, 200);
         assert!(marker.is_moved());
@@ -450,6 +508,41 @@ mod tests {
         assert_eq!(marker.wrote(record.version()), Wrote::Yes);
         assert_eq!((marker.user(), marker.persistent()), (Some("ann"), None));
         assert_eq!(marker.data().len(), 0);
+    }
+
+    #[test]
+    fn format_2_is_written_only_for_what_needs_it() {
+        let id = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse().unwrap();
+        let format = |record: &Record| {
+            let bytes = record.to_bytes();
+            let read = Record::from_bytes(&bytes).unwrap();
+            assert_eq!(read.to_bytes(), bytes);
+            assert_eq!(read.extras().origin, record.extras().origin);
+            assert_eq!(read.leads_to(), record.leads_to());
+            assert_eq!(read.bar(), record.bar());
+            bytes[10] - b'0'
+        };
+        let origin = |kind, version| {
+            let mut record = first();
+            let origin = Origin { id, version, kind };
+            record.set_extras(|extras| extras.origin = Some(origin));
+            record
+        };
+        assert_eq!(format(&first()), 1);
+        assert_eq!(format(&origin(MoveKind::Cycle, Origin::UNKNOWN_VERSION)), 1);
+        assert_eq!(format(&origin(MoveKind::Cycle, version(3, 4))), 2);
+        assert_eq!(format(&origin(MoveKind::LogIn, version(3, 4))), 2);
+        let written =
+            origin(MoveKind::LogIn, version(3, 4)).successor(Data::default(), 1, Duration::ZERO);
+        assert_eq!(format(&written), 1);
+        let mut barred = first();
+        barred.set_extras(|extras| extras.bar = Some(id));
+        assert_eq!(format(&barred), 2);
+        for (kind, expected) in [(MoveKind::Cycle, 1), (MoveKind::LogIn, 2)] {
+            let mut marker = first().marker(Timestamp::EPOCH, Some(id), 5);
+            marker.set_extras(|extras| extras.successor = Some(Successor { id, kind }));
+            assert_eq!(format(&marker), expected);
+        }
     }
 
     #[test]
@@ -469,15 +562,15 @@ mod tests {
         let with_login = record.clone().with_login(Some(login)).memory_bytes();
         assert_eq!(with_login, bare + size_of::<Login>() + 3 + 2 * block);
         let mut unknown = record;
-        unknown.set_rare(|rare| {
-            rare.unknown.reserve_exact(4);
+        unknown.set_extras(|extras| {
+            extras.unknown.reserve_exact(4);
             let value = RawValue::from_string("[1]".to_owned()).unwrap();
-            rare.unknown.push(("later".to_owned(), value));
+            extras.unknown.push(("later".to_owned(), value));
         });
         let field = size_of::<(String, Box<RawValue>)>();
         assert_eq!(
             unknown.memory_bytes(),
-            bare + size_of::<Rare>() + 4 * field + "later".len() + "[1]".len() + 4 * block
+            bare + size_of::<Extras>() + 4 * field + "later".len() + "[1]".len() + 4 * block
         );
     }
 }

@@ -12,6 +12,8 @@
 //! | a pending one | yes | makes it current; what is older becomes former |
 //! | a former one, for 60 s after | yes | does nothing: this request was under way |
 //! | a former one, later | no | ends the session: somebody has copied it |
+//! | a joined one | yes | does nothing for 60 s; later makes it current, and the others former |
+//! | the current one, beside one that joined 60 s ago | yes | makes the joined ones former |
 //! | anything else | no | does nothing: anybody may guess |
 //!
 //! So two are never given out within 60 seconds, and a visitor whose requests
@@ -22,12 +24,13 @@
 //!
 //! Everything here is a function of the record, what was presented, and the time.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use crate::{
     clock::Timestamp,
     record::{
-        Rare, Record,
+        Extras, Record,
+        secrets::{DatedVerifier, Renewal},
         token::{Secret, Verifier},
     },
 };
@@ -40,25 +43,11 @@ pub(crate) const GRACE: Duration = Duration::from_secs(60);
 /// again and again does not keep cookies, or has a copy of one.
 const MAX_PENDING: usize = 8;
 
+/// A double click is two log-ins: who joins more often than this begins a session of their own.
+const MAX_JOINED: usize = 8;
+
 /// Of former ones the latest are recognised; older ones merely prove nothing.
 const MAX_FORMER: usize = 8;
-
-/// What a record keeps of a session's secrets beside the current one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Renewal {
-    /// When the current one was given out; `None`: with the session, or its log-in.
-    pub(crate) issued_at: Option<Timestamp>,
-    /// By when they were given out.
-    pub(crate) pending: Vec<Dated>,
-    /// By when they became former ones.
-    pub(crate) former: Vec<Dated>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Dated {
-    pub(crate) verifier: Verifier,
-    pub(crate) at: Timestamp,
-}
 
 /// What a secret is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +63,7 @@ pub(crate) enum Verdict {
 enum Place {
     Current,
     Pending(usize),
+    Joined(usize),
     Former(Timestamp),
     None,
 }
@@ -81,15 +71,22 @@ enum Place {
 /// What a commit does about the secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// This pending one becomes the current one.
-    presented: Option<usize>,
+    /// What becomes the current one.
+    presented: Option<Presented>,
     /// Another is given out.
     pub(crate) issues: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presented {
+    Pending(usize),
+    /// The joined ones are settled: this one was presented, or the current one.
+    Joined(Option<usize>),
+}
+
 pub(crate) fn judge(record: &Record, secret: &Secret, now: Timestamp) -> Verdict {
     match place(record, secret) {
-        Place::Current | Place::Pending(_) => Verdict::Proven,
+        Place::Current | Place::Pending(_) | Place::Joined(_) => Verdict::Proven,
         Place::Former(since) if now.since(since) < GRACE => Verdict::Proven,
         Place::Former(_) => Verdict::Copied,
         Place::None => Verdict::Unproven,
@@ -105,9 +102,12 @@ fn place(record: &Record, secret: &Secret) -> Place {
         return Place::None;
     };
     let presented = Verifier::of(secret);
-    let is_it = |dated: &Dated| dated.verifier.matches(&presented);
+    let is_it = |dated: &DatedVerifier| dated.verifier.matches(&presented);
     if let Some(index) = renewal.pending.iter().rposition(is_it) {
         return Place::Pending(index);
+    }
+    if let Some(index) = renewal.joined.iter().rposition(is_it) {
+        return Place::Joined(index);
     }
     let former = renewal.former.iter().rfind(|dated| is_it(dated));
     former.map_or(Place::None, |former| Place::Former(former.at))
@@ -126,12 +126,17 @@ pub(crate) fn step(
         .map_or_else(|| issued_at(record), |newest| newest.at);
     let is_due = |after: Duration| every.is_some() && now.since(newest) >= after.max(GRACE);
     let every = every.unwrap_or(Duration::MAX);
-    if pending.is_empty() && !is_due(every) {
+    let last_joined = record.renewal().and_then(|renewal| renewal.joined.last());
+    if pending.is_empty() && last_joined.is_none() && !is_due(every) {
+        return None;
+    }
+    if last_joined.is_some_and(|joined| now.since(joined.at) < GRACE) {
         return None;
     }
     let (presented, overtaken) = match place(record, secret) {
-        Place::Current => (None, 0),
-        Place::Pending(index) => (Some(index), index + 1),
+        Place::Current => (last_joined.map(|_| Presented::Joined(None)), 0),
+        Place::Joined(index) => (Some(Presented::Joined(Some(index))), 0),
+        Place::Pending(index) => (Some(Presented::Pending(index)), index + 1),
         Place::Former(_) | Place::None => return None,
     };
     let left = pending.len() - overtaken;
@@ -156,42 +161,65 @@ pub(crate) fn is_repeatable(
         now.saturating_add(GRACE) < next
     });
     is_next_far
-        && renewal.is_none_or(|renewal| renewal.pending.is_empty())
+        && renewal.is_none_or(|renewal| renewal.pending.is_empty() && renewal.joined.is_empty())
         && place(record, secret) == Place::Current
 }
 
 fn issued_at(record: &Record) -> Timestamp {
     let renewed_at = record.renewal().and_then(|renewal| renewal.issued_at);
-    let begun_at = || record.authenticated_at().unwrap_or(record.created_at());
-    renewed_at.unwrap_or_else(begun_at)
+    renewed_at.unwrap_or_else(|| record.lifetime_start())
 }
 
 impl Record {
     pub(crate) fn renewal(&self) -> Option<&Renewal> {
-        self.rare().renewal.as_deref()
+        self.extras().renewal.as_deref()
     }
 
     /// This record after `step`, with `next` as the secret given out.
     pub(crate) fn renewed(self, step: Step, next: &Secret, now: Timestamp) -> Self {
         let mut renewal = self.renewal().cloned().unwrap_or_default();
         let mut current = *self.verifier();
-        if let Some(presented) = step.presented {
-            let former = |verifier| Dated { verifier, at: now };
-            let mut overtaken = renewal.pending.drain(..=presented);
-            let chosen = overtaken.next_back().expect("a range with its end");
-            renewal.former.push(former(current));
-            let older = overtaken.map(|older| former(older.verifier));
-            renewal.former.extend(older);
-            current = chosen.verifier;
-            renewal.issued_at = Some(chosen.at);
+        let former = |verifier| DatedVerifier { verifier, at: now };
+        match step.presented {
+            None => {}
+            Some(Presented::Pending(index)) => {
+                let mut overtaken = renewal.pending.drain(..=index);
+                let chosen = overtaken.next_back().expect("a range with its end");
+                renewal.former.push(former(current));
+                let older = overtaken.map(|older| former(older.verifier));
+                renewal.former.extend(older);
+                current = chosen.verifier;
+                renewal.issued_at = Some(chosen.at);
+            }
+            Some(Presented::Joined(index)) => {
+                let mut others = mem::take(&mut renewal.joined);
+                if let Some(index) = index {
+                    let chosen = others.remove(index);
+                    renewal.former.push(former(current));
+                    current = chosen.verifier;
+                }
+                let others = others.iter().map(|other| former(other.verifier));
+                renewal.former.extend(others);
+            }
         }
         if step.issues {
             let verifier = Verifier::of(next);
-            renewal.pending.push(Dated { verifier, at: now });
+            renewal.pending.push(DatedVerifier { verifier, at: now });
         }
         let surplus = renewal.former.len().saturating_sub(MAX_FORMER);
         renewal.former.drain(..surplus);
         self.with_verifier(current).with_renewal(Some(renewal))
+    }
+
+    /// This record with `secret` beside its own: of a log-in that joined it. `None`: it takes no more.
+    pub(crate) fn joined(&self, secret: &Secret, now: Timestamp) -> Option<Self> {
+        let mut renewal = self.renewal().cloned().unwrap_or_default();
+        if renewal.joined.len() >= MAX_JOINED {
+            return None;
+        }
+        let verifier = Verifier::of(secret);
+        renewal.joined.push(DatedVerifier { verifier, at: now });
+        Some(self.clone().with_renewal(Some(renewal)))
     }
 
     /// Under a token of its own, given out now.
@@ -206,7 +234,7 @@ impl Record {
     pub(crate) fn with_renewal(mut self, renewal: Option<Renewal>) -> Self {
         let is_same = renewal.is_none() && self.renewal().is_none();
         if !is_same {
-            self.set_rare(|rare: &mut Rare| rare.renewal = renewal.map(Box::new));
+            self.set_extras(|extras: &mut Extras| extras.renewal = renewal.map(Box::new));
         }
         self
     }
@@ -223,13 +251,13 @@ mod tests {
     const MILLI: Duration = Duration::from_millis(1);
 
     /// The secrets of a session, in their order; all of them are kept here.
-    struct Room {
+    struct Scenario {
         record: Record,
         secrets: Vec<Secret>,
         now: Timestamp,
     }
 
-    impl Room {
+    impl Scenario {
         fn new() -> Self {
             let secret = Secret::generate().unwrap();
             let now = FixedClock::START;
@@ -263,128 +291,200 @@ mod tests {
 
     #[test]
     fn r1_a_secret_is_replaced_when_it_is_old_enough_and_not_a_moment_sooner() {
-        let mut room = Room::new();
-        room.wait(HOUR - MILLI);
-        assert_eq!(room.visit(0), None);
-        room.wait(MILLI);
-        assert_eq!(room.visit(0), Some(1));
-        assert_eq!(room.visit(1), None);
-        room.wait(HOUR - MILLI);
-        assert_eq!(room.visit(1), None);
-        room.wait(MILLI);
-        assert_eq!(room.visit(1), Some(2));
+        let mut scenario = Scenario::new();
+        scenario.wait(HOUR - MILLI);
+        assert_eq!(scenario.visit(0), None);
+        scenario.wait(MILLI);
+        assert_eq!(scenario.visit(0), Some(1));
+        assert_eq!(scenario.visit(1), None);
+        scenario.wait(HOUR - MILLI);
+        assert_eq!(scenario.visit(1), None);
+        scenario.wait(MILLI);
+        assert_eq!(scenario.visit(1), Some(2));
     }
 
     #[test]
     fn r2_while_a_new_secret_is_on_its_way_no_other_is_given_out_for_60_seconds() {
-        let mut room = Room::new();
-        room.wait(HOUR);
-        assert_eq!(room.visit(0), Some(1));
-        room.wait(GRACE - MILLI);
-        assert_eq!(room.visit(0), None);
-        room.wait(MILLI);
-        assert_eq!(room.visit(0), Some(2));
-        assert_eq!(room.judge(1), Verdict::Proven);
+        let mut scenario = Scenario::new();
+        scenario.wait(HOUR);
+        assert_eq!(scenario.visit(0), Some(1));
+        scenario.wait(GRACE - MILLI);
+        assert_eq!(scenario.visit(0), None);
+        scenario.wait(MILLI);
+        assert_eq!(scenario.visit(0), Some(2));
+        assert_eq!(scenario.judge(1), Verdict::Proven);
     }
 
     #[test]
     fn r1_an_old_secret_is_good_until_the_new_one_is_presented_and_60_seconds_longer() {
-        let mut room = Room::new();
-        room.wait(HOUR);
-        assert_eq!(room.visit(0), Some(1));
-        room.wait(24 * HOUR);
-        assert_eq!(room.judge(0), Verdict::Proven);
-        room.visit(1);
-        room.wait(GRACE - MILLI);
-        assert_eq!(room.judge(0), Verdict::Proven);
-        assert_eq!(room.visit(0), None);
-        room.wait(MILLI);
-        assert_eq!(room.judge(0), Verdict::Copied);
-        assert_eq!(room.judge(1), Verdict::Proven);
+        let mut scenario = Scenario::new();
+        scenario.wait(HOUR);
+        assert_eq!(scenario.visit(0), Some(1));
+        scenario.wait(24 * HOUR);
+        assert_eq!(scenario.judge(0), Verdict::Proven);
+        scenario.visit(1);
+        scenario.wait(GRACE - MILLI);
+        assert_eq!(scenario.judge(0), Verdict::Proven);
+        assert_eq!(scenario.visit(0), None);
+        scenario.wait(MILLI);
+        assert_eq!(scenario.judge(0), Verdict::Copied);
+        assert_eq!(scenario.judge(1), Verdict::Proven);
     }
 
     #[test]
     fn r3_a_secret_that_never_was_is_no_copy() {
-        let mut room = Room::new();
-        room.wait(HOUR);
-        room.visit(0);
+        let mut scenario = Scenario::new();
+        scenario.wait(HOUR);
+        scenario.visit(0);
         let guess = Secret::generate().unwrap();
-        assert_eq!(judge(&room.record, &guess, room.now), Verdict::Unproven);
-        assert_eq!(step(&room.record, &guess, Some(HOUR), room.now), None);
+        assert_eq!(
+            judge(&scenario.record, &guess, scenario.now),
+            Verdict::Unproven
+        );
+        assert_eq!(
+            step(&scenario.record, &guess, Some(HOUR), scenario.now),
+            None
+        );
     }
 
     #[test]
     fn r3_who_gets_new_secrets_with_a_copy_does_not_shut_the_visitor_out_unnoticed() {
         for thefts in 1..10 {
-            let mut room = Room::new();
-            room.wait(HOUR);
-            assert_eq!(room.visit(0), Some(1), "the visitor's, who rests now");
+            let mut scenario = Scenario::new();
+            scenario.wait(HOUR);
+            assert_eq!(scenario.visit(0), Some(1), "the visitor's, who rests now");
             let mut latest = 0;
             for _ in 0..thefts {
-                room.wait(GRACE);
-                latest = room.visit(0).unwrap_or(latest);
+                scenario.wait(GRACE);
+                latest = scenario.visit(0).unwrap_or(latest);
             }
-            room.visit(latest);
-            room.wait(GRACE);
-            assert_eq!(room.judge(1), Verdict::Copied, "after {thefts}");
+            scenario.visit(latest);
+            scenario.wait(GRACE);
+            assert_eq!(scenario.judge(1), Verdict::Copied, "after {thefts}");
+        }
+    }
+
+    /// Two log-ins at once: the second has joined the first.
+    fn joined() -> Scenario {
+        let mut scenario = Scenario::new();
+        let secret = Secret::generate().unwrap();
+        scenario.record = scenario.record.joined(&secret, scenario.now).unwrap();
+        scenario.secrets.push(secret);
+        scenario
+    }
+
+    #[test]
+    fn joined_secrets_are_both_good_until_one_is_presented_a_minute_later() {
+        for (kept, lost) in [(0, 1), (1, 0)] {
+            let mut scenario = joined();
+            scenario.wait(GRACE - MILLI);
+            assert_eq!((scenario.visit(lost), scenario.visit(kept)), (None, None));
+            scenario.wait(2 * HOUR);
+            assert_eq!(scenario.judge(kept), Verdict::Proven);
+            assert_eq!(scenario.judge(lost), Verdict::Proven);
+            scenario.visit(kept);
+            scenario.wait(GRACE - MILLI);
+            assert_eq!(scenario.judge(lost), Verdict::Proven);
+            scenario.wait(MILLI);
+            assert_eq!(scenario.judge(lost), Verdict::Copied);
+            assert_eq!(scenario.judge(kept), Verdict::Proven);
         }
     }
 
     #[test]
+    fn joined_secrets_are_settled_without_renewal_too() {
+        let mut scenario = joined();
+        scenario.wait(GRACE);
+        let secret = scenario.secrets[1];
+        let step = step(&scenario.record, &secret, None, scenario.now).unwrap();
+        assert!(!step.issues);
+        let record = scenario.record.renewed(step, &secret, scenario.now);
+        assert_eq!(record.renewal().unwrap().joined.len(), 0);
+        assert_eq!(place(&record, &secret), Place::Current);
+    }
+
+    #[test]
+    fn a_session_takes_eight_joined_secrets_and_no_ninth() {
+        let mut scenario = Scenario::new();
+        let secret = Secret::generate().unwrap();
+        for _ in 0..MAX_JOINED {
+            scenario.record = scenario.record.joined(&secret, scenario.now).unwrap();
+        }
+        assert!(scenario.record.joined(&secret, scenario.now).is_none());
+    }
+
+    #[test]
+    fn joined_secrets_survive_their_encoding_and_older_nodes_leave_them_alone() {
+        let scenario = joined();
+        let bytes = scenario.record.to_bytes();
+        assert!(bytes.starts_with(br#"{"format":2,"#));
+        let read = Record::from_bytes(&bytes).unwrap();
+        assert_eq!(place(&read, &scenario.secrets[1]), Place::Joined(0));
+    }
+
+    #[test]
     fn what_a_record_keeps_is_bounded() {
-        let mut room = Room::new();
+        let mut scenario = Scenario::new();
         for _ in 0..100 {
-            room.wait(HOUR);
-            let latest = room.secrets.len() - 1;
-            room.visit(latest);
+            scenario.wait(HOUR);
+            let latest = scenario.secrets.len() - 1;
+            scenario.visit(latest);
         }
-        let latest = room.secrets.len() - 1;
+        let latest = scenario.secrets.len() - 1;
         for _ in 0..100 {
-            room.wait(HOUR);
-            room.visit(latest - 1);
-            room.visit(latest);
+            scenario.wait(HOUR);
+            scenario.visit(latest - 1);
+            scenario.visit(latest);
         }
-        let renewal = room.record.renewal().unwrap();
+        let renewal = scenario.record.renewal().unwrap();
         assert_eq!(renewal.pending.len(), MAX_PENDING);
         assert_eq!(renewal.former.len(), MAX_FORMER);
     }
 
     #[test]
     fn a_record_with_secrets_of_every_kind_survives_its_encoding() {
-        let mut room = Room::new();
+        let mut scenario = Scenario::new();
         for secret in [0, 0, 1, 3, 4] {
-            room.wait(HOUR);
-            room.visit(secret);
+            scenario.wait(HOUR);
+            scenario.visit(secret);
         }
-        let read = Record::from_bytes(&room.record.to_bytes()).unwrap();
-        let later = room.now.saturating_add(GRACE);
+        let read = Record::from_bytes(&scenario.record.to_bytes()).unwrap();
+        let later = scenario.now.saturating_add(GRACE);
         let guess = Secret::generate().unwrap();
-        for secret in room.secrets.iter().chain([&guess]) {
-            for now in [room.now, later] {
-                assert_eq!(judge(&read, secret, now), judge(&room.record, secret, now));
+        for secret in scenario.secrets.iter().chain([&guess]) {
+            for now in [scenario.now, later] {
+                assert_eq!(
+                    judge(&read, secret, now),
+                    judge(&scenario.record, secret, now)
+                );
             }
             let next = |record| step(record, secret, Some(HOUR), later);
-            assert_eq!(next(&read), next(&room.record));
+            assert_eq!(next(&read), next(&scenario.record));
         }
-        let renewal = room.record.renewal().unwrap();
+        let renewal = scenario.record.renewal().unwrap();
         assert!(!renewal.pending.is_empty() && renewal.former.len() > 1);
     }
 
     #[test]
     fn a_cookie_is_not_repeated_where_it_could_arrive_after_its_successor() {
-        let mut room = Room::new();
-        let may = |room: &Room, secret: usize| {
-            is_repeatable(&room.record, &room.secrets[secret], Some(HOUR), room.now)
+        let mut scenario = Scenario::new();
+        let may = |scenario: &Scenario, secret: usize| {
+            is_repeatable(
+                &scenario.record,
+                &scenario.secrets[secret],
+                Some(HOUR),
+                scenario.now,
+            )
         };
-        room.wait(HOUR - GRACE - MILLI);
-        assert!(may(&room, 0));
-        room.wait(MILLI);
-        assert!(!may(&room, 0));
-        room.wait(GRACE);
-        room.visit(0);
-        assert!(!may(&room, 0) && !may(&room, 1));
-        room.visit(1);
-        assert!(!may(&room, 0) && may(&room, 1));
+        scenario.wait(HOUR - GRACE - MILLI);
+        assert!(may(&scenario, 0));
+        scenario.wait(MILLI);
+        assert!(!may(&scenario, 0));
+        scenario.wait(GRACE);
+        scenario.visit(0);
+        assert!(!may(&scenario, 0) && !may(&scenario, 1));
+        scenario.visit(1);
+        assert!(!may(&scenario, 0) && may(&scenario, 1));
     }
 
     /// What the module's table says, of secrets that are numbers.
@@ -432,17 +532,17 @@ mod tests {
         fn it_does_what_the_table_says(
             visits in prop::collection::vec((0..9_usize, 0..200_u64), 1..100),
         ) {
-            let mut room = Room::new();
-            let mut model = Model { current: 0, given_out: vec![room.now], former_since: vec![None] };
+            let mut scenario = Scenario::new();
+            let mut model = Model { current: 0, given_out: vec![scenario.now], former_since: vec![None] };
             for (back, seconds) in visits {
                 // Often within the minute, sometimes after an hour.
-                room.wait(if seconds > 150 { HOUR } else { Duration::from_secs(seconds) });
-                let secret = (room.secrets.len() - 1).saturating_sub(back);
-                prop_assert_eq!(room.judge(secret), model.judge(secret, room.now));
-                if model.judge(secret, room.now) == Verdict::Copied {
+                scenario.wait(if seconds > 150 { HOUR } else { Duration::from_secs(seconds) });
+                let secret = (scenario.secrets.len() - 1).saturating_sub(back);
+                prop_assert_eq!(scenario.judge(secret), model.judge(secret, scenario.now));
+                if model.judge(secret, scenario.now) == Verdict::Copied {
                     return Ok(());
                 }
-                prop_assert_eq!(room.visit(secret), model.visit(secret, room.now));
+                prop_assert_eq!(scenario.visit(secret), model.visit(secret, scenario.now));
             }
         }
     }

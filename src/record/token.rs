@@ -14,10 +14,10 @@ use uuid::{Builder, Uuid};
 
 use crate::error::{Error, ErrorKind};
 
-/// A session's public name, a random UUID (version 4).
+/// A session's public id: a random UUID, version 4.
 ///
-/// It opens nothing: it may stand in logs, listings and URLs. The visitor's
-/// proof is the secret in the cookie, which no API shows.
+/// The id opens nothing, and may stand in logs, lists and URLs. What proves that a session is the visitor's
+/// is the secret beside it in the cookie, which no API shows.
 ///
 /// ```
 /// use cloakroom::SessionId;
@@ -69,7 +69,7 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// 128 random bits that the visitor alone knows. Has no `Display`; `Debug` hides it.
+/// 128 random bits that only the visitor has. Has no `Display`; `Debug` hides it.
 #[derive(Clone, Copy)]
 pub(crate) struct Secret([u8; 16]);
 
@@ -80,7 +80,7 @@ impl fmt::Debug for Secret {
 }
 
 /// The SHA-256 of a secret: what a record keeps instead of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Verifier([u8; 32]);
 
 impl Secret {

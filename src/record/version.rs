@@ -2,18 +2,38 @@
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 
-/// Which write a record stems from: a counter, and a random writer.
+/// Whether a record stems from a certain commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrote {
+    /// It is this write, or has it among those before.
+    Yes,
+    /// Another write has its place.
+    No,
+    /// More writes came on top than the record remembers.
+    Unknown,
+}
+
+/// Which write a record comes from: a counter, and a random writer.
 ///
-/// The counter grows by one with each write of a session; the writer is drawn
-/// once for each commit and stays the same over its retries, so a commit
-/// recognises what it wrote itself, even where the store's reply was lost
-/// (rule M5). Stores compare versions as a whole. As text it is
-/// `counter-writer`, the writer in 16 hexadecimal digits.
+/// The counter grows by one with each write of a session. The writer is a random number of the commit,
+/// the same for all of its retries, by which a commit recognises its own write where the store's reply
+/// was lost. Stores compare both together.
+///
+/// As text it is `counter-writer`, with the writer in 16 hexadecimal digits.
+///
+/// ```
+/// use cloakroom::Version;
+///
+/// let version: Version = "7-00000000000000ff".parse()?;
+/// assert_eq!(version, Version { counter: 7, writer: 255 });
+/// assert_eq!(version.to_string(), "7-00000000000000ff");
+/// # Ok::<(), std::num::ParseIntError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Version {
-    /// How many writes the session has seen, this one included.
+    /// How many times the session was written, this write included.
     pub counter: u64,
-    /// Which commit wrote it.
+    /// The random number of the commit that wrote it.
     pub writer: u64,
 }
 
@@ -26,6 +46,26 @@ impl Version {
         Self {
             counter: self.counter.saturating_add(1),
             writer,
+        }
+    }
+
+    /// Whether this is the `latest` write of a record, or among the `recent` ones before it, newest first.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn is_among(self, latest: Self, recent: &[u64]) -> Wrote {
+        let Some(age) = latest.counter.checked_sub(self.counter) else {
+            return Wrote::No;
+        };
+        let writer = match age.checked_sub(1) {
+            None => Some(&latest.writer),
+            Some(index) => usize::try_from(index)
+                .ok()
+                .and_then(|index| recent.get(index)),
+        };
+        match writer {
+            Some(writer) if *writer == self.writer => Wrote::Yes,
+            Some(_) => Wrote::No,
+            None => Wrote::Unknown,
         }
     }
 }

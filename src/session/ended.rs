@@ -9,42 +9,18 @@ use crate::{
     clock::{Clock, Timestamp},
     config::Config,
     deadline::within,
-    observe::{event::EndReason, timed::TimedStore, waiting::Waiter},
+    observe::{
+        event::{EndReason, SessionEnd},
+        timed::TimedStore,
+        waiters::Waiter,
+    },
     record::{
         Kept,
         lifetime::{Lifetimes, is_past},
         token::SessionId,
     },
-    state::Shared,
+    state::shared::Shared,
 };
-
-/// How a session came to its end, for whoever [waited](crate::Session::ended) for it.
-///
-/// ```
-/// use cloakroom::{EndReason, SessionEnd};
-///
-/// /// What to tell the client of a WebSocket, as a close code of its own.
-/// fn close_code(end: SessionEnd) -> u16 {
-///     match end {
-///         SessionEnd::Ended(EndReason::Idle | EndReason::Absolute) => 4001, // "log in again"
-///         SessionEnd::Moved => 4002, // "come again, with the new cookie"
-///         _ => 4000, // "logged out"
-///     }
-/// }
-/// # assert_eq!(close_code(SessionEnd::Moved), 4002);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SessionEnd {
-    /// It is over, for this reason.
-    Ended(EndReason),
-    /// The visitor goes on under another id: a log-in or a cycle. Who connects
-    /// anew, with the new cookie, is welcome.
-    Moved,
-    /// It is gone, by another process, which did not say why: destroyed,
-    /// revoked or evicted.
-    Gone,
-}
 
 /// A clock that stands still, or is behind, is not asked more often than this.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
@@ -59,19 +35,19 @@ pub(crate) async fn ended(shared: Arc<Shared>) -> SessionEnd {
     }
     let watch = Watch::of(&shared.config);
     let id = loop {
-        match whose(&shared) {
-            Whose::Session(id) => break id,
-            Whose::Over(end) => return end,
-            Whose::Undecided => sleep(watch.interval.max(MIN_PAUSE)).await,
-            Whose::Nobody => {
+        match watched(&shared) {
+            Watched::Session(id) => break id,
+            Watched::Over(end) => return end,
+            Watched::Undecided => sleep(watch.interval.max(MIN_PAUSE)).await,
+            Watched::Nobody => {
                 drop(shared);
                 return std::future::pending().await;
             }
         }
     };
     drop(shared);
-    let mut waiter = Waiter::new(&watch.store.population, id);
-    let (mut told, mut found) = (pin!(waiter.told()), pin!(watch.find_over(id)));
+    let mut waiter = Waiter::new(&watch.store.observers.waiters, id);
+    let (mut told, mut found) = (pin!(waiter.end()), pin!(watch.find_over(id)));
     poll_fn(|context| match told.as_mut().poll(context) {
         Poll::Ready(end) => Poll::Ready(end),
         Poll::Pending => found.as_mut().poll(context),
@@ -80,7 +56,7 @@ pub(crate) async fn ended(shared: Arc<Shared>) -> SessionEnd {
 }
 
 /// Which session is to be watched.
-enum Whose {
+enum Watched {
     Session(SessionId),
     Over(SessionEnd),
     /// It is not stored yet, or about to move; the response head decides.
@@ -89,18 +65,18 @@ enum Whose {
     Nobody,
 }
 
-fn whose(shared: &Shared) -> Whose {
+fn watched(shared: &Shared) -> Watched {
     let state = shared.state();
     if state.is_destroyed() {
-        return Whose::Over(SessionEnd::Ended(EndReason::Destroyed));
+        return Watched::Over(SessionEnd::Ended(EndReason::Destroyed));
     }
     if state.check_open().is_err() {
-        return Whose::Over(SessionEnd::Gone);
+        return Watched::Over(SessionEnd::Gone);
     }
     match &state.stored {
-        Some(stored) if state.is_committed || state.keeps_id() => Whose::Session(stored.id()),
-        None if state.is_committed => Whose::Nobody,
-        _ => Whose::Undecided,
+        Some(stored) if state.is_committed || state.keeps_id() => Watched::Session(stored.id()),
+        None if state.is_committed => Watched::Nobody,
+        _ => Watched::Undecided,
     }
 }
 

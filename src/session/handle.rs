@@ -1,33 +1,23 @@
 //! The session not loaded yet: [`SessionHandle`].
 
-use std::{error::Error as _, fmt, mem, sync::Arc, time::Duration};
-
-use tracing::{Instrument as _, debug, debug_span, field, warn};
+use std::{fmt, sync::Arc};
 
 use crate::{
-    clock::Timestamp,
-    commit::revoke::end,
     config::Config,
-    cookie::{CookieHeaders, Presented},
-    deadline::within,
+    cookie::CookieHeaders,
     error::Error,
-    observe::event::{EndReason, Event, Rejection},
-    record::{
-        Kept, Record,
-        lifetime::is_past,
-        renewal::{self, Verdict},
-        token::{SessionId, Token},
-    },
     session::Session,
-    state::{Shared, State, Stored, Usage},
-    store::StoreCall,
+    state::{Usage, shared::Shared},
 };
 
-/// The session of a request, not loaded yet; found in the request's extensions.
+/// The session of a request, not loaded yet. The layer puts it into the request's extensions.
 ///
-/// Cheap to clone. Nothing is asked of the store before [`load`](Self::load)
-/// or [`peek`](Self::peek), and what came of the first of them stands for the
-/// whole request (rules F1, F3). The axum extractors do it for you.
+/// Use it where the extractors of axum are not at hand: in a plain tower service, or in a middleware that
+/// needs the session of some requests only. It is cheap to clone.
+///
+/// The store is asked at the first [`load`](Self::load) or [`peek`](Self::peek). What came of it, a
+/// failure included, stands for the rest of the request: every later call and every extractor gets the
+/// same session, or the same error. A request that calls neither costs no store call.
 ///
 /// ```
 /// use cloakroom::{Error, SessionHandle};
@@ -41,11 +31,9 @@ use crate::{
 #[derive(Clone)]
 pub struct SessionHandle(Arc<Shared>);
 
-/// A clock this far behind a record's last activity is reported (rule L7).
-const SUSPICIOUS: Duration = Duration::from_secs(60);
-
 impl SessionHandle {
-    pub(crate) fn new(config: Arc<Config>, cookies: CookieHeaders, outer: Option<Self>) -> Self {
+    pub(crate) fn new(config: Arc<Config>, cookies: CookieHeaders, outer: Option<&Self>) -> Self {
+        let outer = outer.map(|outer| Arc::clone(&outer.0));
         Self(Arc::new(Shared::new(config, cookies, outer)))
     }
 
@@ -55,24 +43,37 @@ impl SessionHandle {
 
     /// Whether a layer with a cookie of this name is around the request already.
     pub(crate) fn is_within(&self, cookie_name: &str) -> bool {
-        let outer = self.0.outer.as_ref();
-        self.0.config.cookie.name() == cookie_name
-            || outer.is_some_and(|outer| outer.is_within(cookie_name))
+        self.0.is_within(cookie_name)
     }
 
-    /// The visitor's session, or a new one. Counts as activity (rule L2).
+    /// The visitor's session, or a new one.
+    ///
+    /// It counts as activity: the idle timeout starts again. A new session is stored only once it has
+    /// a value or a user.
     ///
     /// # Errors
     ///
-    /// Where the store fails, is late, or has something that is no record. A
-    /// failing store never looks like an empty session (rule F1).
+    /// Those of the store: `Unavailable`, `Timeout` after
+    /// [`store_timeout`](crate::SessionLayer::store_timeout), `Corrupt` and `Incompatible` for a record
+    /// that does not decode. A failing store never looks like a new session.
     pub async fn load(&self) -> Result<Session, Error> {
         self.0.load(Usage::Loaded).await?;
         Ok(Session::new(Arc::clone(&self.0)))
     }
 
-    /// The visitor's session if there is one. Does not count as activity: for
-    /// polling, and for logging (rule L2).
+    /// The visitor's session, or `None` where they have none.
+    ///
+    /// It does not count as activity, so that a page that polls, or a log line, does not keep a session
+    /// alive. The session is the same one that [`load`](Self::load) gives: changes made through it are
+    /// saved with the response, and only such a change moves the idle timeout.
+    ///
+    /// ```
+    /// # use cloakroom::{Error, SessionHandle};
+    /// async fn is_logged_in(handle: &SessionHandle) -> Result<bool, Error> {
+    ///     let session = handle.peek().await?;
+    ///     Ok(session.is_some_and(|session| session.user().is_some()))
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
@@ -87,290 +88,5 @@ impl SessionHandle {
 impl fmt::Debug for SessionHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SessionHandle").field(&self.0).finish()
-    }
-}
-
-impl Shared {
-    async fn load(&self, usage: Usage) -> Result<(), Error> {
-        if let Some(loaded) = self.loaded(usage) {
-            return loaded;
-        }
-        let span = debug_span!("session_load", session.id = field::Empty);
-        if let Some(loaded) = span.in_scope(|| self.look_up_at_once(usage)) {
-            self.name(&span);
-            return loaded;
-        }
-        // Boxed, so that the handler's own future stays small.
-        let loaded = Box::pin(async {
-            let _gate = self.enter().await;
-            match self.loaded(usage) {
-                Some(loaded) => loaded,
-                None => self.look_up(usage).await,
-            }
-        });
-        let loaded = loaded.instrument(span.clone()).await;
-        self.name(&span);
-        loaded
-    }
-
-    /// The ordinary visitor: no token, or one that a store in memory can tell about.
-    /// `None` where that has to be waited for.
-    fn look_up_at_once(&self, usage: Usage) -> Option<Result<(), Error>> {
-        let presented = self.config.cookie.presented(&self.cookies);
-        let now = self.config.clock.now();
-        let mut found = Found::default();
-        let mut tokens = presented.iter();
-        let (first, second) = (tokens.next(), tokens.next());
-        if second.is_some() {
-            return None;
-        }
-        if let Some(first) = first {
-            let store = &self.config.store;
-            let kept = store.at_once(StoreCall::Load, |room| Ok(room.load(first.token.id)))?;
-            match self.judge(kept, &first.token, now) {
-                Ok(kept) => found.stored = Some((Stored::of(first.token, kept), first.is_former)),
-                Err(rejected) if rejected.is_copied => return None,
-                Err(rejected) => {
-                    found.displaced = rejected.why == Rejection::Moved;
-                    found.rejected.push(rejected);
-                }
-            }
-        }
-        Some(self.take_in(Ok(found), &presented, now, usage))
-    }
-
-    async fn look_up(&self, usage: Usage) -> Result<(), Error> {
-        let now = self.config.clock.now();
-        let presented = self.config.cookie.presented(&self.cookies);
-        let found = within(self.config.store_timeout, self.find(&presented, now)).await;
-        if let Err(error) = &found {
-            warn!(%error, cause = ?error.source(), "the session was not loaded");
-        }
-        self.take_in(found, &presented, now, usage)
-    }
-
-    fn take_in(
-        &self,
-        mut found: Result<Found, Error>,
-        presented: &Presented,
-        now: Timestamp,
-        usage: Usage,
-    ) -> Result<(), Error> {
-        let mut rejected = match &mut found {
-            Ok(found) => mem::take(&mut found.rejected),
-            Err(_) => Vec::new(),
-        };
-        if presented.has_malformed {
-            rejected.insert(0, Rejected::malformed());
-        }
-        let loaded = {
-            let mut state = self.state();
-            // What another has loaded meanwhile may have changed since, and it has told of it.
-            let loaded = match state.load.clone() {
-                Some(loaded) => {
-                    rejected.clear();
-                    loaded
-                }
-                None => state.begin(found, now, !presented.is_empty()),
-            };
-            state.use_for(usage);
-            loaded
-        };
-        for rejected in &rejected {
-            let population = self.config.population();
-            population.tell_of(|| rejected.event(now));
-        }
-        loaded
-    }
-
-    fn loaded(&self, usage: Usage) -> Option<Result<(), Error>> {
-        let mut state = self.state();
-        let loaded = state.load.clone()?;
-        state.use_for(usage);
-        Some(loaded)
-    }
-
-    /// Which of the tokens proves itself (rule T5).
-    async fn find(&self, presented: &Presented, now: Timestamp) -> Result<Found, Error> {
-        let mut found = Found::default();
-        let (mut was_moved, mut copied) = (false, Vec::new());
-        for presented in presented.iter() {
-            let is_former = presented.is_former;
-            if let Some((_, found_former)) = &found.stored
-                && (self.config.cookie.is_host_bound() && !found_former)
-            {
-                break;
-            }
-            let token = presented.token;
-            match self.prove(&token, now).await? {
-                Err(rejected) => {
-                    was_moved |= rejected.why == Rejection::Moved;
-                    if rejected.is_copied && !is_former {
-                        copied.push(token);
-                    }
-                    found.rejected.push(rejected);
-                }
-                Ok((record, activity)) => match &found.stored {
-                    Some((other, _)) if other.id() != token.id => {
-                        let why = Rejection::Planted;
-                        let other_record = Arc::clone(&other.record);
-                        found.rejected.extend([
-                            Rejected::of(other.id(), Some(other_record), why),
-                            Rejected::of(token.id, Some(record), why),
-                        ]);
-                        warn!(
-                            session.id = %token.id,
-                            other.id = %other.id(),
-                            "two session cookies prove themselves: one was planted, the visitor stays anonymous"
-                        );
-                        found.stored = None;
-                        found.displaced = true;
-                        return Ok(found);
-                    }
-                    Some(_) => {}
-                    None => {
-                        let stored = Stored::of(token, (record, activity));
-                        found.stored = Some((stored, is_former));
-                    }
-                },
-            }
-        }
-        let proven = found.stored.as_ref().map(|(stored, _)| stored.id());
-        // Beside one that is good it is a leftover under another path or domain.
-        for token in copied.iter().filter(|token| proven != Some(token.id)) {
-            self.end_copied(token).await?;
-        }
-        found.displaced = was_moved && found.stored.is_none();
-        Ok(found)
-    }
-
-    /// A rejection is final only if the store says so past any cache.
-    async fn prove(&self, token: &Token, now: Timestamp) -> Result<Result<Kept, Rejected>, Error> {
-        let store = &self.config.store;
-        let proof = self.judge(store.load(token.id).await?, token, now);
-        if proof.is_ok() {
-            return Ok(proof);
-        }
-        // A cache may only say yes.
-        let latest = Box::pin(store.load_latest(token.id)).await?;
-        Ok(self.judge(latest, token, now))
-    }
-
-    fn judge(&self, kept: Option<Kept>, token: &Token, now: Timestamp) -> Result<Kept, Rejected> {
-        let Some((record, activity)) = kept else {
-            debug!("a token of an unknown session");
-            return Err(Rejected::of(token.id, None, Rejection::Unknown));
-        };
-        let rejected = |record, why| Err(Rejected::of(token.id, Some(record), why));
-        let verdict = renewal::judge(&record, &token.secret, now);
-        if verdict == Verdict::Unproven {
-            debug!(session.id = %token.id, "a token that does not prove itself");
-            return rejected(record, Rejection::Unproven);
-        }
-        let last_seen_at = activity.last_seen_at;
-        if last_seen_at.since(now) > SUSPICIOUS {
-            warn!(
-                session.id = %token.id,
-                ahead = ?last_seen_at.since(now),
-                "a session was last seen in the future: check the clocks"
-            );
-        }
-        let deadline = self.config.lifetimes.deadline(&record, last_seen_at);
-        if is_past(deadline, now) {
-            debug!(session.id = %token.id, "a token of an expired session");
-            return rejected(record, Rejection::Expired);
-        }
-        if record.is_moved() {
-            return rejected(record, Rejection::Moved);
-        }
-        if verdict == Verdict::Copied {
-            return Err(Rejected::copied(token.id, record));
-        }
-        Ok((record, activity))
-    }
-
-    /// Two have had the visitor's cookie, and only one of them is the visitor (rule R3).
-    async fn end_copied(&self, token: &Token) -> Result<(), Error> {
-        let config = &*self.config;
-        let is_copied = |_, (record, _): &Kept| {
-            renewal::judge(record, &token.secret, config.clock.now()) == Verdict::Copied
-        };
-        // Boxed, because it is large and hardly ever needed.
-        let ending = Box::pin(end(config, token.id, EndReason::Copied, is_copied));
-        if ending.await?.is_some() {
-            warn!(session.id = %token.id, "a secret came back after its time: the session was ended");
-        }
-        Ok(())
-    }
-}
-
-impl State {
-    /// Takes in what the store had, once.
-    fn begin(
-        &mut self,
-        found: Result<Found, Error>,
-        now: Timestamp,
-        was_presented: bool,
-    ) -> Result<(), Error> {
-        self.was_presented = was_presented;
-        self.loaded_at = Some(now);
-        let loaded = found.map(|found| {
-            self.is_displaced = found.displaced;
-            if let Some((stored, is_former)) = found.stored {
-                self.is_under_former_name = is_former;
-                self.stored = Some(stored);
-            }
-        });
-        self.load = Some(loaded.clone());
-        loaded
-    }
-}
-
-#[derive(Default)]
-struct Found {
-    /// And whether it came under a former name.
-    stored: Option<(Stored, bool)>,
-    displaced: bool,
-    rejected: Vec<Rejected>,
-}
-
-/// A cookie that opens nothing.
-struct Rejected {
-    id: Option<SessionId>,
-    /// The session that it names, where there is one.
-    record: Option<Arc<Record>>,
-    why: Rejection,
-    /// Its secret was the session's, and was replaced (rule R3).
-    is_copied: bool,
-}
-
-impl Rejected {
-    fn of(id: SessionId, record: Option<Arc<Record>>, why: Rejection) -> Self {
-        Self {
-            id: Some(id),
-            record,
-            why,
-            is_copied: false,
-        }
-    }
-
-    fn copied(id: SessionId, record: Arc<Record>) -> Self {
-        Self {
-            is_copied: true,
-            ..Self::of(id, Some(record), Rejection::Unproven)
-        }
-    }
-
-    fn malformed() -> Self {
-        Self {
-            id: None,
-            record: None,
-            why: Rejection::Malformed,
-            is_copied: false,
-        }
-    }
-
-    fn event(&self, now: Timestamp) -> Event {
-        Event::rejected(self.id, self.record.as_deref(), now, self.why)
     }
 }

@@ -2,23 +2,26 @@
 //!
 //! A change is a list of steps, in the order of their keys and for each key in
 //! the order they were made. A step carries its result; that of an `update`
-//! carries its closure too, which runs again where the record turns out to be
+//! carries its closure too, which runs again where the record generations out to be
 //! fresher than the one the result was computed from (rule M3). Steps on
 //! different keys are independent, so their order among each other is not kept.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use crate::{
+    clock::Timestamp,
     error::{Error, ErrorKind},
     record::{
-        Rare, Record,
+        Record,
         data::{self, Data},
-        lifetime::Timeout,
+        timeout::Timeout,
+        value::Json,
+    },
+    state::{
+        change_seq::ChangeSeq,
+        overrides::{Absolute, Overrides},
     },
 };
-
-/// A value as JSON text.
-pub(crate) type Json = Vec<u8>;
 
 /// Computes a value from the one that is there, as often as it takes.
 pub(crate) trait Replay: Send + Sync {
@@ -28,27 +31,21 @@ pub(crate) trait Replay: Send + Sync {
 #[derive(Clone, Default)]
 pub(crate) struct Changes {
     /// When everything was removed, if it was.
-    cleared: Option<Moment>,
+    cleared: Option<ChangeSeq>,
     steps: Vec<Step>,
-    idle: Option<(Moment, Timeout)>,
-    absolute: Option<(Moment, Timeout)>,
-    persistent: Option<(Moment, bool)>,
-    /// The last moment given out.
-    now: Moment,
+    overrides: Overrides,
+    /// The number of the last change.
+    last: ChangeSeq,
     /// What came before it may be asked for by itself, see [`until`](Self::until).
-    mark: Moment,
+    mark: ChangeSeq,
     /// Bytes of the data with these changes on top, by the record they were made on.
     bytes: usize,
 }
 
-/// A place in the order of a request's changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(u64);
-
 #[derive(Clone)]
 pub(crate) struct Step {
     key: Cow<'static, str>,
-    made: Moment,
+    made: ChangeSeq,
     /// `None`: replayed as it is, the last writer wins (rule M2).
     again: Option<Arc<dyn Replay>>,
     /// Not kept where the next step was computed from it and nobody asks for it.
@@ -57,34 +54,34 @@ pub(crate) struct Step {
 
 impl Step {
     /// Whether `next`, on the same key, is all that needs the result, and computes it again.
-    fn is_covered_by(&self, next: &Self, mark: Moment) -> bool {
+    fn is_covered_by(&self, next: &Self, mark: ChangeSeq) -> bool {
         let is_asked_for = self.made <= mark && mark < next.made;
         self.again.is_some() && next.again.is_some() && self.key == next.key && !is_asked_for
     }
 }
 
 impl Changes {
-    /// No changes yet on `base`; those to come are after `now`.
-    pub(crate) fn on(base: &Data, now: Moment) -> Self {
+    /// No changes yet on `base`; those to come are after `last`.
+    pub(crate) fn on(base: &Data, last: ChangeSeq) -> Self {
         Self {
-            now,
+            last,
             bytes: base.bytes(),
             ..Self::default()
         }
     }
 
-    pub(crate) fn now(&self) -> Moment {
-        self.now
+    pub(crate) fn last(&self) -> ChangeSeq {
+        self.last
     }
 
     /// What is there now stays to be had by [`until`](Self::until), whatever is computed on top.
     pub(crate) fn mark(&mut self) {
-        self.mark = self.now;
+        self.mark = self.last;
     }
 
-    fn tick(&mut self) -> Moment {
-        self.now.0 += 1;
-        self.now
+    fn tick(&mut self) -> ChangeSeq {
+        self.last = self.last.next();
+        self.last
     }
 
     /// The value of `key` with these changes on top of `base`.
@@ -181,64 +178,61 @@ impl Changes {
     }
 
     /// Removes everything, overrides included: what follows begins from nothing.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.clear();
-        self.idle = None;
-        self.absolute = None;
-        self.persistent = None;
+        self.overrides = Overrides::default();
     }
 
     /// Whether `key` is not as the record has it.
-    pub(crate) fn concern(&self, key: &str) -> bool {
+    pub(crate) fn affects(&self, key: &str) -> bool {
         self.cleared.is_some() || self.steps.iter().any(|step| step.key == key)
     }
 
     pub(crate) fn set_idle(&mut self, timeout: Timeout) {
-        self.idle = Some((self.tick(), timeout));
+        self.overrides.idle = Some((self.tick(), timeout));
     }
 
     pub(crate) fn set_absolute(&mut self, timeout: Timeout) {
-        self.absolute = Some((self.tick(), timeout));
+        self.overrides.absolute = Some((self.tick(), Absolute::Timeout(timeout)));
     }
 
     pub(crate) fn set_persistent(&mut self, persistent: bool) {
-        self.persistent = Some((self.tick(), persistent));
+        self.overrides.persistent = Some((self.tick(), persistent));
     }
 
-    pub(crate) fn overrides_differ(&self, rare: &Rare) -> bool {
-        self.idle.is_some_and(|(_, timeout)| timeout != rare.idle)
-            || self
-                .absolute
-                .is_some_and(|(_, timeout)| timeout != rare.absolute)
-            || self
-                .persistent
-                .is_some_and(|(_, persistent)| Some(persistent) != rare.persistent)
+    /// Both timeouts at `duration`, counted from `now`, and the cookie persistent.
+    pub(crate) fn remember(&mut self, duration: Duration, now: Timestamp) {
+        let seq = self.tick();
+        self.overrides = Overrides {
+            idle: Some((seq, Timeout::After(duration))),
+            absolute: Some((seq, Absolute::From(now, duration))),
+            persistent: Some((seq, true)),
+        };
+    }
+
+    /// As if the overrides had been made now: they are for the session of a log-in alone.
+    pub(crate) fn set_overrides_anew(&mut self) {
+        if !self.overrides.is_empty() {
+            let seq = self.tick();
+            self.overrides.renumber(seq);
+        }
     }
 
     /// `record` with the overrides made here in place of its own (rule L4).
-    pub(crate) fn overriding(&self, mut record: Record) -> Record {
-        if self.overrides_differ(record.rare()) {
-            record.set_rare(|rare| {
-                if let Some((_, timeout)) = self.idle {
-                    rare.idle = timeout;
-                }
-                if let Some((_, timeout)) = self.absolute {
-                    rare.absolute = timeout;
-                }
-                if let Some((_, persistent)) = self.persistent {
-                    rare.persistent = Some(persistent);
-                }
-            });
-        }
-        record
+    pub(crate) fn overriding(&self, record: Record) -> Record {
+        self.overrides.apply(record)
     }
 
     /// What each key comes to.
     fn results(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> + Clone {
-        self.steps
-            .chunk_by(|one, next| one.key == next.key)
-            .filter_map(<[Step]>::last)
-            .map(|step| (&*step.key, step.result.as_deref()))
+        let is_last = |at: usize, step: &Step| {
+            let next = self.steps.get(at + 1);
+            next.is_none_or(|next| next.key != step.key)
+        };
+        let steps = self.steps.iter().enumerate();
+        steps
+            .filter(move |(at, step)| is_last(*at, step))
+            .map(|(_, step)| (&*step.key, step.result.as_deref()))
     }
 
     /// `base` with these changes on top.
@@ -248,6 +242,13 @@ impl Changes {
         } else {
             base.with(self.results())
         }
+    }
+
+    /// The data of `record` with these changes on top; `None` where neither the
+    /// data nor an override would differ.
+    pub(crate) fn merged(&self, record: &Record) -> Option<Data> {
+        let data = self.apply(record.data());
+        (!data.is_same(record.data()) || self.overrides.differ(record)).then_some(data)
     }
 
     /// Whether there is a value with these changes on top of none.
@@ -292,7 +293,7 @@ impl Changes {
 
     /// Takes over what these, as they were earlier, came to on `fresher`;
     /// `false` where something has been computed since, and must be again.
-    pub(crate) fn take_over(&mut self, earlier: &Self, fresher: &Data) -> bool {
+    pub(crate) fn take_results(&mut self, earlier: &Self, fresher: &Data) -> bool {
         let rebased = |step: &Step| earlier.steps.iter().find(|other| other.made == step.made);
         let mut computed = self.steps.iter().filter(|step| step.again.is_some());
         if !computed.all(|step| rebased(step).is_some()) {
@@ -313,32 +314,26 @@ impl Changes {
     }
 
     /// Only what was done at `until` or before, where [`mark`](Self::mark) was called.
-    pub(crate) fn until(&self, until: Moment) -> Self {
+    pub(crate) fn until(&self, until: ChangeSeq) -> Self {
         let mut earlier = self.clone();
         earlier.keep(|made| made <= until);
         earlier
     }
 
     /// Forgets what was done at `until` or before: it has been saved.
-    pub(crate) fn settle(&mut self, until: Moment, saved: &Data) {
+    pub(crate) fn forget_until(&mut self, until: ChangeSeq, saved: &Data) {
         self.keep(|made| made > until);
         self.measure(saved);
     }
 
-    fn keep(&mut self, keep: impl Fn(Moment) -> bool) {
+    fn keep(&mut self, keep: impl Fn(ChangeSeq) -> bool) {
         self.steps.retain(|step| keep(step.made));
         self.cleared = self.cleared.filter(|made| keep(*made));
-        self.idle = self.idle.filter(|(made, _)| keep(*made));
-        self.absolute = self.absolute.filter(|(made, _)| keep(*made));
-        self.persistent = self.persistent.filter(|(made, _)| keep(*made));
+        self.overrides.keep(keep);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-            && self.cleared.is_none()
-            && self.idle.is_none()
-            && self.absolute.is_none()
-            && self.persistent.is_none()
+        self.steps.is_empty() && self.cleared.is_none() && self.overrides.is_empty()
     }
 
     /// Whether a value here depends on the one that was there: applying it twice would count twice.
@@ -400,7 +395,7 @@ mod tests {
     #[test]
     fn of_steps_computed_one_on_another_only_the_last_result_is_kept() {
         let base_data = base(10_000);
-        let mut changes = Changes::on(&base_data, Moment::default());
+        let mut changes = Changes::on(&base_data, ChangeSeq::default());
         grow(&mut changes, &base_data, 1_000);
         assert!(held(&changes) < 3 * 11_000, "{}", held(&changes));
         let fresher = base(20_000);
@@ -412,10 +407,10 @@ mod tests {
     #[test]
     fn what_was_computed_before_the_mark_can_be_asked_for() {
         let base_data = base(10_000);
-        let mut changes = Changes::on(&base_data, Moment::default());
+        let mut changes = Changes::on(&base_data, ChangeSeq::default());
         grow(&mut changes, &base_data, 3);
         changes.mark();
-        let marked = changes.now();
+        let marked = changes.last();
         grow(&mut changes, &base_data, 4);
         assert_eq!(length(&changes.until(marked), &base_data), 10_003);
         let fresher = base(20_000);
@@ -423,7 +418,7 @@ mod tests {
         assert_eq!(length(&changes.until(marked), &fresher), 20_003);
         assert_eq!(length(&changes, &fresher), 20_007);
         let mut later = changes.clone();
-        later.settle(marked, &base(30_003));
+        later.forget_until(marked, &base(30_003));
         later.rebase(&base(30_003), MAX).unwrap();
         assert_eq!(length(&later, &base(30_003)), 30_007);
     }
@@ -431,7 +426,7 @@ mod tests {
     #[test]
     fn what_is_put_is_kept_beneath_what_is_computed() {
         let base = base(10);
-        let mut changes = Changes::on(&base, Moment::default());
+        let mut changes = Changes::on(&base, ChangeSeq::default());
         changes
             .put(&base, "k".into(), Some(b"22".to_vec()), MAX)
             .unwrap();

@@ -1,21 +1,21 @@
-//! What one request knows of its session: [`Shared`], and behind its one lock the [`State`].
+//! What one request knows of its session: the [`State`], and the [`Shared`](shared::Shared) part around it.
+//!
+//! The handler's side changes the state, a commit reads it and takes in what the store said. This folder
+//! uses the settings and records below it. It asks the store for nothing, and knows neither sessions nor
+//! commits.
 
+pub(crate) mod change_seq;
 pub(crate) mod changes;
+mod overrides;
+pub(crate) mod shared;
+pub(crate) mod unconfirmed;
 pub(crate) mod view;
 
-use std::{
-    fmt,
-    sync::{Arc, LazyLock},
-};
-
-use parking_lot::{Mutex, MutexGuard};
-use tracing::{Span, field};
+use std::sync::Arc;
 
 use crate::{
     clock::Timestamp,
-    commit::attempt::Attempt,
     config::Config,
-    cookie::CookieHeaders,
     error::{Error, ErrorKind},
     record::{
         Activity, Kept, Login, Record,
@@ -23,27 +23,8 @@ use crate::{
         renewal,
         token::{SessionId, Token},
     },
-    session::handle::SessionHandle,
-    state::{
-        changes::{Changes, Moment},
-        view::View,
-    },
+    state::{change_seq::ChangeSeq, changes::Changes, unconfirmed::UnconfirmedSave, view::View},
 };
-
-/// What the handle, every clone of the session and the response future share.
-pub(crate) struct Shared {
-    pub(crate) config: Arc<Config>,
-    pub(crate) cookies: CookieHeaders,
-    /// The session of a layer around this one, under another cookie name.
-    pub(crate) outer: Option<SessionHandle>,
-    /// Held by whoever waits for the store for this request, so that loads,
-    /// saves and the commit follow one another. It guards no data.
-    gate: tokio::sync::Mutex<()>,
-    // Never held across an await, nor while a closure or a `Serialize` runs, or what a closure keeps is dropped.
-    state: Mutex<State>,
-}
-
-pub(crate) type Gate<'a> = tokio::sync::MutexGuard<'a, ()>;
 
 #[derive(Default)]
 pub(crate) struct State {
@@ -59,7 +40,7 @@ pub(crate) struct State {
     pub(crate) identity: Identity,
     pub(crate) changes: Option<Arc<Changes>>,
     /// The last moment of the changes before these.
-    settled: Moment,
+    confirmed: ChangeSeq,
     /// The visitor brought a token, whatever it was worth.
     pub(crate) was_presented: bool,
     /// Destroyed by this request and still in the store.
@@ -74,19 +55,19 @@ pub(crate) struct State {
     pub(crate) is_head_gone: bool,
     /// The commit at the head has come to its end.
     pub(crate) is_committed: bool,
-    pub(crate) turns: Turns,
+    pub(crate) generations: Generations,
     /// A save that was given up or cancelled before the store had answered.
     // Boxed, as `destroyed`: rarely there, and every request moves this.
-    pub(crate) open_save: Option<Box<Attempt>>,
+    pub(crate) unconfirmed_save: Option<Box<UnconfirmedSave>>,
     /// The pending changes were computed on another record than the stored one.
     pub(crate) is_stale: bool,
     /// What was pending at this moment went with the response, and nobody has been told yet.
-    forsaken: Option<Moment>,
+    lost_with_response: Option<ChangeSeq>,
 }
 
 /// How often the session took a turn that a commit under way must not undo.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Turns {
+pub(crate) struct Generations {
     pub(crate) destroyed: u32,
     pub(crate) identified: u32,
 }
@@ -131,19 +112,42 @@ pub(crate) enum Usage {
 pub(crate) enum Identity {
     #[default]
     Same,
-    Cycle,
+    /// Under this token, unless a commit has tried it already.
+    Cycle(Option<Box<Token>>),
     // Boxed: rarely there, and every request moves this.
     LogIn(Box<LogIn>),
 }
 
 #[derive(Clone)]
 pub(crate) struct LogIn {
+    /// Of the session that begins, unless a commit has tried it already.
+    pub(crate) token: Option<Token>,
     pub(crate) user: Box<str>,
     pub(crate) at: Timestamp,
     /// Nothing is taken over: the session was another user's (rule M8).
-    pub(crate) is_afresh: bool,
+    pub(crate) starts_empty: bool,
     /// What was done later belongs to the new session alone.
-    pub(crate) since: Moment,
+    pub(crate) since: ChangeSeq,
+}
+
+impl Identity {
+    /// The token that was drawn for the session to come.
+    pub(crate) fn token(&self) -> Option<Token> {
+        match self {
+            Self::Same => None,
+            Self::Cycle(token) => token.as_deref().copied(),
+            Self::LogIn(log_in) => log_in.token,
+        }
+    }
+
+    /// Takes that token: a session whose creation was left open does not begin under it again.
+    pub(crate) fn take_token(&mut self) -> Option<Token> {
+        match self {
+            Self::Same => None,
+            Self::Cycle(token) => token.take().map(|token| *token),
+            Self::LogIn(log_in) => log_in.token.take(),
+        }
+    }
 }
 
 impl LogIn {
@@ -155,159 +159,16 @@ impl LogIn {
     }
 }
 
-/// How often changes are computed again because there are more of them each time.
-const MAX_ROUNDS: u32 = 100;
-
-/// What a new session has.
-pub(crate) static EMPTY: LazyLock<Data> = LazyLock::new(Data::default);
-
-impl Shared {
-    pub(crate) fn new(
-        config: Arc<Config>,
-        cookies: CookieHeaders,
-        outer: Option<SessionHandle>,
-    ) -> Self {
-        Self {
-            config,
-            cookies,
-            outer,
-            gate: tokio::sync::Mutex::const_new(()),
-            state: Mutex::default(),
-        }
-    }
-
-    /// Waits until nobody else talks to the store for this request.
-    pub(crate) async fn enter(&self) -> Gate<'_> {
-        match self.try_enter() {
-            Some(gate) => gate,
-            // Boxed, because the future that waits is large and rarely needed.
-            None => Box::pin(self.gate.lock()).await,
-        }
-    }
-
-    pub(crate) fn try_enter(&self) -> Option<Gate<'_>> {
-        self.gate.try_lock().ok()
-    }
-
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
-    /// Gives a span the id it is about; whether there is one.
-    pub(crate) fn name(&self, span: &Span) -> bool {
-        if span.is_disabled() {
-            return false;
-        }
-        let state = self.state();
-        let ours = state.stored.as_ref().or(state.destroyed.as_deref());
-        let id = ours.map(Stored::id);
-        drop(state);
-        if let Some(id) = id {
-            span.record("session.id", field::display(id));
-        }
-        id.is_some()
-    }
-
-    /// For whatever may let go of changes: what their closures keep is dropped
-    /// after the lock, because it may use the session.
-    pub(crate) fn alter<T>(&self, alter: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state();
-        let former = state.changes.clone();
-        let altered = alter(&mut state);
-        drop(state);
-        drop(former);
-        altered
-    }
-
-    /// The request has ended before its commit has (rule C2).
-    pub(crate) fn forsake(&self) {
-        self.alter(State::forsake);
-    }
-
-    /// A look at the values that needs no lock.
-    pub(crate) fn view(&self) -> View {
-        self.state().view()
-    }
-
-    /// Puts `latest` under the pending changes, after computing them again on it.
-    ///
-    /// Where the handler has destroyed the session `id` meanwhile, they belong to another.
-    ///
-    /// # Errors
-    ///
-    /// What a closure reports, and where it never comes to an end.
-    pub(crate) fn adopt(&self, id: SessionId, latest: &Kept) -> Result<(), Error> {
-        let data = latest.0.data();
-        for _ in 0..MAX_ROUNDS {
-            let changes = {
-                let state = self.state();
-                if !state.is_on(id) {
-                    return Ok(());
-                }
-                state.changes.clone()
-            };
-            let mut rebased = changes.as_deref().cloned().unwrap_or_default();
-            drop(changes);
-            rebased.rebase(data, self.config.max_data_bytes)?;
-            let mut state = self.state();
-            if !state.is_on(id) {
-                return Ok(());
-            }
-            // Meanwhile there may be more: a closure itself may have inserted something.
-            let is_complete = match &mut state.changes {
-                Some(changes) => Arc::make_mut(changes).take_over(&rebased, data),
-                None => true,
-            };
-            if is_complete {
-                state.is_stale = false;
-                if let Some(stored) = &mut state.stored {
-                    (stored.record, stored.activity) = latest.clone();
-                }
-                return Ok(());
-            }
-        }
-        Err(Error::endless(
-            "of an `update` adds another each time it runs",
-        ))
-    }
-}
-
-/// Changes made after the response had left and never saved are lost: say so, once (rule C6).
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let state = self.state.get_mut();
-        if state.is_committed && !state.is_displaced && state.is_modified() {
-            let ours = state.stored.as_ref().or(state.destroyed.as_deref());
-            let id = ours.map(Stored::id);
-            let id = id.map(|id| id.to_string());
-            tracing::warn!(
-                session.id = id.as_deref().unwrap_or("new"),
-                "changes made after the response head were never saved: call `save`"
-            );
-        }
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state();
-        f.debug_struct("Session")
-            .field("id", &state.stored.as_ref().map(Stored::id))
-            .field("usage", &state.usage)
-            .finish_non_exhaustive()
-    }
-}
-
 impl State {
     /// The pending changes and the data beneath them.
     pub(crate) fn edit(&mut self) -> (&mut Changes, &Data) {
         let base = match &self.stored {
             Some(stored) => stored.record.data(),
-            None => &EMPTY,
+            None => Data::none(),
         };
         let changes = self
             .changes
-            .get_or_insert_with(|| Arc::new(Changes::on(base, self.settled)));
+            .get_or_insert_with(|| Arc::new(Changes::on(base, self.confirmed)));
         (Arc::make_mut(changes), base)
     }
 
@@ -322,7 +183,7 @@ impl State {
     pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
         let base = match &self.stored {
             Some(stored) => stored.record.data(),
-            None => &EMPTY,
+            None => Data::none(),
         };
         match &self.changes {
             Some(changes) => changes.get(base, key),
@@ -331,19 +192,19 @@ impl State {
     }
 
     /// The last moment at which something was changed.
-    pub(crate) fn moment(&self) -> Moment {
+    pub(crate) fn last_change(&self) -> ChangeSeq {
         match &self.changes {
-            Some(changes) => changes.now(),
-            None => self.settled,
+            Some(changes) => changes.last(),
+            None => self.confirmed,
         }
     }
 
     /// That moment, with what was changed until then to be had by itself.
-    pub(crate) fn mark(&mut self) -> Moment {
+    pub(crate) fn mark(&mut self) -> ChangeSeq {
         if let Some(changes) = &mut self.changes {
             Arc::make_mut(changes).mark();
         }
-        self.moment()
+        self.last_change()
     }
 
     /// Whether a cookie with the token would not put the visitor back to an earlier one.
@@ -353,20 +214,20 @@ impl State {
     }
 
     pub(crate) fn drop_changes(&mut self) -> bool {
-        self.settled = self.moment();
+        self.confirmed = self.last_change();
         self.changes.take().is_some()
     }
 
     /// There is no response, or one that says that nothing was kept: what is
     /// pending goes with it (rules C2, F2).
-    fn forsake(&mut self) {
+    fn abandon(&mut self) {
         if self.is_modified() {
-            self.forsaken = Some(self.moment());
+            self.lost_with_response = Some(self.last_change());
         }
         self.is_head_gone = true;
         self.is_committed = true;
         self.is_cookie_due = false;
-        self.open_save = None;
+        self.unconfirmed_save = None;
         self.destroyed = None;
         self.identity = Identity::Same;
         self.drop_changes();
@@ -374,7 +235,7 @@ impl State {
 
     /// `TooLate`, once, where something was lost with the response.
     pub(crate) fn check_kept(&mut self) -> Result<(), Error> {
-        match self.forsaken.take() {
+        match self.lost_with_response.take() {
             Some(_) => Err(Error::too_late(
                 "what was pending at the end of the request",
             )),
@@ -390,7 +251,7 @@ impl State {
         match (&self.changes, &self.stored) {
             (None, _) => false,
             (Some(changes), None) => changes.leave_values(),
-            (Some(changes), Some(stored)) => amended(&stored.record, changes).is_some(),
+            (Some(changes), Some(stored)) => changes.merged(&stored.record).is_some(),
         }
     }
 
@@ -405,7 +266,12 @@ impl State {
     }
 
     /// Replaces the record under changes that were computed on another one.
-    pub(crate) fn put_under(&mut self, id: SessionId, record: Arc<Record>, activity: Activity) {
+    pub(crate) fn replace_record(
+        &mut self,
+        id: SessionId,
+        record: Arc<Record>,
+        activity: Activity,
+    ) {
         if let Some(stored) = &mut self.stored
             && stored.id() == id
         {
@@ -426,10 +292,10 @@ impl State {
         match &self.identity {
             Identity::LogIn(log_in) => {
                 if let Some(changes) = &mut self.changes {
-                    Arc::make_mut(changes).settle(log_in.since, &EMPTY);
+                    Arc::make_mut(changes).forget_until(log_in.since, Data::none());
                 }
             }
-            Identity::Same | Identity::Cycle => {
+            Identity::Same | Identity::Cycle(_) => {
                 self.identity = Identity::Same;
                 self.drop_changes();
             }
@@ -441,30 +307,62 @@ impl State {
         if self.is_head_gone {
             return Err(Error::too_late("log_in"));
         }
-        // Forgetting another user's values is for the new session: a save must not do it to his.
-        let (since, was_afresh) = match &self.identity {
-            Identity::LogIn(former) => (former.since, former.is_afresh),
-            Identity::Same | Identity::Cycle => (self.mark(), false),
+        let token = self
+            .identity
+            .take_token()
+            .map_or_else(Token::generate, Ok)?;
+        // Forgetting another user's values is for the new session: a save must not do it to theirs.
+        let (since, started_empty) = match &self.identity {
+            Identity::LogIn(former) => (former.since, former.starts_empty),
+            Identity::Same | Identity::Cycle(_) => (self.mark(), false),
         };
         let is_other = self.user().is_some_and(|current| *current != *user);
         if is_other {
-            self.edit().0.forget();
+            self.edit().0.reset();
         }
-        self.turns.identified += 1;
+        // So are the timeouts that this request has set for the user.
+        if let Some(changes) = &mut self.changes {
+            Arc::make_mut(changes).set_overrides_anew();
+        }
+        self.generations.identified += 1;
         self.identity = Identity::LogIn(Box::new(LogIn {
+            token: Some(token),
             user,
             at,
-            is_afresh: is_other || was_afresh,
+            starts_empty: is_other || started_empty,
             since,
         }));
         Ok(())
     }
 
+    /// Goes on under another id, at the commit.
+    pub(crate) fn cycle(&mut self) -> Result<(), Error> {
+        if self.is_head_gone {
+            return Err(Error::too_late("cycle_id"));
+        }
+        if self.stored.is_some() && self.keeps_id() {
+            self.generations.identified += 1;
+            self.identity = Identity::Cycle(Some(Box::new(Token::generate()?)));
+        }
+        Ok(())
+    }
+
+    /// Under which id the session goes on, once the pending log-in or cycle is committed.
+    pub(crate) fn next_id(&self) -> Option<SessionId> {
+        let attempted = self.unconfirmed_save.as_ref();
+        let attempted = attempted.filter(|save| save.former.is_none());
+        let token = self
+            .identity
+            .token()
+            .or(attempted.map(|save| save.stored.token));
+        token.filter(|_| !self.keeps_id()).map(|token| token.id)
+    }
+
     pub(crate) fn destroy(&mut self) {
-        self.turns.destroyed += 1;
+        self.generations.destroyed += 1;
         self.was_destroyed = true;
         // A new session may be there, though nobody has heard of it.
-        let attempted = self.open_save.take().map(|attempt| attempt.stored);
+        let attempted = self.unconfirmed_save.take().map(|attempt| attempt.stored);
         if let Some(stored) = self.stored.take().or(attempted) {
             self.destroyed = Some(Box::new(stored));
         }
@@ -516,21 +414,15 @@ impl State {
     }
 
     /// What was done until then has been saved as `stored`.
-    pub(crate) fn settle(&mut self, stored: Stored, until: Moment) {
+    pub(crate) fn confirm(&mut self, stored: Stored, until: ChangeSeq) {
         // Where the save was under way at that moment, nothing was lost after all.
-        self.forsaken = self.forsaken.filter(|moment| *moment != until);
-        if self.moment() <= until {
+        self.lost_with_response = self.lost_with_response.filter(|moment| *moment != until);
+        if self.last_change() <= until {
             self.drop_changes();
         } else if let Some(changes) = &mut self.changes {
-            Arc::make_mut(changes).settle(until, stored.record.data());
+            Arc::make_mut(changes).forget_until(until, stored.record.data());
             self.is_stale = true;
         }
         self.stored = Some(stored);
     }
-}
-
-/// `record`'s data and overrides with `changes` on top; `None` where that makes no difference.
-pub(crate) fn amended(record: &Record, changes: &Changes) -> Option<Data> {
-    let data = changes.apply(record.data());
-    (data != *record.data() || changes.overrides_differ(record.rare())).then_some(data)
 }

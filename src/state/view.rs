@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     record::{Record, data::Data},
-    state::{EMPTY, State, changes::Changes},
+    state::changes::Changes,
 };
 
 /// The values as they were at one moment, shared.
@@ -15,9 +15,9 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Whether `state` holds the same changes, and not others since.
-    pub(crate) fn is_of(&self, state: &State) -> bool {
-        match (&self.changes, &state.changes) {
+    /// Whether these are the changes, and not others since.
+    pub(crate) fn has(&self, changes: Option<&Arc<Changes>>) -> bool {
+        match (&self.changes, changes) {
             (Some(seen), Some(there)) => Arc::ptr_eq(seen, there),
             (seen, _) => seen.is_none(),
         }
@@ -38,6 +38,8 @@ impl View {
     }
 
     fn base(&self) -> &Data {
-        self.record.as_ref().map_or(&EMPTY, |record| record.data())
+        self.record
+            .as_ref()
+            .map_or(Data::none(), |record| record.data())
     }
 }

@@ -4,7 +4,7 @@ use std::{any::Any, fmt, pin::Pin, sync::Arc};
 
 use super::{
     Created, Former, MemoryStore, Position, Query, Reaped, RemovalSink, SessionStore, StoreError,
-    StorePage, Touched, Updated, memory::Room,
+    StorePage, Touched, Updated, memory::MemoryInner,
 };
 use crate::{
     clock::Timestamp,
@@ -50,9 +50,9 @@ impl DynStore {
 
 impl DynStore {
     /// The store beneath, where no call has anything to wait for.
-    pub(crate) fn in_memory(&self) -> Option<&Room> {
+    pub(crate) fn in_memory(&self) -> Option<&MemoryInner> {
         match &self.0 {
-            Inner::Memory(store) => Some(store.room()),
+            Inner::Memory(store) => Some(store.inner()),
             Inner::Other(_) => None,
         }
     }
@@ -190,21 +190,21 @@ impl SessionStore for DynStore {
         activity: Activity,
     ) -> Result<Created, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => store.room().create(id, record, activity),
+            Inner::Memory(store) => store.inner().create(id, record, activity),
             Inner::Other(store) => store.create(id, record, activity).await,
         }
     }
 
     async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => Ok(store.room().load(id)),
+            Inner::Memory(store) => Ok(store.inner().load(id)),
             Inner::Other(store) => store.load(id).await,
         }
     }
 
     async fn load_latest(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => Ok(store.room().load(id)),
+            Inner::Memory(store) => Ok(store.inner().load(id)),
             Inner::Other(store) => store.load_latest(id).await,
         }
     }
@@ -217,7 +217,7 @@ impl SessionStore for DynStore {
         former: Former<'_>,
     ) -> Result<Updated, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => store.room().update(id, record, activity, former.version()),
+            Inner::Memory(store) => store.inner().update(id, record, activity, former.version()),
             Inner::Other(store) => store.update(id, record, activity, former).await,
         }
     }
@@ -229,21 +229,21 @@ impl SessionStore for DynStore {
         activity: Activity,
     ) -> Result<Touched, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => Ok(store.room().touch(id, expected, activity)),
+            Inner::Memory(store) => Ok(store.inner().touch(id, expected, activity)),
             Inner::Other(store) => store.touch(id, expected, activity).await,
         }
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => Ok(store.room().delete(id)),
+            Inner::Memory(store) => Ok(store.inner().delete(id)),
             Inner::Other(store) => store.delete(id).await,
         }
     }
 
     async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => Ok(store.room().delete_expired(before, limit)),
+            Inner::Memory(store) => Ok(store.inner().delete_expired(before, limit)),
             Inner::Other(store) => store.delete_expired(before, limit).await,
         }
     }

@@ -84,7 +84,9 @@
 
 mod call;
 mod dynamic;
+// `File::lock`.
 #[cfg(feature = "file")]
+#[clippy::msrv = "1.89"]
 mod file;
 mod former;
 mod memory;
@@ -101,7 +103,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "file")]
 pub use self::file::FileStore;
-pub(crate) use self::memory::Room;
+pub(crate) use self::memory::MemoryInner;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 #[cfg(feature = "mysql")]

@@ -49,9 +49,11 @@ impl FixedClock {
     }
 
     fn shift(&self, to: impl Fn(Timestamp) -> Timestamp) {
-        self.0.update(Ordering::SeqCst, Ordering::SeqCst, |millis| {
-            to(Timestamp::from_millis(millis)).as_millis()
-        });
+        let _ = self
+            .0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |millis| {
+                Some(to(Timestamp::from_millis(millis)).as_millis())
+            });
     }
 }
 

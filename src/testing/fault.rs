@@ -21,6 +21,9 @@ pub enum Fault {
     /// The call is applied twice, and the second reply is returned. No sound
     /// store does that: it breaks the contract.
     HideRetry,
+    /// The call is applied, and fails with an error that says it was not. No
+    /// sound store does that: it breaks the contract.
+    RefuseFalsely(StoreErrorKind),
     /// The call fails at once with an error that leaves it open, and is
     /// applied this much later.
     FailThenApply(StoreErrorKind, Duration),

@@ -164,6 +164,10 @@ impl<S> FaultyStore<S> {
                 act().await?;
                 act().await
             }
+            Fault::RefuseFalsely(kind) => {
+                act().await?;
+                Err(planned(kind).not_applied())
+            }
             Fault::FailThenApply(kind, duration) => {
                 apply_after(duration, act());
                 Err(planned(kind).in_doubt())

@@ -27,12 +27,14 @@
 //! | --- | --- |
 //! | let time pass | [`FixedClock`] |
 //! | send a request that has a live session, and see what became of it | [`Ticket`] |
+//! | have two nodes over one store | [`second_node`] |
 //! | have the store fail, hang, or lose its replies; count what is asked of it | [`FaultyStore`] |
 
 mod clock;
 mod conformance;
 mod fault;
 mod faulty;
+mod node;
 mod ticket;
 
 pub use self::{
@@ -40,5 +42,6 @@ pub use self::{
     conformance::{Breach, Conformance, conformance},
     fault::{Fault, Occurrence},
     faulty::FaultyStore,
+    node::second_node,
     ticket::Ticket,
 };

@@ -9,7 +9,7 @@ use crate::{
     cookie::CookieHeaders,
     error::{Error, ErrorKind},
     http::layer::SessionLayer,
-    record::token::SessionId,
+    record::token::{SessionId, Token},
     session::{Session, handle::SessionHandle},
 };
 
@@ -64,8 +64,7 @@ impl Ticket {
         };
         let mut cookie = format!("{}=", layer.config().cookie.name()).into_bytes();
         cookie.extend_from_slice(&token.encode());
-        let mut cookie = HeaderValue::try_from(cookie).expect("the cookie's name was checked");
-        cookie.set_sensitive(true);
+        let cookie = sensitive(&cookie);
         Ok(Self {
             layer: layer.clone(),
             id: token.id,
@@ -90,6 +89,47 @@ impl Ticket {
         Request::builder().header(header::COOKIE, self.cookie())
     }
 
+    /// Takes over the session cookie that a response sets, as a browser does.
+    /// Returns whether there is one.
+    ///
+    /// Call it after a log-in or a cycle, or where the layer renews secrets.
+    /// A response that removes the cookie leaves the ticket as it is, so that a test
+    /// can send the former cookie once more.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use cloakroom::{SessionLayer, testing::Ticket};
+    /// use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
+    ///
+    /// let layer = SessionLayer::default();
+    /// let first = Ticket::new(&layer, |session| session.insert("n", 1)).await?;
+    /// let mut second = Ticket::new(&layer, |session| session.insert("n", 2)).await?;
+    ///
+    /// // What a response to the first would carry.
+    /// let set_cookie = [first.cookie().as_bytes(), b"; Path=/; HttpOnly"].concat();
+    /// let headers = HeaderMap::from_iter([(SET_COOKIE, HeaderValue::try_from(set_cookie).unwrap())]);
+    /// assert!(second.take_cookie(&headers));
+    /// assert_eq!(second.id(), first.id());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn take_cookie(&mut self, headers: &HeaderMap) -> bool {
+        let config = self.layer.config();
+        let name = config.cookie.name();
+        let set = headers.get_all(header::SET_COOKIE).iter().rev();
+        let taken = set.map(HeaderValue::as_bytes).find_map(|set| {
+            let pair = set.split(|byte| *byte == b';').next()?;
+            let token = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            Some((Token::parse(token)?, pair))
+        });
+        let Some((token, pair)) = taken else {
+            return false;
+        };
+        self.id = token.id;
+        self.cookie = sensitive(pair);
+        true
+    }
+
     /// The session as a request with this cookie would find it now; `None`
     /// where it would find none. Does not count as activity.
     ///
@@ -97,9 +137,26 @@ impl Ticket {
     ///
     /// As [`SessionHandle::peek`].
     pub async fn peek(&self) -> Result<Option<Session>, Error> {
-        let headers = HeaderMap::from_iter([(header::COOKIE, self.cookie())]);
-        handle(&self.layer, &headers).peek().await
+        self.peek_at(&self.layer).await
     }
+
+    /// As [`peek`](Self::peek), of a request to another layer, such as a
+    /// [`second_node`](super::second_node).
+    ///
+    /// # Errors
+    ///
+    /// As [`SessionHandle::peek`].
+    pub async fn peek_at(&self, layer: &SessionLayer) -> Result<Option<Session>, Error> {
+        let headers = HeaderMap::from_iter([(header::COOKIE, self.cookie())]);
+        handle(layer, &headers).peek().await
+    }
+}
+
+/// The cookie as a value that logs do not show.
+fn sensitive(pair: &[u8]) -> HeaderValue {
+    let mut cookie = HeaderValue::try_from(pair).expect("the cookie's name was checked");
+    cookie.set_sensitive(true);
+    cookie
 }
 
 fn handle(layer: &SessionLayer, headers: &HeaderMap) -> SessionHandle {

@@ -2,6 +2,7 @@
 
 mod commit;
 mod cookie;
+mod house;
 mod http;
 mod observe;
 mod operator;

@@ -21,7 +21,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{trouble::Trouble, users::UserKey};
+use super::{error::FileError, users::UserKey};
 use crate::{
     clock::Timestamp,
     record::{Activity, Record, version::Version},
@@ -107,28 +107,28 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
 
 impl Header {
     /// Reads the header from the beginning of a file.
-    pub(super) fn read(file: &mut impl Read) -> Result<Self, Trouble> {
+    pub(super) fn read(file: &mut impl Read) -> Result<Self, FileError> {
         let mut header = [0; HEADER_BYTES];
         read_exact(file, &mut header)?;
         Self::decode(&header)
     }
 
-    fn decode(header: &[u8; HEADER_BYTES]) -> Result<Self, Trouble> {
+    fn decode(header: &[u8; HEADER_BYTES]) -> Result<Self, FileError> {
         let (head, slots) = header.split_at(HEAD_BYTES);
         let (head, sum) = head.split_at(HEAD_BYTES - CHECKSUM_BYTES);
         if head[..4] != MAGIC || checksum(head) != *sum {
-            return Err(Trouble::Damaged);
+            return Err(FileError::Damaged);
         }
         match u32::from_le_bytes(array(head, 4)) {
             FORMAT => {}
-            format => return Err(Trouble::Newer(format)),
+            format => return Err(FileError::Newer(format)),
         }
         let (slot, (sequence, activity)) = slots
             .chunks(SLOT_BYTES)
             .enumerate()
             .filter_map(|(index, slot)| Some((index, read_slot(slot)?)))
             .max_by_key(|(_, (sequence, _))| *sequence)
-            .ok_or(Trouble::Damaged)?;
+            .ok_or(FileError::Damaged)?;
         let user: [u8; 32] = array(head, 32);
         Ok(Self {
             version: Version {
@@ -149,16 +149,16 @@ impl Header {
         &self,
         file: &mut impl Read,
         file_bytes: u64,
-    ) -> Result<Record, Trouble> {
+    ) -> Result<Record, FileError> {
         // Compared first, so that a damaged length reserves nothing.
         if file_bytes.checked_sub(HEADER_BYTES as u64) != Some(self.length) {
-            return Err(Trouble::Damaged);
+            return Err(FileError::Damaged);
         }
-        let length = usize::try_from(self.length).map_err(|_| Trouble::Damaged)?;
+        let length = usize::try_from(self.length).map_err(|_| FileError::Damaged)?;
         let mut encoded = vec![0; length];
         read_exact(file, &mut encoded)?;
         if checksum(&encoded) != self.record {
-            return Err(Trouble::Damaged);
+            return Err(FileError::Damaged);
         }
         Ok(Record::from_bytes(&encoded)?)
     }
@@ -178,9 +178,9 @@ impl Header {
 }
 
 /// A file that ends too early is damaged.
-fn read_exact(file: &mut impl Read, bytes: &mut [u8]) -> Result<(), Trouble> {
+fn read_exact(file: &mut impl Read, bytes: &mut [u8]) -> Result<(), FileError> {
     file.read_exact(bytes).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => Trouble::Damaged,
+        io::ErrorKind::UnexpectedEof => FileError::Damaged,
         _ => error.into(),
     })
 }

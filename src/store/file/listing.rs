@@ -5,8 +5,8 @@ use std::{io, path::Path};
 use tracing::warn;
 
 use super::{
-    room::Room,
-    trouble::Trouble,
+    error::FileError,
+    inner::FileInner,
     users::{UserKey, Users},
     walk::Walk,
 };
@@ -19,7 +19,7 @@ use crate::{
 /// How many records one page looks at, where few get through the filter.
 const MAX_RECORDS: usize = 1024;
 
-impl Room {
+impl FileInner {
     pub(super) fn list(
         &self,
         query: &Query,
@@ -32,7 +32,7 @@ impl Room {
     }
 
     /// How many sessions are stored, what does not decode included where no record has to be read.
-    pub(super) fn count(&self, selection: &Selection) -> Result<u64, Trouble> {
+    pub(super) fn count(&self, selection: &Selection) -> Result<u64, FileError> {
         let mut count = 0;
         if selection.is_everything() {
             for id in Walk::after(&self.root, None) {
@@ -58,7 +58,7 @@ impl Room {
         selection: &Selection,
         after: Option<SessionId>,
         limit: usize,
-    ) -> Result<StorePage, Trouble> {
+    ) -> Result<StorePage, FileError> {
         let user = selection.user().map(UserKey::of);
         let mut page = StorePage::default();
         let mut last = after;
@@ -70,9 +70,9 @@ impl Room {
             }
             last = Some(id);
             let kept = match self.settle(id, Self::read) {
-                Err(Trouble::Io(error)) => return Err(error.into()),
+                Err(FileError::Io(error)) => return Err(error.into()),
                 // Reported when it was set aside.
-                Err(Trouble::Damaged) => continue,
+                Err(FileError::Damaged) => continue,
                 Err(error) => {
                     warn!(%id, ?error, "a session is left out of a list: it does not decode");
                     continue;
@@ -92,10 +92,10 @@ impl Room {
     }
 
     /// Takes out of the index what was left there by a process that ended in between.
-    fn remove_stale_entry(&self, user: UserKey, id: SessionId) -> Result<(), Trouble> {
+    fn remove_stale_entry(&self, user: UserKey, id: SessionId) -> Result<(), FileError> {
         let _lock = self.lock(id)?;
         let header = match self.header(id) {
-            Err(Trouble::Io(error)) => return Err(error.into()),
+            Err(FileError::Io(error)) => return Err(error.into()),
             // Nobody knows whose it is.
             Err(_) => return Ok(()),
             Ok(header) => header,

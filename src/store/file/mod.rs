@@ -11,11 +11,11 @@
 //! ```
 
 mod disk;
+mod error;
 mod header;
+mod inner;
 mod listing;
-mod room;
 mod sweep;
-mod trouble;
 mod users;
 mod walk;
 
@@ -23,7 +23,7 @@ use std::{fmt, panic::resume_unwind, path::Path, sync::Arc};
 
 use tokio::{runtime::Handle, task::JoinHandle};
 
-use self::room::Room;
+use self::inner::FileInner;
 use super::{
     Created, Former, Position, Query, Reaped, RemovalSink, SessionStore, StoreError,
     StoreErrorKind, StorePage, Touched, Updated,
@@ -76,7 +76,7 @@ use crate::{
 /// headers of at most 16,384 files in a call and goes on there in the next; a user's sessions
 /// are found by an index. The directory, and all in it, is readable by its owner alone.
 #[derive(Clone)]
-pub struct FileStore(Arc<Room>);
+pub struct FileStore(Arc<FileInner>);
 
 impl FileStore {
     /// Opens the store in the directory `path`, making it where it is missing.
@@ -89,20 +89,20 @@ impl FileStore {
     /// locked in it: an error that names it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        let room = Room::open(path).map_err(|error| {
+        let inner = FileInner::open(path).map_err(|error| {
             ConfigError::new(format!(
                 "the session directory {} cannot be used: {error}; \
                  let it be a directory on a local disk that this process's user may write to",
                 path.display()
             ))
         })?;
-        Ok(Self(Arc::new(room)))
+        Ok(Self(Arc::new(inner)))
     }
 
     /// Does `work` where it may block; outside of a runtime, here.
     async fn block<T, E>(
         &self,
-        work: impl FnOnce(&Room) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&FileInner) -> Result<T, E> + Send + 'static,
     ) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -111,13 +111,13 @@ impl FileStore {
         let Ok(runtime) = Handle::try_current() else {
             return Ok(work(&self.0)?);
         };
-        let room = Arc::clone(&self.0);
+        let inner = Arc::clone(&self.0);
         // What is logged belongs to the request.
         let subscriber = tracing::dispatcher::get_default(Clone::clone);
         let span = tracing::Span::current();
         let mut task = Task(runtime.spawn_blocking(move || {
             tracing::dispatcher::with_default(&subscriber, || {
-                span.in_scope(|| work(&room).map_err(StoreError::from))
+                span.in_scope(|| work(&inner).map_err(StoreError::from))
             })
         }));
         match (&mut task.0).await {
@@ -153,12 +153,12 @@ impl SessionStore for FileStore {
         activity: Activity,
     ) -> Result<Created, StoreError> {
         let record = Arc::clone(record);
-        self.block(move |room| room.create(id, &record, activity))
+        self.block(move |inner| inner.create(id, &record, activity))
             .await
     }
 
     async fn load(&self, id: SessionId) -> Result<Option<Kept>, StoreError> {
-        self.block(move |room| room.load(id)).await
+        self.block(move |inner| inner.load(id)).await
     }
 
     async fn update(
@@ -169,7 +169,7 @@ impl SessionStore for FileStore {
         former: Former<'_>,
     ) -> Result<Updated, StoreError> {
         let (record, expected) = (Arc::clone(record), former.version());
-        self.block(move |room| room.update(id, &record, activity, expected))
+        self.block(move |inner| inner.update(id, &record, activity, expected))
             .await
     }
 
@@ -179,16 +179,16 @@ impl SessionStore for FileStore {
         expected: Version,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        self.block(move |room| room.touch(id, expected, activity))
+        self.block(move |inner| inner.touch(id, expected, activity))
             .await
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.block(move |room| room.delete(id)).await
+        self.block(move |inner| inner.delete(id)).await
     }
 
     async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
-        self.block(move |room| room.delete_expired(before, limit))
+        self.block(move |inner| inner.delete_expired(before, limit))
             .await
     }
 
@@ -199,17 +199,17 @@ impl SessionStore for FileStore {
         limit: usize,
     ) -> Result<StorePage, StoreError> {
         let (query, after) = (query.clone(), after.cloned());
-        self.block(move |room| room.list(&query, after.as_ref(), limit))
+        self.block(move |inner| inner.list(&query, after.as_ref(), limit))
             .await
     }
 
     async fn count(&self, query: &Query) -> Result<u64, StoreError> {
         let selection = query.unordered().clone();
-        self.block(move |room| room.count(&selection)).await
+        self.block(move |inner| inner.count(&selection)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.block(Room::ping).await
+        self.block(FileInner::ping).await
     }
 
     fn report_removals(&self, sink: RemovalSink) {

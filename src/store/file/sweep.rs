@@ -1,10 +1,10 @@
-//! Deleting what has expired: [`Room::delete_expired`], by the headers alone.
+//! Deleting what has expired: [`FileInner::delete_expired`], by the headers alone.
 
 use std::io;
 
 use tracing::warn;
 
-use super::{disk, header::Header, room::Room, trouble::Trouble, walk::Walk};
+use super::{disk, error::FileError, header::Header, inner::FileInner, walk::Walk};
 use crate::{
     clock::Timestamp,
     record::token::SessionId,
@@ -14,13 +14,13 @@ use crate::{
 /// How many headers one call reads: what it costs where nothing has expired.
 const MAX_HEADERS: usize = 16_384;
 
-impl Room {
+impl FileInner {
     /// Goes on where the last call ended, once around at most.
     pub(super) fn delete_expired(
         &self,
         before: Timestamp,
         limit: usize,
-    ) -> Result<Reaped, Trouble> {
+    ) -> Result<Reaped, FileError> {
         disk::remove_left_overs(&self.temp())?;
         let sinks = self.sinks.read().clone();
         let mut endings = Vec::new();
@@ -53,7 +53,7 @@ impl Room {
             *self.swept.lock() = Some(id);
             match self.reap(id, before, with_records) {
                 Ok(ending) => endings.extend(ending),
-                Err(Trouble::Damaged) => {}
+                Err(FileError::Damaged) => {}
                 // One file must not keep the others.
                 Err(error) => warn!(%id, ?error, "whether a session has expired cannot be read"),
             }
@@ -67,7 +67,7 @@ impl Room {
         id: SessionId,
         before: Timestamp,
         with_record: bool,
-    ) -> Result<Option<Removal>, Trouble> {
+    ) -> Result<Option<Removal>, FileError> {
         let is_expired =
             |header: &Header| header.activity.expires_at.is_some_and(|at| at <= before);
         if !self
@@ -83,7 +83,7 @@ impl Room {
             return Ok(None);
         };
         let record = match with_record.then(|| self.read(id)) {
-            None | Some(Err(Trouble::Incompatible(_))) => None,
+            None | Some(Err(FileError::Incompatible(_))) => None,
             Some(read) => self.set_aside_if_damaged(id, read)?,
         };
         // Not synced: where a loss of power brings it back, it has expired still.

@@ -1,11 +1,11 @@
-//! Lists and counts of the sessions in a [`Room`].
+//! Lists and counts of the sessions in a [`MemoryInner`].
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::{
-    room::{Room, Shard},
+    inner::{MemoryInner, Shard},
     table::Slot,
 };
 use crate::{
@@ -20,7 +20,7 @@ const LOOKED_AT: usize = 16 * 1024;
 /// How many of a user's ids are fetched at once.
 const BATCH: usize = 128;
 
-impl Room {
+impl MemoryInner {
     pub(super) fn list(
         &self,
         query: &Query,

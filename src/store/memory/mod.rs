@@ -7,8 +7,8 @@
 
 mod budget;
 mod heap;
+mod inner;
 mod listing;
-mod room;
 mod snapshot;
 mod stamp;
 mod sync;
@@ -17,7 +17,7 @@ mod users;
 
 use std::{fmt, sync::Arc};
 
-pub(crate) use self::room::Room;
+pub(crate) use self::inner::MemoryInner;
 pub use self::snapshot::{Flaw, FlawKind, Restored, Snapshot};
 use super::{
     Created, Former, Position, Query, Reaped, RemovalSink, SessionStore, StoreError, StorePage,
@@ -65,7 +65,7 @@ use crate::{
 /// assert_eq!(store.len(), 0);
 /// ```
 #[derive(Clone)]
-pub struct MemoryStore(Arc<Room>);
+pub struct MemoryStore(Arc<MemoryInner>);
 
 impl MemoryStore {
     /// Sets the bounds.
@@ -74,7 +74,7 @@ impl MemoryStore {
     }
 
     /// The store beneath the trait, for calls that need no future.
-    pub(super) fn room(&self) -> &Room {
+    pub(super) fn inner(&self) -> &MemoryInner {
         &self.0
     }
 
@@ -240,7 +240,7 @@ impl MemoryStoreBuilder {
     /// The store.
     #[must_use]
     pub fn build(self) -> MemoryStore {
-        let room = Room::new(self.max_sessions, self.max_bytes, self.when_full);
-        MemoryStore(Arc::new(room))
+        let inner = MemoryInner::new(self.max_sessions, self.max_bytes, self.when_full);
+        MemoryStore(Arc::new(inner))
     }
 }

@@ -339,7 +339,7 @@ mod tests {
             user: "ann".into(),
             at: Timestamp::EPOCH,
         }));
-        record.set_rare(|rare| rare.moved_at = is_moved.then_some(Timestamp::EPOCH));
+        record.set_extras(|extras| extras.moved_at = is_moved.then_some(Timestamp::EPOCH));
         Arc::new(record)
     }
 

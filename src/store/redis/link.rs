@@ -31,7 +31,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection over which nothing has come for so long while somebody waited is given up.
-const SILENT_FOR: Duration = Duration::from_secs(1);
+const UNANSWERED_FOR: Duration = Duration::from_secs(1);
 
 /// How long what was sent may stay unconfirmed by the other machine before the
 /// connection is given up; without it that takes a quarter of an hour.
@@ -52,7 +52,7 @@ pub(super) struct Link(Arc<Shared>);
 struct Shared {
     connection: Mutex<Connection>,
     source: Source,
-    silence: Silence,
+    unanswered: Unanswered,
 }
 
 #[derive(Clone)]
@@ -86,7 +86,7 @@ impl Link {
         Self(Arc::new(Shared {
             connection: Mutex::new(connection),
             source,
-            silence: Silence::default(),
+            unanswered: Unanswered::default(),
         }))
     }
 
@@ -269,7 +269,7 @@ impl Link {
 
     /// Goes on over another connection: this one says nothing, and does not end either.
     fn renew(&self) {
-        self.0.silence.forget();
+        self.0.unanswered.forget();
         match &self.0.source {
             Source::Given => {}
             Source::One(client, config) => {
@@ -292,24 +292,24 @@ impl Link {
 
 /// Since when nothing has come from where the asked keys are: a share of the
 /// keys each, because in a cluster one node may be silent and others not.
-struct Silence(Mutex<[Option<Instant>; SHARES]>);
+struct Unanswered(Mutex<[Option<Instant>; SHARES]>);
 
 const SHARES: usize = 64;
 
-impl Default for Silence {
+impl Default for Unanswered {
     fn default() -> Self {
         Self(Mutex::new([None; SHARES]))
     }
 }
 
-impl Silence {
+impl Unanswered {
     fn forget(&self) {
         *self.0.lock() = [None; SHARES];
     }
 }
 
 /// A question to the server. One that is dropped without an answer, because
-/// nobody waits any longer, tells of the silence.
+/// nobody waits any longer, shows that the connection may be dead.
 struct Asking<'a> {
     link: &'a Link,
     share: usize,
@@ -320,7 +320,7 @@ impl<'a> Asking<'a> {
     fn about(link: &'a Link, route: &[u8]) -> Self {
         let sum: usize = route.iter().map(|byte| usize::from(*byte)).sum();
         let share = sum % SHARES;
-        link.0.silence.0.lock()[share].get_or_insert_with(Instant::now);
+        link.0.unanswered.0.lock()[share].get_or_insert_with(Instant::now);
         Self {
             link,
             share,
@@ -330,7 +330,7 @@ impl<'a> Asking<'a> {
 
     fn answered(mut self) {
         self.is_answered = true;
-        self.link.0.silence.0.lock()[self.share] = None;
+        self.link.0.unanswered.0.lock()[self.share] = None;
     }
 }
 
@@ -339,8 +339,8 @@ impl Drop for Asking<'_> {
         if self.is_answered || Handle::try_current().is_err() {
             return;
         }
-        let since = self.link.0.silence.0.lock()[self.share];
-        if since.is_some_and(|since| since.elapsed() >= SILENT_FOR) {
+        let since = self.link.0.unanswered.0.lock()[self.share];
+        if since.is_some_and(|since| since.elapsed() >= UNANSWERED_FOR) {
             self.link.renew();
         }
     }

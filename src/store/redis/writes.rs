@@ -134,12 +134,14 @@ impl RedisStore {
             return Ok(false);
         }
         let latest = self.load_latest(id).await.map_err(StoreError::in_doubt)?;
-        latest
-            .and_then(|(record, _)| record.has_written(version))
-            .ok_or_else(|| {
-                let what =
-                    "a command may have been sent twice, and whether it was applied cannot be told";
-                StoreError::new(StoreErrorKind::Unavailable, what)
-            })
+        let Some((record, _)) = latest else {
+            // Deleted since: what was written before does not matter any more.
+            return Ok(false);
+        };
+        record.has_written(version).ok_or_else(|| {
+            let what =
+                "a command may have been sent twice, and whether it was applied cannot be told";
+            StoreError::new(StoreErrorKind::Unavailable, what)
+        })
     }
 }

@@ -7,9 +7,11 @@ use tracing::warn;
 
 use super::{
     MAX_UNDONE, REAP_BATCH, SqlStore,
-    driver::{Driver, SessionRow, Value, Wanted},
-    failure::{Verdict, failure, verdict},
+    driver::Driver,
+    failure::{failure, verdict},
     statements::Reap,
+    value::{SessionRow, Value, Wanted},
+    verdict::Verdict,
 };
 use crate::{
     clock::Timestamp,

@@ -39,16 +39,16 @@ pub(super) struct Connections<D: Driver> {
 
 struct Kept<D: Driver> {
     /// With the time since when, the latest last.
-    connections: Vec<(Instant, Lent<D>)>,
+    connections: Vec<(Instant, LeasedConnection<D>)>,
     /// Calls that found neither a connection here nor place in the pool for another.
-    waiting: VecDeque<oneshot::Sender<Lent<D>>>,
+    waiting: VecDeque<oneshot::Sender<LeasedConnection<D>>>,
     /// Whether a task takes back to the pool what stays too long.
     is_watched: bool,
 }
 
 /// A connection, and how many calls it has served since it left the pool, to
 /// which it goes back when this is dropped.
-pub(super) struct Lent<D: Driver> {
+pub(super) struct LeasedConnection<D: Driver> {
     connection: Option<PoolConnection<D>>,
     calls: u32,
 }
@@ -65,14 +65,14 @@ impl<D: Driver> Connections<D> {
         })
     }
 
-    pub(super) async fn lend(&self) -> Result<Lent<D>, sqlx::Error> {
+    pub(super) async fn lease(&self) -> Result<LeasedConnection<D>, sqlx::Error> {
         if self.pool.is_closed() {
             return Err(sqlx::Error::PoolClosed);
         }
-        let promised = {
+        let offered = {
             let mut kept = self.kept.lock();
-            if let Some((_, lent)) = kept.connections.pop() {
-                return Ok(lent);
+            if let Some((_, leased)) = kept.connections.pop() {
+                return Ok(leased);
             }
             // Where the pool can open another, what comes first here would cut that off.
             let is_full = self.pool.size() >= self.pool.options().get_max_connections();
@@ -80,27 +80,30 @@ impl<D: Driver> Connections<D> {
                 while kept.waiting.front().is_some_and(oneshot::Sender::is_closed) {
                     kept.waiting.pop_front();
                 }
-                let (promise, promised) = oneshot::channel();
-                kept.waiting.push_back(promise);
-                promised
+                let (offer, offered) = oneshot::channel();
+                kept.waiting.push_back(offer);
+                offered
             })
         };
-        let Some(promised) = promised else {
-            return self.pool.acquire().await.map(Lent::new);
+        let Some(offered) = offered else {
+            return self.pool.acquire().await.map(LeasedConnection::new);
         };
-        let (mut promised, mut acquired) = (pin!(promised), pin!(self.pool.acquire()));
-        poll_fn(|context| match promised.as_mut().poll(context) {
-            Poll::Ready(Ok(lent)) => Poll::Ready(Ok(lent)),
+        let (mut offered, mut acquired) = (pin!(offered), pin!(self.pool.acquire()));
+        poll_fn(|context| match offered.as_mut().poll(context) {
+            Poll::Ready(Ok(leased)) => Poll::Ready(Ok(leased)),
             // Promises are kept for as long as `self` is there.
-            _ => acquired.as_mut().poll(context).map_ok(Lent::new),
+            _ => acquired
+                .as_mut()
+                .poll(context)
+                .map_ok(LeasedConnection::new),
         })
         .await
     }
 
     /// Keeps a connection for the next call; nothing is open on it.
-    pub(super) fn keep(self: &Arc<Self>, mut lent: Lent<D>) {
-        lent.calls += 1;
-        let is_tired = lent.calls >= CALLS || self.pool.is_closed();
+    pub(super) fn keep(self: &Arc<Self>, mut leased: LeasedConnection<D>) {
+        leased.calls += 1;
+        let is_tired = leased.calls >= CALLS || self.pool.is_closed();
         let Some(runtime) = tokio::runtime::Handle::try_current()
             .ok()
             .filter(|_| !is_tired)
@@ -108,14 +111,14 @@ impl<D: Driver> Connections<D> {
             return;
         };
         let mut kept = self.kept.lock();
-        while let Some(promise) = kept.waiting.pop_front() {
-            match promise.send(lent) {
+        while let Some(offer) = kept.waiting.pop_front() {
+            match offer.send(leased) {
                 Ok(()) => return,
                 // Who waited has gone, or got another.
-                Err(back) => lent = back,
+                Err(back) => leased = back,
             }
         }
-        kept.connections.push((Instant::now(), lent));
+        kept.connections.push((Instant::now(), leased));
         let was_watched = mem::replace(&mut kept.is_watched, true);
         // A runtime that ends drops the task at once, which takes the lock.
         drop(kept);
@@ -125,7 +128,7 @@ impl<D: Driver> Connections<D> {
     }
 
     /// What was kept too long, and when the next will have been.
-    fn idle(&self) -> (Vec<(Instant, Lent<D>)>, Option<Instant>) {
+    fn idle(&self) -> (Vec<(Instant, LeasedConnection<D>)>, Option<Instant>) {
         let mut kept = self.kept.lock();
         let young = |(since, _): &(Instant, _)| since.elapsed() < KEPT;
         let old = kept.connections.iter().position(young);
@@ -164,7 +167,7 @@ async fn watch<D: Driver>(watched: Watched<D>) {
     }
 }
 
-impl<D: Driver> Lent<D> {
+impl<D: Driver> LeasedConnection<D> {
     fn new(connection: PoolConnection<D>) -> Self {
         Self {
             connection: Some(connection),
@@ -191,7 +194,7 @@ impl<D: Driver> Lent<D> {
     }
 }
 
-impl<D: Driver> Drop for Lent<D> {
+impl<D: Driver> Drop for LeasedConnection<D> {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else {
             return;

@@ -6,9 +6,13 @@
 )]
 
 use sqlx::{Connection, Database, error::DatabaseError};
-use uuid::Uuid;
 
-use super::{failure::Verdict, statements::Statements, table::TableName};
+use super::{
+    statements::Statements,
+    table::TableName,
+    value::{Answer, SessionRow, Value, Wanted},
+    verdict::Verdict,
+};
 
 /// A database that sessions can be kept in: sqlx's `Postgres`, `MySql` or `Sqlite`.
 ///
@@ -78,40 +82,6 @@ pub trait Driver: Database {
 }
 
 pub(super) type Options<D> = <<D as Database>::Connection as Connection>::Options;
-
-/// What is bound to a placeholder.
-#[derive(Clone, Copy)]
-pub enum Value<'a> {
-    Id(Uuid),
-    Number(i64),
-    /// A deadline; `None`: never.
-    Deadline(Option<i64>),
-    /// A hash; `None`: no user.
-    Hash(Option<&'a [u8]>),
-    Text(&'a str),
-}
-
-/// What a statement is asked for.
-#[derive(Clone, Copy)]
-pub enum Wanted {
-    /// How many rows it hit.
-    Count,
-    Rows,
-}
-
-/// What a statement gave.
-pub struct Answer<D: Database> {
-    pub(super) count: u64,
-    pub(super) rows: Vec<D::Row>,
-}
-
-/// The columns of a session that a statement gives, in this order.
-pub struct SessionRow<'a> {
-    pub(super) id: Uuid,
-    pub(super) record: &'a [u8],
-    pub(super) last_seen_at: i64,
-    pub(super) expires_at: Option<i64>,
-}
 
 /// The methods of [`Driver`] that read the same for each, but that each has types of its own for.
 ///

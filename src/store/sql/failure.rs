@@ -1,29 +1,13 @@
-//! What the databases' errors come to: [`Verdict`], and errors that tell neither data nor passwords.
+//! Errors of the databases that tell neither data nor passwords.
 
 use std::{error, fmt, io};
 
 use super::{
     driver::{Driver, Options},
     table::TableName,
+    verdict::Verdict,
 };
 use crate::error::store::{StoreError, StoreErrorKind};
-
-/// What an error of a database means for the call.
-#[derive(Debug)]
-pub enum Verdict {
-    /// The row is there already.
-    Duplicate,
-    /// The connection is gone; whether the call happened is open.
-    Lost,
-    /// The call was undone in favour of another: it may be asked again.
-    Undone,
-    /// The table is not there, or has another shape.
-    NoTable,
-    /// The database refused the call or rolled it back, and what to do about it.
-    Refused(StoreErrorKind, &'static str),
-    /// Anything else, and what to do about it: whether the call happened is open.
-    Failed(StoreErrorKind, &'static str),
-}
 
 /// An error that names the place, the error's code and what to do.
 ///

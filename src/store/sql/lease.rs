@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    connections::{Connections, Lent},
-    driver::{Answer, Driver, Value, Wanted},
+    connections::{Connections, LeasedConnection},
+    driver::Driver,
+    value::{Answer, Value, Wanted},
 };
 
 /// A connection that is used again only if the last call came to its end.
@@ -14,7 +15,7 @@ use super::{
 /// that reply, and none waits behind it.
 pub(super) struct Lease<D: Driver> {
     connections: Arc<Connections<D>>,
-    lent: Option<Lent<D>>,
+    leased: Option<LeasedConnection<D>>,
     is_sound: bool,
 }
 
@@ -22,14 +23,14 @@ impl<D: Driver> Lease<D> {
     pub(super) async fn of(connections: &Arc<Connections<D>>) -> Result<Self, sqlx::Error> {
         Ok(Self {
             connections: Arc::clone(connections),
-            lent: Some(connections.lend().await?),
+            leased: Some(connections.lease().await?),
             is_sound: true,
         })
     }
 
     pub(super) fn connection(&mut self) -> &mut D::Connection {
         // Only `drop` takes it.
-        self.lent
+        self.leased
             .as_mut()
             .expect("a lease has a connection")
             .connection()
@@ -47,7 +48,7 @@ impl<D: Driver> Lease<D> {
         self.is_sound = match &answer {
             Ok(_) | Err(sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. }) => true,
             Err(sqlx::Error::Database(error)) => {
-                !matches!(D::judge(&**error), super::failure::Verdict::Lost)
+                !matches!(D::judge(&**error), super::verdict::Verdict::Lost)
             }
             Err(_) => false,
         };
@@ -73,9 +74,9 @@ impl<D: Driver> Lease<D> {
 
 impl<D: Driver> Drop for Lease<D> {
     fn drop(&mut self) {
-        match self.lent.take() {
-            Some(lent) if self.is_sound => self.connections.keep(lent),
-            Some(lent) => lent.close(),
+        match self.leased.take() {
+            Some(leased) if self.is_sound => self.connections.keep(leased),
+            Some(leased) => leased.close(),
             None => {}
         }
     }

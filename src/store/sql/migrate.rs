@@ -2,10 +2,12 @@
 
 use super::{
     SqlStore,
-    driver::{Driver, Value, Wanted},
-    failure::{Verdict, failure, verdict},
+    driver::Driver,
+    failure::{failure, verdict},
     lease::Lease,
     statements::Migration,
+    value::{Value, Wanted},
+    verdict::Verdict,
 };
 use crate::error::store::{StoreError, StoreErrorKind};
 

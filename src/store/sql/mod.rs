@@ -15,6 +15,8 @@ mod postgres;
 mod sqlite;
 mod statements;
 mod table;
+mod value;
+mod verdict;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -23,11 +25,13 @@ use sqlx::{Connection as _, Pool, pool::PoolOptions};
 
 use self::{
     connections::Connections,
-    driver::{Answer, Driver, Options, Value, Wanted},
-    failure::{Verdict, failure, store_error, verdict},
+    driver::{Driver, Options},
+    failure::{failure, store_error, verdict},
     lease::Lease,
     statements::Statements,
     table::TableName,
+    value::{Answer, Value, Wanted},
+    verdict::Verdict,
 };
 use super::{RemovalSink, StoreError, StoreErrorKind};
 use crate::{deadline::back_off, error::ConfigError};

@@ -6,10 +6,11 @@ use sqlx::{
 
 use super::{
     REAP_BATCH,
-    driver::{Answer, Driver, SessionRow, Value, Wanted, through_sqlx},
-    failure::Verdict,
+    driver::{Driver, through_sqlx},
     statements::{Dialect, Migration, Reap, Statements},
     table::TableName,
+    value::{Answer, SessionRow, Value, Wanted},
+    verdict::Verdict,
 };
 use crate::error::store::StoreErrorKind;
 
@@ -76,9 +77,7 @@ impl Driver for MySql {
                 "the record is larger than max_allowed_packet: raise that",
             ),
             // Data too long, a wrong value, a check
-            1264 | 1366 | 1406 | 3819 | 4025 => {
-                Verdict::Refused(Other, "it refuses a value of the row")
-            }
+            1264 | 1366 | 1406 | 3819 | 4025 => Verdict::Refused(Other, "it refuses a value"),
             1064 => Verdict::Refused(
                 Other,
                 "it is too old: this needs MySQL 8.0.1 or MariaDB 10.6",

@@ -4,10 +4,11 @@ use sqlx::{
 };
 
 use super::{
-    driver::{Answer, Driver, SessionRow, Value, Wanted, through_sqlx},
-    failure::Verdict,
+    driver::{Driver, through_sqlx},
     statements::{Dialect, Migration, Reap, Statements},
     table::TableName,
+    value::{Answer, SessionRow, Value, Wanted},
+    verdict::Verdict,
 };
 use crate::error::store::StoreErrorKind;
 

@@ -1,6 +1,6 @@
 //! The text of every statement: [`Statements`].
 
-use super::{driver::Value, table::TableName};
+use super::{table::TableName, value::Value};
 
 /// How the databases' SQL differs.
 pub(super) struct Dialect {
@@ -63,7 +63,7 @@ pub(super) struct Migration {
     pub(super) steps: Vec<Vec<String>>,
 }
 
-/// What [`SessionRow`](super::driver::SessionRow) reads.
+/// What [`SessionRow`](super::value::SessionRow) reads.
 fn columns(dialect: &Dialect) -> String {
     format!("id, {}, last_seen_at, expires_at", dialect.record)
 }

@@ -93,7 +93,7 @@ impl Copies {
         };
         if let Some(at) = place.asked_at
             && (Asked { at, ..asked }).is_fresh(asked.at, max_staleness)
-            && let Some(kept) = self.front.room().load(id)
+            && let Some(kept) = self.front.inner().load(id)
         {
             return Found::Copy(kept);
         }
@@ -138,15 +138,15 @@ impl Copies {
     }
 
     pub(super) fn delete_expired(&self, before: Timestamp, limit: usize) {
-        survive(|| self.front.room().delete_expired(before, limit));
+        survive(|| self.front.inner().delete_expired(before, limit));
     }
 
     /// Puts a copy in front; whether it is there.
     fn put(&self, id: SessionId, record: &Arc<Record>, activity: Activity) -> bool {
-        let room = self.front.room();
-        let put = survive(|| match room.version(id) {
-            None => room.create(id, record, activity).ok() == Some(Created::Yes),
-            Some(former) => room.update(id, record, activity, former).ok() == Some(Updated::Saved),
+        let inner = self.front.inner();
+        let put = survive(|| match inner.version(id) {
+            None => inner.create(id, record, activity).ok() == Some(Created::Yes),
+            Some(former) => inner.update(id, record, activity, former).ok() == Some(Updated::Saved),
         });
         put == Some(true)
     }
@@ -162,7 +162,7 @@ impl Shard {
     fn place(&mut self, id: SessionId, front: &MemoryStore) -> &mut Place {
         if self.places.len() >= self.tidy_at {
             self.places
-                .retain(|id, place| place.calls > 0 || front.room().version(*id).is_some());
+                .retain(|id, place| place.calls > 0 || front.inner().version(*id).is_some());
             self.places.shrink_to(2 * self.places.len());
             self.tidy_at = 2 * self.places.len() + 16;
         }
@@ -183,13 +183,13 @@ impl Call<'_> {
                 place.asked_at = None;
                 return;
             };
-            let former = copies.front.room().version(self.id);
+            let former = copies.front.inner().version(self.id);
             place.asked_at = match former {
                 // Either the answer is late, or the back has lost a write: the next load will know.
                 Some(former) if former.counter > record.version().counter => None,
                 // What others have touched meanwhile stays touched.
                 Some(former) if former == record.version() => {
-                    copies.front.room().touch(self.id, former, *activity);
+                    copies.front.inner().touch(self.id, former, *activity);
                     place.asked_at.max(Some(asked.at))
                 }
                 _ => (copies.put(self.id, record, *activity)).then_some(asked.at),
@@ -203,7 +203,7 @@ impl Call<'_> {
         let place = shard.place(self.id, &self.copies.front);
         change(place, self.copies);
         if place.asked_at.is_none() {
-            self.copies.front.room().delete(self.id);
+            self.copies.front.inner().delete(self.id);
         }
     }
 }
@@ -231,7 +231,7 @@ impl Write<'_> {
         self.call.change(|place, copies| {
             let is_first = place.writes == asked.writes;
             place.writes += 1;
-            let is_next = match copies.front.room().version(id) {
+            let is_next = match copies.front.inner().version(id) {
                 None => is_first,
                 Some(former) => former.counter < record.version().counter,
             };
@@ -247,7 +247,7 @@ impl Write<'_> {
         let Call { id, .. } = self.call;
         self.call.change(|place, copies| {
             place.writes += 1;
-            if copies.front.room().touch(id, version, activity) != Touched::Yes {
+            if copies.front.inner().touch(id, version, activity) != Touched::Yes {
                 place.asked_at = None;
             }
         });

@@ -5,7 +5,8 @@ use uuid::Uuid;
 use super::{
     breach::{Outcome, expect, require},
     draft::Draft,
-    trial::{Trial, just_expired, live, until},
+    times::{just_expired, live, until},
+    trial::Trial,
 };
 use crate::store::{Created, SessionStore};
 

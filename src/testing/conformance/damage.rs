@@ -6,7 +6,8 @@ use super::{
     breach::{Outcome, Unmet},
     draft::Draft,
     reaping::{ended, long_ago, reap},
-    trial::{Made, Trial, live, until},
+    times::{live, until},
+    trial::{Made, Trial},
 };
 use crate::{
     error::store::StoreErrorKind,
@@ -16,7 +17,7 @@ use crate::{
 
 /// Valid JSON, so that a column that must be JSON takes it.
 const NO_RECORD: &str = r#"{"format":1,"damaged":true}"#;
-const NEWER_RECORD: &str = r#"{"format":2,"from":"the future"}"#;
+const NEWER_RECORD: &str = r#"{"format":99,"from":"the future"}"#;
 
 /// A session whose record is `bytes`; `None` where nobody has said how.
 async fn damaged<S: SessionStore>(

@@ -3,7 +3,8 @@
 use super::{
     breach::{Outcome, expect},
     draft::Draft,
-    trial::{Trial, just_expired, live, until},
+    times::{just_expired, live, until},
+    trial::Trial,
 };
 use crate::store::SessionStore;
 

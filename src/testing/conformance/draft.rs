@@ -27,7 +27,7 @@ impl Draft {
         let writer = unique();
         Self {
             version: Version::first(writer),
-            created_at: super::trial::now(),
+            created_at: super::times::now(),
             user: None,
             data: Map::from_iter([("writer".to_owned(), json!(writer))]),
             others: Map::new(),
@@ -53,12 +53,21 @@ impl Draft {
         self
     }
 
-    /// Of the same session after another write.
+    /// The same session after another write.
     pub(super) fn next(&self) -> Self {
         let writer = unique();
-        self.clone()
-            .with_version(self.version.next(writer))
+        let next = self.clone().after(&self.record());
+        next.with_version(self.version.next(writer))
             .with_data("writer", json!(writer))
+    }
+
+    /// With `former` as the write before it, which a record remembers.
+    pub(super) fn after(mut self, former: &Record) -> Self {
+        let writers = [former.version().writer].into_iter();
+        let writers = writers.chain(former.recent().iter().copied()).take(16);
+        let writers: Vec<String> = writers.map(|writer| format!("{writer:016x}")).collect();
+        self.others.insert("recent".to_owned(), json!(writers));
+        self
     }
 
     pub(super) fn record(&self) -> Arc<Record> {

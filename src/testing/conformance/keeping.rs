@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{
     breach::{Outcome, Unmet, expect},
     draft::Draft,
-    trial::{Made, Trial, just_expired, live, until},
+    times::{just_expired, live, until},
+    trial::{Made, Trial},
 };
 use crate::{
     clock::Timestamp,

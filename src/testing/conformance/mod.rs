@@ -5,10 +5,13 @@ mod creating;
 mod damage;
 mod deleting;
 mod draft;
+mod health;
 mod keeping;
 mod listing;
+mod losing;
 mod racing;
 mod reaping;
+mod times;
 mod touching;
 mod trial;
 mod updating;
@@ -26,6 +29,22 @@ use crate::{record::token::SessionId, store::SessionStore};
 
 type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Plant<S> = Arc<dyn Fn(Arc<S>, SessionId, Vec<u8>) -> Task<()> + Send + Sync>;
+type Lose<S> = Arc<dyn Fn(Arc<S>) -> Task<()> + Send + Sync>;
+
+/// What a test has said of its store.
+struct Hooks<S> {
+    plant: Option<Plant<S>>,
+    lose: Option<Lose<S>>,
+}
+
+impl<S> Clone for Hooks<S> {
+    fn clone(&self) -> Self {
+        Self {
+            plant: self.plant.clone(),
+            lose: self.lose.clone(),
+        }
+    }
+}
 
 /// The clauses: by file, the name and what the contract says.
 macro_rules! clauses {
@@ -70,6 +89,17 @@ clauses! {
         delete_ends_what_is_there_once: "`delete` ends what is there, once.",
         delete_of_nothing_is_false: "`delete` of nothing is `false`.",
     }
+    losing {
+        a_create_without_a_reply_is_not_denied: "A `create` that was applied is never answered with `Exists`, nor with an error that says it was not.",
+        an_update_without_a_reply_is_not_denied: "An `update` that was applied is never answered with `Conflict`, nor with an error that says it was not.",
+        a_touch_without_a_reply_is_not_denied: "A `touch` that was applied is never answered with an error that says it was not.",
+        a_delete_without_a_reply_is_not_denied: "A `delete` that was applied is never answered with `false`, nor with an error that says it was not.",
+        a_store_goes_on_after_a_lost_reply: "A lost reply fails one call, and not those after it.",
+    }
+    health {
+        ping_answers: "`ping` succeeds where the backend answers.",
+        a_store_without_a_cache_loads_what_others_wrote: "Where `is_cached` is false, `load` is as fresh as `load_latest`.",
+    }
     racing {
         of_50_creates_one_wins: "`create` is atomic: of any number at once one gets `Yes`.",
         of_50_updates_of_a_version_one_wins: "`update` is atomic: each version has one successor.",
@@ -104,6 +134,9 @@ clauses! {
         list_filters_by_creation: "`created_before` lets through what began before the moment.",
         list_follows_the_user: "`list` goes by the user as `update` and `delete` left it.",
         users_are_compared_byte_by_byte: "Users are compared byte by byte.",
+        a_position_survives_its_bytes: "A position is its bytes: a copy of them leads to the same page.",
+        a_position_of_no_list_is_refused: "A position that no list ended at is `InvalidPosition`.",
+        count_goes_by_the_query: "`count` is of the sessions that meet every condition of the query.",
         count_is_of_every_session: "`count` is of all sessions stored, expired ones included.",
     }
     damage {
@@ -152,7 +185,7 @@ where
 #[must_use]
 pub struct Conformance<S, M> {
     make_store: M,
-    plant: Option<Plant<S>>,
+    hooks: Hooks<S>,
     only: Option<String>,
 }
 
@@ -172,7 +205,10 @@ where
     pub fn new(make_store: M) -> Self {
         Self {
             make_store,
-            plant: None,
+            hooks: Hooks {
+                plant: None,
+                lose: None,
+            },
             only: None,
         }
     }
@@ -186,9 +222,22 @@ where
         D: Fn(Arc<S>, SessionId, Vec<u8>) -> T + Send + Sync + 'static,
         T: Future<Output = ()> + Send + 'static,
     {
-        self.plant = Some(Arc::new(move |store, id, bytes| {
+        self.hooks.plant = Some(Arc::new(move |store, id, bytes| {
             Box::pin(plant(store, id, bytes))
         }));
+        self
+    }
+
+    /// How to lose a reply: after `lose`, the backend applies the next call
+    /// of the store, and its reply does not arrive. A proxy in front of a server can
+    /// do that: it passes the next request on, and cuts the connection at the
+    /// reply. Without this, the clauses about lost replies are passed over.
+    pub fn lose_reply<L, T>(mut self, lose: L) -> Self
+    where
+        L: Fn(Arc<S>) -> T + Send + Sync + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        self.hooks.lose = Some(Arc::new(move |store| Box::pin(lose(store))));
         self
     }
 
@@ -229,8 +278,8 @@ where
         assert!(!clauses.is_empty(), "no clause has `{only}` in its name");
         let mut breaches = Vec::new();
         for (clause, rule) in clauses {
-            let store = (self.make_store)().await;
-            let trial = Trial::new(store, self.plant.clone());
+            let (store, other) = ((self.make_store)().await, (self.make_store)().await);
+            let trial = Trial::new(store, other, self.hooks.clone());
             if let Err(Unmet { expected, came }) = attempt(clause, trial).await {
                 breaches.push(Breach {
                     clause,

@@ -7,7 +7,8 @@ use serde_json::json;
 use super::{
     breach::{Outcome, Unmet, expect, require},
     draft::Draft,
-    trial::{Made, Trial, later, live, race},
+    times::{later, live},
+    trial::{Made, Trial, race},
 };
 use crate::{
     error::store::StoreError,
@@ -106,6 +107,7 @@ async fn add_one<S: SessionStore>(store: &S, session: &Made) -> Outcome {
         };
         let mut draft = session.draft.next().with_data("n", json!(number + 1));
         draft.version.counter = record.version().counter + 1;
+        let draft = draft.after(&record);
         let (next, former) = (draft.record(), Former::new(&record, activity));
         let updated = store.update(session.id, &next, activity, former).await;
         match updated.map_err(failed("update"))? {

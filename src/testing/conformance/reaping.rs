@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::{
     breach::{Outcome, Unmet, expect, require},
     draft::Draft,
-    trial::{Made, Trial, live, now, until},
+    times::{live, now, until},
+    trial::{Made, Trial},
 };
 use crate::{
     clock::Timestamp,

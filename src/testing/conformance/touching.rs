@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{
     breach::{Outcome, expect},
     draft::Draft,
-    trial::{Trial, just_expired, later, live, until},
+    times::{just_expired, later, live, until},
+    trial::Trial,
     updating::{other_counters, other_writers},
 };
 use crate::{

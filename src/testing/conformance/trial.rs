@@ -1,19 +1,16 @@
 //! What a clause works with: [`Trial`].
 
-use std::{
-    mem,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{mem, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::{sync::Barrier, task::JoinSet};
 use uuid::Uuid;
 
 use super::{
-    Plant,
+    Hooks,
     breach::{Outcome, Unmet},
     draft::Draft,
+    times::later,
 };
 use crate::{
     clock::Timestamp,
@@ -21,31 +18,6 @@ use crate::{
     record::{Activity, Kept, Record, token::SessionId, version::Version},
     store::{Created, Former, Position, Query, Reaped, SessionStore, StorePage, Touched, Updated},
 };
-
-/// The time at which a store with a clock of its own judges.
-pub(super) fn now() -> Timestamp {
-    SystemTime::now().into()
-}
-
-const HOUR: Duration = Duration::from_secs(60 * 60);
-
-/// Seen now, for another hour.
-pub(super) fn live() -> Activity {
-    until(now().saturating_add(HOUR))
-}
-
-/// Seen now, until `expires_at`.
-pub(super) fn until(expires_at: impl Into<Option<Timestamp>>) -> Activity {
-    Activity {
-        last_seen_at: now(),
-        expires_at: expires_at.into(),
-    }
-}
-
-/// Past its deadline since a second ago: no store may have deleted it by itself.
-pub(super) fn just_expired() -> Activity {
-    until(now().saturating_sub(Duration::from_secs(1)))
-}
 
 /// A session that a clause has made, and what should be kept of it.
 #[derive(Clone, Debug)]
@@ -60,15 +32,18 @@ pub(super) struct Made {
 /// so a store may be shared.
 pub(super) struct Trial<S> {
     pub(super) store: Arc<S>,
-    plant: Option<Plant<S>>,
+    /// A second handle, which may be of the same sessions.
+    pub(super) other: Arc<S>,
+    hooks: Hooks<S>,
     made: Mutex<Vec<SessionId>>,
 }
 
 impl<S: SessionStore> Trial<S> {
-    pub(super) fn new(store: S, plant: Option<Plant<S>>) -> Self {
+    pub(super) fn new(store: S, other: S, hooks: Hooks<S>) -> Self {
         Self {
             store: Arc::new(store),
-            plant,
+            other: Arc::new(other),
+            hooks,
             made: Mutex::default(),
         }
     }
@@ -172,11 +147,25 @@ impl<S: SessionStore> Trial<S> {
 
     /// Damages what is kept under `id`; `false` where nobody has said how.
     pub(super) async fn damage(&self, id: SessionId, bytes: &str) -> bool {
-        let Some(plant) = &self.plant else {
+        let Some(plant) = &self.hooks.plant else {
             return false;
         };
         plant(Arc::clone(&self.store), id, bytes.as_bytes().to_vec()).await;
         true
+    }
+
+    /// Loses the reply to the next call; `false` where nobody has said how.
+    pub(super) async fn lose_reply(&self) -> bool {
+        let Some(lose) = &self.hooks.lose else {
+            return false;
+        };
+        lose(Arc::clone(&self.store)).await;
+        true
+    }
+
+    /// `None` where the store cannot be pinged.
+    pub(super) async fn ping(&self) -> Outcome<Option<()>> {
+        offered("ping", self.store.ping().await)
     }
 
     /// That exactly this is kept.
@@ -268,15 +257,6 @@ impl Made {
     }
 }
 
-/// Half a minute later in both times.
-pub(super) fn later(activity: Activity) -> Activity {
-    let shift = Duration::from_secs(30);
-    Activity {
-        last_seen_at: activity.last_seen_at.saturating_add(shift),
-        expires_at: activity.expires_at.map(|at| at.saturating_add(shift)),
-    }
-}
-
 /// Where two encodings part, with a few characters of context.
 fn difference(ours: &[u8], theirs: &[u8]) -> (String, String) {
     let common = ours.iter().zip(theirs).take_while(|(a, b)| a == b).count();
@@ -292,7 +272,7 @@ fn answer<T>(call: &str, reply: Result<T, StoreError>) -> Outcome<T> {
     reply.map_err(|error| Unmet::failed(call, &error))
 }
 
-fn offered<T>(call: &str, reply: Result<T, StoreError>) -> Outcome<Option<T>> {
+pub(super) fn offered<T>(call: &str, reply: Result<T, StoreError>) -> Outcome<Option<T>> {
     match reply {
         Err(error) if error.kind() == StoreErrorKind::Unsupported => Ok(None),
         reply => answer(call, reply).map(Some),

@@ -3,7 +3,8 @@
 use super::{
     breach::{Outcome, expect},
     draft::Draft,
-    trial::{Trial, just_expired, later, live, until},
+    times::{just_expired, later, live, until},
+    trial::Trial,
 };
 use crate::{
     clock::Timestamp,

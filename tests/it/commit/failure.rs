@@ -9,9 +9,8 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use http::{StatusCode, header};
 use tokio::time::Instant;
 
-use crate::support::{Fault, FaultyStore, FixedClock, Reply, StoreCall, Visitor};
+use crate::support::{Fault, FaultyStore, FixedClock, Reply, StoreCall, Visitor, fixture::SECOND};
 
-const SECOND: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 struct Site {

@@ -461,7 +461,7 @@ async fn p3_what_a_cycle_that_was_cut_short_has_left_takes_no_place() {
     let (first, second) = (house.log_in("ann").await, house.log_in("ann").await);
     cut_short(&house, &second, Session::cycle_id).await;
     // It cannot be taken back.
-    let refused = Fault::Fail(StoreErrorKind::Other);
+    let refused = Fault::Refuse(StoreErrorKind::Other);
     house.store.plan_for(StoreCall::Delete, refused);
     tokio::task::yield_now().await;
     house.store.heal();

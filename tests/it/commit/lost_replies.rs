@@ -171,7 +171,7 @@ async fn p1_a_new_session_in_doubt_is_not_revived_while_its_marker_is_there() {
         store.heal();
         let created = listed(&store).await[0];
         revoked = Some(created);
-        store.plan_for(StoreCall::Delete, Fault::Fail(StoreErrorKind::Other));
+        store.plan_for(StoreCall::Delete, Fault::Refuse(StoreErrorKind::Other));
         assert!(operator(&store).revoke(created).await?);
         store.heal();
         Ok::<_, Error>(())
@@ -276,7 +276,7 @@ async fn a_save_that_the_store_refused_is_not_made_again_as_it_was() {
     let faulty = store.clone();
     let reply = visitor.visit(async |session: Session| {
         session.insert("n", 1)?;
-        faulty.plan_for(StoreCall::Create, Fault::Fail(StoreErrorKind::Other));
+        faulty.plan_for(StoreCall::Create, Fault::Refuse(StoreErrorKind::Other));
         session.save().await.unwrap_err();
         faulty.heal();
         session.remove("n");
@@ -329,7 +329,7 @@ async fn m5_a_new_session_of_which_the_store_can_say_nothing_is_created_once() {
         increment(&session, "n")?;
         faulty.plan(|call| match call {
             StoreCall::Create => Fault::LoseReply(StoreErrorKind::Timeout),
-            _ => Fault::Fail(StoreErrorKind::Other),
+            _ => Fault::Refuse(StoreErrorKind::Other),
         });
         session.save().await.unwrap_err();
         faulty.heal();
@@ -546,7 +546,7 @@ async fn m5_a_save_that_arrives_after_it_was_refused_is_counted_once() {
     assert_eq!(reply.await.status, StatusCode::OK);
     let reply = visitor.visit(async |session: Session| {
         increment(&session, "n")?;
-        store.plan_for(StoreCall::Update, Fault::Fail(StoreErrorKind::Other));
+        store.plan_for(StoreCall::Update, Fault::Refuse(StoreErrorKind::Other));
         session.save().await.unwrap_err();
         store.heal();
         tokio::time::sleep(Duration::from_secs(10)).await;

@@ -1,12 +1,18 @@
 //! The cookie: its attributes as they stand in the headers, its removal (rule
 //! C4), its prefix, and what cannot work.
 
-use cloakroom::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder};
+use axum::body::Body;
+use cloakroom::{
+    CookiePrefix, SameSite, Session, SessionCookie, SessionCookieBuilder, SessionLayer,
+};
+use http::{Request, StatusCode};
 use insta::assert_snapshot;
+use tower::{Layer as _, ServiceExt as _};
+use tracing::Level;
 
 use crate::support::{
-    Browser, Reply,
-    fixture::{Fixture, MILLISECOND, SECOND, redacted, visitor_of},
+    Browser, Log, Reply, Visitor,
+    fixture::{DAY, Fixture, MILLISECOND, SECOND, redacted, routes, visitor_of},
 };
 
 /// What hands the cookie out, and what takes it away.
@@ -189,6 +195,100 @@ async fn c3_a_former_name_that_is_said_twice_is_removed_once() {
     let visitor = fixture.known(fixture.layer().cookie(cookie.build().unwrap()));
     let reply = visitor.await.get("/destroy").await;
     assert_eq!(reply.set_cookies().len(), 2, "__Host-c and a");
+}
+
+#[tokio::test]
+async fn c4_the_removal_of_a_former_name_fits_its_prefix() {
+    let cookie = SessionCookie::new("c")
+        .path("/app")
+        .domain("example.com")
+        .insecure()
+        .also_read("__Host-id")
+        .also_read("__secure-id")
+        .also_read("id");
+    let fixture = Fixture::new();
+    let layer = fixture.layer().cookie(cookie);
+    let visitor = Visitor::new(&layer);
+    visitor
+        .visit(async |session: Session| session.insert("n", 1))
+        .await;
+    let reply = visitor
+        .visit(async |session: Session| session.destroy())
+        .await;
+    assert_snapshot!(reply.set_cookies().join("\n"), @r"
+    c=; HttpOnly; SameSite=Lax; Path=/app; Domain=example.com; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
+    __Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
+    __secure-id=; HttpOnly; SameSite=Lax; Secure; Path=/app; Domain=example.com; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
+    id=; HttpOnly; SameSite=Lax; Path=/app; Domain=example.com; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
+    ");
+}
+
+#[tokio::test]
+async fn a_layer_takes_a_cookie_that_is_only_described() {
+    let layer = SessionLayer::default().cookie(SessionCookie::new("shop"));
+    let visitor = visitor_of(layer);
+    let reply = visitor.get("/set/n/1").await;
+    assert!(one_cookie(&reply).starts_with("__Host-shop="));
+    let built = SessionCookie::new("shop").build().unwrap();
+    let _: SessionLayer = SessionLayer::default().cookie(built);
+}
+
+#[test]
+#[should_panic(expected = "the cookie name `my shop` must be one or more ASCII letters")]
+fn a_layer_says_at_once_what_is_wrong_with_its_cookie() {
+    let _ = SessionLayer::default().cookie(SessionCookie::new("my shop"));
+}
+
+fn warnings(layer: SessionLayer, requests: impl IntoIterator<Item = Request<Body>>) -> usize {
+    let log = Log::capture();
+    let app = routes().layer(layer);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    for request in requests {
+        let reply = runtime.block_on(app.clone().oneshot(request)).unwrap();
+        assert_eq!(reply.status(), StatusCode::OK);
+    }
+    log.count(Level::WARN, "does not come back")
+}
+
+#[test]
+fn a_secure_cookie_over_plain_http_is_warned_about_once() {
+    let over = |scheme: &str, path: &str| {
+        let request = Request::get(path).header("host", "shop.example");
+        let request = request.header("x-forwarded-proto", scheme);
+        request.body(Body::empty()).unwrap()
+    };
+    let layer = || SessionLayer::default().reap_every(None);
+    let plain = || over("http", "/set/n/1");
+    assert_eq!(warnings(layer(), [plain(), plain(), plain()]), 1);
+    // Where the cookie comes back, or none is set, there is nothing to warn about.
+    assert_eq!(warnings(layer(), [over("https", "/set/n/1")]), 0);
+    assert_eq!(warnings(layer(), [over("http", "/load")]), 0);
+    let insecure = layer().cookie(SessionCookie::new("id").insecure());
+    assert_eq!(warnings(insecure, [plain()]), 0);
+}
+
+#[test]
+fn an_idle_timeout_that_the_absolute_one_cuts_short_is_warned_about_once() {
+    let count = |layer: SessionLayer| {
+        let log = Log::capture();
+        let _ = (layer.layer(()), layer.layer(()), layer.clone().layer(()));
+        log.count(Level::WARN, "absolute_timeout")
+    };
+    let layer = SessionLayer::default;
+    assert_eq!(count(layer()), 0);
+    assert_eq!(count(layer().idle_timeout(14 * DAY).persistent(true)), 1);
+    assert_eq!(count(layer().anonymous_idle_timeout(14 * DAY)), 1);
+    assert_eq!(
+        count(layer().idle_timeout(14 * DAY).absolute_timeout(14 * DAY)),
+        0
+    );
+    assert_eq!(
+        count(layer().idle_timeout(14 * DAY).absolute_timeout(None)),
+        0
+    );
+    assert_eq!(count(layer().idle_timeout(None)), 0);
 }
 
 fn refusal(cookie: SessionCookieBuilder) -> String {

@@ -201,7 +201,12 @@ fn no_tokens() -> Vec<Vec<u8>> {
         "%00".repeat(15).into_bytes()[..43].to_vec(),
         format!("{good}=").into_bytes(),
         format!("{good}A").into_bytes(),
-        format!("\"{good}\"").into_bytes(),
+        // Half a pair of quotes, and two pairs.
+        format!("\"{good}").into_bytes(),
+        format!("{good}\"").into_bytes(),
+        format!("\"\"{good}\"\"").into_bytes(),
+        b"\"".to_vec(),
+        b"\"\"".to_vec(),
         format!("{good},{good}").into_bytes(),
         good.as_bytes()[..42].to_vec(),
         // The standard alphabet, a space inside, a byte that is not ASCII.
@@ -492,9 +497,60 @@ async fn t5_at_most_three_tokens_are_looked_up() {
             .count(),
         3
     );
-    tokens.swap(2, 3);
+    tokens.pop();
+    tokens[2] = ann;
     let reply = house.ask_as("/who", &cookies("id", &tokens)).await;
     assert_eq!(reply.body, "ann");
+}
+
+#[tokio::test]
+async fn t5_more_tokens_than_are_looked_up_make_the_visitor_anonymous_whichever_are_good() {
+    for cookie in [
+        SessionCookie::new("id").prefix(CookiePrefix::None),
+        SessionCookie::new("id").insecure(),
+        SessionCookie::new("new").also_read("id"),
+    ] {
+        let house = House::with(cookie);
+        let (ann, eve) = (house.enter("ann").await, house.enter("eve").await);
+        let junk = [7, 8].map(|n| join(NEVER_ISSUED, [n; 16]));
+        let planted = [eve, junk[0].clone(), junk[1].clone(), ann];
+        for order in permutations(&planted) {
+            let log = Log::capture();
+            let header = cookies("id", &order);
+            let read = house.ask_as("/who", &header).await;
+            assert_eq!(read.body, "nobody", "{header}");
+            assert!(read.set_cookies().is_empty());
+            assert_eq!(log.count(Level::WARN, "planted"), 1, "{}", log.text());
+            let written = house.ask_as("/be/mallory", &header).await;
+            assert!(written.set_cookies().is_empty());
+            assert_eq!(house.store.inner().len(), 2, "nothing is stored");
+        }
+    }
+}
+
+#[tokio::test]
+async fn t5_a_token_that_no_other_host_can_have_set_goes_before_any_number_of_planted_ones() {
+    let house = House::with(SessionCookie::new("id").also_read("sid"));
+    let (ann, eve) = (house.enter("ann").await, house.enter("eve").await);
+    let junk = (0..5).map(|n| join(NEVER_ISSUED, [n; 16]));
+    let planted: Vec<_> = junk.chain([eve]).collect();
+    let header = format!("{}; {NAME}={ann}", cookies("sid", &planted));
+    assert_eq!(house.ask_as("/who", &header).await.body, "ann");
+}
+
+#[tokio::test]
+async fn a_token_in_double_quotes_is_the_token() {
+    let house = House::new();
+    let ann = house.enter("ann").await;
+    for header in [
+        format!("{NAME}=\"{ann}\""),
+        format!("a=1; {NAME}=\"{ann}\" ; b=2"),
+        format!("{NAME}=\"{ann}\"; {NAME}={ann}"),
+    ] {
+        let reply = house.ask_as("/who", &header).await;
+        assert_eq!(reply.body, "ann", "{header}");
+        assert_eq!(house.store.calls(), [StoreCall::Load], "{header}");
+    }
 }
 
 #[tokio::test]

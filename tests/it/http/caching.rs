@@ -163,6 +163,26 @@ async fn h1_headers_for_cdns_are_removed_with_a_warning() {
 }
 
 #[tokio::test]
+async fn h1_headers_for_every_cdn_are_removed() {
+    let lines = &[
+        ("cloudflare-cdn-cache-control", "max-age=600"),
+        ("vercel-cdn-cache-control", "max-age=600"),
+        ("netlify-cdn-cache-control", "public"),
+        ("some-other-cdn-cache-control", "public"),
+        ("x-accel-expires", "600"),
+        ("edge-control", "max-age=600"),
+        ("edge-control-note", "stays"),
+        ("x-cdn-cache-control-note", "stays"),
+    ];
+    assert_snapshot!(creating(lines).await, @r"
+    cache-control: no-store
+    edge-control-note: stays
+    vary: Cookie
+    x-cdn-cache-control-note: stays
+    ");
+}
+
+#[tokio::test]
 async fn h1_headers_for_cdns_stay_where_no_cookie_is_set() {
     let (log, _guard) = logging();
     let lines = &[

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use cloakroom::{MemoryStore, Session, SessionLayer, store::StoreErrorKind};
+use cloakroom::{MemoryStore, Session, SessionId, SessionLayer, store::StoreErrorKind};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
@@ -22,7 +22,11 @@ use crate::support::{
 
 /// Writes down every metric as `name{label=value} value`.
 #[derive(Default)]
-struct Notes(Mutex<Vec<(String, Arc<Value>)>>);
+struct Notes {
+    values: Mutex<Vec<(String, Arc<Value>)>>,
+    /// `kind name`, the unit, the description.
+    described: Mutex<Vec<(String, Option<Unit>, String)>>,
+}
 
 #[derive(Default)]
 struct Value {
@@ -80,7 +84,7 @@ impl Notes {
             .map(|label| format!("{}={}", label.key(), label.value()))
             .collect();
         let name = format!("{kind} {}{{{}}}", key.name(), labels.join(","));
-        let mut values = self.0.lock();
+        let mut values = self.values.lock();
         if let Some((_, value)) = values.iter().find(|(known, _)| *known == name) {
             return Arc::clone(value);
         }
@@ -90,21 +94,34 @@ impl Notes {
 
     #[track_caller]
     fn get(&self, name: &str) -> f64 {
-        let values = self.0.lock();
+        let values = self.values.lock();
         let found = values.iter().find(|(known, _)| known == name);
         found.unwrap_or_else(|| panic!("no {name}")).1.get()
     }
 
+    fn describe(&self, kind: &str, name: &KeyName, unit: Option<Unit>, text: &str) {
+        let name = format!("{kind} {}", name.as_str());
+        self.described.lock().push((name, unit, text.to_owned()));
+    }
+
     fn names(&self) -> Vec<String> {
-        let values = self.0.lock();
+        let values = self.values.lock();
         values.iter().map(|(name, _)| name.clone()).collect()
     }
 }
 
 impl Recorder for Notes {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_counter(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.describe("counter", &name, unit, &text);
+    }
+
+    fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.describe("gauge", &name, unit, &text);
+    }
+
+    fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.describe("histogram", &name, unit, &text);
+    }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         Counter::from_arc(self.value("counter", key))
@@ -185,7 +202,7 @@ fn what_the_docs_list_is_recorded_and_names_no_session_and_no_user() {
         600.0 + 4200.0
     );
     assert_eq!(notes.get("counter cloakroom_log_ins_total{}"), 1.0);
-    let rejected = "counter cloakroom_cookies_rejected_total{why=malformed}";
+    let rejected = "counter cloakroom_cookies_rejected_total{reason=malformed}";
     assert_eq!(notes.get(rejected), 1.0);
     assert_eq!(notes.get("counter cloakroom_conflicts_total{}"), 1.0);
     assert_eq!(notes.get("counter cloakroom_touches_total{}"), 1.0);
@@ -205,17 +222,9 @@ fn what_the_docs_list_is_recorded_and_names_no_session_and_no_user() {
             "{name}"
         );
     }
-    // And what is recorded is in the docs' table, with its kind and its label.
-    let documented: BTreeSet<String> = include_str!("../../../src/observe/stats.rs")
-        .lines()
-        .filter_map(|line| line.strip_prefix("/// | `cloakroom_"))
-        .map(|row| {
-            let cells: Vec<_> = row
-                .split('|')
-                .map(|cell| cell.trim().replace('`', ""))
-                .collect();
-            format!("{} cloakroom_{}{{{}}}", cells[1], cells[0], cells[2])
-        })
+    // What is recorded is in the docs' table, with its kind and its label.
+    let documented: BTreeSet<String> = documented()
+        .map(|[name, kind, label, _]| format!("{kind} {name}{{{label}}}"))
         .collect();
     let recorded: BTreeSet<String> = notes
         .names()
@@ -226,4 +235,93 @@ fn what_the_docs_list_is_recorded_and_names_no_session_and_no_user() {
         })
         .collect();
     assert_eq!(recorded, documented);
+}
+
+/// The rows of the table in the docs of `Stats`: name, kind, label, unit.
+fn documented() -> impl Iterator<Item = [String; 4]> {
+    include_str!("../../../src/observe/stats.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("/// | `cloakroom_"))
+        .map(|row| {
+            let cells: Vec<_> = row
+                .split('|')
+                .map(|cell| cell.trim().replace('`', ""))
+                .collect();
+            let [name, kind, label, unit] = [0, 1, 2, 3].map(|n| cells[n].clone());
+            [format!("cloakroom_{name}"), kind, label, unit]
+        })
+}
+
+#[test]
+fn each_metric_has_a_description_and_the_unit_that_the_docs_say() {
+    let notes = Notes::default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&notes, || {
+        let layer = SessionLayer::default().reap_every(None);
+        runtime.block_on(set(&Visitor::new(&layer), "n"));
+    });
+    let mut described = notes.described.lock();
+    described.sort_by(|one, other| one.0.cmp(&other.0));
+    let described: Vec<_> = described
+        .iter()
+        .map(|(name, unit, text)| {
+            assert!(!text.is_empty(), "{name}");
+            let unit = unit.unwrap().as_str().to_owned();
+            format!("{name} {unit}")
+        })
+        .collect();
+    let mut documented: Vec<_> = documented()
+        .map(|[name, kind, _, unit]| format!("{kind} {name} {unit}"))
+        .collect();
+    documented.sort();
+    assert_eq!(described, documented);
+}
+
+/// The id of a new session.
+async fn begin(layer: &SessionLayer) -> SessionId {
+    let (visitor, mut id) = (Visitor::new(layer), None);
+    set(&visitor, "n").await;
+    visitor
+        .visit(async |session: Session| id = session.id())
+        .await;
+    id.unwrap()
+}
+
+#[test]
+fn the_gauge_of_sessions_counts_none_from_before_a_restart_and_is_never_negative() {
+    let store = MemoryStore::default();
+    let clock = FixedClock::default();
+    // A store that says nothing of its size, as those that persist do.
+    let node = || {
+        SessionLayer::new(FaultyStore::new(store.clone()))
+            .clock(clock.clone())
+            .reap_every(None)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let before = node();
+    let [ann, bob, carol] = [(); 3].map(|()| runtime.block_on(begin(&before)));
+    clock.advance(MINUTE);
+
+    let notes = Notes::default();
+    let gauge = || notes.get("gauge cloakroom_sessions{}");
+    let after = node();
+    let sessions = after.sessions();
+    let end = async |id: SessionId| assert!(sessions.revoke(id).await.unwrap());
+    metrics::with_local_recorder(&notes, || {
+        runtime.block_on(async {
+            end(ann).await;
+            assert_eq!(sessions.stats().live, 0);
+            let dave = begin(&after).await;
+            assert_eq!((gauge(), sessions.stats().live), (1.0, 1));
+            end(bob).await;
+            assert_eq!((gauge(), sessions.stats().live), (1.0, 1));
+            end(dave).await;
+            end(carol).await;
+            assert_eq!((gauge(), sessions.stats().live), (0.0, 0));
+        });
+    });
 }

@@ -7,10 +7,11 @@ use cloakroom::{Session, SessionLayer, Timeout, store::StoreErrorKind};
 use http::StatusCode;
 use tokio::time::{Instant, advance};
 
-use crate::support::{Fault, FaultyStore, FixedClock, StoreCall, Visitor};
+use crate::support::{
+    Fault, FaultyStore, FixedClock, StoreCall, Visitor,
+    fixture::{MINUTE, SECOND},
+};
 
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
 /// Sessions end an hour after they were last seen.
 const HOUR: Duration = Duration::from_secs(60 * 60);
 

@@ -651,7 +651,7 @@ async fn p2_what_a_cycle_that_was_dropped_has_left_is_no_session() {
         assert!(poll!(&mut cycling).is_pending());
     }
     // Nothing can be taken back.
-    let refused = Fault::Fail(StoreErrorKind::Other);
+    let refused = Fault::Refuse(StoreErrorKind::Other);
     house.store.plan(move |_| refused);
     tokio::task::yield_now().await;
     house.store.heal();

@@ -169,7 +169,7 @@ fn more_recent_writers_than_are_kept_are_cut() {
 
 #[test]
 fn another_format_is_incompatible_and_anything_else_is_corrupt() {
-    for format in [0_u64, 2, u64::MAX] {
+    for format in [0_u64, 3, u64::MAX] {
         let record = with(least(), json!({"format": format}));
         assert_eq!(kind(&record), StoreErrorKind::Incompatible);
         // Of another format nothing else is known.

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use axum::{Router, extract::Path, routing::get};
-use cloakroom::{Clock, Error, Session, SessionCookie, SessionLayer, SessionStore, Timestamp};
+use cloakroom::{
+    Clock, Error, ErrorKind, Session, SessionCookie, SessionLayer, SessionStore, Timestamp,
+};
 use insta::assert_snapshot;
 
 use crate::support::{
-    Browser, Reply, StoreCall,
+    Browser, Reply, StoreCall, Visitor,
     fixture::{
-        DAY, Fixture, HOUR, MILLISECOND, MINUTE, SECOND, headers, logging, routes, visitor_of,
+        DAY, Fixture, HOUR, MILLISECOND, MINUTE, SECOND, headers, logging, plain_cookie, routes,
+        visitor_of,
     },
 };
 
@@ -478,7 +481,7 @@ async fn l4_overrides_are_kept_by_later_writes() {
     let visitor = fixture.known(fixture.layer()).await;
     visitor.get("/idle/7200000").await;
     visitor.get("/absolute/10800000").await;
-    for path in ["/set/n/2", "/remove/n", "/cycle", "/in/ann", "/in/ann"] {
+    for path in ["/set/n/2", "/remove/n", "/cycle", "/cycle"] {
         visitor.get(path).await;
         assert_eq!(visitor.get("/expires").await.body, "7200000", "{path}");
     }
@@ -502,13 +505,72 @@ async fn l4_persistence_is_kept_by_later_writes_and_by_other_layers() {
     let fixture = Fixture::new();
     let visitor = fixture.known(fixture.layer()).await;
     visitor.get("/persistent/true").await;
-    for path in ["/set/n/2", "/in/ann", "/cycle"] {
+    for path in ["/set/n/2", "/cycle", "/cycle"] {
         assert_eq!(max_age(&visitor.get(path).await), Some(3600), "{path}");
     }
     let visitor = fixture.known(fixture.layer().persistent(true)).await;
     visitor.get("/persistent/false").await;
     assert!(visitor.get("/set/n/2").await.set_cookies().is_empty());
-    assert_eq!(max_age(&visitor.get("/in/ann").await), None);
+    assert_eq!(max_age(&visitor.get("/cycle").await), None);
+}
+
+#[tokio::test]
+async fn l4_a_log_in_begins_with_the_layers_timeouts_and_persistence() {
+    for first in ["/set/n/1", "/in/ann"] {
+        let fixture = Fixture::new();
+        let visitor = visitor_of(fixture.layer());
+        visitor.get(first).await;
+        visitor.get("/remember/2592000000").await;
+        let reply = visitor.get("/in/ann").await;
+        assert_eq!(max_age(&reply), None, "{first}");
+        assert_eq!(visitor.get("/expires").await.body, "3600000");
+        ends_after(&fixture, &visitor, HOUR).await;
+    }
+    // The layer may be the one that says persistent.
+    let fixture = Fixture::new();
+    let visitor = fixture.known(fixture.layer().persistent(true)).await;
+    visitor.get("/persistent/false").await;
+    assert_eq!(max_age(&visitor.get("/in/ann").await), Some(3600));
+}
+
+#[tokio::test]
+async fn l4_a_log_in_has_what_its_own_request_says_before_it_or_after() {
+    for user in [None, Some("ann"), Some("bob")] {
+        // What was said of another user's session before does not count.
+        let orders = [(true, false), (true, true), (false, false), (false, true)];
+        let orders = &orders[if user == Some("bob") { 2 } else { 0 }..];
+        for &(is_before, saves) in orders {
+            let fixture = Fixture::new();
+            let visitor = Visitor::new(&fixture.layer());
+            let begun = visitor.visit(async move |session: Session| {
+                session.insert("n", 1)?;
+                user.map_or(Ok(()), |user| session.log_in(user))
+            });
+            begun.await;
+            fixture.clock.advance(54 * MINUTE);
+            let reply = visitor.visit(async move |session: Session| {
+                if is_before {
+                    session.remember_for(30 * DAY);
+                }
+                session.log_in("ann")?;
+                if !is_before {
+                    session.remember_for(30 * DAY);
+                }
+                let expires_at = session.expires_at();
+                if saves {
+                    session.save().await?;
+                }
+                Ok::<_, Error>(format!("{:?}", expires_at.map(Fixture::since_start)))
+            });
+            let reply = reply.await;
+            assert_eq!(
+                max_age(&reply),
+                Some(2_592_000),
+                "{user:?} {is_before} {saves}"
+            );
+            assert_eq!(reply.body, format!("{:?}", Some(30 * DAY + 54 * MINUTE)));
+        }
+    }
 }
 
 #[tokio::test]
@@ -645,12 +707,11 @@ async fn l6_max_age_of_a_token_issued_again_is_what_remains_by_the_layer_of_toda
     assert_eq!(max_age(&same.get("/load").await), Some(58 * 60));
     let tight = renamed(fixture.layer().idle_timeout(30 * MINUTE));
     assert_eq!(max_age(&tight.get("/load").await), Some(28 * 60));
+    assert_eq!(fixture.store.calls(), [StoreCall::Load, StoreCall::Load]);
+    // The store has an earlier deadline than this one: it is touched, and has all of it again.
     let loose = renamed(fixture.layer().idle_timeout(2 * HOUR));
-    assert_eq!(max_age(&loose.get("/load").await), Some(118 * 60));
-    assert_eq!(
-        fixture.store.calls(),
-        [StoreCall::Load, StoreCall::Load, StoreCall::Load]
-    );
+    assert_eq!(max_age(&loose.get("/load").await), Some(120 * 60));
+    assert_eq!(fixture.store.calls(), [StoreCall::Load, StoreCall::Touch]);
 }
 
 #[tokio::test]
@@ -742,13 +803,160 @@ async fn remember_for_keeps_a_session_that_long_whatever_the_layer_says() {
 }
 
 #[tokio::test]
-async fn remember_for_holds_over_a_log_in_which_starts_it_anew() {
+async fn remember_for_counts_from_now_on_an_old_session_too() {
+    let fixture = Fixture::new();
+    let visitor = visitor_of(fixture.layer());
+    visitor.get("/remember/2592000000").await;
+    visitor.get("/in/ann").await;
+    visitor.get("/remember/2592000000").await;
+    fixture.clock.advance(20 * DAY);
+    let reply = visitor.get("/remember/2592000000").await;
+    assert_eq!(max_age(&reply), Some(30 * 24 * 60 * 60));
+    visitor.get("/cycle").await;
+    ends_after(&fixture, &visitor, 30 * DAY).await;
+}
+
+#[tokio::test]
+async fn remember_for_does_not_outlast_another_log_in() {
     let fixture = Fixture::new();
     let visitor = visitor_of(fixture.layer());
     visitor.get("/remember/2592000000").await;
     fixture.clock.advance(20 * DAY);
-    let reply = visitor.get("/in/ann").await;
-    assert_eq!(max_age(&reply), Some(30 * 24 * 60 * 60));
+    assert_eq!(max_age(&visitor.get("/in/ann").await), None);
     assert_eq!(visitor.get("/load").await.body, ANN);
-    ends_after(&fixture, &visitor, 30 * DAY).await;
+    ends_after(&fixture, &visitor, HOUR).await;
+}
+
+/// A request each minute, and a sweep after each.
+async fn keeps_for(fixture: &Fixture, layer: &SessionLayer, visitors: &[&Browser], minutes: u64) {
+    for minute in 1..=minutes {
+        fixture.clock.advance(MINUTE);
+        let visitor = visitors[minute as usize % visitors.len()];
+        assert_ne!(visitor.get("/load").await.body, GONE, "minute {minute}");
+        layer.sessions().reap().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn l3_a_longer_timeout_holds_for_visitors_who_come_again_in_time() {
+    let fixture = Fixture::new();
+    for longer in [Some(8 * HOUR), None] {
+        let layer = |idle| fixture.layer().idle_timeout(idle).absolute_timeout(None);
+        let before = visitor_of(layer(Some(30 * MINUTE)).cookie(plain_cookie("id")));
+        before.get("/set/n/1").await;
+        let today = layer(longer).cookie(plain_cookie("id"));
+        let visitor = visitor_of(today.clone());
+        visitor.set_cookie("id", &before.cookie("id").unwrap());
+        keeps_for(&fixture, &today, &[&visitor], 90).await;
+        // And it is no longer touched more often than before.
+        fixture.store.calls();
+        visitor.get("/load").await;
+        assert_eq!(fixture.store.calls(), [StoreCall::Load]);
+    }
+}
+
+#[tokio::test]
+async fn l3_a_longer_absolute_timeout_holds_for_visitors_who_come_again_in_time() {
+    let fixture = Fixture::new();
+    let layer = |absolute| {
+        let layer = fixture
+            .layer()
+            .idle_timeout(8 * HOUR)
+            .absolute_timeout(absolute);
+        layer.cookie(plain_cookie("id"))
+    };
+    let before = visitor_of(layer(30 * MINUTE));
+    before.get("/set/n/1").await;
+    let visitor = visitor_of(layer(8 * HOUR));
+    visitor.set_cookie("id", &before.cookie("id").unwrap());
+    keeps_for(&fixture, &layer(8 * HOUR), &[&visitor], 90).await;
+}
+
+#[tokio::test]
+async fn l3_of_two_layers_over_one_store_the_shorter_does_not_end_the_longers_sessions() {
+    let fixture = Fixture::new();
+    let layer = |idle| {
+        fixture
+            .layer()
+            .idle_timeout(idle)
+            .cookie(plain_cookie("id"))
+    };
+    let (short, long) = (layer(10 * MINUTE), layer(8 * HOUR));
+    let (at_short, at_long) = (visitor_of(short.clone()), visitor_of(long.clone()));
+    at_short.get("/set/n/1").await;
+    at_long.set_cookie("id", &at_short.cookie("id").unwrap());
+    keeps_for(&fixture, &short, &[&at_short, &at_long], 60).await;
+    keeps_for(&fixture, &short, &[&at_long], 60).await;
+    keeps_for(&fixture, &long, &[&at_long], 60).await;
+}
+
+#[tokio::test]
+async fn l3_a_persistent_cookie_is_sent_again_when_the_timeout_has_become_longer() {
+    let fixture = Fixture::new();
+    let layer = |idle| {
+        let layer = fixture.layer().persistent(true).idle_timeout(idle);
+        layer.cookie(plain_cookie("id"))
+    };
+    let before = visitor_of(layer(30 * MINUTE));
+    before.get("/set/n/1").await;
+    let visitor = visitor_of(layer(8 * HOUR));
+    visitor.set_cookie("id", &before.cookie("id").unwrap());
+    fixture.clock.advance(SECOND);
+    let reply = visitor.get("/load").await;
+    assert_eq!(max_age(&reply), Some(8 * 60 * 60));
+    assert!(visitor.get("/load").await.set_cookies().is_empty());
+}
+
+#[tokio::test]
+async fn l3_a_handler_that_outlives_the_reapers_grace_is_answered_with_503() {
+    for what in ["set", "cycle", "save"] {
+        let fixture = Fixture::new();
+        let layer = fixture.layer();
+        let reaping = layer.clone();
+        let clock = fixture.clock.clone();
+        let visitor = Visitor::new(&layer);
+        visitor
+            .visit(async |session: Session| session.insert("n", 0))
+            .await;
+        let reply = visitor.visit(async move |session: Session| {
+            clock.advance(HOUR + 5 * MINUTE + MILLISECOND);
+            assert_eq!(reaping.sessions().reap().await?, 1);
+            match what {
+                "set" => session.insert("n", 1),
+                "cycle" => session.cycle_id(),
+                _ => {
+                    session.insert("n", 1)?;
+                    let saved = session.save().await;
+                    assert_eq!(saved.as_ref().unwrap_err().kind(), ErrorKind::Ended);
+                    saved
+                }
+            }
+        });
+        assert_eq!(
+            reply.await.status,
+            if what == "save" { 500 } else { 503 },
+            "{what}"
+        );
+        assert_eq!(fixture.store.inner().len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn l3_a_handler_that_only_read_until_after_the_reapers_grace_is_answered_as_it_is() {
+    let fixture = Fixture::new();
+    let layer = fixture.layer().touch_after(MINUTE);
+    let reaping = layer.clone();
+    let clock = fixture.clock.clone();
+    let visitor = Visitor::new(&layer);
+    visitor
+        .visit(async |session: Session| session.insert("n", 0))
+        .await;
+    fixture.clock.advance(2 * MINUTE);
+    let reply = visitor.visit(async move |session: Session| {
+        clock.advance(HOUR + 5 * MINUTE + MILLISECOND);
+        reaping.sessions().reap().await?;
+        Ok::<_, Error>(format!("{:?}", session.get::<u32>("n")?))
+    });
+    let reply = reply.await;
+    assert_eq!((reply.status.as_u16(), &*reply.body), (200, "Some(0)"));
 }

@@ -3,4 +3,6 @@
 mod encoding;
 mod lifetime;
 mod renewal;
+mod rolling_upgrade;
 mod secrecy;
+mod values;

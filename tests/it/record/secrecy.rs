@@ -304,7 +304,7 @@ async fn t3_what_does_not_decode_is_not_repeated_by_the_error() {
     let mut secrets = Secrets::of_data();
     secrets.add_token(&token);
     let broken = [
-        text.replace("\"format\":1", "\"format\":2"),
+        text.replace("\"format\":1", "\"format\":3"),
         text.replace("\"format\":1", &format!("\"format\":\"{DATA}\"")),
         text.replace("\"data\":{", &format!("\"data\":\"{DATA}\",\"x\":{{")),
         text.replace("\"verifier\":\"", "\"verifier\":\"x"),

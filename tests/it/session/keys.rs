@@ -533,7 +533,10 @@ async fn the_times_and_the_user_of_a_session() {
         session.set_idle_timeout(Timeout::After(minutes(5)));
         assert_eq!(session.expires_at(), Some(start + minutes(15)));
         session.remember_for(minutes(7 * 24 * 60));
-        assert_eq!(session.expires_at(), Some(start + minutes(7 * 24 * 60)));
+        assert_eq!(
+            session.expires_at(),
+            Some(start + minutes(10 + 7 * 24 * 60))
+        );
         session.set_idle_timeout(Timeout::Never);
         session.set_absolute_timeout(Timeout::Never);
         assert_eq!(session.expires_at(), None);

@@ -2,4 +2,5 @@
 
 mod keys;
 mod letting_go;
+mod next_id;
 mod sockets;

@@ -8,11 +8,10 @@ use cloakroom::{
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::time::{Instant, timeout};
 
-use crate::support::{Client, Fault, FaultyStore, FixedClock, StoreCall};
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
+use crate::support::{
+    Client, Fault, FaultyStore, FixedClock, StoreCall,
+    fixture::{HOUR, MINUTE, SECOND},
+};
 
 struct Site {
     store: FaultyStore,

@@ -339,7 +339,7 @@ fn a_newer_format_is_incompatible_and_stays_as_it_is() {
     home.create(id(1), &record(1, "ann"));
     let file = fs::read(home.file(id(1))).unwrap();
     let record_bytes = String::from_utf8(record(1, "ann").to_bytes()).unwrap();
-    let newer_record = record_bytes.replacen(r#""format":1"#, r#""format":2"#, 1);
+    let newer_record = record_bytes.replacen(r#""format":1"#, r#""format":3"#, 1);
     for (newer, is_swept) in [
         (of_format(2, &file), false),
         (with_record(newer_record.as_bytes(), &file), true),

@@ -65,6 +65,9 @@ pub(crate) enum Bug {
     DamageIsNothing,
     NewerIsCorrupt,
     DeleteLeavesDamage,
+    ListTakesAnyPosition,
+    CountIgnoresQuery,
+    PingFails,
     ListFailsAtDamage,
     ListIsBackwards,
     ListStartsAtTheId,
@@ -454,7 +457,7 @@ impl SessionStore for BrokenStore {
                 let wanted = query.unordered().user().map(fold);
                 let is_wanted =
                     |listed: &Listed| wanted.is_none() || listed.record.user().map(fold) == wanted;
-                let after = after.map(|after| after.id().unwrap());
+                let after = after.map(Position::id).transpose()?;
                 let mut rest: Vec<Listed> = all
                     .into_iter()
                     .filter(|listed| Some(listed.id) > after && is_wanted(listed))
@@ -481,10 +484,15 @@ impl SessionStore for BrokenStore {
                 list(&any_age).await?
             }
             Bug::ListStartsAtTheId => {
-                let bits = after.map(|after| u128::from_be_bytes(*after.id().unwrap().as_bytes()));
+                let after = after.map(Position::id).transpose()?;
+                let bits = after.map(|after| u128::from_be_bytes(*after.as_bytes()));
                 let before = bits.map(|bits| Uuid::from_u128(bits.saturating_sub(1)).into());
                 let before = before.map(Position::after);
                 self.inner.list(query, before.as_ref(), limit).await?
+            }
+            Bug::ListTakesAnyPosition => {
+                let after = after.filter(|after| after.id().is_ok());
+                self.inner.list(query, after, limit).await?
             }
             _ => list(query).await?,
         };
@@ -518,8 +526,16 @@ impl SessionStore for BrokenStore {
         Ok(match self.bug {
             Bug::CountSkipsExpired => (all.sessions.len() - expired) as u64,
             Bug::CountIsForever => self.first.lock().len() as u64,
+            Bug::CountIgnoresQuery => self.inner.count(&Query::default()).await?,
             _ => self.inner.count(query).await?,
         })
+    }
+
+    async fn ping(&self) -> Reply<()> {
+        match self.bug {
+            Bug::PingFails => Err(StoreError::new(StoreErrorKind::Other, "as planned")),
+            _ => self.inner.ping().await,
+        }
     }
 }
 

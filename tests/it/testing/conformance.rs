@@ -1,10 +1,11 @@
 //! The conformance kit: sound stores pass it, and each bug fails the clause that names it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cloakroom::{
-    MemoryStore, StoreCall,
-    store::{DynStore, StoreErrorKind},
+    Activity, MemoryStore, Record, SessionId, SessionStore, StoreCall, StoreError, Timestamp,
+    Version,
+    store::{Created, DynStore, Former, Reaped, StoreErrorKind, TieredStore, Touched, Updated},
     testing::{Breach, Conformance, Fault, FaultyStore, conformance},
 };
 
@@ -61,6 +62,126 @@ async fn break_at_least(bugs: &[(Bug, &str)]) {
         let breaches = broken_by(*bug).await;
         let is_broken = breaches.iter().any(|breach| breach.clause == *clause);
         assert!(is_broken, "{bug:?} passes {clause}: {breaches:?}");
+    }
+}
+
+/// The clauses that a store does not keep whose writes have this fault when a reply is lost.
+async fn broken_when_losing(fault: Fault) -> Vec<&'static str> {
+    let breaches = Conformance::new(async || FaultyStore::in_memory())
+        .lose_reply(move |store: Arc<FaultyStore>| async move {
+            let mut is_lost = false;
+            store.plan(move |call| {
+                let is_read = matches!(call, StoreCall::Load | StoreCall::LoadLatest);
+                if is_read || std::mem::replace(&mut is_lost, true) {
+                    Fault::None
+                } else {
+                    fault
+                }
+            });
+        })
+        .only("reply")
+        .breaches()
+        .await;
+    breaches.iter().map(|breach| breach.clause).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_that_leaves_open_what_it_does_not_know_keeps_the_contract() {
+    for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Full] {
+        assert!(broken_when_losing(Fault::LoseReply(kind)).await.is_empty());
+        let refused = broken_when_losing(Fault::Refuse(kind)).await;
+        assert!(refused.is_empty(), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_that_hides_a_retry_whose_first_reply_was_lost_fails_the_clauses_of_its_writes() {
+    // A second touch does what the first did.
+    let broken = [
+        "a_create_without_a_reply_is_not_denied",
+        "an_update_without_a_reply_is_not_denied",
+        "a_delete_without_a_reply_is_not_denied",
+    ];
+    assert_eq!(broken_when_losing(Fault::HideRetry).await, broken);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_refusal_that_was_none_fails_the_clauses_of_its_writes() {
+    let broken = [
+        "a_create_without_a_reply_is_not_denied",
+        "an_update_without_a_reply_is_not_denied",
+        "a_touch_without_a_reply_is_not_denied",
+        "a_delete_without_a_reply_is_not_denied",
+    ];
+    let fault = Fault::RefuseFalsely(StoreErrorKind::Unavailable);
+    assert_eq!(broken_when_losing(fault).await, broken);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cache_that_is_not_owned_up_to_fails_its_clause() {
+    let back = Arc::new(MemoryStore::default());
+    let cached = async || {
+        let front = MemoryStore::default();
+        TieredStore::new(front, Arc::clone(&back)).max_staleness(Duration::from_secs(60))
+    };
+    conformance(cached).await;
+
+    let breaches = Conformance::new(async || SilentCache(cached().await))
+        .breaches()
+        .await;
+    let broken: Vec<&str> = breaches.iter().map(|breach| breach.clause).collect();
+    assert_eq!(broken, ["a_store_without_a_cache_loads_what_others_wrote"]);
+}
+
+/// A cache that says it is none.
+struct SilentCache(TieredStore<Arc<MemoryStore>>);
+
+impl SessionStore for SilentCache {
+    async fn create(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+    ) -> Result<Created, StoreError> {
+        self.0.create(id, record, activity).await
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<(Arc<Record>, Activity)>, StoreError> {
+        self.0.load(id).await
+    }
+
+    async fn load_latest(
+        &self,
+        id: SessionId,
+    ) -> Result<Option<(Arc<Record>, Activity)>, StoreError> {
+        self.0.load_latest(id).await
+    }
+
+    async fn update(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+        former: Former<'_>,
+    ) -> Result<Updated, StoreError> {
+        self.0.update(id, record, activity, former).await
+    }
+
+    async fn touch(
+        &self,
+        id: SessionId,
+        expected: Version,
+        activity: Activity,
+    ) -> Result<Touched, StoreError> {
+        self.0.touch(id, expected, activity).await
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        self.0.delete(id).await
+    }
+
+    async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
+        self.0.delete_expired(before, limit).await
     }
 }
 
@@ -264,8 +385,20 @@ async fn bugs_of_list_and_count_fail_their_clauses() {
             &["list_filters_by_last_seen"],
         ),
         (Bug::ListIgnoresCreation, &["list_filters_by_creation"]),
-        (Bug::CountSkipsExpired, &["count_is_of_every_session"]),
-        (Bug::CountIsForever, &["count_is_of_every_session"]),
+        (
+            Bug::ListTakesAnyPosition,
+            &["a_position_of_no_list_is_refused"],
+        ),
+        (Bug::CountIgnoresQuery, &["count_goes_by_the_query"]),
+        (
+            Bug::CountSkipsExpired,
+            &["count_goes_by_the_query", "count_is_of_every_session"],
+        ),
+        (
+            Bug::CountIsForever,
+            &["count_goes_by_the_query", "count_is_of_every_session"],
+        ),
+        (Bug::PingFails, &["ping_answers"]),
     ])
     .await;
     break_at_least(&[
@@ -278,7 +411,7 @@ async fn bugs_of_list_and_count_fail_their_clauses() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "1 of 52 clauses of the store contract do not hold:
+#[should_panic(expected = "1 of 62 clauses of the store contract do not hold:
 
 touch_compares_the_writer
   rule:     `touch` acts only on exactly the expected version: the same writer.

@@ -7,7 +7,7 @@ use cloakroom::{
     Activity, Clock, Error, ErrorKind, Session, SessionCookie, SessionLayer, SessionStore,
     StoreCall, Timestamp,
     store::{Former, Query, StoreErrorKind},
-    testing::{Fault, FaultyStore, FixedClock, Ticket},
+    testing::{Fault, FaultyStore, FixedClock, Ticket, second_node},
 };
 use http::StatusCode;
 use tower::ServiceExt;
@@ -170,4 +170,106 @@ async fn a_faulty_store_writes_down_every_call_and_fails_those_it_is_told_to() {
     assert_eq!(kept, seen, "it happened, and the reply was lost");
     store.heal();
     assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_ticket_takes_over_the_cookie_that_a_log_in_sets() {
+    async fn log_in(session: Session) -> Result<(), Error> {
+        session.log_in("ann")
+    }
+    let layer = SessionLayer::default();
+    let ticket = Ticket::new(&layer, |session| session.insert("n", 1)).await;
+    let mut ticket = ticket.unwrap();
+    let (before, old) = (ticket.id(), ticket.clone());
+    let send = async |ticket: &Ticket, path: &str| {
+        let routes = Router::new()
+            .route("/", get(greet))
+            .route("/log-in", get(log_in))
+            .route("/leave", get(leave));
+        let request = ticket.request().uri(path).body(Body::empty()).unwrap();
+        routes.layer(layer.clone()).oneshot(request).await.unwrap()
+    };
+    let response = send(&ticket, "/").await;
+    assert!(!ticket.take_cookie(response.headers()), "nothing is set");
+    let response = send(&ticket, "/log-in").await;
+    assert!(ticket.take_cookie(response.headers()));
+    assert_ne!(ticket.id(), before);
+    let session = ticket.peek().await.unwrap().unwrap();
+    assert_eq!(session.user().as_deref(), Some("ann"));
+    assert!(old.peek().await.unwrap().is_none());
+
+    // A removal leaves it as it is.
+    let response = send(&ticket, "/leave").await;
+    assert!(response.headers().contains_key("set-cookie"));
+    assert!(!ticket.take_cookie(response.headers()));
+    assert!(ticket.peek().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_second_node_has_the_store_in_common_and_counts_for_itself() {
+    let store = FaultyStore::in_memory();
+    let here = SessionLayer::new(store.clone());
+    let there = second_node(&here);
+    let (stats_here, stats_there) = (here.sessions(), there.sessions());
+    let ticket = Ticket::new(&here, |session| session.insert("visits", 1)).await;
+    let ticket = ticket.unwrap();
+    assert!(ticket.peek_at(&there).await.unwrap().is_some());
+    let request = ticket.request().uri("/").body(Body::empty()).unwrap();
+    assert_eq!(ask(&there, request).await, ": 2");
+    assert_eq!(stats_here.stats().created, 1);
+    assert_eq!(stats_there.stats().created, 0);
+}
+
+#[tokio::test]
+async fn the_first_sweep_goes_by_the_time_of_the_request_that_starts_it() {
+    let clock = FixedClock::default();
+    let layer = SessionLayer::default()
+        .clock(clock.clone())
+        .idle_timeout(HOUR);
+    let ticket = Ticket::new(&layer, |session| session.insert("visits", 1)).await;
+    let ticket = ticket.unwrap();
+    let request = ticket.request().uri("/").body(Body::empty()).unwrap();
+    // The task has been spawned, and has not run yet.
+    ask(&layer, request).await;
+    clock.advance(3 * HOUR);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(layer.sessions().count().await.unwrap(), 1);
+    assert_eq!(layer.sessions().reap().await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_faulty_store_picks_the_nth_call_and_a_session_and_applies_calls_late() {
+    let store = FaultyStore::in_memory();
+    let layer = SessionLayer::new(store.clone());
+    let begin = |session: &Session| session.insert("n", 1);
+    let first = Ticket::new(&layer, begin).await.unwrap().id();
+    let second = Ticket::new(&layer, begin).await.unwrap().id();
+
+    store.plan_nth(StoreCall::Load, 2, Fault::Refuse(StoreErrorKind::Full));
+    assert!(store.load(first).await.is_ok());
+    assert!(store.load_latest(first).await.is_ok());
+    let refused = store.load(first).await.unwrap_err();
+    assert!(refused.is_not_applied());
+    assert!(store.load(first).await.is_ok());
+
+    store.plan_session(second, Fault::Fail(StoreErrorKind::Unavailable));
+    assert!(store.load(first).await.is_ok());
+    assert!(!store.load(second).await.unwrap_err().is_not_applied());
+    assert!(store.delete(second).await.is_err());
+
+    let lost = Fault::LoseReply(StoreErrorKind::Full);
+    store.plan_for(StoreCall::Delete, lost);
+    let error = store.delete(first).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Full);
+    assert!(!error.is_not_applied(), "the first attempt was applied");
+    assert!(store.inner().load(first).await.unwrap().is_none());
+
+    store.plan_for(StoreCall::Delete, Fault::HangThenApply(HOUR));
+    let given_up = tokio::time::timeout(Duration::from_secs(1), store.delete(second));
+    given_up.await.unwrap_err();
+    assert!(store.inner().load(second).await.unwrap().is_some());
+    tokio::time::sleep(HOUR).await;
+    assert!(store.inner().load(second).await.unwrap().is_none());
 }

@@ -16,7 +16,7 @@ use self::{
 };
 use super::{
     Created, MemoryStore, StoreError,
-    room::{Room, Shard},
+    inner::{MemoryInner, Shard},
     stamp::Tier,
 };
 use crate::record::{Record, data::Data};
@@ -94,7 +94,7 @@ impl MemoryStore {
     pub async fn restore_from(&self, path: impl AsRef<Path>) -> io::Result<Option<Restored>> {
         let (store, path) = (self.clone(), path.as_ref().to_owned());
         let named = path.clone();
-        let report = off_the_runtime(move || restore::restore(store.room(), &path)).await;
+        let report = off_the_runtime(move || restore::restore(store.inner(), &path)).await;
         let report = report.map_err(|error| at(&named, "restored from", error))?;
         if let Some(report) = &report {
             report.warn(&named);
@@ -149,7 +149,7 @@ impl Snapshot {
     fn save(&self, path: &Path) -> io::Result<usize> {
         let mut writer = Writer::new(NewFile::create(path)?)?;
         let mut saved = 0;
-        for shard in &self.store.room().shards {
+        for shard in &self.store.inner().shards {
             for (_, mut session) in shard.copies() {
                 self.leave_out(&mut session.record);
                 writer.session(&session)?;
@@ -230,7 +230,7 @@ impl Shard {
     }
 }
 
-impl Room {
+impl MemoryInner {
     /// Puts a session back as it was.
     fn restore(&self, session: &Session) -> Result<Created, StoreError> {
         let created = self.create(session.id, &session.record, session.activity)?;

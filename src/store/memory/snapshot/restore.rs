@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::store::StoreErrorKind,
-    store::{Created, memory::Room},
+    store::{Created, memory::MemoryInner},
 };
 
 /// What became of a snapshot's sessions.
@@ -99,7 +99,7 @@ impl Restored {
 }
 
 /// `None`: there is no file.
-pub(super) fn restore(room: &Room, path: &Path) -> io::Result<Option<Restored>> {
+pub(super) fn restore(inner: &MemoryInner, path: &Path) -> io::Result<Option<Restored>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         file => file?,
@@ -113,7 +113,7 @@ pub(super) fn restore(room: &Room, path: &Path) -> io::Result<Option<Restored>> 
             return Err(io::Error::new(ErrorKind::Unsupported, what));
         }
     };
-    let Some(mut report) = read(room, &mut scanner, is_known)? else {
+    let Some(mut report) = read(inner, &mut scanner, is_known)? else {
         let what = "it is not a snapshot of sessions";
         return Err(io::Error::new(ErrorKind::InvalidData, what));
     };
@@ -124,7 +124,11 @@ pub(super) fn restore(room: &Room, path: &Path) -> io::Result<Option<Restored>> 
 }
 
 /// `None`: nothing in it is of a snapshot.
-fn read(room: &Room, scanner: &mut Scanner<File>, is_known: bool) -> io::Result<Option<Restored>> {
+fn read(
+    inner: &MemoryInner,
+    scanner: &mut Scanner<File>,
+    is_known: bool,
+) -> io::Result<Option<Restored>> {
     let mut report = Restored::default();
     let (mut is_snapshot, mut has_ended) = (is_known, false);
     loop {
@@ -138,7 +142,7 @@ fn read(room: &Room, scanner: &mut Scanner<File>, is_known: bool) -> io::Result<
                 }
                 match Session::decode(body) {
                     Some(Ok(session)) => {
-                        report.count(room.restore(&session));
+                        report.count(inner.restore(&session));
                         continue;
                     }
                     Some(Err(error)) if error.kind() == StoreErrorKind::Incompatible => {
@@ -178,7 +182,7 @@ mod tests {
         let path = folder.join("sessions");
         fs::write(&path, bytes).unwrap();
         let store = MemoryStore::default();
-        let report = restore(store.room(), &path);
+        let report = restore(store.inner(), &path);
         let left = fs::read(&path).unwrap();
         fs::remove_dir_all(&folder).unwrap();
         (report, left, store)
@@ -199,7 +203,7 @@ mod tests {
     fn a_record_of_another_format_is_reported_and_costs_no_other() {
         let mut writer = Writer::new(Vec::new()).unwrap();
         let verifier = "A".repeat(43);
-        for (id, format) in [1, 2, 1].into_iter().enumerate() {
+        for (id, format) in [1, 3, 1].into_iter().enumerate() {
             let mut body = vec![id as u8; 16];
             body.extend([0; 17]);
             let record = format!(

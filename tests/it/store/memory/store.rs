@@ -713,11 +713,14 @@ fn hammer(
                     match (draw >> 40) % 8 {
                         0..3 => drop(at_once(store.create(who, old, for_ever())).unwrap()),
                         3 => drop(at_once(store.load(who)).unwrap()),
-                        4 => drop(
-                            at_once(store.update(who, new, for_ever(), former(first))).unwrap(),
-                        ),
-                        5 => {
-                            drop(at_once(store.update(who, old, for_ever(), former(next))).unwrap())
+                        4..6 => {
+                            let (record, expected) = if draw & (1 << 40) == 0 {
+                                (new, first)
+                            } else {
+                                (old, next)
+                            };
+                            let former = former(expected);
+                            at_once(store.update(who, record, for_ever(), former)).unwrap();
                         }
                         6 => drop(at_once(store.touch(who, first, for_ever())).unwrap()),
                         _ => drop(at_once(store.delete(who)).unwrap()),

@@ -214,6 +214,7 @@ async fn m5_a_command_whose_reply_was_lost_is_known_by_its_version() {
     lose();
     let error = wired.create(id(1), &first, until(None)).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert!(!error.is_not_applied());
     let again = wired.create(id(1), &first, until(None)).await.unwrap();
     assert_eq!(again, Created::Exists);
     let (kept, _) = wired.load_latest(id(1)).await.unwrap().unwrap();
@@ -228,7 +229,7 @@ async fn m5_a_command_whose_reply_was_lost_is_known_by_its_version() {
     let again = wired
         .update(id(1), &next, until(None), former(version(1)))
         .await;
-    assert_eq!(again.unwrap(), Updated::Conflict);
+    assert_eq!(again.unwrap(), Updated::Saved);
     let (kept, _) = wired.load_latest(id(1)).await.unwrap().unwrap();
     assert_eq!(kept.version(), next.version());
     // The other user is indexed all the same.
@@ -239,6 +240,48 @@ async fn m5_a_command_whose_reply_was_lost_is_known_by_its_version() {
     wired.delete(id(1)).await.unwrap_err();
     assert!(!wired.delete(id(1)).await.unwrap());
     assert_eq!(proxy.lost_replies(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_lost_reply_is_not_denied() {
+    let (_, prefix) = fresh().await;
+    let proxy = Proxy::before(([127, 0, 0, 1], Redis::shared().port()).into());
+    let url = format!("redis://{}", proxy.address());
+    let wired = RedisStore::connect(&url).await.unwrap().prefix(prefix);
+    let proxy = Arc::new(proxy);
+    Conformance::new(async || wired.clone())
+        .lose_reply(move |_: Arc<RedisStore>| {
+            let proxy = Arc::clone(&proxy);
+            async move { proxy.set(Mode::LoseOneReply) }
+        })
+        .only("reply")
+        .run()
+        .await;
+}
+
+#[tokio::test]
+async fn what_redis_refuses_is_certainly_not_applied() {
+    let server = Redis::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let create = || async {
+        let created = store.create(id(1), &record(1, None), until(None)).await;
+        created.unwrap_err()
+    };
+    server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    let full = create().await;
+    assert!(full.is_not_applied(), "{full:?}");
+    server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    server.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let alone = create().await;
+    assert!(alone.is_not_applied(), "{alone:?}");
+    server.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    // The session is written, and its entry in the bucket is forbidden.
+    server.ask(&["ACL", "SETUSER", "default", "-zadd"]);
+    let halfway = create().await;
+    assert!(!halfway.is_not_applied(), "{halfway:?}");
+    server.ask(&["ACL", "SETUSER", "default", "+zadd", "-eval", "-evalsha"]);
+    let forbidden = create().await;
+    assert!(forbidden.is_not_applied(), "{forbidden:?}");
 }
 
 #[tokio::test]

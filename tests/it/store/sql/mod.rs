@@ -51,12 +51,25 @@ pub(crate) fn until(millis: impl Into<Option<u64>>) -> Activity {
 
 /// The tests of `$store`, in a module that has
 /// - `async fn database() -> Database`, a new and empty one,
-/// - `async fn execute(&$store, &str) -> u64`, which runs a statement,
 /// - `async fn forbid(&$store)`, after which the table takes no row with data,
-/// - `fn literal(SessionId) -> String`, an id as it stands in a statement,
-/// - `async fn text(&$store, &str) -> String`, which gives the first column of its rows, by lines.
+/// - `fn literal(SessionId) -> String`, an id as it stands in a statement.
 macro_rules! sql_store_tests {
     ($store:ty) => {
+        /// Runs a statement, and says how many rows it changed.
+        async fn execute(store: &$store, sql: &str) -> u64 {
+            let sql = AssertSqlSafe(sql.to_owned());
+            let done = sqlx::raw_sql(sql).execute(store.pool()).await.unwrap();
+            done.rows_affected()
+        }
+
+        /// The first column of the rows, by lines.
+        async fn text(store: &$store, sql: &str) -> String {
+            let sql = AssertSqlSafe(sql.to_owned());
+            let rows = sqlx::raw_sql(sql).fetch_all(store.pool()).await.unwrap();
+            let texts: Vec<String> = rows.iter().map(|row| row.get_unchecked(0)).collect();
+            texts.join("\n")
+        }
+
         async fn empty() -> (Database, $store) {
             let database = database().await;
             let store = <$store>::connect(&database.url).await.unwrap();
@@ -191,7 +204,7 @@ macro_rules! sql_store_tests {
         async fn a_record_of_a_newer_format_is_incompatible_and_stays() {
             let (_database, store) = migrated().await;
             store.create(id(1), &record(json!({})), until(5_000)).await.unwrap();
-            let newer = r#"{"format":2,"data":"private"}"#;
+            let newer = r#"{"format":3,"data":"private"}"#;
             execute(&store, &format!("UPDATE sessions SET record = '{newer}'")).await;
             let error = store.load(id(1)).await.unwrap_err();
             assert_eq!(error.kind(), StoreErrorKind::Incompatible);

@@ -24,19 +24,6 @@ use crate::{
 sql_store_tests!(PostgresStore);
 server_faults!(PostgresStore, Postgres);
 
-async fn execute(store: &PostgresStore, sql: &str) -> u64 {
-    let sql = AssertSqlSafe(sql.to_owned());
-    let done = sqlx::raw_sql(sql).execute(store.pool()).await.unwrap();
-    done.rows_affected()
-}
-
-async fn text(store: &PostgresStore, sql: &str) -> String {
-    let sql = AssertSqlSafe(sql.to_owned());
-    let rows = sqlx::raw_sql(sql).fetch_all(store.pool()).await.unwrap();
-    let texts: Vec<String> = rows.iter().map(|row| row.get_unchecked(0)).collect();
-    texts.join("\n")
-}
-
 async fn database() -> Database {
     Database {
         url: Postgres::shared().database().await,

@@ -96,7 +96,7 @@ macro_rules! server_faults {
         }
 
         #[tokio::test]
-        async fn a_call_whose_reply_is_lost_is_asked_again_and_an_update_says_so() {
+        async fn a_call_whose_reply_is_lost_is_asked_again_and_knows_its_own_write() {
             let (proxy, store) = wired(<$server>::shared()).await;
             // One connection, which asks nothing of its own.
             let pool = PoolOptions::new().max_connections(1).test_before_acquire(false);
@@ -106,7 +106,7 @@ macro_rules! server_faults {
             let second = record(json!({ "version": "2-00000000000000aa" }));
             lose(&proxy, &store, store.create(id(2), &first, until(None))).await;
             let created = store.create(id(1), &first, until(9_000)).await.unwrap();
-            assert_eq!(created, Created::Exists);
+            assert_eq!(created, Created::Yes);
             lose(&proxy, &store, store.load(id(2))).await;
             let (loaded, _) = store.load(id(1)).await.unwrap().unwrap();
             assert_eq!(loaded.version(), first.version());
@@ -114,14 +114,55 @@ macro_rules! server_faults {
             let touched = store.touch(id(1), first.version(), until(None)).await.unwrap();
             assert_eq!(touched, Touched::Yes);
             lose(&proxy, &store, store.update(id(2), &first, until(None), former(first.version()))).await;
-            let lost = store.update(id(1), &second, until(9_000), former(first.version())).await.unwrap_err();
-            assert_eq!(lost.kind(), StoreErrorKind::Unavailable);
+            let updated = store.update(id(1), &second, until(9_000), former(first.version())).await;
+            assert_eq!(updated.unwrap(), Updated::Saved);
             let (loaded, activity) = store.load(id(1)).await.unwrap().unwrap();
             assert_eq!((loaded.version(), activity), (second.version(), until(9_000)));
             lose(&proxy, &store, store.delete(id(3))).await;
-            assert!(!store.delete(id(1)).await.unwrap());
+            let lost = store.delete(id(1)).await.unwrap_err();
+            assert_eq!(lost.kind(), StoreErrorKind::Unavailable);
+            assert!(!lost.is_not_applied());
             assert!(store.load(id(1)).await.unwrap().is_none());
             assert_eq!(proxy.lost_replies(), 5);
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn a_lost_reply_is_not_denied() {
+            let (proxy, store) = wired(<$server>::shared()).await;
+            let pool = PoolOptions::new().max_connections(1).test_before_acquire(false);
+            let options = store.pool().connect_options();
+            let store = <$store>::new(pool.connect_lazy_with((*options).clone()));
+            let proxy = std::sync::Arc::new(proxy);
+            cloakroom::testing::Conformance::new(async || store.clone())
+                .lose_reply(move |store: std::sync::Arc<$store>| {
+                    let proxy = std::sync::Arc::clone(&proxy);
+                    async move {
+                        quiet(&store).await;
+                        proxy.set(Mode::LoseOneReply);
+                    }
+                })
+                .only("reply")
+                .run()
+                .await;
+        }
+
+        #[tokio::test]
+        async fn what_was_never_sent_is_certainly_not_applied() {
+            let (proxy, store) = wired(<$server>::shared()).await;
+            let pool = PoolOptions::new().max_connections(1).acquire_timeout(std::time::Duration::from_millis(200));
+            let options = store.pool().connect_options();
+            let store = <$store>::new(pool.connect_lazy_with((*options).clone()));
+            proxy.set(Mode::Cut);
+            let unreachable = store.create(id(1), &record(json!({})), until(None)).await.unwrap_err();
+            assert!(unreachable.is_not_applied(), "{unreachable:?}");
+            proxy.set(Mode::Pass);
+            let held = store.pool().acquire().await.unwrap();
+            let exhausted = store.create(id(1), &record(json!({})), until(None)).await.unwrap_err();
+            assert!(exhausted.is_not_applied(), "{exhausted:?}");
+            drop(held);
+            store.pool().close().await;
+            let closed = store.create(id(1), &record(json!({})), until(None)).await.unwrap_err();
+            assert!(closed.is_not_applied(), "{closed:?}");
         }
 
         #[tokio::test]

@@ -1,11 +1,11 @@
-//! What can be wrong with a session's file: [`Trouble`].
+//! What can be wrong with a session's file: [`FileError`].
 
 use std::io::{self, ErrorKind};
 
 use crate::error::store::{StoreError, StoreErrorKind};
 
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum FileError {
     Io(io::Error),
     /// A checksum is wrong, or something is missing.
     Damaged,
@@ -15,14 +15,14 @@ pub(super) enum Trouble {
     Incompatible(StoreError),
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for FileError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
 /// From decoding a record.
-impl From<StoreError> for Trouble {
+impl From<StoreError> for FileError {
     fn from(error: StoreError) -> Self {
         match error.kind() {
             StoreErrorKind::Incompatible => Self::Incompatible(error),
@@ -31,21 +31,21 @@ impl From<StoreError> for Trouble {
     }
 }
 
-impl From<Trouble> for StoreError {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Io(error) => Self::new(kind(&error), error),
-            Trouble::Damaged => Self::new(
+impl From<FileError> for StoreError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Io(error) => Self::new(kind(&error), error),
+            FileError::Damaged => Self::new(
                 StoreErrorKind::Corrupt,
                 "the session's file is damaged, and was set aside",
             ),
-            Trouble::Newer(format) => Self::new(
+            FileError::Newer(format) => Self::new(
                 StoreErrorKind::Incompatible,
                 format!(
                     "the session's file is of format {format}, which this version of cloakroom does not know"
                 ),
             ),
-            Trouble::Incompatible(error) => error,
+            FileError::Incompatible(error) => error,
         }
     }
 }
@@ -71,7 +71,7 @@ mod tests {
         const ENOSPC: i32 = 28;
         const EIO: i32 = 5;
         for code in [ENOSPC, EIO] {
-            let error: StoreError = Trouble::from(io::Error::from_raw_os_error(code)).into();
+            let error: StoreError = FileError::from(io::Error::from_raw_os_error(code)).into();
             assert_eq!(error.kind(), StoreErrorKind::Unavailable);
             let source = std::error::Error::source(&error).unwrap();
             let source: &io::Error = source.downcast_ref().unwrap();
@@ -79,7 +79,7 @@ mod tests {
         }
         let error = io::Error::from(ErrorKind::TimedOut);
         assert_eq!(
-            StoreError::from(Trouble::from(error)).kind(),
+            StoreError::from(FileError::from(error)).kind(),
             StoreErrorKind::Timeout
         );
     }

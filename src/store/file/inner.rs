@@ -1,4 +1,4 @@
-//! The store beneath the trait: [`Room`], whose every call blocks.
+//! The store beneath the trait: [`FileInner`], whose every call blocks.
 
 use std::{
     fs::{self, File},
@@ -12,8 +12,8 @@ use tracing::warn;
 
 use super::{
     disk::{self, TempFile},
+    error::FileError,
     header::{self, Header},
-    trouble::Trouble,
     users::{UserKey, Users},
     walk::{FOLDERS, folder_name},
 };
@@ -24,7 +24,7 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct FileInner {
     pub(super) root: PathBuf,
     pub(super) users: Users,
     /// The last session a sweep looked at: the next begins after it.
@@ -32,24 +32,24 @@ pub(super) struct Room {
     pub(super) sinks: RwLock<Vec<RemovalSink>>,
 }
 
-impl Room {
+impl FileInner {
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         let root = std::path::absolute(root)?;
         disk::ensure_folder(&root)?;
         for number in 0..FOLDERS {
             disk::ensure_folder(&root.join(folder_name(number)))?;
         }
-        let room = Self {
+        let inner = Self {
             users: Users::open(root.join("users"))?,
             root,
             swept: Mutex::new(None),
             sinks: RwLock::default(),
         };
-        disk::ensure_folder(&room.temp())?;
-        disk::remove_left_overs(&room.temp())?;
-        disk::sync_folder(&room.root)?;
-        room.try_out()?;
-        Ok(room)
+        disk::ensure_folder(&inner.temp())?;
+        disk::remove_left_overs(&inner.temp())?;
+        disk::sync_folder(&inner.root)?;
+        inner.try_out()?;
+        Ok(inner)
     }
 
     /// Does all that a session's file will need, in the last of the folders.
@@ -81,7 +81,11 @@ impl Room {
     }
 
     /// The file of `id` and its header.
-    fn open_file(&self, id: SessionId, to_write: bool) -> Result<Option<(File, Header)>, Trouble> {
+    fn open_file(
+        &self,
+        id: SessionId,
+        to_write: bool,
+    ) -> Result<Option<(File, Header)>, FileError> {
         let opened = File::options()
             .read(true)
             .write(to_write)
@@ -94,11 +98,11 @@ impl Room {
         Ok(Some((file, header)))
     }
 
-    pub(super) fn header(&self, id: SessionId) -> Result<Option<Header>, Trouble> {
+    pub(super) fn header(&self, id: SessionId) -> Result<Option<Header>, FileError> {
         Ok(self.open_file(id, false)?.map(|(_, header)| header))
     }
 
-    pub(super) fn read(&self, id: SessionId) -> Result<Option<Kept>, Trouble> {
+    pub(super) fn read(&self, id: SessionId) -> Result<Option<Kept>, FileError> {
         let Some((mut file, header)) = self.open_file(id, false)? else {
             return Ok(None);
         };
@@ -112,10 +116,10 @@ impl Room {
     pub(super) fn settle<T>(
         &self,
         id: SessionId,
-        read: impl Fn(&Self, SessionId) -> Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
+        read: impl Fn(&Self, SessionId) -> Result<T, FileError>,
+    ) -> Result<T, FileError> {
         match read(self, id) {
-            Err(Trouble::Damaged) => {
+            Err(FileError::Damaged) => {
                 let _lock = self.lock(id)?;
                 let again = read(self, id);
                 self.set_aside_if_damaged(id, again)
@@ -128,9 +132,9 @@ impl Room {
     pub(super) fn set_aside_if_damaged<T>(
         &self,
         id: SessionId,
-        read: Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
-        if matches!(read, Err(Trouble::Damaged)) {
+        read: Result<T, FileError>,
+    ) -> Result<T, FileError> {
+        if matches!(read, Err(FileError::Damaged)) {
             let aside = self.set_aside(id)?;
             warn!(%id, file = %aside.display(), "a session's file is damaged, and was set aside");
         }
@@ -139,14 +143,14 @@ impl Room {
 
     fn set_aside(&self, id: SessionId) -> io::Result<PathBuf> {
         let path = self.path(id);
-        let mut aside = path.with_added_extension("corrupt");
+        let mut aside = with_added_extension(&path, "corrupt");
         let mut number = 1;
         // Links, because a rename would overwrite what was set aside before.
         while let Err(error) = fs::hard_link(&path, &aside) {
             if error.kind() != io::ErrorKind::AlreadyExists {
                 return Err(error);
             }
-            aside = path.with_added_extension(format!("{number}.corrupt"));
+            aside = with_added_extension(&path, &format!("{number}.corrupt"));
             number += 1;
         }
         fs::remove_file(&path)?;
@@ -169,7 +173,7 @@ impl Room {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Ok(Created::Exists);
             }
-            linked => linked.map_err(Trouble::from)?,
+            linked => linked.map_err(FileError::from)?,
         }
         self.sync_folder(id)?;
         Ok(Created::Yes)
@@ -181,7 +185,7 @@ impl Room {
         id: SessionId,
         record: &Record,
         activity: Activity,
-    ) -> Result<Option<TempFile>, Trouble> {
+    ) -> Result<Option<TempFile>, FileError> {
         if self.path(id).try_exists()? {
             return Ok(None);
         }
@@ -192,7 +196,7 @@ impl Room {
         Ok(Some(file))
     }
 
-    fn sync_folder(&self, id: SessionId) -> Result<(), Trouble> {
+    fn sync_folder(&self, id: SessionId) -> Result<(), FileError> {
         Ok(disk::sync_folder(&self.folder(id))?)
     }
 
@@ -217,7 +221,7 @@ impl Room {
         }
         let prepared = self.prepare_update(id, record, activity, header.user);
         let file = prepared.map_err(not_applied)?;
-        file.rename(&self.path(id)).map_err(Trouble::from)?;
+        file.rename(&self.path(id)).map_err(FileError::from)?;
         self.sync_folder(id)?;
         let user = record.user().map(UserKey::of);
         if let Some(former) = header.user.filter(|former| user != Some(*former)) {
@@ -233,7 +237,7 @@ impl Room {
         record: &Record,
         activity: Activity,
         former: Option<UserKey>,
-    ) -> Result<TempFile, Trouble> {
+    ) -> Result<TempFile, FileError> {
         let file = TempFile::write(&self.temp(), &header::contents(record, activity))?;
         let user = record.user().map(UserKey::of);
         if let Some(user) = user.filter(|user| former != Some(*user)) {
@@ -258,7 +262,7 @@ impl Room {
             return Ok(Touched::Stale);
         }
         if let Some((place, slot)) = header.touched(activity) {
-            disk::write_at(&file, place, &slot).map_err(Trouble::from)?;
+            disk::write_at(&file, place, &slot).map_err(FileError::from)?;
         }
         Ok(Touched::Yes)
     }
@@ -268,12 +272,12 @@ impl Room {
         let header = match self.set_aside_if_damaged(id, self.header(id)) {
             Ok(None) => return Ok(false),
             // Gone from its place: what is damaged is never deleted.
-            Err(Trouble::Damaged) => return Ok(true),
-            Err(Trouble::Newer(_)) => None,
+            Err(FileError::Damaged) => return Ok(true),
+            Err(FileError::Newer(_)) => None,
             header => header.map_err(not_applied)?,
         };
         let user = header.and_then(|header| header.user);
-        self.remove(id, user).map_err(Trouble::from)?;
+        self.remove(id, user).map_err(FileError::from)?;
         self.sync_folder(id)?;
         Ok(true)
     }
@@ -288,14 +292,21 @@ impl Room {
     }
 
     /// Whether a session's file could be read and written.
-    pub(super) fn ping(&self) -> Result<(), Trouble> {
+    pub(super) fn ping(&self) -> Result<(), FileError> {
         Ok(self.try_out()?)
     }
 }
 
 /// The failure of something that comes before the write.
-fn not_applied(trouble: impl Into<Trouble>) -> StoreError {
-    StoreError::from(trouble.into()).not_applied()
+fn not_applied(error: impl Into<FileError>) -> StoreError {
+    StoreError::from(error.into()).not_applied()
 }
 
 const LOCK: &str = "lock";
+
+fn with_added_extension(path: &Path, extension: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(".");
+    path.push(extension);
+    path.into()
+}

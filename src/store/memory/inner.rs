@@ -1,4 +1,4 @@
-//! The sessions in memory and their bounds, behind [`MemoryStore`](super::MemoryStore): [`Room`].
+//! The sessions in memory and their bounds, behind [`MemoryStore`](super::MemoryStore): [`MemoryInner`].
 
 use std::{
     iter,
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// What the store does, at once.
-pub(crate) struct Room {
+pub(crate) struct MemoryInner {
     /// Each a range of ids, in their order.
     pub(super) shards: Box<[Shard]>,
     pub(super) users: Arc<Users>,
@@ -69,7 +69,7 @@ fn cost(record: &Record) -> usize {
     Table::PLACE_BYTES + index + record.memory_bytes()
 }
 
-impl Room {
+impl MemoryInner {
     /// For so many sessions, and bytes with all overhead.
     pub(super) fn new(max_sessions: usize, max_bytes: usize, when_full: WhenFull) -> Self {
         let most = max_sessions.min(max_bytes / Table::PLACE_BYTES);
@@ -375,26 +375,26 @@ mod tests {
         expires_at: Some(Timestamp::MAX),
     };
 
-    fn create(room: &Room, record: &Arc<Record>, numbers: impl Iterator<Item = u64>) {
+    fn create(inner: &MemoryInner, record: &Arc<Record>, numbers: impl Iterator<Item = u64>) {
         for number in numbers {
-            room.create(id(number), record, ACTIVITY).unwrap();
+            inner.create(id(number), record, ACTIVITY).unwrap();
         }
     }
 
     /// What is allocated is no more than what is counted, and at least half of it.
     #[track_caller]
-    fn check_counted(room: &Room, record: &Record) {
-        let tables = room
+    fn check_counted(inner: &MemoryInner, record: &Record) {
+        let tables = inner
             .shards
             .iter()
             .map(|shard| shard.table.read().allocated());
-        let records = room.budget.sessions() * record.memory_bytes();
+        let records = inner.budget.sessions() * record.memory_bytes();
         let allocated = tables.sum::<usize>() + records;
-        let counted = room.budget.bytes();
+        let counted = inner.budget.bytes();
         assert!(
             allocated <= counted && counted <= 2 * allocated,
             "{allocated} bytes are allocated and {counted} counted for {} sessions",
-            room.budget.sessions()
+            inner.budget.sessions()
         );
     }
 
@@ -444,17 +444,18 @@ mod tests {
         let large = Arc::new(record.clone().with_data(large));
         for number in (0..90).step_by(3) {
             let [seen, new, newcomer] = [number, number + 1, number + 2].map(id);
-            let room = MemoryStore::builder().max_bytes(max_bytes).build().0;
-            if std::ptr::eq(room.shard(newcomer), room.shard(seen)) {
+            let inner = MemoryStore::builder().max_bytes(max_bytes).build().0;
+            if std::ptr::eq(inner.shard(newcomer), inner.shard(seen)) {
                 continue;
             }
-            room.create(seen, &Arc::new(record.clone()), ACTIVITY)
+            inner
+                .create(seen, &Arc::new(record.clone()), ACTIVITY)
                 .unwrap();
-            room.load(seen);
-            room.create(new, &large, ACTIVITY).unwrap();
-            room.create(newcomer, &large, ACTIVITY).unwrap();
-            assert!(room.load(new).is_none());
-            assert!(room.load(seen).is_some());
+            inner.load(seen);
+            inner.create(new, &large, ACTIVITY).unwrap();
+            inner.create(newcomer, &large, ACTIVITY).unwrap();
+            assert!(inner.load(new).is_none());
+            assert!(inner.load(seen).is_some());
         }
     }
 }

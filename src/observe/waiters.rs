@@ -1,4 +1,4 @@
-//! Who waits for the end of which session: [`Waiters`].
+//! Which sessions' ends are waited for, and by whom: [`Waiters`].
 
 use std::{
     collections::HashMap,
@@ -13,37 +13,33 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    observe::{
-        event::{Event, EventKind},
-        population::Population,
-    },
+    observe::event::{Event, EventKind, SessionEnd},
     record::token::SessionId,
-    session::ended::SessionEnd,
 };
 
-/// By session, where what becomes of it is told. A session that nobody waits for any more is not here.
+/// A channel for each session whose end is waited for. A session that nobody waits for has none.
 #[derive(Default)]
 pub(crate) struct Waiters {
     sessions: Mutex<HashMap<SessionId, watch::Sender<Option<SessionEnd>>>>,
-    /// How many sessions there are: nobody takes the lock for none.
+    /// The number of `sessions`. Most events find none, without the lock.
     count: AtomicUsize,
 }
 
 impl Waiters {
     fn enter(&self, id: SessionId) -> watch::Receiver<Option<SessionEnd>> {
         let mut sessions = self.sessions.lock();
-        let told = sessions
+        let receiver = sessions
             .entry(id)
             .or_insert_with(|| watch::Sender::new(None))
             .subscribe();
         self.count.store(sessions.len(), Ordering::SeqCst);
-        told
+        receiver
     }
 
-    fn leave(&self, id: SessionId, told: watch::Receiver<Option<SessionEnd>>) {
+    fn leave(&self, id: SessionId, receiver: watch::Receiver<Option<SessionEnd>>) {
         let mut sessions = self.sessions.lock();
-        drop(told);
-        if sessions.get(&id).is_some_and(|told| told.is_closed()) {
+        drop(receiver);
+        if sessions.get(&id).is_some_and(watch::Sender::is_closed) {
             sessions.remove(&id);
         }
         if sessions.is_empty() {
@@ -52,7 +48,7 @@ impl Waiters {
         self.count.store(sessions.len(), Ordering::SeqCst);
     }
 
-    pub(crate) fn hear(&self, event: &Event) {
+    pub(crate) fn on_event(&self, event: &Event) {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
@@ -63,9 +59,9 @@ impl Waiters {
             EventKind::Created | EventKind::Saved { .. } | EventKind::Rejected { .. } => return,
         };
         if let Some(id) = id
-            && let Some(told) = self.sessions.lock().get(&id)
+            && let Some(sender) = self.sessions.lock().get(&id)
         {
-            told.send_replace(Some(end));
+            sender.send_replace(Some(end));
         }
     }
 }
@@ -78,27 +74,27 @@ impl fmt::Debug for Waiters {
     }
 }
 
-/// A place among those who wait for a session; given up when this is dropped.
+/// Waits for the end of one session, until it is dropped.
 pub(crate) struct Waiter {
-    population: Arc<Population>,
+    waiters: Arc<Waiters>,
     id: SessionId,
-    /// `None` once it is given up.
-    told: Option<watch::Receiver<Option<SessionEnd>>>,
+    /// `None` while it is being dropped.
+    receiver: Option<watch::Receiver<Option<SessionEnd>>>,
 }
 
 impl Waiter {
-    pub(crate) fn new(population: &Arc<Population>, id: SessionId) -> Self {
+    pub(crate) fn new(waiters: &Arc<Waiters>, id: SessionId) -> Self {
         Self {
-            population: Arc::clone(population),
+            waiters: Arc::clone(waiters),
             id,
-            told: Some(population.waiters.enter(id)),
+            receiver: Some(waiters.enter(id)),
         }
     }
 
-    /// What has been told of the session, since this began.
-    pub(crate) async fn told(&mut self) -> SessionEnd {
-        if let Some(told) = &mut self.told
-            && let Ok(end) = told.wait_for(Option::is_some).await
+    /// How the session ended, once an event since [`Waiter::new`] says so.
+    pub(crate) async fn end(&mut self) -> SessionEnd {
+        if let Some(receiver) = &mut self.receiver
+            && let Ok(end) = receiver.wait_for(Option::is_some).await
             && let Some(end) = *end
         {
             return end;
@@ -109,8 +105,8 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        if let Some(told) = self.told.take() {
-            self.population.waiters.leave(self.id, told);
+        if let Some(receiver) = self.receiver.take() {
+            self.waiters.leave(self.id, receiver);
         }
     }
 }
@@ -120,25 +116,24 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::{observe::event::EndReason, record::token::Token, testing::FixedClock};
+    use crate::{clock::Timestamp, observe::event::EndReason, record::token::Token};
 
     #[test]
-    fn who_no_longer_waits_leaves_nothing_behind() {
-        let population = Arc::new(Population::new(Vec::new()));
+    fn a_waiter_that_is_dropped_leaves_nothing_behind() {
+        let waiters = Arc::new(Waiters::default());
         let ids = [(); 3].map(|()| Token::generate().unwrap().id);
-        let waiters: Vec<_> = (0..30)
-            .map(|n| Waiter::new(&population, ids[n % 3]))
-            .collect();
-        let count = || population.waiters.count.load(Ordering::SeqCst);
+        let waiting: Vec<_> = (0..30).map(|n| Waiter::new(&waiters, ids[n % 3])).collect();
+        let count = || waiters.count.load(Ordering::SeqCst);
         assert_eq!(count(), 3);
-        let destroyed = Event::ended(ids[1], None, FixedClock::START, EndReason::Destroyed);
-        population.tell(&destroyed);
-        for (n, mut waiter) in waiters.into_iter().enumerate() {
-            let told = waiter.told().now_or_never();
+        let now = Timestamp::from_millis(0);
+        let destroyed = Event::ended(ids[1], None, now, EndReason::Destroyed);
+        waiters.on_event(&destroyed);
+        for (n, mut waiter) in waiting.into_iter().enumerate() {
+            let end = waiter.end().now_or_never();
             let expected = SessionEnd::Ended(EndReason::Destroyed);
-            assert_eq!(told, (n % 3 == 1).then_some(expected));
+            assert_eq!(end, (n % 3 == 1).then_some(expected));
         }
         assert_eq!(count(), 0);
-        assert_eq!(population.waiters.sessions.lock().capacity(), 0);
+        assert_eq!(waiters.sessions.lock().capacity(), 0);
     }
 }

@@ -1,0 +1,185 @@
+//! Finishing a move that another request began: [`Help`].
+//!
+//! A new session names the id and the version of the one it comes from. As long as that one has not become the marker
+//! that leads here, the move is not finished: its request may be under way, or gone. Whoever presents the new token loads
+//! the old session first:
+//!
+//! | the old session | what follows |
+//! | --- | --- |
+//! | is the marker that leads here, or is gone | the move was finished |
+//! | is what the new one was made of | it becomes the marker |
+//! | has changed since | the new one takes over what it has now, then it becomes the marker |
+//! | ended, or went elsewhere | a log-in goes on empty, a cycle has ended |
+//! | is barred from this id | the new one has ended |
+//!
+//! So the data is at one place only, before anybody reads it.
+
+use crate::{
+    clock::Timestamp,
+    commit::protocol::{
+        ask::{Ask, MAX_LOST_REPLIES, Reply, Step},
+        cas::{Cas, Swapped},
+        outcome::{Finished, Outcome},
+        rec::{Policy, Rec},
+    },
+    record::{
+        lineage::{MoveKind, Origin, Successor},
+        token::SessionId,
+    },
+};
+
+/// Finishes the move of a session that was loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Help<R: Rec> {
+    id: SessionId,
+    record: R,
+    from: Option<Origin>,
+    writer: u64,
+    stage: Stage<R>,
+    lost_replies: u8,
+    has_moved: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Stage<R: Rec> {
+    LoadingOrigin,
+    /// The new session has changed, or may have.
+    Loading,
+    TakingOver(Cas<R>),
+    Marking(Cas<R>),
+    Ready,
+    Ended,
+    Failed(R::Error),
+}
+
+impl<R: Rec> Help<R> {
+    /// For a record that was loaded under `id`. Where it has no origin, there is nothing to ask.
+    pub fn new(id: SessionId, record: R, writer: u64) -> Self {
+        let from = record.origin().filter(|_| R::keeps(Policy::Helps));
+        Self {
+            id,
+            record,
+            from,
+            writer,
+            stage: if from.is_some() {
+                Stage::LoadingOrigin
+            } else {
+                Stage::Ready
+            },
+            lost_replies: 0,
+            has_moved: false,
+        }
+    }
+
+    /// The next thing to ask; `None` where there is nothing to do: [`finish`](Self::finish) it.
+    pub fn ask(&self) -> Option<Ask<'_, R>> {
+        Some(match (&self.stage, self.from) {
+            (Stage::LoadingOrigin, Some(from)) => Ask::Load(from.id),
+            (Stage::Loading, _) => Ask::Load(self.id),
+            (Stage::TakingOver(cas) | Stage::Marking(cas), _) => cas.ask(),
+            _ => return None,
+        })
+    }
+
+    /// Takes the reply to [`ask`](Self::ask).
+    pub fn step(&mut self, reply: Reply<R>, now: Timestamp) -> Step {
+        match (std::mem::replace(&mut self.stage, Stage::Ended), reply) {
+            (stage @ (Stage::LoadingOrigin | Stage::Loading), Reply::Unknown(_))
+                if self.lost_replies < MAX_LOST_REPLIES =>
+            {
+                self.lost_replies += 1;
+                self.go(stage)
+            }
+            (Stage::LoadingOrigin, Reply::Loaded(origin)) => self.found(origin, now),
+            (Stage::Loading, Reply::Loaded(Some(record))) if !record.is_marker() => {
+                self.from = record.origin();
+                self.record = record;
+                match self.from {
+                    Some(_) => self.go(Stage::LoadingOrigin),
+                    None => self.end(Stage::Ready),
+                }
+            }
+            (Stage::Loading, Reply::Loaded(_)) => self.end(Stage::Ended),
+            (Stage::TakingOver(mut cas), reply) => match cas.step(reply) {
+                Swapped::Not(step) => self.wait(Stage::TakingOver(cas), step),
+                Swapped::Failed(error, _) => self.end(Stage::Failed(error)),
+                _ => self.go(Stage::Loading),
+            },
+            (Stage::Marking(mut cas), reply) => match cas.step(reply) {
+                Swapped::Not(step) => self.wait(Stage::Marking(cas), step),
+                Swapped::Saved => {
+                    self.has_moved = true;
+                    self.end(Stage::Ready)
+                }
+                Swapped::Failed(error, _) => self.end(Stage::Failed(error)),
+                _ => self.go(Stage::Loading),
+            },
+            (_, reply) => self.end(Stage::Failed(reply.into_error())),
+        }
+    }
+
+    /// What it came to, after [`Step::Done`].
+    pub fn finish(self) -> Finished<R> {
+        let from = self.from.filter(|_| self.has_moved);
+        Finished::of(match self.stage {
+            Stage::Ready => Outcome::Helped {
+                record: self.record,
+                moved: from.map(|from| (from.id, from.kind)),
+            },
+            Stage::Failed(error) => Outcome::Failed(error),
+            _ => Outcome::Ended,
+        })
+    }
+
+    fn found(&mut self, origin: Option<R>, now: Timestamp) -> Step {
+        let (Some(origin), Some(from)) = (origin, self.from) else {
+            return self.end(Stage::Ready);
+        };
+        if origin.is_marker() {
+            let leads_here = origin.successor().is_some_and(|to| to.id == self.id);
+            return match from.kind {
+                _ if leads_here => self.end(Stage::Ready),
+                MoveKind::Cycle => self.end(Stage::Ended),
+                MoveKind::LogIn => self.take_over(None, None),
+            };
+        }
+        if origin.bar() == Some(self.id) {
+            return self.end(Stage::Ended);
+        }
+        if origin.version() == from.version || !R::keeps(Policy::HelpTakesOver) {
+            let to = Successor {
+                id: self.id,
+                kind: from.kind,
+            };
+            let marker = origin.marker(Some(to), self.writer, now);
+            return self.go(Stage::Marking(Cas::new(from.id, origin, marker)));
+        }
+        let version = origin.version();
+        self.take_over(Some(&origin), Some(Origin { version, ..from }))
+    }
+
+    fn take_over(&mut self, origin: Option<&R>, from: Option<Origin>) -> Step {
+        let next = self
+            .record
+            .taking_over(origin, self.writer)
+            .with_origin(from);
+        self.go(Stage::TakingOver(Cas::new(
+            self.id,
+            self.record.clone(),
+            next,
+        )))
+    }
+
+    fn go(&mut self, stage: Stage<R>) -> Step {
+        self.wait(stage, Step::Ask)
+    }
+
+    fn wait(&mut self, stage: Stage<R>, step: Step) -> Step {
+        self.stage = stage;
+        step
+    }
+
+    fn end(&mut self, stage: Stage<R>) -> Step {
+        self.wait(stage, Step::Done)
+    }
+}

@@ -1,0 +1,116 @@
+//! A log-in that joins a faster one of the same user: [`Join`].
+//!
+//! A double-clicked log-in is two log-ins from one session. The first moves the session, with what was in it. The second
+//! finds the marker, and adds a secret of its own to the session that the marker leads to, so that the visitor reaches
+//! the same session whichever response the browser keeps.
+//!
+//! It does so only where the session is of the same user and still names the old one as its origin: nobody has
+//! written under its token. Otherwise somebody who has the old token and the password would get into a session that
+//! has passed more since, a second factor for instance.
+
+use crate::{
+    commit::protocol::{
+        ask::{Ask, MAX_LOST_REPLIES, Reply, Step},
+        cas::{Cas, Swapped},
+        rec::{Policy, Rec},
+    },
+    record::{lineage::MoveKind, token::SessionId},
+};
+
+/// Adds a secret to the session that the old one became.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Join<R: Rec> {
+    old: SessionId,
+    id: SessionId,
+    stage: Stage<R>,
+    lost_replies: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Stage<R: Rec> {
+    Loading,
+    Merging(R),
+    Storing(Cas<R>),
+}
+
+/// What came of it.
+pub(super) enum Joining<R: Rec> {
+    /// Not settled yet.
+    Not(Step),
+    Joined {
+        id: SessionId,
+        former: R,
+        record: R,
+    },
+    /// There is none to join.
+    Alone,
+    Failed(R::Error),
+}
+
+impl<R: Rec> Join<R> {
+    /// The session `old` became `id`.
+    pub(super) fn new(old: SessionId, id: SessionId) -> Self {
+        Self {
+            old,
+            id,
+            stage: Stage::Loading,
+            lost_replies: 0,
+        }
+    }
+
+    pub(super) fn ask(&self) -> Ask<'_, R> {
+        match &self.stage {
+            Stage::Loading => Ask::Load(self.id),
+            Stage::Merging(target) => Ask::Join(self.id, target),
+            Stage::Storing(cas) => cas.ask(),
+        }
+    }
+
+    /// `own` is what the log-in would begin by itself.
+    pub(super) fn step(&mut self, reply: Reply<R>, own: &R) -> Joining<R> {
+        let old = self.old;
+        match (&mut self.stage, reply) {
+            (Stage::Loading, Reply::Loaded(Some(target))) if may_join(old, &target, own) => {
+                self.go(Stage::Merging(target))
+            }
+            (Stage::Loading, Reply::Loaded(_)) => Joining::Alone,
+            (Stage::Loading, Reply::Unknown(_)) if self.lost_replies < MAX_LOST_REPLIES => {
+                self.lost_replies += 1;
+                Joining::Not(Step::Ask)
+            }
+            (Stage::Merging(target), Reply::Merged(next)) => {
+                // Whoever comes after may join as well.
+                let next = next.with_origin(target.origin());
+                let cas = Cas::new(self.id, target.clone(), next);
+                self.go(Stage::Storing(cas))
+            }
+            (Stage::Merging(_), Reply::Unchanged | Reply::Ended) => Joining::Alone,
+            (Stage::Storing(cas), reply) => match cas.step(reply) {
+                Swapped::Not(step) => Joining::Not(step),
+                Swapped::Saved => Joining::Joined {
+                    id: self.id,
+                    former: cas.former.clone(),
+                    record: cas.next.clone(),
+                },
+                Swapped::Fresher(_) => self.go(Stage::Loading),
+                Swapped::Moved(_) | Swapped::Missing(_) => Joining::Alone,
+                Swapped::Failed(error, _) => Joining::Failed(error),
+            },
+            (_, reply) => Joining::Failed(reply.into_error()),
+        }
+    }
+
+    fn go(&mut self, stage: Stage<R>) -> Joining<R> {
+        self.stage = stage;
+        Joining::Not(Step::Ask)
+    }
+}
+
+fn may_join<R: Rec>(old: SessionId, target: &R, own: &R) -> bool {
+    let is_unwritten = target
+        .origin()
+        .is_some_and(|origin| origin.id == old && origin.kind == MoveKind::LogIn);
+    !target.is_marker()
+        && (is_unwritten || !R::keeps(Policy::JoinsUnwritten))
+        && (target.has_user_of(own) || !R::keeps(Policy::JoinsSameUser))
+}

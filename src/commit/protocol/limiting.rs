@@ -1,0 +1,245 @@
+//! How many sessions a user may have: [`Limit`].
+//!
+//! A log-in looks after its new session is stored and before it leaves the old one. So the last of many at once sees them
+//! all, and one that is refused has changed nothing for its visitor. All go by the same order, the times of the log-ins, so
+//! that no two end each other.
+//!
+//! A session that is moving is two records and counts once. What a cycle has created counts as the session that it
+//! comes from; the session that a log-in leaves counts as the new one. Log-ins from the same session do not count for each
+//! other: one of them joins the other.
+
+use std::{cmp::Reverse, time::Duration};
+
+use crate::{
+    clock::Timestamp,
+    commit::protocol::{
+        ask::{Ask, MAX_LOST_REPLIES, Reply, Step},
+        cas::{Cas, Swapped},
+        ending::End,
+        outcome::Outcome,
+        rec::Rec,
+    },
+    record::{lineage::MoveKind, token::SessionId},
+};
+
+/// Ends the user's oldest sessions, or refuses the log-in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Limit<R: Rec> {
+    most: usize,
+    /// The session that the log-in leaves.
+    old: Option<SessionId>,
+    is_raised: bool,
+    stage: Stage<R>,
+    lost_replies: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Stage<R: Rec> {
+    Listing,
+    /// The ids of sessions that cycled to where the list had been already.
+    Following(Vec<(SessionId, R)>, Vec<SessionId>),
+    Raising(Cas<R>),
+    Ending(Vec<SessionId>, Box<End<R>>),
+}
+
+/// What came of it.
+pub(super) enum Limiting<R: Rec> {
+    /// Not settled yet.
+    Not(Step),
+    /// No more than the limit are left.
+    Within,
+    /// Newer log-ins leave no room, or the new session was ended.
+    Outdone,
+    Failed(R::Error),
+}
+
+/// What is later by this is later.
+const TICK: Duration = Duration::from_millis(1);
+
+impl<R: Rec> Limit<R> {
+    /// At most `most` sessions, for a log-in that leaves `old`.
+    pub(super) fn new(most: usize, old: Option<SessionId>) -> Self {
+        Self {
+            most,
+            old,
+            is_raised: false,
+            stage: Stage::Listing,
+            lost_replies: 0,
+        }
+    }
+
+    pub(super) fn ask<'a>(&'a self, own: &'a R) -> Ask<'a, R> {
+        match &self.stage {
+            Stage::Listing => Ask::List(own),
+            Stage::Following(_, ids) => ids.last().map_or(Ask::List(own), |id| Ask::Load(*id)),
+            Stage::Raising(cas) => cas.ask(),
+            Stage::Ending(_, end) => end.ask().unwrap_or(Ask::List(own)),
+        }
+    }
+
+    /// `own` is the new session, which is stored; it may be replaced. What is ended goes to `evicted`.
+    pub(super) fn step(
+        &mut self,
+        reply: Reply<R>,
+        own: &mut (SessionId, R),
+        evicted: &mut Vec<(SessionId, R)>,
+        now: Timestamp,
+    ) -> Limiting<R> {
+        let writer = own.1.version().writer;
+        match (std::mem::replace(&mut self.stage, Stage::Listing), reply) {
+            (stage @ (Stage::Listing | Stage::Following(..)), Reply::Unknown(_))
+                if self.lost_replies < MAX_LOST_REPLIES =>
+            {
+                self.lost_replies += 1;
+                self.go(stage)
+            }
+            (Stage::Listing, Reply::Listed(found)) => {
+                let ids = found
+                    .iter()
+                    .filter_map(|(_, record)| missed(record, &found))
+                    .collect();
+                self.follow(found, ids, own, now)
+            }
+            (Stage::Following(mut found, mut ids), Reply::Loaded(record)) => {
+                let id = ids.pop();
+                ids.extend(record.iter().filter_map(|record| missed(record, &found)));
+                found.extend(id.zip(record));
+                self.follow(found, ids, own, now)
+            }
+            (Stage::Raising(mut cas), reply) => match cas.step(reply) {
+                Swapped::Not(step) => self.wait(Stage::Raising(cas), step),
+                Swapped::Saved => {
+                    own.1 = cas.next;
+                    self.go(Stage::Listing)
+                }
+                Swapped::Failed(error, _) => Limiting::Failed(error),
+                // Nobody has its token: it was ended.
+                Swapped::Fresher(_) | Swapped::Moved(_) | Swapped::Missing(_) => Limiting::Outdone,
+            },
+            (Stage::Ending(older, mut end), reply) => {
+                let step = end.step(reply, now);
+                if step != Step::Done {
+                    return self.wait(Stage::Ending(older, end), step);
+                }
+                match end.finish().outcome {
+                    Some(Outcome::Failed(error)) => return Limiting::Failed(error),
+                    Some(Outcome::Closed { id, record }) => {
+                        evicted.extend(record.map(|record| (id, record)))
+                    }
+                    _ => {}
+                }
+                self.end_next(older, own, writer)
+            }
+            (_, reply) => Limiting::Failed(reply.into_error()),
+        }
+    }
+
+    /// Completes the list with what cycled while it was made.
+    fn follow(
+        &mut self,
+        found: Vec<(SessionId, R)>,
+        ids: Vec<SessionId>,
+        own: &(SessionId, R),
+        now: Timestamp,
+    ) -> Limiting<R> {
+        if ids.is_empty() {
+            self.compare(found, own, now)
+        } else {
+            self.go(Stage::Following(found, ids))
+        }
+    }
+
+    fn compare(
+        &mut self,
+        found: Vec<(SessionId, R)>,
+        own: &(SessionId, R),
+        now: Timestamp,
+    ) -> Limiting<R> {
+        let mut sessions = self.sessions(&found, own.0);
+        sessions.retain(|(id, record)| *id == own.0 || record.has_user_of(&own.1));
+        sessions.sort_by_key(|(id, record)| Reverse((record.ranked_at(), *id)));
+        let Some(place) = sessions.iter().position(|(id, _)| *id == own.0) else {
+            return Limiting::Outdone;
+        };
+        if place < self.most {
+            let older = sessions[self.most.min(sessions.len())..]
+                .iter()
+                .map(|(id, _)| *id);
+            let older = older.collect();
+            return self.end_next(older, own, own.1.version().writer);
+        }
+        let newest = sessions[0].1.ranked_at().unwrap_or(now);
+        if self.is_raised || newest < now {
+            return Limiting::Outdone;
+        }
+        // A clock was set back, stands still, or is behind another node's: this log-in counts as the latest all the same.
+        // Once, so that of those at once no two overtake each other for ever.
+        self.is_raised = true;
+        let next = own
+            .1
+            .ranked(newest.saturating_add(TICK), own.1.version().writer);
+        self.go(Stage::Raising(Cas::new(own.0, own.1.clone(), next)))
+    }
+
+    /// What counts as a session.
+    fn sessions<'a>(&self, found: &'a [(SessionId, R)], own: SessionId) -> Vec<(SessionId, &'a R)> {
+        let get = |id: SessionId| {
+            found
+                .iter()
+                .find(|(listed, _)| *listed == id)
+                .map(|(_, record)| record)
+        };
+        let counts = |id: SessionId, record: &R| {
+            if id == own {
+                return true;
+            }
+            let is_left = found.iter().any(|(_, other)| {
+                let from = other.origin();
+                !other.is_marker()
+                    && from.is_some_and(|from| from.id == id && from.kind == MoveKind::LogIn)
+            });
+            let Some(from) = record.origin() else {
+                return !is_left;
+            };
+            let is_unfinished_cycle = from.kind == MoveKind::Cycle
+                && get(from.id)
+                    .is_some_and(|origin| origin.successor().is_none_or(|to| to.id != id));
+            !is_left && !is_unfinished_cycle && Some(from.id) != self.old
+        };
+        let live = found.iter().filter(|(_, record)| !record.is_marker());
+        live.filter(|(id, record)| counts(*id, record))
+            .map(|(id, record)| (*id, record))
+            .collect()
+    }
+
+    fn end_next(
+        &mut self,
+        mut older: Vec<SessionId>,
+        own: &(SessionId, R),
+        writer: u64,
+    ) -> Limiting<R> {
+        match older.pop() {
+            Some(id) => {
+                let end = End::evict(id, own.clone(), writer);
+                self.go(Stage::Ending(older, Box::new(end)))
+            }
+            None => Limiting::Within,
+        }
+    }
+
+    fn go(&mut self, stage: Stage<R>) -> Limiting<R> {
+        self.wait(stage, Step::Ask)
+    }
+
+    fn wait(&mut self, stage: Stage<R>, step: Step) -> Limiting<R> {
+        self.stage = stage;
+        Limiting::Not(step)
+    }
+}
+
+/// Where a marker leads, if the list does not have it.
+fn missed<R: Rec>(record: &R, found: &[(SessionId, R)]) -> Option<SessionId> {
+    let to = record.successor().filter(|to| to.kind == MoveKind::Cycle)?;
+    let is_listed = found.iter().any(|(id, _)| *id == to.id);
+    (!is_listed).then_some(to.id)
+}

@@ -1,0 +1,479 @@
+//! Log-in and cycle: [`Move`].
+//!
+//! The new session is created first, naming the id and version of the old one; then, for a log-in, the limit is
+//! enforced; then the old session becomes the marker that leads to the new one, by compare-and-swap. That is the
+//! moment of the move. Before it the old session is as it was, so that whatever fails costs the visitor nothing; after it
+//! the new token works.
+//!
+//! Where the old session has changed meanwhile, the new one takes in what it has now and the marker is tried again. Where the
+//! old session has ended or moved, a cycle has nothing to go on with. A log-in joins a faster one of the same user, or
+//! begins with the request's own changes alone: what was in the old session has gone elsewhere, and must not be at
+//! two places.
+//!
+//! Where nobody can tell whether the marker was applied, the new session is the one to go on with: whoever presents
+//! its token finishes the move. So the response is a 503 with the new token, and nothing is taken back.
+
+use crate::{
+    clock::Timestamp,
+    commit::protocol::{
+        ask::{Ask, Reply, Step},
+        cas::{Cas, Swapped},
+        creation::{Creating, Creation},
+        joining::{Join, Joining},
+        limiting::{Limit, Limiting},
+        outcome::{Abandon, Finished, Outcome},
+        rec::{Policy, Rec},
+        undoing::Undo,
+    },
+    record::{
+        lineage::{MoveKind, Origin, Successor},
+        token::SessionId,
+    },
+};
+
+/// Moves a session to a new id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Move<R: Rec> {
+    kind: MoveKind,
+    writer: u64,
+    old: Option<SessionId>,
+    /// What the old session has, as far as the new one has taken it in; `None`: it is not left, it is gone.
+    base: Option<R>,
+    new: Option<(SessionId, R)>,
+    most: Option<usize>,
+    /// Where a straggler's old session went by a log-in.
+    led_to: Option<SessionId>,
+    trace: Trace,
+    evicted: Vec<(SessionId, R)>,
+    stage: Stage<R>,
+}
+
+const HAS_BEGUN: &str = "the new session has begun";
+
+/// What may be in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Trace {
+    /// The creation was sent, and not refused.
+    may_exist: bool,
+    is_created: bool,
+    is_marker_sent: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Stage<R: Rec> {
+    Beginning {
+        redraw: bool,
+    },
+    Creating(Creation<R>),
+    Limiting(Limit<R>),
+    Marking(Cas<R>),
+    /// The old session has this now.
+    Rebuilding(Option<R>),
+    Rewriting(Cas<R>, Option<R>),
+    Joining(Join<R>),
+    /// The new session is closed: the log-in has come to this.
+    Closing(Cas<R>, Box<Outcome<R>>),
+    Done(Box<Outcome<R>>),
+}
+
+impl<R: Rec> Move<R> {
+    /// A log-in from the session `old`, or from the marker that a straggler found under its id. `most`: how many
+    /// sessions its user may have.
+    pub fn log_in(old: Option<(SessionId, R)>, writer: u64, most: Option<usize>) -> Self {
+        Self::new(MoveKind::LogIn, old, writer, most)
+    }
+
+    /// The session `old` under another id.
+    pub fn cycle(old: SessionId, record: R, writer: u64) -> Self {
+        Self::new(MoveKind::Cycle, Some((old, record)), writer, None)
+    }
+
+    fn new(kind: MoveKind, old: Option<(SessionId, R)>, writer: u64, most: Option<usize>) -> Self {
+        let (old, record) = old.unzip();
+        let marker = record.as_ref().filter(|record| record.is_marker());
+        let led_to = marker.and_then(|marker| joinable(marker));
+        Self {
+            kind,
+            writer,
+            old,
+            base: record.filter(|record| !record.is_marker()),
+            new: None,
+            most,
+            led_to,
+            trace: Trace::default(),
+            evicted: Vec::new(),
+            stage: Stage::Beginning { redraw: false },
+        }
+    }
+
+    /// The writer of this commit, the same over its retries.
+    pub fn writer(&self) -> u64 {
+        self.writer
+    }
+
+    /// The next thing to ask; `None` where there is nothing to do: [`finish`](Self::finish) it.
+    pub fn ask(&self) -> Option<Ask<'_, R>> {
+        Some(match (&self.stage, &self.new) {
+            (Stage::Beginning { redraw }, _) => Ask::Begin {
+                base: self.base.as_ref(),
+                redraw: *redraw,
+            },
+            (Stage::Rebuilding(base), _) => Ask::Begin {
+                base: base.as_ref(),
+                redraw: false,
+            },
+            (Stage::Creating(creation), _) => creation.ask(),
+            (Stage::Limiting(limit), Some((_, record))) => limit.ask(record),
+            (Stage::Joining(join), _) => join.ask(),
+            (Stage::Marking(cas) | Stage::Rewriting(cas, _) | Stage::Closing(cas, _), _) => {
+                cas.ask()
+            }
+            (Stage::Limiting(_) | Stage::Done(_), _) => return None,
+        })
+    }
+
+    /// Takes the reply to [`ask`](Self::ask).
+    pub fn step(&mut self, reply: Reply<R>, now: Timestamp) -> Step {
+        let done = Stage::Done(Box::new(Outcome::Ended));
+        match (std::mem::replace(&mut self.stage, done), reply) {
+            (Stage::Beginning { redraw }, Reply::Begun(id, record)) => {
+                self.begun(id, record, redraw)
+            }
+            (Stage::Creating(mut creation), reply) => match creation.step(reply, false, now) {
+                Creating::Not(step) => self.wait(Stage::Creating(creation), step),
+                Creating::Created => {
+                    self.trace.is_created = true;
+                    self.created(now)
+                }
+                Creating::Taken => {
+                    self.trace.may_exist = false;
+                    self.go(Stage::Beginning { redraw: true })
+                }
+                Creating::Failed(error, may_exist) => {
+                    self.trace.may_exist = may_exist;
+                    self.done(Outcome::Failed(error))
+                }
+            },
+            (Stage::Limiting(mut limit), reply) => {
+                let new = self.new.as_mut().expect(HAS_BEGUN);
+                let limiting = limit.step(reply, new, &mut self.evicted, now);
+                self.limited(limit, limiting, now)
+            }
+            (Stage::Marking(mut cas), reply) => {
+                let swapped = cas.step(reply);
+                self.marked(cas, swapped, now)
+            }
+            (Stage::Rebuilding(base), Reply::Begun(_, record)) => self.rewrite(base, record),
+            (Stage::Rewriting(mut cas, base), reply) => {
+                let swapped = cas.step(reply);
+                self.rewritten(cas, base, swapped, now)
+            }
+            (Stage::Joining(mut join), reply) => {
+                let joining = join.step(reply, &self.current().1);
+                self.joined(join, joining, now)
+            }
+            (Stage::Closing(mut cas, outcome), reply) => match cas.step(reply) {
+                Swapped::Not(step) => self.wait(Stage::Closing(cas, outcome), step),
+                Swapped::Fresher(latest) => self.close(latest, *outcome, now),
+                Swapped::Failed(..) => self.done(*outcome),
+                Swapped::Saved | Swapped::Moved(_) | Swapped::Missing(_) => {
+                    self.trace.may_exist = false;
+                    self.done(*outcome)
+                }
+            },
+            (Stage::Beginning { .. } | Stage::Rebuilding(_), Reply::Ended) => {
+                self.give_up(Outcome::Ended, now)
+            }
+            (_, reply) => self.give_up(Outcome::Failed(reply.into_error()), now),
+        }
+    }
+
+    /// What it came to, after [`Step::Done`].
+    pub fn finish(self) -> Finished<R> {
+        match self.stage {
+            Stage::Done(_) => self.settle(),
+            _ => self.abandon(Abandon::Cancelled),
+        }
+    }
+
+    /// Gives it up before its end.
+    pub fn abandon(mut self, why: Abandon<R::Error>) -> Finished<R> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Beginning { redraw: false });
+        let outcome = match (stage, why) {
+            (Stage::Done(outcome), _) => outcome,
+            // Only the closing is open: that goes on in the background.
+            (Stage::Closing(_, outcome), Abandon::Late(_)) => outcome,
+            (Stage::Marking(_), Abandon::Late(error)) if R::keeps(Policy::TokenInDoubt) => {
+                Box::new(self.in_doubt(error))
+            }
+            _ => {
+                return Finished {
+                    outcome: None,
+                    undo: self.undo(),
+                    evicted: self.evicted,
+                };
+            }
+        };
+        self.stage = Stage::Done(outcome);
+        self.settle()
+    }
+
+    fn settle(mut self) -> Finished<R> {
+        let Stage::Done(outcome) =
+            std::mem::replace(&mut self.stage, Stage::Beginning { redraw: false })
+        else {
+            unreachable!("an outcome")
+        };
+        let goes_on = matches!(
+            *outcome,
+            Outcome::Moved { .. } | Outcome::Begun { .. } | Outcome::InDoubt { .. }
+        );
+        Finished {
+            outcome: Some(*outcome),
+            undo: if goes_on { None } else { self.undo() },
+            evicted: self.evicted,
+        }
+    }
+
+    /// What takes back the new session, where there may be one.
+    fn undo(&self) -> Option<Undo<R>> {
+        let (id, record) = self.new.as_ref().filter(|_| self.trace.may_exist)?;
+        let old = self.old.filter(|_| self.trace.is_marker_sent);
+        Some(Undo::of_move(*id, record, old))
+    }
+
+    fn begun(&mut self, id: SessionId, record: R, is_redrawn: bool) -> Step {
+        let record = record.with_origin(self.origin(self.base.as_ref()));
+        self.new = Some((id, record));
+        match (self.old, self.led_to) {
+            (Some(old), Some(to)) if !is_redrawn => self.go(Stage::Joining(Join::new(old, to))),
+            _ => self.create(),
+        }
+    }
+
+    fn create(&mut self) -> Step {
+        let (id, record) = self.current();
+        let creation = Creation::new(*id, record.clone());
+        self.trace.may_exist = true;
+        self.go(Stage::Creating(creation))
+    }
+
+    fn created(&mut self, now: Timestamp) -> Step {
+        if R::keeps(Policy::LimitBeforeMarker) {
+            self.enforce_limit(now)
+        } else {
+            self.leave(now)
+        }
+    }
+
+    fn enforce_limit(&mut self, now: Timestamp) -> Step {
+        match self.most.filter(|_| self.kind == MoveKind::LogIn) {
+            Some(most) => {
+                let old = self.old.filter(|_| self.base.is_some());
+                self.go(Stage::Limiting(Limit::new(most, old)))
+            }
+            None => self.leave(now),
+        }
+    }
+
+    fn limited(&mut self, limit: Limit<R>, limiting: Limiting<R>, now: Timestamp) -> Step {
+        match limiting {
+            Limiting::Not(step) => self.wait(Stage::Limiting(limit), step),
+            Limiting::Within if R::keeps(Policy::LimitBeforeMarker) => self.leave(now),
+            Limiting::Within => self.moved(),
+            Limiting::Outdone => self.give_up(Outcome::Outdone, now),
+            Limiting::Failed(error) => self.give_up(Outcome::Failed(error), now),
+        }
+    }
+
+    /// The old session becomes the marker that leads to the new one.
+    fn leave(&mut self, now: Timestamp) -> Step {
+        let (Some(old), Some(base)) = (self.old, self.base.clone()) else {
+            return self.moved();
+        };
+        let to = Successor {
+            id: self.current().0,
+            kind: self.kind,
+        };
+        let marker = base.marker(Some(to), self.writer, now);
+        self.trace.is_marker_sent = true;
+        self.go(Stage::Marking(Cas::new(old, base, marker)))
+    }
+
+    fn marked(&mut self, cas: Cas<R>, swapped: Swapped<R>, now: Timestamp) -> Step {
+        match swapped {
+            Swapped::Not(step) => self.wait(Stage::Marking(cas), step),
+            Swapped::Saved => self.left(),
+            Swapped::Fresher(latest) if latest.bar() == Some(self.current().0) => {
+                self.give_up(Outcome::Outdone, now)
+            }
+            Swapped::Fresher(latest) if R::keeps(Policy::RewritesBeforeMarker) => {
+                self.go(Stage::Rebuilding(Some(latest)))
+            }
+            Swapped::Fresher(latest) => {
+                self.base = Some(latest);
+                self.leave(now)
+            }
+            Swapped::Moved(marker)
+                if marker
+                    .successor()
+                    .is_some_and(|to| to.id == self.current().0) =>
+            {
+                self.left()
+            }
+            Swapped::Moved(_) | Swapped::Missing(_) if self.kind == MoveKind::Cycle => {
+                self.give_up(Outcome::Ended, now)
+            }
+            Swapped::Moved(marker) => match joinable(&marker) {
+                Some(to) => self.go(Stage::Joining(Join::new(cas.id, to))),
+                None => self.go_alone(),
+            },
+            Swapped::Missing(_) => self.go_alone(),
+            Swapped::Failed(error, true) if R::keeps(Policy::TokenInDoubt) => {
+                let outcome = self.in_doubt(error);
+                self.done(outcome)
+            }
+            Swapped::Failed(error, true) => self.done(Outcome::Failed(error)),
+            Swapped::Failed(error, false) => self.give_up(Outcome::Failed(error), now),
+        }
+    }
+
+    fn left(&mut self) -> Step {
+        match self.most.filter(|_| self.kind == MoveKind::LogIn) {
+            Some(most) if !R::keeps(Policy::LimitBeforeMarker) => {
+                self.go(Stage::Limiting(Limit::new(most, self.old)))
+            }
+            _ => self.moved(),
+        }
+    }
+
+    fn moved(&mut self) -> Step {
+        let (id, record) = self.current().clone();
+        let outcome = match (self.old, self.base.take()) {
+            (Some(from), Some(former)) => Outcome::Moved {
+                from,
+                former,
+                id,
+                record,
+                kind: self.kind,
+            },
+            _ => Outcome::Begun { id, record },
+        };
+        self.done(outcome)
+    }
+
+    /// The new session, with the content that `record` has.
+    fn rewrite(&mut self, base: Option<R>, record: R) -> Step {
+        let origin = self.origin(base.as_ref());
+        let (id, current) = self.current().clone();
+        let next = record.with_origin(origin).replacing(&current, self.writer);
+        self.go(Stage::Rewriting(Cas::new(id, current, next), base))
+    }
+
+    fn rewritten(
+        &mut self,
+        cas: Cas<R>,
+        base: Option<R>,
+        swapped: Swapped<R>,
+        now: Timestamp,
+    ) -> Step {
+        match swapped {
+            Swapped::Not(step) => self.wait(Stage::Rewriting(cas, base), step),
+            Swapped::Saved => {
+                self.new = Some((cas.id, cas.next));
+                let is_alone = base.is_none();
+                self.base = base;
+                if is_alone {
+                    // It was left out of the count for the session that it came from.
+                    self.enforce_limit(now)
+                } else {
+                    self.leave(now)
+                }
+            }
+            // Nobody has its token: it was ended.
+            Swapped::Fresher(_) | Swapped::Moved(_) | Swapped::Missing(_) => {
+                self.give_up(Outcome::Outdone, now)
+            }
+            Swapped::Failed(error, _) => self.done(Outcome::Failed(error)),
+        }
+    }
+
+    fn joined(&mut self, join: Join<R>, joining: Joining<R>, now: Timestamp) -> Step {
+        match joining {
+            Joining::Not(step) => self.wait(Stage::Joining(join), step),
+            Joining::Joined { id, former, record } => {
+                self.give_up(Outcome::Joined { id, former, record }, now)
+            }
+            Joining::Alone => self.go_alone(),
+            Joining::Failed(error) => self.give_up(Outcome::Failed(error), now),
+        }
+    }
+
+    /// The log-in begins with the request's own changes: there is no old session.
+    fn go_alone(&mut self) -> Step {
+        self.base = None;
+        match (self.trace.is_created, R::keeps(Policy::LaterBeginsEmpty)) {
+            (false, _) => self.create(),
+            (true, true) => self.go(Stage::Rebuilding(None)),
+            (true, false) => self.moved(),
+        }
+    }
+
+    /// The new session is not needed: closes it where it was created.
+    fn give_up(&mut self, outcome: Outcome<R>, now: Timestamp) -> Step {
+        let is_closed = !matches!(outcome, Outcome::Outdone) || R::keeps(Policy::RefusedIsClosed);
+        match &self.new {
+            Some((_, record)) if self.trace.is_created && is_closed => {
+                let record = record.clone();
+                self.close(record, outcome, now)
+            }
+            _ => {
+                self.trace.may_exist &= is_closed;
+                self.done(outcome)
+            }
+        }
+    }
+
+    fn close(&mut self, current: R, outcome: Outcome<R>, now: Timestamp) -> Step {
+        let marker = current.marker(None, self.writer, now);
+        let cas = Cas::new(self.current().0, current, marker);
+        self.go(Stage::Closing(cas, Box::new(outcome)))
+    }
+
+    fn in_doubt(&self, error: R::Error) -> Outcome<R> {
+        let (id, record) = self.current().clone();
+        Outcome::InDoubt { id, record, error }
+    }
+
+    fn origin(&self, base: Option<&R>) -> Option<Origin> {
+        Some(Origin {
+            id: self.old?,
+            version: base?.version(),
+            kind: self.kind,
+        })
+    }
+
+    /// The new session.
+    fn current(&self) -> &(SessionId, R) {
+        self.new.as_ref().expect(HAS_BEGUN)
+    }
+
+    fn go(&mut self, stage: Stage<R>) -> Step {
+        self.wait(stage, Step::Ask)
+    }
+
+    fn wait(&mut self, stage: Stage<R>, step: Step) -> Step {
+        self.stage = stage;
+        step
+    }
+
+    fn done(&mut self, outcome: Outcome<R>) -> Step {
+        self.wait(Stage::Done(Box::new(outcome)), Step::Done)
+    }
+}
+
+/// Where a marker leads, if by a log-in.
+fn joinable<R: Rec>(marker: &R) -> Option<SessionId> {
+    let to = marker.successor().filter(|to| to.kind == MoveKind::LogIn)?;
+    R::keeps(Policy::Joins).then_some(to.id)
+}

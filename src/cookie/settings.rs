@@ -1,0 +1,339 @@
+//! The name and the attributes of the session cookie: [`SessionCookie`] and its builder.
+
+use std::{fmt, iter};
+
+use crate::{
+    cookie::check::{HOST, SECURE, check_domain, check_name, check_path, prefix_of},
+    error::ConfigError,
+};
+
+/// The name and the attributes of the session cookie.
+///
+/// [`SessionCookie::new`] begins with a name. Pass the result to
+/// [`SessionLayer::cookie`](crate::SessionLayer::cookie), which checks it. The default cookie is
+/// `__Host-id` with `Secure`, `HttpOnly`, `SameSite=Lax`, `Path=/` and no `Domain`.
+///
+/// ```
+/// use cloakroom::{SameSite, SessionCookie, SessionLayer};
+///
+/// // `__Host-shop`, which is not sent when another site links to this one.
+/// let layer = SessionLayer::default()
+///     .cookie(SessionCookie::new("shop").same_site(SameSite::Strict));
+/// ```
+///
+/// [`build`](SessionCookieBuilder::build) returns an error where the attributes cannot work. Use
+/// it for a name that is not known when the program is compiled:
+///
+/// ```
+/// use cloakroom::{ConfigError, SessionCookie, SessionLayer};
+///
+/// fn layer(cookie_name: &str) -> Result<SessionLayer, ConfigError> {
+///     let cookie = SessionCookie::new(cookie_name).build()?;
+///     Ok(SessionLayer::default().cookie(cookie))
+/// }
+/// assert!(layer("my shop").is_err());
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionCookie {
+    /// As it stands in headers, with its prefix.
+    pub(super) name: String,
+    pub(super) former: Vec<FormerName>,
+    /// Everything behind the value but Max-Age.
+    pub(super) attributes: String,
+    is_secure: bool,
+}
+
+/// A name from `also_read`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FormerName {
+    /// As it stands in headers, with its prefix.
+    pub(super) name: String,
+    /// The attributes of its removal, without Max-Age.
+    pub(super) attributes: String,
+}
+
+/// Whether browsers send the cookie with requests that other sites cause.
+///
+/// `Lax` and `Strict` keep the session out of most cross-site requests. They do not replace a
+/// protection against cross-site request forgery: a form on another site that posts to your
+/// log-in page can still log the visitor in, because the response to a top-level navigation may
+/// set the cookie. A subdomain counts as the same site. tower-http has a layer against both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SameSite {
+    /// With no request from another site. A visitor who follows a link to the site arrives
+    /// without their session.
+    Strict,
+    /// With top-level navigations, such as following a link, but not with forms that post, images,
+    /// frames or scripts. The default.
+    Lax,
+    /// With every request. Needs `Secure`.
+    None,
+}
+
+/// Whether the cookie name gets a prefix. Browsers accept a cookie with a prefix only if its
+/// attributes match it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CookiePrefix {
+    /// `__Host-` for a `Secure` cookie with `Path=/` and no `Domain`, `__Secure-` for any other
+    /// `Secure` cookie, and none for an insecure one. The default.
+    #[default]
+    Auto,
+    /// No prefix. A subdomain or an insecure page can then set a cookie of this name.
+    None,
+}
+
+/// Describes a [`SessionCookie`]. [`SessionCookie::new`] returns it.
+///
+/// ```
+/// use cloakroom::{SessionCookie, SessionLayer};
+///
+/// // `__Secure-shop`, which example.com shares with its subdomains.
+/// let layer = SessionLayer::default()
+///     .cookie(SessionCookie::new("shop").domain("example.com"));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct SessionCookieBuilder {
+    name: String,
+    former: Vec<String>,
+    path: String,
+    domain: Option<String>,
+    same_site: SameSite,
+    partitioned: bool,
+    secure: bool,
+    prefix: CookiePrefix,
+}
+
+impl SessionCookie {
+    /// Describes a cookie of this name with the default attributes. Leave out the prefix, such as
+    /// `__Host-`: it follows from the attributes.
+    #[allow(clippy::new_ret_no_self)]
+    pub fn new(name: impl Into<String>) -> SessionCookieBuilder {
+        SessionCookieBuilder {
+            name: name.into(),
+            former: Vec::new(),
+            path: "/".to_owned(),
+            domain: None,
+            same_site: SameSite::Lax,
+            partitioned: false,
+            secure: true,
+            prefix: CookiePrefix::Auto,
+        }
+    }
+
+    /// The name as it stands in headers, with its prefix: `__Host-id` by default.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether browsers guarantee that no other host has set it.
+    pub(crate) fn is_host_bound(&self) -> bool {
+        self.name.starts_with(HOST)
+    }
+
+    /// Whether browsers send it over https only.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    /// Its name, and then the former ones.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let former = self.former.iter().map(|former| &*former.name);
+        iter::once(&*self.name).chain(former)
+    }
+}
+
+/// `__Host-id` with the default attributes.
+impl Default for SessionCookie {
+    fn default() -> Self {
+        Self::new("id").build().expect("the defaults are valid")
+    }
+}
+
+impl fmt::Debug for SessionCookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionCookie")
+            .field("name", &self.name)
+            .field("former", &self.former)
+            .field("attributes", &self.attributes)
+            .finish()
+    }
+}
+
+impl SessionCookieBuilder {
+    /// Sends the cookie only to this path and the paths below it. Default: `/`.
+    ///
+    /// With another path the name's prefix is `__Secure-`, because `__Host-` needs `Path=/`.
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// Sends the cookie to this domain and its subdomains. Default: only to the host that set it.
+    ///
+    /// With a domain the name's prefix is `__Secure-`, and each subdomain can set a cookie of this
+    /// name. If a request brings valid tokens of two sessions, or more tokens than are looked up,
+    /// the visitor is anonymous for this request: a subdomain can keep a visitor logged out in
+    /// this way, but cannot put them into a session of its choice.
+    pub fn domain(mut self, domain: impl Into<String>) -> Self {
+        self.domain = Some(domain.into());
+        self
+    }
+
+    /// Whether browsers send the cookie with requests that other sites cause. Default:
+    /// [`SameSite::Lax`].
+    pub fn same_site(mut self, same_site: SameSite) -> Self {
+        self.same_site = same_site;
+        self
+    }
+
+    /// Gives a visitor another cookie under each top-level site that embeds this one in a frame.
+    /// Default: false.
+    ///
+    /// It needs `Secure`, and has no use without [`SameSite::None`]: browsers do not send any other
+    /// cookie to a frame in another site.
+    pub fn partitioned(mut self, partitioned: bool) -> Self {
+        self.partitioned = partitioned;
+        self
+    }
+
+    /// Leaves out `Secure`, so that browsers send the cookie over plain http too. Default:
+    /// `Secure`.
+    ///
+    /// Use it in development only, where the site is not on `https://`. Browsers send `Secure`
+    /// cookies to `http://localhost` and `http://127.0.0.1` too, but Safari before macOS 26 does
+    /// not, and no browser sends them to another host, such as a LAN address, over plain http. The
+    /// name has no prefix then.
+    pub fn insecure(mut self) -> Self {
+        self.secure = false;
+        self
+    }
+
+    /// Whether the name gets a prefix. Default: [`CookiePrefix::Auto`].
+    pub fn prefix(mut self, prefix: CookiePrefix) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
+    /// Accepts the token of a cookie with this former name too, and issues it again under the new
+    /// name. Call it once for each former name. Default: none.
+    ///
+    /// Use it when you rename the cookie or change its attributes, so that visitors keep their
+    /// sessions. `name` is the name as it stood in headers, with its prefix, such as `__Host-old`.
+    ///
+    /// When the session is destroyed, the response also removes the cookies with former names.
+    /// Their removal has the new cookie's attributes, but those that the former name's prefix
+    /// needs. A browser keeps a cookie that had another `Path` or `Domain`. Its token opens
+    /// nothing by then.
+    ///
+    /// ```
+    /// use cloakroom::{SessionCookie, SessionLayer};
+    ///
+    /// // The cookie was `__Host-id` before.
+    /// let layer = SessionLayer::default()
+    ///     .cookie(SessionCookie::new("shop").also_read("__Host-id"));
+    /// ```
+    pub fn also_read(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        if !self.former.contains(&name) {
+            self.former.push(name);
+        }
+        self
+    }
+
+    /// Checks the name and the attributes.
+    ///
+    /// # Errors
+    ///
+    /// If browsers would not accept the cookie. The message says which attribute is wrong, and
+    /// what to do.
+    pub fn build(self) -> Result<SessionCookie, ConfigError> {
+        check_name(&self.name)?;
+        if let Some(prefix) = prefix_of(&self.name) {
+            return Err(ConfigError::new(format!(
+                "the cookie name `{}` starts with `{prefix}`: leave the prefix away, it follows from the attributes",
+                self.name
+            )));
+        }
+        check_path(&self.path)?;
+        if let Some(domain) = &self.domain {
+            check_domain(domain)?;
+        }
+        if !self.secure && self.same_site == SameSite::None {
+            return Err(ConfigError::new(
+                "SameSite=None needs Secure: leave `insecure()` away, or use SameSite::Lax",
+            ));
+        }
+        if !self.secure && self.partitioned {
+            return Err(ConfigError::new(
+                "Partitioned needs Secure: leave `insecure()` or `partitioned(true)` away",
+            ));
+        }
+        let prefix = match self.prefix {
+            CookiePrefix::None => "",
+            CookiePrefix::Auto if !self.secure => "",
+            CookiePrefix::Auto if self.path == "/" && self.domain.is_none() => HOST,
+            CookiePrefix::Auto => SECURE,
+        };
+        let name = format!("{prefix}{}", self.name);
+        for former in &self.former {
+            check_name(former)?;
+            if *former == name {
+                return Err(ConfigError::new(format!(
+                    "`also_read` names `{name}`, which is the cookie's own name: leave it away"
+                )));
+            }
+        }
+        let former = self.former.iter().map(|former| FormerName {
+            name: former.clone(),
+            attributes: self.removal_of(former),
+        });
+        Ok(SessionCookie {
+            former: former.collect(),
+            attributes: self.attributes(),
+            is_secure: self.secure,
+            name,
+        })
+    }
+
+    /// The attributes with which browsers accept the removal of a cookie with this name.
+    fn removal_of(&self, name: &str) -> String {
+        let mut removal = self.clone();
+        if let Some(prefix) = prefix_of(name) {
+            removal.secure = true;
+            if prefix.starts_with(HOST) {
+                removal.path = "/".to_owned();
+                removal.domain = None;
+            }
+        }
+        removal.attributes()
+    }
+
+    fn attributes(&self) -> String {
+        let mut template = cookie::Cookie::build(("", ""))
+            .http_only(true)
+            .same_site(match self.same_site {
+                SameSite::Strict => cookie::SameSite::Strict,
+                SameSite::Lax => cookie::SameSite::Lax,
+                SameSite::None => cookie::SameSite::None,
+            })
+            .secure(self.secure)
+            .partitioned(self.partitioned)
+            .path(self.path.as_str());
+        if let Some(domain) = &self.domain {
+            template = template.domain(domain.as_str());
+        }
+        // "=; HttpOnly; …": an empty name, an empty value, and all that follows them.
+        template.build().to_string()[1..].to_owned()
+    }
+}
+
+impl TryFrom<SessionCookieBuilder> for SessionCookie {
+    type Error = ConfigError;
+
+    /// [`SessionCookieBuilder::build`].
+    fn try_from(cookie: SessionCookieBuilder) -> Result<Self, ConfigError> {
+        cookie.build()
+    }
+}

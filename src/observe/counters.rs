@@ -1,0 +1,201 @@
+//! The running counts behind the statistics: [`Counters`].
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    clock::Timestamp,
+    error::store::StoreError,
+    observe::{
+        event::{EndReason, Event, EventKind, Rejection},
+        metrics::{Measurement, Metrics},
+        minutes::Minutes,
+        stats::{CallStats, Stats},
+        summary::SessionSummary,
+    },
+    store::StoreCall,
+};
+
+/// Counts what happens to the sessions of one layer, and passes it on to the metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    metrics: Metrics,
+    sessions: Mutex<SessionCounters>,
+    // Atomic, because every request adds to them.
+    calls: [CallCounters; StoreCall::ALL.len()],
+    conflicts: AtomicU64,
+    touches: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct SessionCounters {
+    /// When the first event happened.
+    since: Option<Timestamp>,
+    created: u64,
+    logged_in: u64,
+    /// Created since then, and not ended.
+    live: u64,
+    peak: u64,
+    ended: [u64; EndReason::ALL.len()],
+    rejected: [u64; Rejection::ALL.len()],
+    /// How many sessions `total_life` is of.
+    lives: u64,
+    /// Milliseconds. A billion lives of ten years do not fit into a u64.
+    total_life: u128,
+    longest_life: Duration,
+    listening: Duration,
+    longest_listening: Duration,
+    minutes: Minutes,
+}
+
+#[derive(Debug, Default)]
+struct CallCounters {
+    calls: AtomicU64,
+    failures: AtomicU64,
+    abandoned: AtomicU64,
+    nanos: AtomicU64,
+    longest_nanos: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn on_event(&self, event: &Event) {
+        let mut sessions = self.sessions.lock();
+        let since = *sessions.since.get_or_insert(event.at);
+        match &event.kind {
+            EventKind::Created => {
+                self.metrics.record(Measurement::Created);
+                sessions.created += 1;
+                sessions.live += 1;
+                sessions.peak = sessions.peak.max(sessions.live);
+                sessions.minutes.at(event.at).created += 1;
+            }
+            EventKind::LoggedIn { .. } => {
+                self.metrics.record(Measurement::LoggedIn);
+                sessions.logged_in += 1;
+            }
+            EventKind::Ended { reason } => {
+                // A session of before this process began was never counted as live.
+                let was_live = sessions.live > 0
+                    && event
+                        .summary
+                        .as_ref()
+                        .is_none_or(|ended| ended.record().created_at() >= since);
+                let reason = *reason;
+                self.metrics.record(Measurement::Ended { reason, was_live });
+                sessions.live -= u64::from(was_live);
+                sessions.ended[reason as usize] += 1;
+                sessions.minutes.at(event.at).ended += 1;
+                if let Some(life) = event.summary.as_ref().map(|ended| life(ended, event.at)) {
+                    self.metrics.record(Measurement::Lived(life));
+                    sessions.lives += 1;
+                    sessions.total_life += life.as_millis();
+                    sessions.longest_life = sessions.longest_life.max(life);
+                }
+            }
+            EventKind::Rejected { why } => {
+                self.metrics.record(Measurement::Rejected(*why));
+                sessions.rejected[*why as usize] += 1;
+            }
+            EventKind::Cycled { .. } | EventKind::Saved { .. } => {}
+        }
+    }
+
+    /// All listeners together took this long for one event.
+    pub(crate) fn listened(&self, took: Duration) {
+        self.metrics.record(Measurement::Listened(took));
+        let mut sessions = self.sessions.lock();
+        sessions.listening += took;
+        sessions.longest_listening = sessions.longest_listening.max(took);
+    }
+
+    pub(crate) fn conflict(&self) {
+        self.metrics.record(Measurement::Conflict);
+        self.conflicts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn touch(&self) {
+        self.metrics.record(Measurement::Touch);
+        self.touches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A memory store holds this many bytes.
+    pub(crate) fn memory(&self, bytes: usize) {
+        self.metrics.record(Measurement::MemoryBytes(bytes));
+    }
+
+    pub(crate) fn called(&self, call: StoreCall, took: Duration, failure: Option<&StoreError>) {
+        let has_failed = failure.is_some();
+        self.metrics.record(Measurement::Answered {
+            call,
+            took,
+            has_failed,
+        });
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let counters = &self.calls[call as usize];
+        counters.calls.fetch_add(1, Ordering::Relaxed);
+        counters.nanos.fetch_add(nanos, Ordering::Relaxed);
+        counters.longest_nanos.fetch_max(nanos, Ordering::Relaxed);
+        if has_failed {
+            counters.failures.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn abandoned(&self, call: StoreCall) {
+        self.metrics.record(Measurement::Abandoned(call));
+        let counters = &self.calls[call as usize];
+        counters.abandoned.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts as of `at`. `memory` is what a memory store holds: (sessions, bytes).
+    pub(crate) fn stats(&self, at: Timestamp, memory: Option<(usize, usize)>) -> Stats {
+        let sessions = self.sessions.lock();
+        let held = memory.map(|(sessions, _)| sessions as u64);
+        let live = held.unwrap_or(sessions.live);
+        let mean_millis = sessions.total_life / u128::from(sessions.lives.max(1));
+        let mean_life = Duration::from_millis(u64::try_from(mean_millis).unwrap_or(u64::MAX));
+        Stats {
+            live,
+            peak: sessions.peak.max(live),
+            created: sessions.created,
+            logged_in: sessions.logged_in,
+            conflicts: self.conflicts.load(Ordering::Relaxed),
+            touches: self.touches.load(Ordering::Relaxed),
+            mean_life: (sessions.lives > 0).then_some(mean_life),
+            longest_life: (sessions.lives > 0).then_some(sessions.longest_life),
+            memory_bytes: memory.map(|(_, bytes)| bytes),
+            listening: sessions.listening,
+            longest_listening: sessions.longest_listening,
+            ended: sessions.ended,
+            rejected: sessions.rejected,
+            calls: std::array::from_fn(|call| self.calls[call].stats()),
+            minutes: sessions.minutes.clone(),
+            at,
+        }
+    }
+}
+
+impl CallCounters {
+    fn stats(&self) -> CallStats {
+        let duration = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
+        CallStats {
+            calls: self.calls.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            abandoned: self.abandoned.load(Ordering::Relaxed),
+            total: duration(&self.nanos),
+            longest: duration(&self.longest_nanos),
+        }
+    }
+}
+
+/// From the session's creation to its end, or to its deadline where that came first.
+fn life(ended: &SessionSummary, at: Timestamp) -> Duration {
+    let end = ended
+        .activity()
+        .expires_at
+        .map_or(at, |deadline| at.min(deadline));
+    end.since(ended.record().created_at())
+}

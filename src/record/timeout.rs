@@ -1,0 +1,42 @@
+//! A session's own timeout, in place of the layer's: [`Timeout`].
+
+use std::time::Duration;
+
+/// A session's own idle or absolute timeout, in place of the layer's.
+///
+/// Set it with [`Session::set_idle_timeout`](crate::Session::set_idle_timeout) and
+/// [`Session::set_absolute_timeout`](crate::Session::set_absolute_timeout); it is kept with the session
+/// until the next log-in.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::{Session, Timeout};
+///
+/// fn keep_me_logged_in(session: &Session, chosen: bool) {
+///     session.set_idle_timeout(if chosen {
+///         Timeout::After(Duration::from_secs(14 * 24 * 60 * 60))
+///     } else {
+///         Timeout::Layer
+///     });
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Timeout {
+    /// As the layer says today: a change of its settings applies to this session too. The default.
+    #[default]
+    Layer,
+    /// This long, in whole milliseconds. What is less than a millisecond is cut off.
+    After(Duration),
+    /// Never: the session has no deadline of this kind.
+    Never,
+}
+
+impl Timeout {
+    pub(crate) fn or(self, layer: Option<Duration>) -> Option<Duration> {
+        match self {
+            Self::Layer => layer,
+            Self::After(duration) => Some(duration),
+            Self::Never => None,
+        }
+    }
+}

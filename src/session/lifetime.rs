@@ -1,0 +1,123 @@
+//! When a [`Session`] began and when it ends, and what a handler has to say about it.
+
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    clock::Clock as _,
+    record::{Record, timeout::Timeout},
+    session::Session,
+    state::Identity,
+};
+
+/// # Lifetime
+impl Session {
+    /// When the user logged in, or `None` for a visitor who has not. A cycle keeps it.
+    #[must_use]
+    pub fn authenticated_at(&self) -> Option<SystemTime> {
+        let state = self.0.state();
+        let at = match (&state.identity, &state.stored) {
+            (Identity::LogIn(log_in), _) => Some(log_in.at),
+            (_, Some(stored)) => stored.record.authenticated_at(),
+            (_, None) => None,
+        };
+        at.map(SystemTime::from)
+    }
+
+    /// When the session began. `None` until it has been stored. A log-in and a cycle keep it, unless the
+    /// log-in begins without the old session's data.
+    #[must_use]
+    pub fn created_at(&self) -> Option<SystemTime> {
+        let state = self.0.state();
+        let stored = state.stored.as_ref()?;
+        Some(stored.record.created_at().into())
+    }
+
+    /// When a request last used the session before this one. `None` until it has been stored.
+    ///
+    /// It is exact to the layer's [`touch_after`](crate::SessionLayer::touch_after): a tenth of the idle
+    /// timeout by default.
+    #[must_use]
+    pub fn last_seen_at(&self) -> Option<SystemTime> {
+        let state = self.0.state();
+        let stored = state.stored.as_ref()?;
+        Some(stored.activity.last_seen_at.into())
+    }
+
+    /// When the session expires if no further request uses it. `None` if it never expires, or is not
+    /// stored yet.
+    ///
+    /// It takes into account that this request used the session, a pending log-in, and the timeouts that
+    /// this request has set.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        let state = self.0.state();
+        let stored = state.stored.as_ref()?;
+        let mut record = Cow::Borrowed(&*stored.record);
+        if let Identity::LogIn(log_in) = &state.identity {
+            let start = if log_in.starts_empty {
+                Record::new(*record.verifier(), record.version(), log_in.at)
+            } else {
+                record.into_owned().without_overrides()
+            };
+            record = Cow::Owned(start.with_login(Some(log_in.login())));
+        }
+        if let Some(changes) = &state.changes {
+            record = Cow::Owned(changes.overriding(record.into_owned()));
+        }
+        let seen_at = state.loaded_at?.max(stored.activity.last_seen_at);
+        let lifetimes = &self.0.config.lifetimes;
+        lifetimes.deadline(&record, seen_at).map(SystemTime::from)
+    }
+
+    /// Sets the session's own idle timeout: how long it lives without a request.
+    ///
+    /// It is kept with the session in place of the layer's [`idle_timeout`](crate::SessionLayer::idle_timeout),
+    /// over later writes and cycles, until the next log-in. [`Timeout::Layer`] takes it back.
+    ///
+    /// For a new session it takes effect when the session is stored; it alone does not store one.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cloakroom::{Session, Timeout};
+    /// /// On a shared computer the session ends soon after its last use.
+    /// fn is_shared_computer(session: &Session) {
+    ///     session.set_idle_timeout(Timeout::After(Duration::from_secs(5 * 60)));
+    /// }
+    /// ```
+    pub fn set_idle_timeout(&self, timeout: Timeout) {
+        self.0.state().edit().0.set_idle(timeout);
+    }
+
+    /// Sets the session's own absolute timeout: how long it lives in all, however often it is used.
+    ///
+    /// It counts from the beginning of the session, or from its last log-in. It is kept as
+    /// [`set_idle_timeout`](Self::set_idle_timeout) is, in place of the layer's
+    /// [`absolute_timeout`](crate::SessionLayer::absolute_timeout).
+    pub fn set_absolute_timeout(&self, timeout: Timeout) {
+        self.0.state().edit().0.set_absolute(timeout);
+    }
+
+    /// Sets whether the cookie outlives the browser: with `Max-Age`, or without.
+    ///
+    /// It is kept as [`set_idle_timeout`](Self::set_idle_timeout) is, in place of the layer's
+    /// [`persistent`](crate::SessionLayer::persistent). The cookie is sent again with this response.
+    pub fn set_persistent(&self, persistent: bool) {
+        self.0.state().edit().0.set_persistent(persistent);
+    }
+
+    /// "Remember me": keeps the session for `duration` from now, and its cookie as long.
+    ///
+    /// It sets the cookie persistent, the idle timeout to `duration`, and the absolute timeout so that the
+    /// session ends `duration` from now, however old it is. Use moves that end no further; another call
+    /// does. A later log-in ends it: call it in the request that logs in, before or after
+    /// [`log_in`](Self::log_in). See there for an example.
+    ///
+    /// Browsers keep no cookie longer than 400 days.
+    pub fn remember_for(&self, duration: Duration) {
+        let now = self.0.config.clock.now();
+        self.0.state().edit().0.remember(duration, now);
+    }
+}

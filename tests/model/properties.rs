@@ -1,0 +1,386 @@
+//! What must hold, each under the name of its rule, and what must happen at least once.
+
+use cloakroom::protocol::MoveKind;
+use stateright::Property;
+
+use crate::{
+    net::Net,
+    world::{Actor, Op, Out, Phase, With, World, index},
+};
+
+pub fn all() -> Vec<Property<Net>> {
+    vec![
+        Property::always("sums are exact", sums_are_exact),
+        Property::always("a counted increment is kept", increments_are_kept),
+        Property::always("a voucher is given at most once", voucher_at_most_once),
+        Property::always("a voucher is not lost silently", voucher_is_not_lost),
+        Property::always("what ended does not come back", ended_stays_ended),
+        Property::always(
+            "a token works when it is answered",
+            |_: &Net, world: &World| !world.breaches.dead_token,
+        ),
+        Property::always("log-ins of one user reach one cart", one_cart),
+        Property::always(
+            "under a 503 the old or the new token works",
+            old_or_new_works,
+        ),
+        Property::always("no more sessions than the limit", limit_holds),
+        Property::always("a refused log-in costs nothing", refused_costs_nothing),
+        Property::always("two users' data never meet", users_do_not_meet),
+        Property::always(
+            "only an unwritten session is joined",
+            |_: &Net, world: &World| !world.breaches.written_joined,
+        ),
+        Property::always(
+            "a session without an owner is an exception",
+            no_ownerless_session,
+        ),
+        Property::always("an event is told once", |_: &Net, world: &World| {
+            !world.breaches.told_twice
+        }),
+        Property::always("without faults nothing fails", nothing_fails_without_faults),
+        Property::always("nothing waits for ever", nothing_waits_for_ever),
+    ]
+}
+
+/// What a whole suite of scenarios must reach, so that the properties say something.
+pub const SOMETIMES: [(&str, fn(&Net, &World) -> bool); 10] = [
+    ("two log-ins are answered", |_: &Net, world: &World| {
+        let moves =
+            outs(world).filter(|(actor, out)| actor.op.user().is_some() && out.is_answered_move());
+        moves.count() == 2
+    }),
+    ("a log-in joins", |_, world| {
+        outs(world).any(|(_, out)| matches!(out, Out::Joined(_)))
+    }),
+    ("a log-in is in doubt", |_, world| {
+        outs(world).any(|(_, out)| matches!(out, Out::InDoubt(_)))
+    }),
+    ("a move is finished by another request", |_, world| {
+        world.helped
+    }),
+    ("a machine is undone", |_, world| !world.undoing.is_empty()),
+    ("a session is barred", |_, world| {
+        world.sessions().any(|(_, record)| record.bar.is_some())
+    }),
+    (
+        "a save is resumed and was stored",
+        |_: &Net, world: &World| {
+            world.resumed && outs(world).any(|(actor, out)| actor.op == Op::Save && out == Out::Ok)
+        },
+    ),
+    ("a limit ends a session", |_, world| {
+        !world.evicted.is_empty()
+    }),
+    ("a log-in is refused by the limit", |_, world| {
+        outs(world).any(|(_, out)| out == Out::Outdone)
+    }),
+    ("a log-out meets a faster log-in", |_, world| {
+        outs(world).any(|(_, out)| out == Out::LoggedInSince)
+    }),
+];
+
+/// The requests that have been answered.
+fn outs(world: &World) -> impl Iterator<Item = (&Actor, Out)> {
+    world.actors.iter().filter_map(|actor| match actor.phase {
+        Phase::Done(out) => Some((actor, out)),
+        _ => None,
+    })
+}
+
+fn has(net: &Net, is_it: impl Fn(Op) -> bool) -> bool {
+    net.ops.iter().any(|(op, _)| is_it(*op))
+}
+
+fn may_have_counted(actor: &Actor) -> bool {
+    let is_open = matches!(actor.phase, Phase::Cancelled | Phase::Crashed)
+        || matches!(
+            actor.phase,
+            Phase::Done(Out::Failed | Out::InDoubt(_) | Out::Outdone | Out::Dropped)
+        );
+    actor.op.counts() && (is_open || actor.has_saved)
+}
+
+fn counted(world: &World) -> usize {
+    outs(world)
+        .filter(|(actor, out)| actor.op.counts() && *out == Out::Ok)
+        .count()
+}
+
+/// Answered 200, an increment counts once; answered 503, at most once.
+fn sums_are_exact(net: &Net, world: &World) -> bool {
+    if !world.is_settled() || has(net, |op| op == Op::Create) {
+        return true;
+    }
+    let at_most = counted(world)
+        + world
+            .actors
+            .iter()
+            .filter(|actor| may_have_counted(actor))
+            .count();
+    world
+        .sessions()
+        .all(|(_, record)| usize::from(record.count) <= at_most)
+}
+
+/// An increment that was stored is in the session that its visitor goes on with.
+fn increments_are_kept(net: &Net, world: &World) -> bool {
+    let other = |op: Op| {
+        op.ends()
+            || op == Op::Create
+            || op
+                .user()
+                .is_some_and(|user| net.user != 0 && user != net.user)
+    };
+    if !world.is_settled()
+        || has(net, other)
+        || net.limit.is_some()
+        || world.spent.evicted > 0
+        || net.starts > 1
+    {
+        return true;
+    }
+    let most = world
+        .sessions()
+        .map(|(_, record)| usize::from(record.count))
+        .max();
+    most.unwrap_or(0) >= counted(world)
+}
+
+/// The one voucher, or who has it, or who can claim it.
+fn voucher_at_most_once(net: &Net, world: &World) -> bool {
+    if net.starts > 1 || net.ops.iter().filter(|(op, _)| *op == Op::Insert).count() > 1 {
+        return true;
+    }
+    let holders = world.sessions().filter(|(id, record)| {
+        let is_owned = *id < net.starts || world.given.iter().any(|given| given.0 == *id);
+        record.voucher && is_owned && world.is_readable(*id)
+    });
+    taken(world) + holders.count() <= 1
+}
+
+fn taken(world: &World) -> usize {
+    outs(world)
+        .filter(|(actor, out)| match actor.op {
+            Op::LogInTake(_) => out.is_answered_move(),
+            _ => *out == Out::Got,
+        })
+        .count()
+}
+
+/// Where nobody got it, it is there, or somebody was told of a failure.
+fn voucher_is_not_lost(net: &Net, world: &World) -> bool {
+    let inserts = has(net, |op| op == Op::Insert);
+    let inserted = outs(world).any(|(actor, out)| actor.op == Op::Insert && out == Out::Ok);
+    let leaves = |op: Op| {
+        op.ends()
+            || op
+                .user()
+                .is_some_and(|user| net.user != 0 && net.user != user)
+    };
+    if !world.is_settled()
+        || inserts && !inserted
+        || has(net, leaves)
+        || net.limit.is_some()
+        || world.spent.evicted > 0
+    {
+        return true;
+    }
+    let is_told = world.actors.iter().any(|actor| {
+        matches!(
+            actor.phase,
+            Phase::Cancelled | Phase::Crashed | Phase::Done(Out::Failed | Out::InDoubt(_))
+        )
+    });
+    taken(world) > 0 || is_told || world.sessions().any(|(_, record)| record.voucher)
+}
+
+/// Neither the session, nor what was in it.
+fn ended_stays_ended(net: &Net, world: &World) -> bool {
+    let is_back = |id: &u8| world.live(*id).is_some();
+    if world.ended.iter().any(is_back) {
+        return false;
+    }
+    // Who was told that the session is gone finds nothing of it.
+    let is_gone = outs(world).any(|(actor, out)| {
+        actor.op.ends() && actor.with == With::Old(0) && matches!(out, Out::Closed | Out::Gone)
+    });
+    if !is_gone
+        || !world.is_settled()
+        || net.starts > 1
+        || has(net, |op| op == Op::Insert || op == Op::Create)
+    {
+        return true;
+    }
+    let by_log_out = has(net, |op| matches!(op, Op::Destroy | Op::Revoke));
+    world.sessions().all(|(id, record)| {
+        let is_another =
+            record.user != 0 && record.user != net.user || has(net, |op| op.user().is_some());
+        let is_open = world.is_readable(id);
+        !is_open
+            || is_another
+                && (!by_log_out || !world.ended.contains(&0) || !record.voucher && !record.cart)
+    })
+}
+
+/// A double click keeps what the visitor had.
+fn one_cart(net: &Net, world: &World) -> bool {
+    let mut users = net.ops.iter().filter_map(|(op, _)| op.user());
+    let first = users.next();
+    let exception = |op: Op| op.ends() || matches!(op, Op::Cycle | Op::LogInTake(_) | Op::Create);
+    let is_visited = net.ops.iter().any(|(_, with)| matches!(with, With::New(_)));
+    if !world.is_settled()
+        || users.any(|user| Some(user) != first)
+        || first.is_none()
+        || net.user != 0 && Some(net.user) != first
+        || has(net, exception)
+        || is_visited
+        || net.starts > 1
+        || world.spent.reaped + world.spent.evicted > 0
+    {
+        return true;
+    }
+    let mut answered = outs(world)
+        .filter(|(_, out)| out.is_answered_move())
+        .filter_map(|(_, out)| out.given());
+    let Some(session) = answered.next() else {
+        return true;
+    };
+    answered.all(|other| other == session) && world.live(session).is_some_and(|record| record.cart)
+}
+
+/// A visitor who still waited has a token that works.
+fn old_or_new_works(net: &Net, world: &World) -> bool {
+    if !world.is_settled()
+        || has(net, Op::ends)
+        || world.spent.evicted > 0
+        || net.starts > 1 && net.limit.is_some()
+    {
+        return true;
+    }
+    outs(world).all(|(actor, out)| {
+        let rivals = world
+            .actors
+            .iter()
+            .filter(|other| other.id == actor.id && other.op.moves());
+        let is_alone = rivals.count() < 2;
+        match out {
+            Out::Failed | Out::Outdone if actor.op.moves() && is_alone => {
+                world.live(actor.id).is_some()
+            }
+            Out::InDoubt(id) if is_alone => moved_on(world, id),
+            _ => true,
+        }
+    })
+}
+
+/// The session is live, or went on.
+fn moved_on(world: &World, id: u8) -> bool {
+    world.live(id).is_some()
+        || world
+            .get(id)
+            .and_then(|marker| marker.successor)
+            .is_some_and(|to| moved_on(world, index(to.id)))
+}
+
+fn abandoned(world: &World) -> bool {
+    world.spent.cancelled + world.spent.late + world.spent.crashed + world.spent.undo_lost > 0
+}
+
+fn limit_holds(net: &Net, world: &World) -> bool {
+    let Some(limit) = net.limit else { return true };
+    if !world.is_settled() || abandoned(world) {
+        return true;
+    }
+    let in_doubt = outs(world)
+        .filter(|(_, out)| matches!(out, Out::InDoubt(_)))
+        .count();
+    world
+        .sessions()
+        .filter(|(_, record)| record.user == 1)
+        .count()
+        <= limit + in_doubt
+}
+
+/// The old session stays, and no answered log-in is ended but by a newer answered one.
+fn refused_costs_nothing(net: &Net, world: &World) -> bool {
+    if net.limit.is_none() || !world.is_settled() || has(net, Op::ends) {
+        return true;
+    }
+    outs(world).all(|(actor, out)| {
+        let is_alone = net
+            .ops
+            .iter()
+            .filter(|(_, with)| *with == actor.with)
+            .count()
+            < 2;
+        match out {
+            Out::Outdone => !is_alone || world.live(actor.id).is_some(),
+            Out::Moved(id) if !abandoned(world) => {
+                let rank = |id: u8| world.live(id).map_or(0, |record| record.rank);
+                let is_replaced = outs(world).any(|(_, other)| {
+                    other.given().is_some_and(|other| {
+                        other != id && world.live(other).is_some() && rank(other) > 0
+                    })
+                });
+                moved_on(world, id) || is_replaced
+            }
+            _ => true,
+        }
+    })
+}
+
+fn users_do_not_meet(_: &Net, world: &World) -> bool {
+    world.sessions().all(|(_, record)| {
+        let own = if record.user == 0 {
+            0
+        } else {
+            1 << record.user
+        };
+        record.private & !own == 0
+    })
+}
+
+/// Nobody has its token: only where the move came about and its request was given up.
+fn no_ownerless_session(net: &Net, world: &World) -> bool {
+    if !world.is_settled() || world.spent.crashed + world.spent.undo_lost > 0 {
+        return true;
+    }
+    world.sessions().all(|(id, record)| {
+        let has_moved = || {
+            let markers = world
+                .store
+                .iter()
+                .flatten()
+                .filter_map(|record| record.successor);
+            let reaped = world.spent.reaped > 0 && record.origin.is_some();
+            markers.map(|to| index(to.id)).any(|to| to == id) || reaped
+        };
+        id < net.starts || world.given.iter().any(|given| given.0 == id) || has_moved()
+    })
+}
+
+fn nothing_fails_without_faults(_: &Net, world: &World) -> bool {
+    let spent = &world.spent;
+    let is_undisturbed =
+        spent.lost + spent.cancelled + spent.late + spent.crashed + spent.evicted == 0;
+    // What a `try_update` refuses fails.
+    let fails = |(actor, out): (&Actor, Out)| {
+        matches!(out, Out::Failed | Out::InDoubt(_)) && !matches!(actor.op, Op::LogInTake(_))
+    };
+    !is_undisturbed || !outs(world).any(fails)
+}
+
+/// A request that is not over has something to ask.
+fn nothing_waits_for_ever(_: &Net, world: &World) -> bool {
+    world.actors.iter().all(|actor| match &actor.phase {
+        Phase::Running { machine, .. } | Phase::Helping(machine) | Phase::Ending(machine, _) => {
+            machine.ask().is_some()
+        }
+        _ => true,
+    }) && world.store.iter().flatten().all(|record| {
+        record.successor.is_none_or(|to| {
+            record.is_marker && (to.kind == MoveKind::Cycle || to.kind == MoveKind::LogIn)
+        })
+    })
+}

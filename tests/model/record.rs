@@ -1,0 +1,226 @@
+//! The model's record: as small as can be, around the crate's own `Version` and `wrote`.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use cloakroom::{
+    SessionId, Timestamp, Version,
+    protocol::{Origin, Policy, Rec, Successor, Wrote},
+};
+
+/// Which rule is taken out: one bit each.
+pub static FAULTS: AtomicU32 = AtomicU32::new(0);
+
+/// How many writers a record remembers: few, so that forgetting is reached.
+pub static MEMORY: AtomicUsize = AtomicUsize::new(2);
+
+/// The bit of a rule in [`FAULTS`].
+pub const fn bit(rule: Policy) -> u32 {
+    1 << rule as u32
+}
+
+/// A session: how much was counted, who is logged in, and what must not be doubled, lost or seen by others.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Fields {
+    pub version: Version,
+    pub recent: Vec<u64>,
+    /// 0: nobody has logged in.
+    pub user: u8,
+    pub count: u8,
+    /// May be claimed once.
+    pub voucher: bool,
+    /// What a visitor had before they logged in.
+    pub cart: bool,
+    /// Whose private data is in it: a bit for each user.
+    pub private: u8,
+    /// The secrets that prove it: a bit for each.
+    pub secrets: u8,
+    pub is_marker: bool,
+    pub successor: Option<Successor>,
+    pub origin: Option<Origin>,
+    pub bar: Option<SessionId>,
+    /// Milliseconds.
+    pub rank: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Small(Arc<Fields>);
+
+impl fmt::Debug for Small {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = &*self.0;
+        write!(
+            f,
+            "{}{} user {} count {}",
+            if fields.is_marker { "marker " } else { "" },
+            fields.version,
+            fields.user,
+            fields.count
+        )
+    }
+}
+
+impl std::ops::Deref for Small {
+    type Target = Fields;
+
+    fn deref(&self) -> &Fields {
+        &self.0
+    }
+}
+
+impl Small {
+    pub fn of(fields: Fields) -> Self {
+        Self(Arc::new(fields))
+    }
+
+    /// An empty session of nobody, as its first version.
+    pub fn blank(writer: u64) -> Fields {
+        Fields {
+            version: Version { counter: 1, writer },
+            recent: Vec::new(),
+            user: 0,
+            count: 0,
+            voucher: false,
+            cart: false,
+            private: 0,
+            secrets: 0,
+            is_marker: false,
+            successor: None,
+            origin: None,
+            bar: None,
+            rank: 0,
+        }
+    }
+
+    /// The next version, without an origin.
+    pub fn next(&self, writer: u64) -> Fields {
+        let mut next = Fields::clone(self);
+        next.follow(self, writer);
+        next.origin = None;
+        next
+    }
+}
+
+impl Fields {
+    fn follow(&mut self, former: &Fields, writer: u64) {
+        let memory = MEMORY.load(Relaxed);
+        let writers = std::iter::once(former.version.writer).chain(former.recent.iter().copied());
+        self.recent = writers.take(memory).collect();
+        self.version = Version {
+            counter: former.version.counter + 1,
+            writer,
+        };
+    }
+}
+
+impl Rec for Small {
+    type Error = ();
+    /// The version.
+    type Stub = Version;
+
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    fn wrote(&self, version: Version) -> Wrote {
+        version.is_among(self.version, &self.recent)
+    }
+
+    fn is_marker(&self) -> bool {
+        self.is_marker
+    }
+
+    fn successor(&self) -> Option<Successor> {
+        self.successor
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        self.origin
+    }
+
+    fn bar(&self) -> Option<SessionId> {
+        self.bar
+    }
+
+    fn ranked_at(&self) -> Option<Timestamp> {
+        (self.user != 0).then(|| Timestamp::from_millis(self.rank))
+    }
+
+    fn has_user_of(&self, other: &Self) -> bool {
+        self.user != 0 && self.user == other.user
+    }
+
+    fn marker(&self, to: Option<Successor>, writer: u64, _: Timestamp) -> Self {
+        let kept = self.next(writer);
+        Self::of(Fields {
+            version: kept.version,
+            recent: kept.recent,
+            user: kept.user,
+            secrets: kept.secrets,
+            is_marker: true,
+            successor: to,
+            ..Self::blank(writer)
+        })
+    }
+
+    fn barred(&self, id: SessionId, writer: u64) -> Self {
+        Self::of(Fields {
+            bar: Some(id),
+            origin: self.origin,
+            ..self.next(writer)
+        })
+    }
+
+    fn ranked(&self, rank: Timestamp, writer: u64) -> Self {
+        Self::of(Fields {
+            rank: rank.as_millis(),
+            origin: self.origin,
+            ..self.next(writer)
+        })
+    }
+
+    fn taking_over(&self, origin: Option<&Self>, writer: u64) -> Self {
+        let origin = origin.filter(|origin| origin.user == 0 || origin.user == self.user);
+        Self::of(Fields {
+            count: origin.map_or(0, |origin| origin.count),
+            voucher: origin.is_some_and(|origin| origin.voucher),
+            cart: origin.is_some_and(|origin| origin.cart),
+            private: origin.map_or(0, |origin| origin.private),
+            ..self.next(writer)
+        })
+    }
+
+    fn replacing(self, former: &Self, writer: u64) -> Self {
+        let mut fields = Fields::clone(&self);
+        fields.follow(former, writer);
+        Self::of(fields)
+    }
+
+    fn with_origin(self, origin: Option<Origin>) -> Self {
+        let mut fields = Fields::clone(&self);
+        fields.origin = origin;
+        Self::of(fields)
+    }
+
+    fn stub(&self) -> Version {
+        self.version
+    }
+
+    fn closing(stub: &Version, writer: u64, now: Timestamp) -> Self {
+        let blank = Self::blank(writer);
+        Self::of(Fields {
+            version: *stub,
+            ..blank
+        })
+        .marker(None, writer, now)
+    }
+
+    fn keeps(rule: Policy) -> bool {
+        FAULTS.load(Relaxed) & bit(rule) == 0
+    }
+}

@@ -1,0 +1,266 @@
+//! Which scenarios are explored, within which bounds.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    sync::{Mutex, MutexGuard, atomic::Ordering::Relaxed},
+    time::Instant,
+};
+
+use stateright::{Checker as _, HasDiscoveries, Model as _};
+
+use crate::{
+    net::{Act, Net},
+    properties::SOMETIMES,
+    record::{FAULTS, MEMORY},
+    world::{Op, With},
+};
+use Op::{
+    Claim, Create, Cycle, Destroy, Increment, Insert, LogIn, LogInTake, Renew, Revoke, RevokeUser,
+    Save, SaveLogIn, Touch,
+};
+
+/// What the rules are taken out of is one for the process.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn is_large() -> bool {
+    env::var("CLOAKROOM_MODEL").is_ok_and(|bounds| bounds == "large")
+}
+
+/// What came of a number of scenarios.
+#[derive(Default)]
+pub struct Report {
+    scenarios: usize,
+    states: usize,
+    depth: usize,
+    falls: BTreeMap<&'static str, (usize, String)>,
+    seen: BTreeSet<&'static str>,
+}
+
+impl Report {
+    pub fn explore(&mut self, net: Net) {
+        let name = format!("{:?} lost {} limit {:?}", net.ops, net.lost, net.limit);
+        let checker = net
+            .checker()
+            .threads(2)
+            .finish_when(HasDiscoveries::AllFailures)
+            .spawn_bfs()
+            .join();
+        self.scenarios += 1;
+        self.states += checker.unique_state_count();
+        self.depth = self.depth.max(checker.max_depth());
+        for (property, path) in checker.discoveries() {
+            if SOMETIMES.iter().any(|(name, _)| *name == property) {
+                self.seen.insert(property);
+                continue;
+            }
+            let acts: Vec<Act> = path.into_actions();
+            let fall = self
+                .falls
+                .entry(property)
+                .or_insert_with(|| (0, format!("{name}: {acts:?}")));
+            fall.0 += 1;
+        }
+    }
+
+    fn print(&self, name: &str, since: Instant) {
+        println!(
+            "{name}: {} scenarios, {} states, depth {}, {:.1} s",
+            self.scenarios,
+            self.states,
+            self.depth,
+            since.elapsed().as_secs_f64()
+        );
+        for (property, (times, first)) in &self.falls {
+            println!("  {property}: falls in {times}, first {first}");
+        }
+        println!("  seen {:?}", self.seen);
+    }
+}
+
+/// Every multiset of `n` of `all`.
+fn multisets(all: &[Op], n: usize) -> Vec<Vec<Op>> {
+    if n == 0 {
+        return vec![Vec::new()];
+    }
+    (0..all.len())
+        .flat_map(|first| {
+            multisets(&all[first..], n - 1)
+                .into_iter()
+                .map(move |mut rest| {
+                    rest.insert(0, all[first]);
+                    rest
+                })
+        })
+        .collect()
+}
+
+const OPS: [Op; 13] = [
+    Increment,
+    Save,
+    SaveLogIn(1),
+    Insert,
+    Claim,
+    LogIn(1),
+    LogIn(2),
+    LogInTake(1),
+    Cycle,
+    Destroy,
+    Revoke,
+    Renew,
+    Touch,
+];
+
+fn sound(memory: usize) {
+    FAULTS.store(0, Relaxed);
+    MEMORY.store(memory, Relaxed);
+}
+
+/// With everything that may go wrong once.
+fn disturbed(ops: &[Op], lost: u8, abandoned: u8) -> Net {
+    Net {
+        lost,
+        cancelled: 1,
+        late: 1,
+        crashed: 1,
+        abandoned,
+        ..Net::on_one(ops)
+    }
+}
+
+/// Every pair of requests on one session.
+pub fn pairs(lost: u8) -> Vec<Net> {
+    multisets(&OPS, 2)
+        .iter()
+        .map(|ops| disturbed(ops, lost, 1))
+        .collect()
+}
+
+pub fn triples(all: &[Op], lost: u8, abandoned: u8) -> Vec<Net> {
+    multisets(all, 3)
+        .iter()
+        .map(|ops| disturbed(ops, lost, abandoned))
+        .collect()
+}
+
+/// A session of a user, who logs in again, or as another.
+pub fn of_a_user(lost: u8) -> Vec<Net> {
+    let mut all = OPS.to_vec();
+    all.push(RevokeUser(1));
+    let user = |ops: &Vec<Op>| Net {
+        user: 1,
+        ..disturbed(ops, lost, 1)
+    };
+    multisets(&all, 2).iter().map(user).collect()
+}
+
+/// A move, what happens to the old session meanwhile, and a request with the new token.
+pub fn visits(lost: u8, abandoned: u8) -> Vec<Net> {
+    let mut nets = Vec::new();
+    for first in [LogIn(1), Cycle] {
+        for meanwhile in [
+            Increment,
+            Claim,
+            LogIn(1),
+            Cycle,
+            Destroy,
+            Revoke,
+            RevokeUser(1),
+        ] {
+            for visit in [Increment, Claim, Renew, Touch, Cycle, LogIn(1), Destroy] {
+                let old = With::Old(0);
+                nets.push(Net {
+                    ops: vec![(first, old), (meanwhile, old), (visit, With::New(0))],
+                    ..disturbed(&[], lost, abandoned)
+                });
+            }
+        }
+    }
+    nets
+}
+
+/// One session for each user, and several devices; a double click on one of them.
+pub fn limits(lost: u8, abandoned: u8) -> Vec<Net> {
+    let mut nets = Vec::new();
+    let mut add = |devices: &[(Op, u8)], starts: u8, user: u8| {
+        nets.push(Net {
+            ops: devices
+                .iter()
+                .map(|(op, on)| (*op, With::Old(*on)))
+                .collect(),
+            starts,
+            user,
+            limit: Some(1),
+            ..disturbed(&[], lost, abandoned)
+        });
+    };
+    add(&[(LogIn(1), 0), (LogIn(1), 1)], 2, 0);
+    add(&[(LogIn(1), 0), (LogIn(1), 0)], 1, 0);
+    add(&[(LogIn(1), 0), (LogIn(1), 0), (LogIn(1), 1)], 2, 0);
+    add(&[(LogIn(1), 0), (LogIn(1), 1), (Increment, 0)], 2, 0);
+    add(&[(LogIn(1), 0), (LogIn(1), 1), (RevokeUser(1), 0)], 2, 0);
+    add(&[(LogIn(1), 0), (LogIn(1), 0)], 1, 1);
+    add(&[(LogIn(1), 0), (Cycle, 0)], 1, 1);
+    nets
+}
+
+#[test]
+fn try_all() {
+    let _alone = alone();
+    let lost = 1;
+    for (name, nets) in [
+        ("pairs", pairs(lost)),
+        ("of a user", of_a_user(lost)),
+        ("visits 0", visits(1, 0)),
+        ("visits", visits(0, 1)),
+        ("limits", limits(1, 0)),
+        ("limits abandoned", limits(0, 1)),
+        (
+            "triples",
+            triples(
+                &[
+                    Increment,
+                    Insert,
+                    Claim,
+                    LogIn(1),
+                    LogIn(2),
+                    Cycle,
+                    Destroy,
+                    Revoke,
+                ],
+                1,
+                0,
+            ),
+        ),
+        (
+            "triples abandoned",
+            triples(
+                &[
+                    Increment,
+                    Insert,
+                    Claim,
+                    LogIn(1),
+                    LogIn(2),
+                    Cycle,
+                    Destroy,
+                    Revoke,
+                ],
+                0,
+                1,
+            ),
+        ),
+    ] {
+        let since = Instant::now();
+        let mut report = Report::default();
+        for memory in 0..=1 {
+            sound(memory);
+            for net in &nets {
+                report.explore(net.clone());
+            }
+        }
+        report.print(name, since);
+    }
+}

@@ -1,0 +1,343 @@
+//! One state of the model: the store, calls under way, and the requests.
+
+use std::sync::LazyLock;
+
+use cloakroom::{
+    SessionId, Version,
+    protocol::{Ask, Machine, MoveKind, Reply, Undoing, Write},
+};
+
+use crate::record::Small;
+
+/// What a request does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Op {
+    /// Adds one to the count.
+    Increment,
+    /// The same by a `save`, which is resumed where it is cut.
+    Save,
+    /// The same by a `save`, then a log-in.
+    SaveLogIn(u8),
+    /// Puts a voucher there.
+    Insert,
+    /// Takes the voucher.
+    Claim,
+    LogIn(u8),
+    /// A log-in that takes the voucher in the same request, by a `try_update`.
+    LogInTake(u8),
+    Cycle,
+    Destroy,
+    Touch,
+    /// A new secret.
+    Renew,
+    /// A visitor without a session.
+    Create,
+    /// The operator ends this session.
+    Revoke,
+    /// The operator ends a user's sessions.
+    RevokeUser(u8),
+}
+
+impl Op {
+    pub fn user(self) -> Option<u8> {
+        match self {
+            Self::LogIn(user) | Self::LogInTake(user) | Self::SaveLogIn(user) => Some(user),
+            _ => None,
+        }
+    }
+
+    pub fn moves(self) -> bool {
+        self.user().is_some() || self == Self::Cycle
+    }
+
+    pub fn ends(self) -> bool {
+        matches!(self, Self::Destroy | Self::Revoke | Self::RevokeUser(_))
+    }
+
+    pub fn counts(self) -> bool {
+        matches!(self, Self::Increment | Self::Save | Self::SaveLogIn(_))
+    }
+}
+
+/// With whose token a request comes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum With {
+    /// That of the nth session at the beginning.
+    Old(u8),
+    /// That which the nth request was given.
+    New(u8),
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Actor {
+    pub op: Op,
+    pub with: With,
+    /// The session that it is on, and the secret that it has.
+    pub id: u8,
+    pub secret: u8,
+    pub phase: Phase,
+    /// The save before a log-in was answered.
+    pub has_saved: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Phase {
+    Idle,
+    Loading,
+    /// Finishing a move before the session is used.
+    Helping(Machine<Small>),
+    /// `begun`: it has asked the store something.
+    Running {
+        machine: Machine<Small>,
+        begun: bool,
+    },
+    Listing(u8),
+    /// One session after another.
+    Ending(Machine<Small>, Vec<u8>),
+    /// A save that nothing has told of.
+    Kept(Write<Small>),
+    Done(Out),
+    Cancelled,
+    Crashed,
+}
+
+/// What the visitor, or the operator, is told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Out {
+    /// 200, and it is stored.
+    Ok,
+    /// 200, dropped: the session had ended or moved.
+    Dropped,
+    /// The voucher is theirs.
+    Got,
+    NotThere,
+    /// 200 with the token of a new session.
+    Moved(u8),
+    /// 200 with a token of a session that was joined.
+    Joined(u8),
+    /// 200 with a removal cookie; the session was ended by this request.
+    Closed,
+    /// The same, and there was nothing to end.
+    Gone,
+    /// The same, and a log-in was faster.
+    LoggedInSince,
+    /// 503.
+    Failed,
+    /// 503 with the token of a new session.
+    InDoubt(u8),
+    /// 503: no room for this log-in.
+    Outdone,
+}
+
+impl Out {
+    /// The session whose token the response has.
+    pub fn given(self) -> Option<u8> {
+        match self {
+            Self::Moved(id) | Self::Joined(id) | Self::InDoubt(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    pub fn is_answered_move(self) -> bool {
+        matches!(self, Self::Moved(_) | Self::Joined(_))
+    }
+}
+
+/// A call on its way to the store.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Call {
+    Load(u8),
+    Create(u8, Small),
+    Update(u8, Version, Small),
+    Touch(u8, Version),
+    List(u8),
+}
+
+impl Call {
+    /// The store call that a machine asks for.
+    pub fn of(ask: &Ask<'_, Small>) -> Option<Self> {
+        Some(match ask {
+            Ask::Load(id) => Self::Load(index(*id)),
+            Ask::Create(id, record) => Self::Create(index(*id), (*record).clone()),
+            Ask::Update { id, former, next } => {
+                Self::Update(index(*id), former.version, (*next).clone())
+            }
+            Ask::Touch(id, record) => Self::Touch(index(*id), record.version),
+            Ask::List(record) => Self::List(record.user),
+            Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) => return None,
+        })
+    }
+
+    pub fn writes(&self) -> bool {
+        matches!(self, Self::Create(..) | Self::Update(..))
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Spent {
+    pub lost: u8,
+    pub cancelled: u8,
+    pub late: u8,
+    pub crashed: u8,
+    pub reaped: u8,
+    pub evicted: u8,
+    pub undo_lost: u8,
+}
+
+/// What must never happen, noted when it does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Breaches {
+    /// A response had a token that did not work at the moment of the move.
+    pub dead_token: bool,
+    /// A secret was added to a session that somebody has written to, or of another user.
+    pub written_joined: bool,
+    /// A session's end, or its log-in, was told twice.
+    pub told_twice: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct World {
+    pub store: Vec<Option<Small>>,
+    /// Sent, and not applied yet; the reply was unknown.
+    pub late: Vec<Call>,
+    pub actors: Vec<Actor>,
+    pub undoing: Vec<Undoing<Small>>,
+    /// The tokens that responses had: session and request.
+    pub given: Vec<(u8, u8)>,
+    /// The ends that were told.
+    pub ended: Vec<u8>,
+    /// The moves that were told, by the new session.
+    pub moved: Vec<u8>,
+    /// The sessions that a limit has ended.
+    pub evicted: Vec<u8>,
+    pub spent: Spent,
+    pub breaches: Breaches,
+    pub helped: bool,
+    pub resumed: bool,
+}
+
+impl World {
+    pub fn get(&self, id: u8) -> Option<&Small> {
+        self.store[id as usize].as_ref()
+    }
+
+    pub fn live(&self, id: u8) -> Option<&Small> {
+        self.get(id).filter(|record| !record.is_marker)
+    }
+
+    pub fn sessions(&self) -> impl Iterator<Item = (u8, &Small)> {
+        (0..self.store.len() as u8).filter_map(|id| Some((id, self.live(id)?)))
+    }
+
+    /// Whether nothing goes on any more.
+    pub fn is_settled(&self) -> bool {
+        let is_over = |actor: &Actor| match &actor.phase {
+            Phase::Done(_) | Phase::Cancelled | Phase::Crashed => true,
+            Phase::Idle => {
+                matches!(actor.with, With::New(of) if self.token_of(of).is_none() && self.is_over(of))
+            }
+            _ => false,
+        };
+        self.late.is_empty() && self.undoing.is_empty() && self.actors.iter().all(is_over)
+    }
+
+    fn is_over(&self, actor: u8) -> bool {
+        matches!(
+            self.actors[actor as usize].phase,
+            Phase::Done(_) | Phase::Cancelled | Phase::Crashed
+        )
+    }
+
+    /// The token that the nth request was given.
+    pub fn token_of(&self, actor: u8) -> Option<u8> {
+        self.given
+            .iter()
+            .find(|given| given.1 == actor)
+            .map(|given| given.0)
+    }
+
+    /// Whether whoever presents the token reads the data without finishing a move first.
+    pub fn is_readable(&self, id: u8) -> bool {
+        let from = self.live(id).and_then(|record| record.origin);
+        from.is_none_or(|from| {
+            let origin = self.get(index(from.id));
+            origin.is_none_or(|origin| origin.successor.is_some_and(|to| index(to.id) == id))
+        })
+    }
+
+    /// What the store does with a call.
+    pub fn apply(&mut self, call: &Call) -> Reply<Small> {
+        if let Call::Update(id, expected, next) = call {
+            self.check_join(*id, *expected, next);
+        }
+        match call {
+            Call::Load(id) => Reply::Loaded(self.store[*id as usize].clone()),
+            Call::Create(id, record) => match &mut self.store[*id as usize] {
+                Some(_) => Reply::Exists,
+                empty => {
+                    *empty = Some(record.clone());
+                    Reply::Created
+                }
+            },
+            Call::Update(id, expected, next) => match &mut self.store[*id as usize] {
+                None => Reply::Missing,
+                Some(stored) if stored.version != *expected => Reply::Conflict,
+                Some(stored) => {
+                    *stored = next.clone();
+                    Reply::Saved
+                }
+            },
+            Call::Touch(id, expected) => match self.get(*id) {
+                None => Reply::Missing,
+                Some(stored) if stored.version != *expected => Reply::Stale,
+                Some(_) => Reply::Touched,
+            },
+            Call::List(user) => Reply::Listed(
+                (0..self.store.len() as u8)
+                    .filter_map(|id| Some((session(id), self.get(id)?.clone())))
+                    .filter(|(_, record)| record.user == *user)
+                    .collect(),
+            ),
+        }
+    }
+
+    /// A log-in adds its secret only to a session of its user that nobody has written to.
+    fn check_join(&mut self, id: u8, expected: Version, next: &Small) {
+        let Some(stored) = self.live(id).filter(|stored| stored.version == expected) else {
+            return;
+        };
+        let added = next.secrets & !stored.secrets;
+        let joins = added != 0 && !next.is_marker && !self.is_renewal(added);
+        let is_unwritten = stored
+            .origin
+            .is_some_and(|from| from.kind == MoveKind::LogIn);
+        self.breaches.written_joined |= joins && !is_unwritten;
+    }
+
+    fn is_renewal(&self, secret: u8) -> bool {
+        let actor = secret.trailing_zeros() as usize;
+        let actor = actor
+            .checked_sub(1)
+            .and_then(|actor| self.actors.get(actor));
+        actor.is_some_and(|actor| actor.op == Op::Renew)
+    }
+}
+
+/// The id of the nth session.
+pub fn session(index: u8) -> SessionId {
+    static IDS: LazyLock<Vec<SessionId>> = LazyLock::new(|| {
+        (0..16)
+            .map(|index| {
+                format!("00000000-0000-4000-8000-0000000000{index:02x}")
+                    .parse()
+                    .unwrap()
+            })
+            .collect()
+    });
+    IDS[index as usize]
+}
+
+/// Which session an id is of.
+pub fn index(id: SessionId) -> u8 {
+    id.as_bytes()[15]
+}
