@@ -2,13 +2,13 @@
 
 mod cancellation;
 mod claiming;
-mod closing;
 mod commit_table;
 mod exactness;
 mod failure;
 mod joining;
-mod limit_order;
+mod limit_faults;
 mod limits;
+mod log_outs;
 mod lost_replies;
 mod merging;
 mod moving;

@@ -1,10 +1,9 @@
 //! What happened, and who is told.
 
-mod bounded;
+mod event_faults;
 mod events;
-mod honest_events;
-
 #[cfg(feature = "metrics")]
 mod metering;
+mod move_table;
 mod shared_observers;
 mod statistics;

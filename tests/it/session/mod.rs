@@ -1,6 +1,6 @@
 //! What handlers hold.
 
 mod keys;
-mod letting_go;
+mod leaks;
 mod next_id;
 mod sockets;

@@ -11,11 +11,11 @@ use crate::support::{
     fixture::{HOUR, MINUTE},
 };
 
-/// What a closure holds: its own session, and a guest by whom it is seen whether it is let go.
+/// What a closure holds: its own session, and a probe whose count says whether the closure was dropped.
 #[derive(Clone)]
 struct Held {
     _session: Session,
-    _guest: Arc<()>,
+    _probe: Arc<()>,
 }
 
 /// What a request does with the session, given what its closure is to hold.
@@ -56,12 +56,12 @@ const ACTS: [(&str, Act); 7] = [
 ];
 
 async fn act(visitor: &Visitor, act: Act) -> (Reply, Weak<()>) {
-    let guest = Arc::new(());
-    let seen = Arc::downgrade(&guest);
+    let probe = Arc::new(());
+    let seen = Arc::downgrade(&probe);
     let reply = visitor.visit(async |session: Session| {
         let held = Held {
             _session: session.clone(),
-            _guest: guest,
+            _probe: probe,
         };
         act(&session, held);
     });
@@ -120,12 +120,12 @@ async fn c2_a_closure_that_holds_its_session_leaks_nothing_where_the_session_has
         for (what, change) in ACTS {
             let visitor = holding(&layer, [("n", 1)]).await;
             let other = visitor.twin();
-            let guest = Arc::new(());
-            let seen = Arc::downgrade(&guest);
+            let probe = Arc::new(());
+            let seen = Arc::downgrade(&probe);
             let reply = visitor.visit(async |session: Session| {
                 let held = Held {
                     _session: session.clone(),
-                    _guest: guest,
+                    _probe: probe,
                 };
                 change(&session, held);
                 destroy(&other).await;
@@ -142,12 +142,12 @@ async fn c2_a_closure_that_holds_its_session_leaks_nothing_after_a_save_that_cha
     for (name, _, layer) in layers() {
         for (what, change) in ACTS {
             let visitor = holding(&layer, [("n", 1)]).await;
-            let guest = Arc::new(());
-            let seen = Arc::downgrade(&guest);
+            let probe = Arc::new(());
+            let seen = Arc::downgrade(&probe);
             let reply = visitor.visit(async |session: Session| {
                 let held = Held {
                     _session: session.clone(),
-                    _guest: guest,
+                    _probe: probe,
                 };
                 change(&session, held);
                 session.save().await

@@ -186,8 +186,8 @@ async fn r4_who_waits_before_the_head_of_a_log_in_is_told_of_its_revocation_at_o
 async fn r4_who_waits_before_the_head_of_a_log_in_does_not_keep_the_request() {
     let house = House::new();
     let visitor = house.known().await;
-    let guest = Arc::new(());
-    let seen = Arc::downgrade(&guest);
+    let probe = Arc::new(());
+    let seen = Arc::downgrade(&probe);
     let (mut waiting, mut left) = (None, None);
     visitor
         .visit(async |session: Session| {
@@ -201,7 +201,7 @@ async fn r4_who_waits_before_the_head_of_a_log_in_does_not_keep_the_request() {
     let session = left.unwrap();
     session
         .update("n", move |n: Option<u64>| {
-            let _kept = &guest;
+            let _kept = &probe;
             n.unwrap_or(0) + 1
         })
         .unwrap();
