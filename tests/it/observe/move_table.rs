@@ -1,8 +1,17 @@
 //! What is remembered of moves, so that each session's end is told once, does not grow with their number.
 
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
+
 use allocation_counter::measure;
-use cloakroom::{MemoryStore, SessionLayer, SessionStore as _};
+use cloakroom::{
+    Activity, Record, SessionId, SessionLayer, SessionStore, StoreError, Timestamp, Version,
+    store::{Created, Former, Reaped, Touched, Updated},
+};
 use http::StatusCode;
+use parking_lot::Mutex;
 use tokio::runtime::Builder;
 
 use crate::support::{
@@ -13,11 +22,77 @@ use crate::support::{
 
 const MOVES: i64 = 2000;
 
+/// A store that holds its sessions and nothing beside them.
+#[derive(Clone, Default)]
+struct PlainStore(Arc<Mutex<HashMap<SessionId, (Arc<Record>, Activity)>>>);
+
+impl SessionStore for PlainStore {
+    async fn create(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+    ) -> Result<Created, StoreError> {
+        Ok(match self.0.lock().entry(id) {
+            Entry::Occupied(_) => Created::Exists,
+            Entry::Vacant(place) => {
+                place.insert((Arc::clone(record), activity));
+                Created::Yes
+            }
+        })
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<(Arc<Record>, Activity)>, StoreError> {
+        Ok(self.0.lock().get(&id).cloned())
+    }
+
+    async fn update(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+        former: Former<'_>,
+    ) -> Result<Updated, StoreError> {
+        Ok(match self.0.lock().get_mut(&id) {
+            None => Updated::Missing,
+            Some((kept, _)) if kept.version() != former.version() => Updated::Conflict,
+            Some(kept) => {
+                *kept = (Arc::clone(record), activity);
+                Updated::Saved
+            }
+        })
+    }
+
+    async fn touch(
+        &self,
+        id: SessionId,
+        expected: Version,
+        activity: Activity,
+    ) -> Result<Touched, StoreError> {
+        Ok(match self.0.lock().get_mut(&id) {
+            None => Touched::Missing,
+            Some((kept, _)) if kept.version() != expected => Touched::Stale,
+            Some((_, kept)) => {
+                *kept = activity;
+                Touched::Yes
+            }
+        })
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        Ok(self.0.lock().remove(&id).is_some())
+    }
+
+    async fn delete_expired(&self, _: Timestamp, _: usize) -> Result<Reaped, StoreError> {
+        Ok(Reaped::default())
+    }
+}
+
 /// How many bytes more are held after so many moves of one session. The store keeps none of their markers.
 fn held_after_moves(logs_in: bool, pass: impl Fn(&FixedClock)) -> i64 {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let (clock, recorder) = (FixedClock::default(), Recorder::default());
-    let store = MemoryStore::default();
+    let store = PlainStore::default();
     let layer = SessionLayer::new(store.clone())
         .clock(clock.clone())
         .reap_every(None)
