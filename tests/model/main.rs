@@ -6,6 +6,7 @@
 //! CLOAKROOM_MODEL=large cargo test --release --features __model --test model -- --nocapture
 //! ```
 
+mod faults;
 mod net;
 mod properties;
 mod record;

@@ -32,6 +32,8 @@ pub struct Net {
     pub reaped: u8,
     pub evicted: u8,
     pub undo_lost: u8,
+    /// Whether moves begin long after their sessions were loaded.
+    pub stale: bool,
     pub world: Environment,
 }
 
@@ -91,6 +93,7 @@ impl Net {
             reaped: 0,
             evicted: 0,
             undo_lost: 0,
+            stale: false,
             world: Environment::Sound,
         }
     }
@@ -234,7 +237,7 @@ impl Net {
         let machine = match (op, found) {
             (Op::LogIn(_) | Op::LogInTake(_) | Op::SaveLogIn(_), found) => {
                 let found = found.map(|record| (id, record));
-                Machine::Move(Box::new(Move::log_in(found, writer(actor), self.limit)))
+                self.moving(Move::log_in(found, writer(actor), self.limit))
             }
             (Op::Destroy, Some(found)) => {
                 Machine::End(Box::new(End::destroy(id, found, writer(actor), NOW)))
@@ -242,9 +245,7 @@ impl Net {
             (Op::Destroy, None) => return self.done(world, actor, Out::Gone),
             (_, None) => return self.done(world, actor, Out::Dropped),
             (_, Some(found)) if found.is_marker => return self.done(world, actor, Out::Dropped),
-            (Op::Cycle, Some(found)) => {
-                Machine::Move(Box::new(Move::cycle(id, found, writer(actor))))
-            }
+            (Op::Cycle, Some(found)) => self.moving(Move::cycle(id, found, writer(actor))),
             (Op::Touch, Some(found)) => Machine::Touch(Box::new(Touch::new(id, found, true))),
             (Op::Claim, Some(found)) => match self.merged(op, actor, &found, writer(actor)) {
                 Some(next) => Machine::Claim(Claim::new(id, found, next)),
@@ -259,6 +260,14 @@ impl Net {
             }
         };
         self.run(world, actor, machine, Step::Ask, false);
+    }
+
+    fn moving(&self, machine: Move<Small>) -> Machine<Small> {
+        Machine::Move(Box::new(if self.stale {
+            machine.reloading()
+        } else {
+            machine
+        }))
     }
 
     /// The request's changes on top of `latest`; `None` where they make no difference.
@@ -385,6 +394,16 @@ impl Net {
             world.undoing.push(machine);
         }
         match &finished.outcome {
+            Some(Outcome::Helped {
+                record,
+                moved: Some(_),
+            }) => {
+                let ids = (0..world.store.len() as u8).filter(|id| world.get(*id) == Some(record));
+                for id in ids.collect::<Vec<_>>() {
+                    world.helped = true;
+                    told(&mut world.moved, id, &mut world.breaches);
+                }
+            }
             Some(Outcome::Closed { id, .. }) => {
                 told(&mut world.ended, index(*id), &mut world.breaches)
             }
@@ -437,11 +456,14 @@ impl Net {
         let Some(id) = out.given() else { return };
         world.given.push((id, actor as u8));
         world.given.sort_unstable();
-        if let Some(user) = world.actors[actor].op.user() {
+        if let (Some(user), true) = (world.actors[actor].op.user(), out.is_answered_move()) {
+            // At the moment of the move: somebody may have ended it since.
+            let is_left = world.live(world.actors[actor].id).is_none();
             let works = |record: &Small| record.user == user && record.secrets & (2 << actor) != 0;
-            // Who has ended it since the move has told of it.
-            let was_ended = world.ended.contains(&id) || world.spent.evicted > 0;
-            world.breaches.dead_token |= !was_ended && !world.live(id).is_some_and(works);
+            let worked = world
+                .get(id)
+                .is_some_and(|record| works(record) && (is_left || !record.is_marker));
+            world.breaches.dead_token |= !worked && world.spent.evicted + world.spent.reaped == 0;
         }
     }
 
@@ -509,6 +531,7 @@ impl Model for Net {
             evicted: Vec::new(),
             spent: Spent::default(),
             breaches: Breaches::default(),
+            claimed: 0,
             helped: false,
             resumed: false,
         }]
@@ -552,8 +575,13 @@ impl Model for Net {
         }
         // A marker goes minutes after the last call of its time has been applied.
         let is_quiet = world.late.is_empty()
+            && world.undoing.is_empty()
             && world.actors.iter().all(|actor| match &actor.phase {
                 Phase::Helping(_) | Phase::Ending(..) | Phase::Listing(_) => false,
+                Phase::Running {
+                    machine: Machine::Move(_),
+                    begun,
+                } => self.stale && !begun,
                 Phase::Running { begun, .. } => !begun,
                 _ => true,
             });
@@ -562,7 +590,9 @@ impl Model for Net {
             if is_marker && is_quiet && spent.reaped < self.reaped {
                 acts.push(Act::Reap(id));
             }
-            if world.live(id).is_some() && spent.evicted < self.evicted {
+            // One that is evicted while a call is on its way to it is a known exception.
+            let may_go = id < self.starts && world.late.is_empty();
+            if may_go && world.live(id).is_some() && spent.evicted < self.evicted {
                 acts.push(Act::Evict(id));
             }
         }

@@ -11,6 +11,12 @@ use crate::{
 pub fn all() -> Vec<Property<Net>> {
     vec![
         Property::always("sums are exact", sums_are_exact),
+        Property::always("a log-out spares a faster log-in", log_outs_spare_log_ins),
+        Property::always("a claim that was stored is told", claims_are_told),
+        Property::always(
+            "a session moves only to one that is there",
+            |_: &Net, world: &World| !world.breaches.dead_move,
+        ),
         Property::always("a counted increment is kept", increments_are_kept),
         Property::always("a voucher is given at most once", voucher_at_most_once),
         Property::always("a voucher is not lost silently", voucher_is_not_lost),
@@ -79,6 +85,10 @@ pub const SOMETIMES: [(&str, fn(&Net, &World) -> bool); 10] = [
         outs(world).any(|(_, out)| out == Out::LoggedInSince)
     }),
 ];
+
+pub fn is_sometimes(name: &str) -> bool {
+    SOMETIMES.iter().any(|(sometimes, _)| *sometimes == name)
+}
 
 /// The requests that have been answered.
 fn outs(world: &World) -> impl Iterator<Item = (&Actor, Out)> {
@@ -159,6 +169,14 @@ fn voucher_at_most_once(net: &Net, world: &World) -> bool {
     taken(world) + holders.count() <= 1
 }
 
+/// Whoever took it has it, or was told of a failure.
+fn claims_are_told(_: &Net, world: &World) -> bool {
+    world.actors.iter().enumerate().all(|(nth, actor)| {
+        let was_stored = world.claimed & 1 << nth != 0;
+        !was_stored || !matches!(actor.phase, Phase::Done(Out::NotThere | Out::Dropped))
+    })
+}
+
 fn taken(world: &World) -> usize {
     outs(world)
         .filter(|(actor, out)| match actor.op {
@@ -203,7 +221,10 @@ fn ended_stays_ended(net: &Net, world: &World) -> bool {
     }
     // Who was told that the session is gone finds nothing of it.
     let is_gone = outs(world).any(|(actor, out)| {
-        actor.op.ends() && actor.with == With::Old(0) && matches!(out, Out::Closed | Out::Gone)
+        let ends = matches!(actor.op, Op::Destroy | Op::Revoke);
+        // Where the marker of a cycle has expired, nobody knows the old token any more.
+        let is_known = out == Out::Closed || out == Out::Gone && world.spent.reaped == 0;
+        ends && actor.with == With::Old(0) && is_known
     });
     if !is_gone
         || !world.is_settled()
@@ -216,11 +237,28 @@ fn ended_stays_ended(net: &Net, world: &World) -> bool {
     world.sessions().all(|(id, record)| {
         let is_another =
             record.user != 0 && record.user != net.user || has(net, |op| op.user().is_some());
-        let is_open = world.is_readable(id);
+        let is_owned = id < net.starts || world.given.iter().any(|given| given.0 == id);
+        let is_open = is_owned && world.is_readable(id);
         !is_open
             || is_another
                 && (!by_log_out || !world.ended.contains(&0) || !record.voucher && !record.cart)
     })
+}
+
+/// Whoever holds an old token does not end what a log-in has begun since.
+fn log_outs_spare_log_ins(net: &Net, world: &World) -> bool {
+    let reaches = |(op, with): &(Op, With)| match op {
+        Op::RevokeUser(_) => true,
+        Op::Destroy | Op::Revoke => matches!(with, With::New(_)),
+        _ => false,
+    };
+    if net.ops.iter().any(reaches) || net.limit.is_some() {
+        return true;
+    }
+    let log_ins =
+        outs(world).filter(|(actor, out)| actor.op.user().is_some() && out.is_answered_move());
+    let mut sessions = log_ins.filter_map(|(_, out)| out.given());
+    !sessions.any(|id| world.ended.contains(&id))
 }
 
 /// A double click keeps what the visitor had.
@@ -316,7 +354,10 @@ fn refused_costs_nothing(net: &Net, world: &World) -> bool {
             < 2;
         match out {
             Out::Outdone => !is_alone || world.live(actor.id).is_some(),
-            Out::Moved(id) if !abandoned(world) => {
+            // One that failed by itself may have ended older ones before.
+            Out::Moved(id)
+                if !abandoned(world) && !outs(world).any(|(_, out)| out == Out::Failed) =>
+            {
                 let rank = |id: u8| world.live(id).map_or(0, |record| record.rank);
                 let is_replaced = outs(world).any(|(_, other)| {
                     other.given().is_some_and(|other| {

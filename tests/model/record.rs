@@ -56,11 +56,15 @@ impl fmt::Debug for Small {
         let fields = &*self.0;
         write!(
             f,
-            "{}{} user {} count {}",
+            "{}{}.{} user {} rank {} to {:?} from {:?} bar {:?}",
             if fields.is_marker { "marker " } else { "" },
-            fields.version,
+            fields.version.counter,
+            fields.version.writer,
             fields.user,
-            fields.count
+            fields.rank,
+            fields.successor.map(|to| to.id.as_bytes()[15]),
+            fields.origin.map(|to| to.id.as_bytes()[15]),
+            fields.bar.map(|to| to.as_bytes()[15]),
         )
     }
 }
@@ -176,14 +180,6 @@ impl Rec for Small {
         })
     }
 
-    fn ranked(&self, rank: Timestamp, writer: u64) -> Self {
-        Self::of(Fields {
-            rank: rank.as_millis(),
-            origin: self.origin,
-            ..self.next(writer)
-        })
-    }
-
     fn taking_over(&self, origin: Option<&Self>, writer: u64) -> Self {
         let origin = origin.filter(|origin| origin.user == 0 || origin.user == self.user);
         Self::of(Fields {
@@ -204,6 +200,12 @@ impl Rec for Small {
     fn with_origin(self, origin: Option<Origin>) -> Self {
         let mut fields = Fields::clone(&self);
         fields.origin = origin;
+        Self::of(fields)
+    }
+
+    fn with_rank(self, rank: Option<Timestamp>) -> Self {
+        let mut fields = Fields::clone(&self);
+        fields.rank = rank.map_or(fields.rank, Timestamp::as_millis);
         Self::of(fields)
     }
 

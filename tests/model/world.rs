@@ -191,6 +191,8 @@ pub struct Breaches {
     pub dead_token: bool,
     /// A secret was added to a session that somebody has written to, or of another user.
     pub written_joined: bool,
+    /// A session became the marker to one that was not there.
+    pub dead_move: bool,
     /// A session's end, or its log-in, was told twice.
     pub told_twice: bool,
 }
@@ -212,6 +214,8 @@ pub struct World {
     pub evicted: Vec<u8>,
     pub spent: Spent,
     pub breaches: Breaches,
+    /// Whose claims were stored: a bit for each request.
+    pub claimed: u8,
     pub helped: bool,
     pub resumed: bool,
 }
@@ -268,7 +272,7 @@ impl World {
     /// What the store does with a call.
     pub fn apply(&mut self, call: &Call) -> Reply<Small> {
         if let Call::Update(id, expected, next) = call {
-            self.check_join(*id, *expected, next);
+            self.check(*id, *expected, next);
         }
         match call {
             Call::Load(id) => Reply::Loaded(self.store[*id as usize].clone()),
@@ -301,8 +305,8 @@ impl World {
         }
     }
 
-    /// A log-in adds its secret only to a session of its user that nobody has written to.
-    fn check_join(&mut self, id: u8, expected: Version, next: &Small) {
+    /// Notes what a write does that is about to be stored.
+    fn check(&mut self, id: u8, expected: Version, next: &Small) {
         let Some(stored) = self.live(id).filter(|stored| stored.version == expected) else {
             return;
         };
@@ -311,7 +315,19 @@ impl World {
         let is_unwritten = stored
             .origin
             .is_some_and(|from| from.kind == MoveKind::LogIn);
+        let claims = stored.voucher && !next.voucher && !next.is_marker;
+        let is_lost = |to: u8| self.live(to).is_none() && self.spent.evicted == 0;
+        let is_dead = next.successor.is_some_and(|to| is_lost(index(to.id)));
         self.breaches.written_joined |= joins && !is_unwritten;
+        self.breaches.dead_move |= is_dead;
+        let writer = (next.version.writer as usize).checked_sub(1);
+        let actor = writer.and_then(|nth| Some((nth, self.actors.get(nth)?)));
+        if let Some((nth, actor)) = actor
+            && claims
+            && actor.op == Op::Claim
+        {
+            self.claimed |= 1 << nth;
+        }
     }
 
     fn is_renewal(&self, secret: u8) -> bool {

@@ -9,8 +9,8 @@
 //! | is the marker that leads here, or is gone | the move was finished |
 //! | is what the new one was made of | it becomes the marker |
 //! | has changed since | the new one takes over what it has now, then it becomes the marker |
-//! | ended, or went elsewhere | a log-in goes on empty, a cycle has ended |
-//! | is barred from this id | the new one has ended |
+//! | ended, or went elsewhere | a log-in goes on empty; a cycle has ended, and becomes a marker |
+//! | is barred from this id | the new one has ended, and becomes a marker |
 //!
 //! So the data is at one place only, before anybody reads it.
 
@@ -32,7 +32,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Help<R: Rec> {
     id: SessionId,
-    record: R,
+    /// `None`: not loaded yet.
+    record: Option<R>,
     from: Option<Origin>,
     writer: u64,
     stage: Stage<R>,
@@ -47,6 +48,8 @@ enum Stage<R: Rec> {
     Loading,
     TakingOver(Cas<R>),
     Marking(Cas<R>),
+    /// The new session has ended: it is closed, or it would look finished once the old one's marker has expired.
+    Closing(Cas<R>),
     Ready,
     Ended,
     Failed(R::Error),
@@ -58,7 +61,7 @@ impl<R: Rec> Help<R> {
         let from = record.origin().filter(|_| R::keeps(Policy::Helps));
         Self {
             id,
-            record,
+            record: Some(record),
             from,
             writer,
             stage: if from.is_some() {
@@ -71,12 +74,25 @@ impl<R: Rec> Help<R> {
         }
     }
 
+    /// For a session whose move its own request has left in doubt, to be run in the background.
+    pub(super) fn later(id: SessionId, writer: u64) -> Self {
+        Self {
+            id,
+            record: None,
+            from: None,
+            writer,
+            stage: Stage::Loading,
+            lost_replies: 0,
+            has_moved: false,
+        }
+    }
+
     /// The next thing to ask; `None` where there is nothing to do: [`finish`](Self::finish) it.
     pub fn ask(&self) -> Option<Ask<'_, R>> {
         Some(match (&self.stage, self.from) {
             (Stage::LoadingOrigin, Some(from)) => Ask::Load(from.id),
             (Stage::Loading, _) => Ask::Load(self.id),
-            (Stage::TakingOver(cas) | Stage::Marking(cas), _) => cas.ask(),
+            (Stage::TakingOver(cas) | Stage::Marking(cas) | Stage::Closing(cas), _) => cas.ask(),
             _ => return None,
         })
     }
@@ -93,7 +109,7 @@ impl<R: Rec> Help<R> {
             (Stage::LoadingOrigin, Reply::Loaded(origin)) => self.found(origin, now),
             (Stage::Loading, Reply::Loaded(Some(record))) if !record.is_marker() => {
                 self.from = record.origin();
-                self.record = record;
+                self.record = Some(record);
                 match self.from {
                     Some(_) => self.go(Stage::LoadingOrigin),
                     None => self.end(Stage::Ready),
@@ -104,6 +120,12 @@ impl<R: Rec> Help<R> {
                 Swapped::Not(step) => self.wait(Stage::TakingOver(cas), step),
                 Swapped::Failed(error, _) => self.end(Stage::Failed(error)),
                 _ => self.go(Stage::Loading),
+            },
+            (Stage::Closing(mut cas), reply) => match cas.step(reply) {
+                Swapped::Not(step) => self.wait(Stage::Closing(cas), step),
+                Swapped::Fresher(_) => self.go(Stage::Loading),
+                Swapped::Failed(error, _) => self.end(Stage::Failed(error)),
+                Swapped::Saved | Swapped::Moved(_) | Swapped::Missing(_) => self.end(Stage::Ended),
             },
             (Stage::Marking(mut cas), reply) => match cas.step(reply) {
                 Swapped::Not(step) => self.wait(Stage::Marking(cas), step),
@@ -121,12 +143,12 @@ impl<R: Rec> Help<R> {
     /// What it came to, after [`Step::Done`].
     pub fn finish(self) -> Finished<R> {
         let from = self.from.filter(|_| self.has_moved);
-        Finished::of(match self.stage {
-            Stage::Ready => Outcome::Helped {
-                record: self.record,
+        Finished::of(match (self.stage, self.record) {
+            (Stage::Ready, Some(record)) => Outcome::Helped {
+                record,
                 moved: from.map(|from| (from.id, from.kind)),
             },
-            Stage::Failed(error) => Outcome::Failed(error),
+            (Stage::Failed(error), _) => Outcome::Failed(error),
             _ => Outcome::Ended,
         })
     }
@@ -139,12 +161,12 @@ impl<R: Rec> Help<R> {
             let leads_here = origin.successor().is_some_and(|to| to.id == self.id);
             return match from.kind {
                 _ if leads_here => self.end(Stage::Ready),
-                MoveKind::Cycle => self.end(Stage::Ended),
+                MoveKind::Cycle => self.close(now),
                 MoveKind::LogIn => self.take_over(None, None),
             };
         }
         if origin.bar() == Some(self.id) {
-            return self.end(Stage::Ended);
+            return self.close(now);
         }
         if origin.version() == from.version || !R::keeps(Policy::HelpTakesOver) {
             let to = Successor {
@@ -158,16 +180,22 @@ impl<R: Rec> Help<R> {
         self.take_over(Some(&origin), Some(Origin { version, ..from }))
     }
 
+    fn close(&mut self, now: Timestamp) -> Step {
+        let Some(record) = &self.record else {
+            return self.go(Stage::Loading);
+        };
+        let marker = record.marker(None, self.writer, now);
+        let cas = Cas::new(self.id, record.clone(), marker);
+        self.go(Stage::Closing(cas))
+    }
+
     fn take_over(&mut self, origin: Option<&R>, from: Option<Origin>) -> Step {
-        let next = self
-            .record
-            .taking_over(origin, self.writer)
-            .with_origin(from);
-        self.go(Stage::TakingOver(Cas::new(
-            self.id,
-            self.record.clone(),
-            next,
-        )))
+        let Some(record) = &self.record else {
+            return self.go(Stage::Loading);
+        };
+        let next = record.taking_over(origin, self.writer).with_origin(from);
+        let cas = Cas::new(self.id, record.clone(), next);
+        self.go(Stage::TakingOver(cas))
     }
 
     fn go(&mut self, stage: Stage<R>) -> Step {

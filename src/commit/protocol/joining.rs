@@ -79,8 +79,9 @@ impl<R: Rec> Join<R> {
                 Joining::Not(Step::Ask)
             }
             (Stage::Merging(target), Reply::Merged(next)) => {
-                // Whoever comes after may join as well.
-                let next = next.with_origin(target.origin());
+                // Whoever comes after may join as well. The two count as the later of them.
+                let rank = target.ranked_at().max(own.ranked_at());
+                let next = next.with_origin(target.origin()).with_rank(rank);
                 let cas = Cas::new(self.id, target.clone(), next);
                 self.go(Stage::Storing(cas))
             }

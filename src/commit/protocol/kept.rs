@@ -94,12 +94,6 @@ impl Rec for Kept {
         })
     }
 
-    fn ranked(&self, rank: Timestamp, writer: u64) -> Self {
-        self.next(writer, |record| {
-            record.set_extras(|extras| extras.ranked_at = Some(rank))
-        })
-    }
-
     fn taking_over(&self, origin: Option<&Self>, writer: u64) -> Self {
         let own = |user: &str| self.0.user() == Some(user);
         let origin = origin.filter(|origin| origin.0.user().is_none_or(own));
@@ -129,6 +123,15 @@ impl Rec for Kept {
         }
         let mut record = Arc::unwrap_or_clone(self.0);
         record.set_extras(|extras| extras.origin = origin);
+        (Arc::new(record), self.1)
+    }
+
+    fn with_rank(self, rank: Option<Timestamp>) -> Self {
+        if self.0.ranked_at() == rank {
+            return self;
+        }
+        let mut record = Arc::unwrap_or_clone(self.0);
+        record.set_extras(|extras| extras.ranked_at = rank);
         (Arc::new(record), self.1)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A log-in looks after its new session is stored and before it leaves the old one. So the last of many at once sees them
 //! all, and one that is refused has changed nothing for its visitor. All go by the same order, the times of the log-ins, so
-//! that no two end each other.
+//! that no two end each other: [`rank_after`] sees to it that one that begins later counts as later.
 //!
 //! A session that is moving is two records and counts once. What a cycle has created counts as the session that it
 //! comes from; the session that a log-in leaves counts as the new one. Log-ins from the same session do not count for each
@@ -14,7 +14,6 @@ use crate::{
     clock::Timestamp,
     commit::protocol::{
         ask::{Ask, MAX_LOST_REPLIES, Reply, Step},
-        cas::{Cas, Swapped},
         ending::End,
         outcome::Outcome,
         rec::Rec,
@@ -28,7 +27,6 @@ pub(super) struct Limit<R: Rec> {
     most: usize,
     /// The session that the log-in leaves.
     old: Option<SessionId>,
-    is_raised: bool,
     stage: Stage<R>,
     lost_replies: u8,
 }
@@ -38,7 +36,6 @@ enum Stage<R: Rec> {
     Listing,
     /// The ids of sessions that cycled to where the list had been already.
     Following(Vec<(SessionId, R)>, Vec<SessionId>),
-    Raising(Cas<R>),
     Ending(Vec<SessionId>, Box<End<R>>),
 }
 
@@ -56,13 +53,22 @@ pub(super) enum Limiting<R: Rec> {
 /// What is later by this is later.
 const TICK: Duration = Duration::from_millis(1);
 
+/// By which a log-in counts that finds these of its user, and is not stored yet: later than all of them. A clock may have been set
+/// back, stand still, or be behind another node's. Once stored it does not change any more, or two could end each other.
+pub(super) fn rank_after<R: Rec>(own: &R, found: &[(SessionId, R)]) -> Option<Timestamp> {
+    let others = found
+        .iter()
+        .filter(|(_, record)| !record.is_marker() && record.has_user_of(own));
+    let newest = others.filter_map(|(_, record)| record.ranked_at()).max()?;
+    own.ranked_at().max(Some(newest.saturating_add(TICK)))
+}
+
 impl<R: Rec> Limit<R> {
     /// At most `most` sessions, for a log-in that leaves `old`.
     pub(super) fn new(most: usize, old: Option<SessionId>) -> Self {
         Self {
             most,
             old,
-            is_raised: false,
             stage: Stage::Listing,
             lost_replies: 0,
         }
@@ -72,16 +78,15 @@ impl<R: Rec> Limit<R> {
         match &self.stage {
             Stage::Listing => Ask::List(own),
             Stage::Following(_, ids) => ids.last().map_or(Ask::List(own), |id| Ask::Load(*id)),
-            Stage::Raising(cas) => cas.ask(),
             Stage::Ending(_, end) => end.ask().unwrap_or(Ask::List(own)),
         }
     }
 
-    /// `own` is the new session, which is stored; it may be replaced. What is ended goes to `evicted`.
+    /// `own` is the new session, which is stored. What is ended goes to `evicted`.
     pub(super) fn step(
         &mut self,
         reply: Reply<R>,
-        own: &mut (SessionId, R),
+        own: &(SessionId, R),
         evicted: &mut Vec<(SessionId, R)>,
         now: Timestamp,
     ) -> Limiting<R> {
@@ -106,16 +111,6 @@ impl<R: Rec> Limit<R> {
                 found.extend(id.zip(record));
                 self.follow(found, ids, own, now)
             }
-            (Stage::Raising(mut cas), reply) => match cas.step(reply) {
-                Swapped::Not(step) => self.wait(Stage::Raising(cas), step),
-                Swapped::Saved => {
-                    own.1 = cas.next;
-                    self.go(Stage::Listing)
-                }
-                Swapped::Failed(error, _) => Limiting::Failed(error),
-                // Nobody has its token: it was ended.
-                Swapped::Fresher(_) | Swapped::Moved(_) | Swapped::Missing(_) => Limiting::Outdone,
-            },
             (Stage::Ending(older, mut end), reply) => {
                 let step = end.step(reply, now);
                 if step != Step::Done {
@@ -168,17 +163,7 @@ impl<R: Rec> Limit<R> {
             let older = older.collect();
             return self.end_next(older, own, own.1.version().writer);
         }
-        let newest = sessions[0].1.ranked_at().unwrap_or(now);
-        if self.is_raised || newest < now {
-            return Limiting::Outdone;
-        }
-        // A clock was set back, stands still, or is behind another node's: this log-in counts as the latest all the same.
-        // Once, so that of those at once no two overtake each other for ever.
-        self.is_raised = true;
-        let next = own
-            .1
-            .ranked(newest.saturating_add(TICK), own.1.version().writer);
-        self.go(Stage::Raising(Cas::new(own.0, own.1.clone(), next)))
+        Limiting::Outdone
     }
 
     /// What counts as a session.

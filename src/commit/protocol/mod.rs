@@ -29,8 +29,8 @@
 //! The model checker in `tests/model` explores every interleaving of these machines within its bounds, and shows that
 //! each rule is needed: without it, one of the properties falls.
 //!
-//! Files, each of which uses only those before it: `rec`, `ask`; `cas`, `creation`; `ending` and `undoing`, `write`, `touching`,
-//! `claiming`, `helping`; `joining`, `limiting`, `moving`. `kept` fits the stored record to all of them.
+//! Files, each of which uses only those before it: `rec`, `ask`; `cas`, `creation`; `ending`, `helping`, `undoing`; `write`,
+//! `touching`, `claiming`; `joining`, `limiting`, `moving`. `kept` fits the stored record to all of them.
 // The model checker sees these items through a hidden module, behind a feature.
 #![cfg_attr(not(feature = "__model"), allow(unreachable_pub))]
 

@@ -16,11 +16,11 @@
 use crate::{
     clock::Timestamp,
     commit::protocol::{
-        ask::{Ask, Reply, Step},
+        ask::{Ask, MAX_LOST_REPLIES, Reply, Step},
         cas::{Cas, Swapped},
         creation::{Creating, Creation},
         joining::{Join, Joining},
-        limiting::{Limit, Limiting},
+        limiting::{Limit, Limiting, rank_after},
         outcome::{Abandon, Finished, Outcome},
         rec::{Policy, Rec},
         undoing::Undo,
@@ -61,9 +61,13 @@ struct Trace {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage<R: Rec> {
+    /// How often the load was tried again.
+    Reloading(u8),
     Beginning {
         redraw: bool,
     },
+    /// How often the list was asked for again.
+    Ranking(u8),
     Creating(Creation<R>),
     Limiting(Limit<R>),
     Marking(Cas<R>),
@@ -90,13 +94,12 @@ impl<R: Rec> Move<R> {
 
     fn new(kind: MoveKind, old: Option<(SessionId, R)>, writer: u64, most: Option<usize>) -> Self {
         let (old, record) = old.unzip();
-        let marker = record.as_ref().filter(|record| record.is_marker());
-        let led_to = marker.and_then(|marker| joinable(marker));
+        let (base, led_to) = left_by(record);
         Self {
             kind,
             writer,
             old,
-            base: record.filter(|record| !record.is_marker()),
+            base,
             new: None,
             most,
             led_to,
@@ -104,6 +107,16 @@ impl<R: Rec> Move<R> {
             evicted: Vec::new(),
             stage: Stage::Beginning { redraw: false },
         }
+    }
+
+    /// For a session that was loaded a minute or more ago: it is loaded again first. The marker of a session that has
+    /// moved or ended since may have expired, and nobody could tell a move in doubt from a finished one.
+    #[must_use]
+    pub fn reloading(mut self) -> Self {
+        if self.old.is_some() {
+            self.stage = Stage::Reloading(0);
+        }
+        self
     }
 
     /// The writer of this commit, the same over its retries.
@@ -114,6 +127,7 @@ impl<R: Rec> Move<R> {
     /// The next thing to ask; `None` where there is nothing to do: [`finish`](Self::finish) it.
     pub fn ask(&self) -> Option<Ask<'_, R>> {
         Some(match (&self.stage, &self.new) {
+            (Stage::Reloading(_), _) => Ask::Load(self.old?),
             (Stage::Beginning { redraw }, _) => Ask::Begin {
                 base: self.base.as_ref(),
                 redraw: *redraw,
@@ -122,13 +136,14 @@ impl<R: Rec> Move<R> {
                 base: base.as_ref(),
                 redraw: false,
             },
+            (Stage::Ranking(_), Some((_, record))) => Ask::List(record),
             (Stage::Creating(creation), _) => creation.ask(),
             (Stage::Limiting(limit), Some((_, record))) => limit.ask(record),
             (Stage::Joining(join), _) => join.ask(),
             (Stage::Marking(cas) | Stage::Rewriting(cas, _) | Stage::Closing(cas, _), _) => {
                 cas.ask()
             }
-            (Stage::Limiting(_) | Stage::Done(_), _) => return None,
+            (Stage::Ranking(_) | Stage::Limiting(_) | Stage::Done(_), _) => return None,
         })
     }
 
@@ -138,6 +153,14 @@ impl<R: Rec> Move<R> {
         match (std::mem::replace(&mut self.stage, done), reply) {
             (Stage::Beginning { redraw }, Reply::Begun(id, record)) => {
                 self.begun(id, record, redraw)
+            }
+            (Stage::Reloading(_), Reply::Loaded(found)) => self.reloaded(found),
+            (Stage::Reloading(lost), Reply::Unknown(_)) if lost < MAX_LOST_REPLIES => {
+                self.go(Stage::Reloading(lost + 1))
+            }
+            (Stage::Ranking(_), Reply::Listed(found)) => self.rank(&found),
+            (Stage::Ranking(lost), Reply::Unknown(_)) if lost < MAX_LOST_REPLIES => {
+                self.go(Stage::Ranking(lost + 1))
             }
             (Stage::Creating(mut creation), reply) => match creation.step(reply, false, now) {
                 Creating::Not(step) => self.wait(Stage::Creating(creation), step),
@@ -155,7 +178,7 @@ impl<R: Rec> Move<R> {
                 }
             },
             (Stage::Limiting(mut limit), reply) => {
-                let new = self.new.as_mut().expect(HAS_BEGUN);
+                let new = self.new.as_ref().expect(HAS_BEGUN);
                 let limiting = limit.step(reply, new, &mut self.evicted, now);
                 self.limited(limit, limiting, now)
             }
@@ -224,13 +247,14 @@ impl<R: Rec> Move<R> {
         else {
             unreachable!("an outcome")
         };
-        let goes_on = matches!(
-            *outcome,
-            Outcome::Moved { .. } | Outcome::Begun { .. } | Outcome::InDoubt { .. }
-        );
+        let undo = match &*outcome {
+            Outcome::Moved { .. } | Outcome::Begun { .. } => None,
+            Outcome::InDoubt { id, .. } => Some(Undo::help(*id)),
+            _ => self.undo(),
+        };
         Finished {
             outcome: Some(*outcome),
-            undo: if goes_on { None } else { self.undo() },
+            undo,
             evicted: self.evicted,
         }
     }
@@ -242,13 +266,37 @@ impl<R: Rec> Move<R> {
         Some(Undo::of_move(*id, record, old))
     }
 
+    fn reloaded(&mut self, found: Option<R>) -> Step {
+        (self.base, self.led_to) = left_by(found);
+        match (&self.base, self.kind) {
+            (None, MoveKind::Cycle) => self.done(Outcome::Ended),
+            _ => self.go(Stage::Beginning { redraw: false }),
+        }
+    }
+
     fn begun(&mut self, id: SessionId, record: R, is_redrawn: bool) -> Step {
         let record = record.with_origin(self.origin(self.base.as_ref()));
         self.new = Some((id, record));
         match (self.old, self.led_to) {
             (Some(old), Some(to)) if !is_redrawn => self.go(Stage::Joining(Join::new(old, to))),
+            _ => self.prepare(),
+        }
+    }
+
+    /// Where there is a limit, a log-in counts as later than those before it.
+    fn prepare(&mut self) -> Step {
+        match self.most {
+            Some(_) if self.kind == MoveKind::LogIn => self.go(Stage::Ranking(0)),
             _ => self.create(),
         }
+    }
+
+    fn rank(&mut self, found: &[(SessionId, R)]) -> Step {
+        let (id, record) = self.current();
+        if let Some(rank) = rank_after(record, found) {
+            self.new = Some((*id, record.clone().with_rank(Some(rank))));
+        }
+        self.create()
     }
 
     fn create(&mut self) -> Step {
@@ -366,7 +414,9 @@ impl<R: Rec> Move<R> {
     fn rewrite(&mut self, base: Option<R>, record: R) -> Step {
         let origin = self.origin(base.as_ref());
         let (id, current) = self.current().clone();
-        let next = record.with_origin(origin).replacing(&current, self.writer);
+        // It counts as late as it did.
+        let next = record.with_origin(origin).with_rank(current.ranked_at());
+        let next = next.replacing(&current, self.writer);
         self.go(Stage::Rewriting(Cas::new(id, current, next), base))
     }
 
@@ -413,7 +463,7 @@ impl<R: Rec> Move<R> {
     fn go_alone(&mut self) -> Step {
         self.base = None;
         match (self.trace.is_created, R::keeps(Policy::LaterBeginsEmpty)) {
-            (false, _) => self.create(),
+            (false, _) => self.prepare(),
             (true, true) => self.go(Stage::Rebuilding(None)),
             (true, false) => self.moved(),
         }
@@ -470,6 +520,13 @@ impl<R: Rec> Move<R> {
     fn done(&mut self, outcome: Outcome<R>) -> Step {
         self.wait(Stage::Done(Box::new(outcome)), Step::Done)
     }
+}
+
+/// What is under the old id: a session to go on from, or where a straggler's log-in finds one to join.
+fn left_by<R: Rec>(found: Option<R>) -> (Option<R>, Option<SessionId>) {
+    let marker = found.as_ref().filter(|record| record.is_marker());
+    let led_to = marker.and_then(joinable);
+    (found.filter(|record| !record.is_marker()), led_to)
 }
 
 /// Where a marker leads, if by a log-in.

@@ -62,7 +62,7 @@ pub enum Outcome<R: Rec> {
         record: R,
     },
     /// The new session is stored, and nobody knows whether the old one was left: 503 with the new token. Tell
-    /// nothing: who loads the new session finishes the move and tells of it.
+    /// nothing: who finishes the move, in the background or by presenting the token, tells of it.
     InDoubt {
         /// The new id.
         id: SessionId,

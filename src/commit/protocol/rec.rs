@@ -54,10 +54,6 @@ pub trait Rec: Clone {
     #[must_use]
     fn barred(&self, id: SessionId, writer: u64) -> Self;
 
-    /// The same session, whose log-in counts as one at `rank`. Its origin stays.
-    #[must_use]
-    fn ranked(&self, rank: Timestamp, writer: u64) -> Self;
-
     /// The same log-in or cycle, with the data that `origin` has now; with none of it where `None`, or where the
     /// origin is another user's.
     #[must_use]
@@ -70,6 +66,10 @@ pub trait Rec: Clone {
     /// The same version, with this origin.
     #[must_use]
     fn with_origin(self, origin: Option<Origin>) -> Self;
+
+    /// The same version, whose log-in counts as one at `rank`.
+    #[must_use]
+    fn with_rank(self, rank: Option<Timestamp>) -> Self;
 
     /// What is needed to close the record's id later.
     fn stub(&self) -> Self::Stub;

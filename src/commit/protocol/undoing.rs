@@ -5,6 +5,8 @@
 //! closed by a marker: created where nothing is, so that a late creation finds the id taken, or in place of the session.
 //! Where the marker came first, the session has moved, and stays.
 //!
+//! A move that is in doubt is not taken back but finished, so that nobody has to remember the doubt: its marker expires.
+//!
 //! Nothing is deleted: a deletion would open the id again. Each part of an undoing does no harm if the rest is lost.
 
 use crate::{
@@ -13,13 +15,14 @@ use crate::{
         ask::{Ask, MAX_LOST_REPLIES, Reply, Step},
         cas::{Cas, Swapped},
         ending::End,
+        helping::Help,
         outcome::{Finished, Outcome},
         rec::{Policy, Rec},
     },
     record::{token::SessionId, version::Version},
 };
 
-/// What is to be taken back or ended in the background: ids, versions and a verifier, no data.
+/// What is to be taken back, ended or finished in the background: ids, versions and a verifier, no data.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Undo<R: Rec>(Task<R::Stub>);
 
@@ -36,6 +39,7 @@ enum Task<S> {
         writer: u64,
         sent: Option<Version>,
     },
+    Help(SessionId),
 }
 
 impl<R: Rec> Undo<R> {
@@ -58,11 +62,16 @@ impl<R: Rec> Undo<R> {
         Self(Task::End { id, writer, sent })
     }
 
+    /// A move that was left in doubt: it is finished, not taken back.
+    pub(super) fn help(id: SessionId) -> Self {
+        Self(Task::Help(id))
+    }
+
     /// Which session it is about, for the log.
     pub fn id(&self) -> SessionId {
         match &self.0 {
             Task::Close { new, .. } => *new,
-            Task::End { id, .. } => *id,
+            Task::End { id, .. } | Task::Help(id) => *id,
         }
     }
 
@@ -86,6 +95,7 @@ impl<R: Rec> Undo<R> {
                 Undoing::Close(close)
             }
             Task::End { id, writer, sent } => Undoing::End(End::destroy_later(*id, *writer, *sent)),
+            Task::Help(id) => Undoing::Help(Help::later(*id, writer)),
         }
     }
 }
@@ -97,6 +107,8 @@ pub enum Undoing<R: Rec> {
     Close(Close<R>),
     /// Ends a session whose visitor has logged out.
     End(End<R>),
+    /// Finishes a move that its request has left in doubt.
+    Help(Help<R>),
 }
 
 /// Closes the id of a session of which nobody has the token.
@@ -127,6 +139,7 @@ impl<R: Rec> Undoing<R> {
         match self {
             Self::Close(close) => close.ask(),
             Self::End(end) => end.ask(),
+            Self::Help(help) => help.ask(),
         }
     }
 
@@ -135,6 +148,7 @@ impl<R: Rec> Undoing<R> {
         match self {
             Self::Close(close) => close.step(reply, now),
             Self::End(end) => end.step(reply, now),
+            Self::Help(help) => help.step(reply, now),
         }
     }
 
@@ -146,6 +160,7 @@ impl<R: Rec> Undoing<R> {
                 _ => Outcome::Undone,
             }),
             Self::End(end) => end.finish(),
+            Self::Help(help) => help.finish(),
         }
     }
 }
