@@ -87,7 +87,8 @@ async fn m8_of_two_log_ins_that_meet_at_the_store_one_session_is_given_the_vouch
 
 #[tokio::test]
 async fn m8_a_slow_log_in_is_not_given_what_was_claimed_after_a_move() {
-    let moves: [(&str, fn(&Session) -> Result<(), Error>); 3] = [
+    type Act = fn(&Session) -> Result<(), Error>;
+    let moves: [(&str, Act); 3] = [
         ("cycle", |session| session.cycle_id()),
         ("the same user", |session| session.log_in("ann")),
         ("another user", |session| session.log_in("bob")),

@@ -154,7 +154,8 @@ async fn a_session_that_went_on_on_another_node_is_not_told_as_ended_while_it_li
 
 #[tokio::test(start_paused = true)]
 async fn r4_who_waits_before_the_head_of_a_log_in_is_told_of_its_revocation_at_once() {
-    let moves: [(&str, fn(&Session)); 3] = [
+    type Act = fn(&Session);
+    let moves: [(&str, Act); 3] = [
         ("log-in", |session| session.log_in("ann").unwrap()),
         ("cycle", |session| session.cycle_id().unwrap()),
         ("new", |session| session.insert("m", 1).unwrap()),

@@ -1,7 +1,7 @@
 //! What is remembered of moves, so that each session's end is told once, does not grow with their number.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, hash_map},
     sync::Arc,
 };
 
@@ -24,7 +24,9 @@ const MOVES: i64 = 2000;
 
 /// A store that holds its sessions and nothing beside them.
 #[derive(Clone, Default)]
-struct PlainStore(Arc<Mutex<HashMap<SessionId, (Arc<Record>, Activity)>>>);
+struct PlainStore(Arc<Mutex<HashMap<SessionId, Entry>>>);
+
+type Entry = (Arc<Record>, Activity);
 
 impl SessionStore for PlainStore {
     async fn create(
@@ -34,15 +36,15 @@ impl SessionStore for PlainStore {
         activity: Activity,
     ) -> Result<Created, StoreError> {
         Ok(match self.0.lock().entry(id) {
-            Entry::Occupied(_) => Created::Exists,
-            Entry::Vacant(place) => {
+            hash_map::Entry::Occupied(_) => Created::Exists,
+            hash_map::Entry::Vacant(place) => {
                 place.insert((Arc::clone(record), activity));
                 Created::Yes
             }
         })
     }
 
-    async fn load(&self, id: SessionId) -> Result<Option<(Arc<Record>, Activity)>, StoreError> {
+    async fn load(&self, id: SessionId) -> Result<Option<Entry>, StoreError> {
         Ok(self.0.lock().get(&id).cloned())
     }
 
@@ -120,7 +122,8 @@ fn held_after_moves(logs_in: bool, pass: impl Fn(&FixedClock)) -> i64 {
 
 #[test]
 fn what_is_remembered_of_moves_is_bounded_however_the_clock_goes() {
-    let clocks: [(&str, fn(&FixedClock)); 4] = [
+    type Pass = fn(&FixedClock);
+    let clocks: [(&str, Pass); 4] = [
         // Nothing else grows with the moves: by now all that came before is forgotten.
         ("runs", |clock| clock.advance(12 * MINUTE)),
         ("stands still", |_| ()),
