@@ -81,6 +81,7 @@ impl Config {
     /// Shares nothing with its clones any more but the store, the clock and the listeners.
     #[cfg(feature = "testing")]
     pub(crate) fn separate(&mut self) {
+        self.store.observers = Arc::new(self.store.observers.separate());
         self.queues = Arc::default();
         self.undoing = Arc::new(Semaphore::new(MAX_UNDOING));
     }

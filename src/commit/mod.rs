@@ -198,6 +198,14 @@ fn begin<'a>(
             None => Ok(Committed::Ended),
         },
         Plan::Move => {
+            let cycled = work.stored.as_ref();
+            let cycled = cycled.filter(|_| matches!(work.identity, Identity::Cycle(_)));
+            if let Some(stored) = cycled
+                && is_past(config.lifetimes.absolute_deadline(&stored.record), now)
+            {
+                slot.work = Some(work);
+                return Ok(Ok(Committed::Ended));
+            }
             let old = work.stored.as_ref().or(work.marker.as_ref());
             let old = old.map(|old| (old.id(), old.kept()));
             let moving = match (&work.identity, old) {

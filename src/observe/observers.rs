@@ -10,6 +10,7 @@ use std::{
     time::Instant,
 };
 
+use parking_lot::RwLock;
 use tracing::error;
 
 use crate::observe::{
@@ -20,7 +21,7 @@ use crate::observe::{
 
 /// The listeners of one layer, its counters, and the tasks that wait for a session's end.
 pub(crate) struct Observers {
-    pub(crate) listeners: Vec<Arc<dyn Listener>>,
+    listeners: RwLock<Arc<[Arc<dyn Listener>]>>,
     pub(crate) counters: Counters,
     pub(crate) waiters: Arc<Waiters>,
     /// Whether anybody observes. Otherwise no event is built, and nothing is counted or timed.
@@ -33,7 +34,7 @@ impl Observers {
     pub(crate) fn new(listeners: Vec<Arc<dyn Listener>>) -> Self {
         let is_active = cfg!(feature = "metrics") || !listeners.is_empty();
         Self {
-            listeners,
+            listeners: RwLock::new(listeners.into()),
             counters: Counters::default(),
             waiters: Arc::default(),
             is_active: AtomicBool::new(is_active),
@@ -50,15 +51,30 @@ impl Observers {
         self.is_active.store(true, Ordering::Relaxed);
     }
 
+    pub(crate) fn add(&self, listener: Arc<dyn Listener>) {
+        let mut listeners = self.listeners.write();
+        *listeners = listeners.iter().cloned().chain([listener]).collect();
+        drop(listeners);
+        self.activate();
+    }
+
+    /// Those of another node have the same listeners.
+    #[cfg(feature = "testing")]
+    pub(crate) fn separate(&self) -> Self {
+        Self::new(self.listeners.read().to_vec())
+    }
+
     /// Passes `event` on to every observer.
     pub(crate) fn notify(&self, event: &Event) {
         self.counters.on_event(event);
         self.waiters.on_event(event);
-        if self.listeners.is_empty() {
+        // A listener may add another.
+        let listeners = Arc::clone(&self.listeners.read());
+        if listeners.is_empty() {
             return;
         }
         let started = Instant::now();
-        for listener in &self.listeners {
+        for listener in listeners.iter() {
             if catch_unwind(AssertUnwindSafe(|| listener.on_event(event))).is_err() {
                 error!(?event, "a listener has panicked");
             }

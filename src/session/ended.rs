@@ -125,7 +125,10 @@ impl Watch {
             return Err(SessionEnd::Gone);
         };
         if record.is_moved() {
-            return Err(SessionEnd::Moved);
+            return Err(match record.leads_to() {
+                Some(_) => SessionEnd::Moved,
+                None => SessionEnd::Gone,
+            });
         }
         let absolute = self.lifetimes.absolute_deadline(&record);
         let deadline = self.lifetimes.deadline(&record, activity.last_seen_at);

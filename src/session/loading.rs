@@ -250,7 +250,11 @@ impl Shared {
             return rejected(record, Rejection::Expired);
         }
         if record.is_moved() {
-            return rejected(record, Rejection::Moved);
+            // One that has ended is as one that never was.
+            return match record.leads_to() {
+                Some(_) => rejected(record, Rejection::Moved),
+                None => rejected(record, Rejection::Unknown),
+            };
         }
         if verdict == Verdict::Copied {
             return Err(Rejected::copied(token.id, record));

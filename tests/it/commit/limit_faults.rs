@@ -121,7 +121,7 @@ async fn p3_a_log_in_that_a_newer_one_has_outdone_leaves_what_there_was() {
     let shop = Shop::new().await;
     let old = shop.visitor.twin();
     shop.store
-        .plan_nth(StoreCall::List, 1, Fault::Delay(SECOND));
+        .plan_nth(StoreCall::List, 2, Fault::Delay(SECOND));
     let node = healthy_node(&shop.store, &shop.clock).max_sessions_per_user(1);
     let newer = Visitor::new(&node);
     let faster = async {
