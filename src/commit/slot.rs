@@ -67,14 +67,19 @@ impl<'a> Slot<'a> {
             return Ok(Committed::Nothing);
         };
         let is_kept = self.keeps(&mut machine);
+        let is_move = matches!(machine, Machine::Move(_));
         let mut finished = machine.finish();
         if is_kept {
             finished.undo = None;
         }
-        match hand_on(config, finished) {
+        let committed = match hand_on(config, finished) {
             Some(outcome) => self.take_in(outcome),
             None => Ok(Committed::Nothing),
+        };
+        if committed.is_err() && is_move && self.occasion == Occasion::Save {
+            self.shared.state().identity.redraw();
         }
+        committed
     }
 
     /// The deadline has passed. What is certain all the same.
