@@ -136,15 +136,6 @@ impl Error {
         self.0.kind
     }
 
-    /// Whether it leaves open what the store has done.
-    pub(crate) fn is_ambiguous(&self) -> bool {
-        let source = self.0.source.as_deref();
-        match source.and_then(|source| source.downcast_ref::<StoreError>()) {
-            Some(error) => error.is_ambiguous(),
-            None => matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
-        }
-    }
-
     /// Whether the same request may succeed later. The response is a 503 then.
     #[must_use]
     pub fn is_transient(&self) -> bool {

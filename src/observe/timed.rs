@@ -104,13 +104,6 @@ impl TimedStore {
         reply
     }
 
-    pub(crate) async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        let started = self.started(StoreCall::Delete);
-        let reply = self.store.delete(id).await;
-        started.answered(reply.as_ref().err());
-        reply
-    }
-
     pub(crate) async fn delete_expired(
         &self,
         before: Timestamp,

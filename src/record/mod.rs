@@ -350,18 +350,6 @@ impl Record {
         self
     }
 
-    pub(crate) fn with_moved_from(mut self, moved_from: Option<SessionId>) -> Self {
-        let origin = moved_from.map(|id| Origin {
-            id,
-            version: Origin::UNKNOWN_VERSION,
-            kind: MoveKind::Cycle,
-        });
-        if self.origin() != origin {
-            self.set_extras(|extras| extras.origin = origin);
-        }
-        self
-    }
-
     fn without_origin(mut self) -> Self {
         if self.origin().is_some() {
             self.set_extras(|extras| extras.origin = None);

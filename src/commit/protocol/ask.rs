@@ -23,7 +23,7 @@ pub enum Ask<'a, R: Rec> {
     /// All sessions and markers of the record's user that have not expired, from every page. Reply: `Listed`.
     List(&'a R),
     /// The request's changes on top of this record, which another request has written meanwhile, as its next
-    /// version by [`Machine::writer`](super::Machine::writer). Reply: `Merged`, `Unchanged`, `Ended`, or `Refused`
+    /// version by the machine's writer. Reply: `Merged`, `Unchanged`, `Ended`, or `Refused`
     /// where a closure refuses.
     Merge(&'a R),
     /// The record of a new session, as its first version by the machine's writer, with its id. Reply: `Begun`,

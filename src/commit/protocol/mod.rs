@@ -53,6 +53,8 @@ mod undo;
 mod undoing;
 mod write;
 
+#[cfg(feature = "__model")]
+pub use self::rec::Policy;
 pub use self::{
     ask::{Ask, Reply, Step},
     claiming::Claim,
@@ -61,7 +63,7 @@ pub use self::{
     kept::Cause,
     moving::Move,
     outcome::{Abandon, Finished, Outcome},
-    rec::{Policy, Rec},
+    rec::Rec,
     touching::Touch,
     undo::Undo,
     undoing::Undoing,

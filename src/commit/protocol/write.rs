@@ -106,12 +106,6 @@ impl<R: Rec> Write<R> {
         }
     }
 
-    /// The writer of this commit, the same over its retries.
-    #[inline]
-    pub fn writer(&self) -> u64 {
-        self.next().version().writer
-    }
-
     /// The next thing to ask.
     #[inline]
     pub fn ask(&self) -> Ask<'_, R> {
