@@ -336,7 +336,7 @@ fn suites() -> Vec<Suite> {
             [LogIn(1), LogIn(2), Increment],
             [Cycle, Claim, Revoke],
         ];
-        let deep = deep.iter().map(|ops| disturbed(ops, 2, 3)).collect();
+        let deep = deep.iter().map(|ops| disturbed(ops, 1, 3)).collect();
         suites.push(("three requests, each given up in another way", 1, deep));
     }
     suites

@@ -611,8 +611,12 @@ fn a_call_that_is_dropped_after_it_began_happens_whole() {
 
 /// Drops `call` once its work has begun: the one blocking thread does things in their order.
 async fn begin_and_drop<T>(call: impl Future<Output = T>) {
+    let (release, released) = mpsc::channel::<()>();
+    let occupied = tokio::task::spawn_blocking(move || released.recv());
     let mut call = pin!(call);
     assert!(poll!(&mut call).is_pending());
+    release.send(()).unwrap();
+    occupied.await.unwrap().unwrap();
     tokio::task::spawn_blocking(|| ()).await.unwrap();
 }
 
@@ -929,28 +933,28 @@ async fn failures(store: &FileStore) -> Vec<(&'static str, Option<StoreErrorKind
 
 #[tokio::test]
 async fn a_store_whose_directory_is_gone_is_unavailable_until_it_is_back() {
-    let home = Home::new();
-    home.create(id(1), &record(1, "ann"));
-    let away = home.path().with_extension("away");
-    fs::rename(home.path(), &away).unwrap();
+    let directory = Directory::new();
+    let (here, away) = (directory.path().join("here"), directory.path().join("away"));
+    let store = FileStore::open(&here).unwrap();
+    let created = store.create(id(1), &record(1, "ann"), seen(HOUR)).await;
+    assert_eq!(created.unwrap(), Created::Yes);
+    fs::rename(&here, &away).unwrap();
     for place in ["nothing", "an empty directory", "another store"] {
         match place {
             "nothing" => {}
-            "an empty directory" => fs::create_dir(home.path()).unwrap(),
-            _ => drop(FileStore::open(home.path()).unwrap()),
+            "an empty directory" => fs::create_dir(&here).unwrap(),
+            _ => drop(FileStore::open(&here).unwrap()),
         }
-        for (call, failure) in failures(&home.store).await {
-            assert_eq!(
-                failure,
-                Some(StoreErrorKind::Unavailable),
-                "{call}, {place}"
-            );
+        for (call, failure) in failures(&store).await {
+            let unavailable = Some(StoreErrorKind::Unavailable);
+            assert_eq!(failure, unavailable, "{call}, {place}");
         }
     }
-    fs::remove_dir_all(home.path()).unwrap();
-    fs::rename(&away, home.path()).unwrap();
-    assert!(home.load(id(1)).unwrap().is_some());
-    assert_eq!(home.listed(&of_user("ann"), 10), [id(1)]);
+    fs::remove_dir_all(&here).unwrap();
+    fs::rename(&away, &here).unwrap();
+    assert!(store.load(id(1)).await.unwrap().is_some());
+    let listed = store.list(&of_user("ann"), None, 10).await.unwrap();
+    assert_eq!(listed.sessions.len(), 1);
 }
 
 #[tokio::test]
@@ -966,7 +970,7 @@ async fn empty_folders_that_were_removed_are_made_again() {
     }
     assert_eq!(home.load(id(1)), Ok(None));
     assert_eq!(home.listed(&Query::default(), 10), []);
-    assert_eq!(block_on(home.store.delete(id(1))).unwrap(), false);
+    assert!(!block_on(home.store.delete(id(1))).unwrap());
     home.store.delete_expired(NOW, 10).await.unwrap();
     home.create(id(1), &record(1, "ann"));
     assert_eq!(home.listed(&of_user("ann"), 10), [id(1)]);

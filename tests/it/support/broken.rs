@@ -246,7 +246,7 @@ impl SessionStore for BrokenStore {
                 if self.current(id).await.is_some() {
                     return Ok(Created::Exists);
                 }
-                yield_now().await;
+                let_others_run().await;
                 self.overwrite(id, record, at).await;
             }
             _ => {
@@ -306,7 +306,7 @@ impl SessionStore for BrokenStore {
                 if kept.version() != expected {
                     return Ok(Updated::Conflict);
                 }
-                yield_now().await;
+                let_others_run().await;
                 self.overwrite(id, record, activity).await;
                 return Ok(Updated::Saved);
             }
@@ -364,7 +364,7 @@ impl SessionStore for BrokenStore {
                 return Ok(Touched::Yes);
             }
             Bug::TouchChecksFirst => {
-                yield_now().await;
+                let_others_run().await;
                 self.overwrite(id, &record, next).await;
                 return Ok(Touched::Yes);
             }
@@ -389,7 +389,7 @@ impl SessionStore for BrokenStore {
                 return Ok(false);
             }
             Bug::DeleteChecksFirst => {
-                yield_now().await;
+                let_others_run().await;
                 self.inner.delete(id).await?;
                 return Ok(kept.is_some());
             }
@@ -548,4 +548,11 @@ fn changed<'a>(query: &'a Query, change: impl Fn(Condition<'a>) -> Option<Condit
         Condition::CreatedBefore(moment) => query.with_created_before(moment),
         _ => unreachable!("no such condition"),
     })
+}
+
+/// Long enough for others to come between, also on a machine that is busy.
+async fn let_others_run() {
+    for _ in 0..100 {
+        yield_now().await;
+    }
 }
