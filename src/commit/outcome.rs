@@ -160,6 +160,7 @@ pub(crate) fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>
     if state.is_head_gone {
         state.is_cookie_due = false;
     }
+    state.decide(&config.store.observers.waiters);
     Outcome {
         cookie,
         is_used: state.usage != Usage::Untouched,

@@ -6,6 +6,7 @@
 
 pub(crate) mod change_seq;
 pub(crate) mod changes;
+pub(crate) mod decision;
 mod overrides;
 pub(crate) mod shared;
 pub(crate) mod unconfirmed;
@@ -23,7 +24,10 @@ use crate::{
         renewal,
         token::{SessionId, Token},
     },
-    state::{change_seq::ChangeSeq, changes::Changes, unconfirmed::UnconfirmedSave, view::View},
+    state::{
+        change_seq::ChangeSeq, changes::Changes, decision::Undecided, unconfirmed::UnconfirmedSave,
+        view::View,
+    },
 };
 
 #[derive(Default)]
@@ -66,6 +70,8 @@ pub(crate) struct State {
     pub(crate) is_stale: bool,
     /// What was pending at this moment went with the response, and nobody has been told yet.
     lost_with_response: Option<ChangeSeq>,
+    /// Who waits for the end of the session that the response head decides on.
+    undecided: Option<Box<Undecided>>,
 }
 
 /// How often the session took a turn that a commit under way must not undo.
