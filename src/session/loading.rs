@@ -155,9 +155,7 @@ impl Shared {
             };
             match proof {
                 Err(rejected) => {
-                    if !is_former {
-                        found.marker = found.marker.or(rejected.marker(&token));
-                    }
+                    found.marker = found.marker.or(rejected.marker(&token));
                     was_moved |= rejected.why == Rejection::Moved;
                     if rejected.is_copied && !is_former {
                         copied.push(token);

@@ -381,6 +381,7 @@ async fn table_a_session_found_to_have_ended_elsewhere_is_left_alone() {
     ");
     assert_snapshot!(interrupted_by(&fixture, "/destroy", "nothing").await, @r"
     store: Touch
+    cache-control: private
     vary: Cookie
     ");
     assert!(fixture.store.inner().is_empty());
