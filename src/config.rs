@@ -40,7 +40,7 @@ pub(crate) struct Config {
     /// Where commits of one session wait for one another, once they have conflicted.
     pub(crate) queues: Arc<Queues<SessionId>>,
     /// Permits for the tasks that undo what an abandoned commit has begun.
-    pub(crate) taking_back: Arc<Semaphore>,
+    pub(crate) undoing: Arc<Semaphore>,
     pub(crate) reap_every: Option<Duration>,
     pub(crate) warned: Arc<Warned>,
 }
@@ -72,7 +72,7 @@ impl Config {
             cache_headers: true,
             clock: Arc::new(SystemClock),
             queues: Arc::default(),
-            taking_back: Arc::new(Semaphore::new(MAX_UNDOING)),
+            undoing: Arc::new(Semaphore::new(MAX_UNDOING)),
             reap_every: Some(Duration::from_secs(60)),
             warned: Arc::default(),
         }
@@ -81,8 +81,9 @@ impl Config {
     /// Shares nothing with its clones any more but the store, the clock and the listeners.
     #[cfg(feature = "testing")]
     pub(crate) fn separate(&mut self) {
+        self.store.observers = Arc::new(self.store.observers.separate());
         self.queues = Arc::default();
-        self.taking_back = Arc::new(Semaphore::new(MAX_UNDOING));
+        self.undoing = Arc::new(Semaphore::new(MAX_UNDOING));
     }
 
     pub(crate) fn observers(&self) -> &Arc<Observers> {

@@ -1,54 +1,57 @@
 //! What a handler asks of the store before or after the response leaves:
 //! touch, reload, claim.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use crate::{
+    clock::{Clock as _, Timestamp},
     commit::{
-        attempt::settle_unconfirmed_save,
-        swap::{Swap, Swapped},
-        write::tell_of_saved,
+        drive::{Answer, NoAnswers, drive},
+        events,
+        protocol::{Ask, Cause, Claim, Machine, Outcome, Reply, Touch},
+        unconfirmed::confirm_save,
+        undo::hand_on,
     },
-    deadline::{pause, within},
+    config::Config,
+    deadline::within,
     error::Error,
+    random::unique,
     record::{Kept, lifetime::is_past, token::SessionId},
     state::{Stored, shared::Shared},
-    store::{Former, Touched},
 };
 
 /// Moves the activity forward now, whatever `touch_after` says.
 pub(crate) async fn touch(shared: &Shared) -> Result<(), Error> {
     in_turn(shared, async {
         let config = &shared.config;
-        let mut swap = Swap::new(config);
-        loop {
-            let Some(stored) = stored(shared)? else {
-                return Ok(());
-            };
-            let now = config.clock.now();
-            if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
-                return Err(end(shared, stored.id()));
-            }
-            let activity = config.lifetimes.activity(&stored.record, now);
-            let version = stored.record.version();
-            match swap.touch(stored.id(), version, activity).await? {
-                Touched::Yes => {
+        let Some(stored) = stored(shared)? else {
+            return Ok(());
+        };
+        let now = config.clock.now();
+        if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
+            return Err(end(shared, stored.id()));
+        }
+        let id = stored.id();
+        let mut machine = Machine::Touch(Box::new(Touch::new(id, stored.kept(), true)));
+        drive(config, &mut machine, &mut NoAnswers).await;
+        match hand_on(config, machine.finish()) {
+            Some(Outcome::Touched((record, _))) => {
+                let activity = config.lifetimes.activity(&record, now);
+                if record.version() == stored.record.version() {
                     let mut state = shared.state();
-                    if let Some(latest) = &mut state.stored
-                        && latest.id() == stored.id()
-                    {
+                    if let Some(latest) = state.stored.as_mut().filter(|latest| latest.id() == id) {
                         latest.activity = activity;
                     }
-                    drop(state);
-                    refresh_cookie(shared);
-                    return Ok(());
+                } else if is_past(config.lifetimes.absolute_deadline(&record), now) {
+                    return Err(end(shared, id));
+                } else {
+                    shared.rebase(id, &(record, activity))?;
                 }
-                Touched::Stale => {
-                    pause(Duration::ZERO).await;
-                    refresh(shared, &stored).await?;
-                }
-                Touched::Missing => return Err(end(shared, stored.id())),
+                refresh_cookie(shared);
+                Ok(())
             }
+            Some(Outcome::Failed(Cause(error))) => Err(error),
+            _ => Err(end(shared, id)),
         }
     })
     .await
@@ -80,56 +83,93 @@ pub(crate) async fn claim<T>(
 ) -> Result<Option<T>, Error> {
     in_turn(shared, async {
         let config = &shared.config;
-        let Some(mut stored) = stored(shared)? else {
+        let Some(stored) = stored(shared)? else {
             return Ok(None);
         };
-        let mut swap = Swap::new(config);
-        loop {
-            let Some(value) = stored.record.data().get(key) else {
-                shared.rebase(stored.id(), &stored.kept())?;
-                return Ok(None);
-            };
-            let claimed = check(value)?;
-            let now = config.clock.now();
-            if is_past(config.lifetimes.absolute_deadline(&stored.record), now) {
-                end(shared, stored.id());
+        let id = stored.id();
+        let mut taking = Taking {
+            config,
+            key,
+            check: &check,
+            writer: unique(),
+            claimed: None,
+        };
+        let next = match taking.without(&stored.kept(), config.clock.now())? {
+            Reply::Merged(next) => next,
+            Reply::Ended => {
+                end(shared, id);
                 return Ok(None);
             }
-            let data = stored.record.data().with([(key, None)].into_iter());
-            let rested = now.since(stored.activity.last_seen_at);
-            let next = Arc::new(stored.record.successor(data, swap.writer, rested));
-            let activity = config.lifetimes.activity(&next, now);
-            let former = Former::new(&stored.record, stored.activity);
-            match swap
-                .attempt(stored.id(), former, &next, activity, true)
-                .await?
-            {
-                Swapped::Saved => {
-                    let former = std::mem::replace(&mut stored.record, Arc::clone(&next));
-                    stored.activity = activity;
-                    tell_of_saved(config, stored.id(), &former, &stored.record, now);
-                    // Whoever else fails now, the value is this request's.
-                    if shared
-                        .rebase(stored.id(), &(Arc::clone(&next), activity))
-                        .is_err()
-                    {
-                        shared.state().replace_record(stored.id(), next, activity);
-                    }
-                    refresh_cookie(shared);
-                    return Ok(Some(claimed));
+            _ => {
+                shared.rebase(id, &stored.kept())?;
+                return Ok(None);
+            }
+        };
+        let mut machine = Machine::Claim(Claim::new(id, stored.kept(), next));
+        drive(config, &mut machine, &mut taking).await;
+        match hand_on(config, machine.finish()) {
+            Some(Outcome::Saved { former, record }) => {
+                let now = config.clock.now();
+                events::saved(config, id, &former.0, &record.0, now);
+                // Whoever else fails now, the value is this request's.
+                if shared.rebase(id, &record).is_err() {
+                    let (record, activity) = record;
+                    shared.state().replace_record(id, record, activity);
                 }
-                Swapped::Fresher((record, activity)) => {
-                    stored.record = record;
-                    stored.activity = activity;
-                }
-                Swapped::Moved | Swapped::Missing => {
-                    end(shared, stored.id());
-                    return Ok(None);
-                }
+                refresh_cookie(shared);
+                Ok(taking.claimed)
+            }
+            Some(Outcome::Unchanged(latest)) => {
+                shared.rebase(id, &latest)?;
+                Ok(None)
+            }
+            Some(Outcome::Failed(Cause(error))) => Err(error),
+            _ => {
+                end(shared, id);
+                Ok(None)
             }
         }
     })
     .await
+}
+
+/// A value on its way out of the record.
+struct Taking<'a, T, F> {
+    config: &'a Config,
+    key: &'a str,
+    check: &'a F,
+    writer: u64,
+    claimed: Option<T>,
+}
+
+impl<T, F: Fn(&[u8]) -> Result<T, Error>> Taking<'_, T, F> {
+    /// `latest` without the value.
+    fn without(&mut self, latest: &Kept, now: Timestamp) -> Result<Reply<Kept>, Error> {
+        let (record, activity) = latest;
+        let Some(value) = record.data().get(self.key) else {
+            return Ok(Reply::Unchanged);
+        };
+        self.claimed = Some((self.check)(value)?);
+        if is_past(self.config.lifetimes.absolute_deadline(record), now) {
+            return Ok(Reply::Ended);
+        }
+        let data = record.data().with([(self.key, None)].into_iter());
+        let rested = now.since(activity.last_seen_at);
+        let next = Arc::new(record.successor(data, self.writer, rested));
+        let activity = self.config.lifetimes.activity(&next, now);
+        Ok(Reply::Merged((next, activity)))
+    }
+}
+
+impl<T, F: Fn(&[u8]) -> Result<T, Error>> Answer for Taking<'_, T, F> {
+    fn answer(&mut self, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
+        match ask {
+            Ask::Merge(latest) => self
+                .without(latest, now)
+                .unwrap_or_else(|error| Reply::Refused(Cause(error))),
+            ask => NoAnswers.answer(ask, now),
+        }
+    }
 }
 
 /// Runs `talk` when no other talk with the store is under way for this request, within the deadline.
@@ -139,7 +179,7 @@ async fn in_turn<T>(
 ) -> Result<T, Error> {
     within(shared.config.store_timeout, async {
         let _gate = shared.enter().await;
-        settle_unconfirmed_save(shared).await?;
+        confirm_save(shared).await?;
         talk.await
     })
     .await

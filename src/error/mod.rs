@@ -126,7 +126,6 @@ impl Error {
     }
 
     /// Whether both are the same failure.
-    #[cfg(feature = "__model")]
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -135,15 +134,6 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
-    }
-
-    /// Whether it leaves open what the store has done.
-    pub(crate) fn is_ambiguous(&self) -> bool {
-        let source = self.0.source.as_deref();
-        match source.and_then(|source| source.downcast_ref::<StoreError>()) {
-            Some(error) => error.is_ambiguous(),
-            None => matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
-        }
     }
 
     /// Whether the same request may succeed later. The response is a 503 then.

@@ -121,11 +121,6 @@ impl StoreError {
             StoreErrorKind::Corrupt | StoreErrorKind::Incompatible
         )
     }
-
-    /// Whether the call may have been applied all the same.
-    pub(crate) fn is_ambiguous(&self) -> bool {
-        !self.is_not_applied
-    }
 }
 
 impl fmt::Display for StoreError {

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use tracing::{error, warn};
 
 use crate::{
-    commit::{self, Cookie, Failed, Occasion, Outcome, prompt::settle_at_once},
+    commit::{self, Cookie, Failed, Occasion, Outcome, try_now::try_now},
     config::Config,
     http::headers,
     session::handle::SessionHandle,
@@ -72,7 +72,7 @@ impl Uncommitted {
 impl Drop for Uncommitted {
     fn drop(&mut self) {
         if let Some(handle) = self.handle.take() {
-            handle.shared().abandon();
+            commit::abandon(handle.shared());
         }
     }
 }
@@ -112,7 +112,7 @@ where
                     let is_cookie_lost = session.is_cookie_lost;
                     let handle = session.take();
                     let shared = handle.shared();
-                    if let Some(committed) = settle_at_once(shared) {
+                    if let Some(committed) = try_now(shared) {
                         let config = &shared.config;
                         let response = finish(response, committed, config, is_cookie_lost);
                         return Poll::Ready(Ok(response));

@@ -55,8 +55,13 @@ pub(crate) fn unavailable<B: Default>(failed: &Failed, config: &Config) -> Respo
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, RETRY_AFTER);
     headers.insert(header::CACHE_CONTROL, NO_STORE);
-    if failed.removes_cookie {
-        config.cookie.remove(headers);
+    match failed.cookie {
+        Cookie::None => {}
+        Cookie::Issue(token, max_age) => {
+            let cookie = config.cookie.issue(&token, max_age);
+            config.cookie.set(headers, cookie);
+        }
+        Cookie::Remove => config.cookie.remove(headers),
     }
     response
 }

@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     cookie::SessionCookie,
     http::service::SessionService,
-    observe::{event::Listener, observers::Observers},
+    observe::event::Listener,
     operator::{reaper::Reaper, sessions::Sessions},
     record::timeout::Timeout,
     store::{DynStore, MemoryStore, SessionStore},
@@ -279,11 +279,8 @@ impl SessionLayer {
     /// ```
     #[must_use]
     pub fn on_event(self, listener: impl Listener) -> Self {
-        self.with(|config| {
-            let mut listeners = config.observers().listeners.clone();
-            listeners.push(Arc::new(listener));
-            config.store.observers = Arc::new(Observers::new(listeners));
-        })
+        self.config.observers().add(Arc::new(listener));
+        self
     }
 
     /// The same settings over the same store, as another machine has them.
@@ -293,11 +290,9 @@ impl SessionLayer {
     }
 
     fn with(mut self, set: impl FnOnce(&mut Config)) -> Self {
-        // A layer with other settings has a reaper, statistics and warnings of its own.
+        // A layer with other settings has a reaper and warnings of its own. Whoever shares the store shares its observers.
         self.reaper = Arc::default();
         let config = Arc::make_mut(&mut self.config);
-        let listeners = config.observers().listeners.clone();
-        config.store.observers = Arc::new(Observers::new(listeners));
         config.warned = Arc::default();
         set(config);
         self

@@ -10,7 +10,6 @@ pub(crate) mod endings;
 pub(crate) mod event;
 mod metrics;
 mod minutes;
-mod moves;
 pub(crate) mod observers;
 pub(crate) mod stats;
 pub(crate) mod summary;

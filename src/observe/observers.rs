@@ -10,25 +10,20 @@ use std::{
     time::Instant,
 };
 
+use parking_lot::RwLock;
 use tracing::error;
 
-use crate::{
-    clock::Timestamp,
-    observe::{
-        counters::Counters,
-        event::{Event, Listener},
-        moves::Moves,
-        waiters::Waiters,
-    },
-    record::token::SessionId,
+use crate::observe::{
+    counters::Counters,
+    event::{Event, Listener},
+    waiters::Waiters,
 };
 
 /// The listeners of one layer, its counters, and the tasks that wait for a session's end.
 pub(crate) struct Observers {
-    pub(crate) listeners: Vec<Arc<dyn Listener>>,
+    listeners: RwLock<Arc<[Arc<dyn Listener>]>>,
     pub(crate) counters: Counters,
     pub(crate) waiters: Arc<Waiters>,
-    moves: Moves,
     /// Whether anybody observes. Otherwise no event is built, and nothing is counted or timed.
     is_active: AtomicBool,
     /// The layer's store is asked once to report the sessions that it ends by itself.
@@ -39,10 +34,9 @@ impl Observers {
     pub(crate) fn new(listeners: Vec<Arc<dyn Listener>>) -> Self {
         let is_active = cfg!(feature = "metrics") || !listeners.is_empty();
         Self {
-            listeners,
+            listeners: RwLock::new(listeners.into()),
             counters: Counters::default(),
             waiters: Arc::default(),
-            moves: Moves::default(),
             is_active: AtomicBool::new(is_active),
             reporting: Once::new(),
         }
@@ -57,15 +51,30 @@ impl Observers {
         self.is_active.store(true, Ordering::Relaxed);
     }
 
+    pub(crate) fn add(&self, listener: Arc<dyn Listener>) {
+        let mut listeners = self.listeners.write();
+        *listeners = listeners.iter().cloned().chain([listener]).collect();
+        drop(listeners);
+        self.activate();
+    }
+
+    /// Those of another node have the same listeners.
+    #[cfg(feature = "testing")]
+    pub(crate) fn separate(&self) -> Self {
+        Self::new(self.listeners.read().to_vec())
+    }
+
     /// Passes `event` on to every observer.
     pub(crate) fn notify(&self, event: &Event) {
         self.counters.on_event(event);
         self.waiters.on_event(event);
-        if self.listeners.is_empty() {
+        // A listener may add another.
+        let listeners = Arc::clone(&self.listeners.read());
+        if listeners.is_empty() {
             return;
         }
         let started = Instant::now();
-        for listener in &self.listeners {
+        for listener in listeners.iter() {
             if catch_unwind(AssertUnwindSafe(|| listener.on_event(event))).is_err() {
                 error!(?event, "a listener has panicked");
             }
@@ -79,50 +88,10 @@ impl Observers {
             self.notify(&event());
         }
     }
-
-    /// Passes on the end of a session that was destroyed, unless it continues under another id.
-    pub(crate) fn notify_destroyed(&self, id: SessionId, ended: impl FnOnce() -> Event) {
-        if self.is_active()
-            && let Some(ended) = self.moves.destroyed(id, ended())
-        {
-            self.notify(&ended);
-        }
-    }
-
-    /// A move of session `id` begins. `None` where nobody observes.
-    pub(crate) fn moving(&self, id: SessionId, now: Timestamp) -> Option<Moving<'_>> {
-        self.is_active().then(|| {
-            self.moves.enter(id, now);
-            Moving {
-                observers: self,
-                id,
-            }
-        })
-    }
 }
 
 impl fmt::Debug for Observers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observers").finish_non_exhaustive()
-    }
-}
-
-/// A move that is under way. It has failed where this is dropped before [`Moving::succeed`].
-pub(crate) struct Moving<'a> {
-    observers: &'a Observers,
-    id: SessionId,
-}
-
-impl Moving<'_> {
-    pub(crate) fn succeed(self, now: Timestamp) {
-        self.observers.moves.succeed(self.id, now);
-    }
-}
-
-impl Drop for Moving<'_> {
-    fn drop(&mut self) {
-        if let Some(ended) = self.observers.moves.leave(self.id) {
-            self.observers.notify(&ended);
-        }
     }
 }

@@ -36,17 +36,17 @@ impl TimedStore {
         self.store.in_memory().is_some()
     }
 
-    /// The reply of a store in memory. `None` if it fails, and for any other store.
+    /// The reply of a store in memory. `None` for any other store.
     pub(crate) fn at_once<T>(
         &self,
         call: StoreCall,
         ask: impl FnOnce(&MemoryInner) -> Result<T, StoreError>,
-    ) -> Option<T> {
+    ) -> Option<Result<T, StoreError>> {
         let inner = self.store.in_memory()?;
         let started = self.started(call);
         let reply = ask(inner);
         started.answered(reply.as_ref().err());
-        reply.ok()
+        Some(reply)
     }
 
     pub(crate) async fn create(
@@ -101,13 +101,6 @@ impl TimedStore {
         if started.answered(reply.as_ref().err()) && matches!(reply, Ok(Touched::Yes)) {
             self.observers.counters.touch();
         }
-        reply
-    }
-
-    pub(crate) async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        let started = self.started(StoreCall::Delete);
-        let reply = self.store.delete(id).await;
-        started.answered(reply.as_ref().err());
         reply
     }
 

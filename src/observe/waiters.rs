@@ -91,6 +91,11 @@ impl Waiter {
         }
     }
 
+    /// Whose end it waits for.
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
     /// How the session ended, once an event since [`Waiter::new`] says so.
     pub(crate) async fn end(&mut self) -> SessionEnd {
         if let Some(receiver) = &mut self.receiver

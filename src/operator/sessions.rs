@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use crate::{
-    commit::{revoke::end, unborn::is_born},
+    commit::ending::{end, has_arrived},
     config::Config,
     deadline::{pause, within},
     error::{Error, ErrorKind},
@@ -210,6 +210,8 @@ impl Sessions {
     pub async fn revoke_others(&self, session: &Session) -> Result<u64, Error> {
         let stored = session.stored();
         let user = stored.as_ref().and_then(|stored| stored.record.user());
+        // A log-in that is not stored yet has no others.
+        let user = user.filter(|user| session.user().as_deref() == Some(user));
         let (Some(stored), Some(user)) = (&stored, user) else {
             return Err(Error::new(
                 ErrorKind::NoUser,
@@ -273,15 +275,6 @@ impl Sessions {
             };
             for listed in stored.sessions {
                 let record = &listed.record;
-                if record
-                    .moved_from()
-                    .is_some_and(|from| ended.contains(&from))
-                {
-                    // The cycle came too late: nobody will have its token.
-                    self.within(async { Ok(self.0.store.delete(listed.id).await?) })
-                        .await?;
-                    continue;
-                }
                 // The marker of a session that moved while the list was made leads to it.
                 let is_left = record.is_moved() && record.moved_to().is_none();
                 if !is_left && !spared.contains(&listed.id) {
@@ -342,7 +335,7 @@ impl Sessions {
         if !self.0.lifetimes.is_live(record, *activity, now) {
             return Ok(false);
         }
-        self.within(async { Ok(is_born(&self.0.store, id, record).await?) })
+        self.within(async { Ok(has_arrived(&self.0.store, id, record).await?) })
             .await
     }
 }

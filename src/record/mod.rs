@@ -268,7 +268,6 @@ impl Record {
     }
 
     /// The id that the session never becomes.
-    #[cfg(any(test, feature = "__model"))]
     pub(crate) fn bar(&self) -> Option<SessionId> {
         self.extras().bar
     }
@@ -351,18 +350,6 @@ impl Record {
         self
     }
 
-    pub(crate) fn with_moved_from(mut self, moved_from: Option<SessionId>) -> Self {
-        let origin = moved_from.map(|id| Origin {
-            id,
-            version: Origin::UNKNOWN_VERSION,
-            kind: MoveKind::Cycle,
-        });
-        if self.origin() != origin {
-            self.set_extras(|extras| extras.origin = origin);
-        }
-        self
-    }
-
     fn without_origin(mut self) -> Self {
         if self.origin().is_some() {
             self.set_extras(|extras| extras.origin = None);
@@ -371,7 +358,6 @@ impl Record {
     }
 
     /// This content in place of `former`: the version after it.
-    #[cfg(feature = "__model")]
     pub(crate) fn replacing(self, former: &Self, writer: u64) -> Self {
         Self {
             version: former.version.next(writer),

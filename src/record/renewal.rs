@@ -44,8 +44,6 @@ pub(crate) const GRACE: Duration = Duration::from_secs(60);
 const MAX_PENDING: usize = 8;
 
 /// A double click is two log-ins: who joins more often than this begins a session of their own.
-#[cfg(any(test, feature = "__model"))]
-#[allow(dead_code)]
 const MAX_JOINED: usize = 8;
 
 /// Of former ones the latest are recognised; older ones merely prove nothing.
@@ -214,8 +212,6 @@ impl Record {
     }
 
     /// This record with `secret` beside its own: of a log-in that joined it. `None`: it takes no more.
-    #[cfg(any(test, feature = "__model"))]
-    #[allow(dead_code)]
     pub(crate) fn joined(&self, secret: &Secret, now: Timestamp) -> Option<Self> {
         let mut renewal = self.renewal().cloned().unwrap_or_default();
         if renewal.joined.len() >= MAX_JOINED {

@@ -12,14 +12,13 @@ use crate::{
     observe::{
         event::{EndReason, SessionEnd},
         timed::TimedStore,
-        waiters::Waiter,
     },
     record::{
         Kept,
         lifetime::{Lifetimes, is_past},
         token::SessionId,
     },
-    state::shared::Shared,
+    state::{decision::Decision, shared::Shared},
 };
 
 /// A clock that stands still, or is behind, is not asked more often than this.
@@ -34,50 +33,22 @@ pub(crate) async fn ended(shared: Arc<Shared>) -> SessionEnd {
         return std::future::pending().await;
     }
     let watch = Watch::of(&shared.config);
-    let id = loop {
-        match watched(&shared) {
-            Watched::Session(id) => break id,
-            Watched::Over(end) => return end,
-            Watched::Undecided => sleep(watch.interval.max(MIN_PAUSE)).await,
-            Watched::Nobody => {
-                drop(shared);
-                return std::future::pending().await;
-            }
-        }
-    };
+    let waiters = Arc::clone(&watch.store.observers.waiters);
+    let decision = shared.state().decision(&waiters);
+    // The response head decides, and the request must be able to end meanwhile.
     drop(shared);
-    let mut waiter = Waiter::new(&watch.store.observers.waiters, id);
+    let mut waiter = match decision.await {
+        Ok(Decision::Session(waiter)) => waiter,
+        Ok(Decision::Over(end)) => return end,
+        Ok(Decision::Nobody) | Err(_) => return std::future::pending().await,
+    };
+    let id = waiter.id();
     let (mut told, mut found) = (pin!(waiter.end()), pin!(watch.find_over(id)));
     poll_fn(|context| match told.as_mut().poll(context) {
         Poll::Ready(end) => Poll::Ready(end),
         Poll::Pending => found.as_mut().poll(context),
     })
     .await
-}
-
-/// Which session is to be watched.
-enum Watched {
-    Session(SessionId),
-    Over(SessionEnd),
-    /// It is not stored yet, or about to move; the response head decides.
-    Undecided,
-    /// There never was one, and will be none.
-    Nobody,
-}
-
-fn watched(shared: &Shared) -> Watched {
-    let state = shared.state();
-    if state.is_destroyed() {
-        return Watched::Over(SessionEnd::Ended(EndReason::Destroyed));
-    }
-    if state.check_open().is_err() {
-        return Watched::Over(SessionEnd::Gone);
-    }
-    match &state.stored {
-        Some(stored) if state.is_committed || state.keeps_id() => Watched::Session(stored.id()),
-        None if state.is_committed => Watched::Nobody,
-        _ => Watched::Undecided,
-    }
 }
 
 /// What it takes to ask the store: not the layer, so that its background task ends with it.
@@ -125,7 +96,10 @@ impl Watch {
             return Err(SessionEnd::Gone);
         };
         if record.is_moved() {
-            return Err(SessionEnd::Moved);
+            return Err(match record.leads_to() {
+                Some(_) => SessionEnd::Moved,
+                None => SessionEnd::Gone,
+            });
         }
         let absolute = self.lifetimes.absolute_deadline(&record);
         let deadline = self.lifetimes.deadline(&record, activity.last_seen_at);

@@ -6,13 +6,13 @@ use tracing::{Instrument as _, debug, debug_span, field, warn};
 
 use crate::{
     clock::Timestamp,
-    commit::revoke::end,
+    commit::ending::{end, help, help_now},
     cookie::Presented,
     deadline::within,
     error::Error,
     observe::event::{EndReason, Event, Rejection},
     record::{
-        Kept, Record,
+        Activity, Kept, Record,
         lifetime::is_past,
         renewal::{self, Verdict},
         token::{SessionId, Token},
@@ -62,10 +62,19 @@ impl Shared {
         if let Some(first) = first {
             let store = &self.config.store;
             let kept = store.at_once(StoreCall::Load, |room| Ok(room.load(first.token.id)))?;
-            match self.judge(kept, &first.token, now) {
+            let kept = kept.ok()?;
+            let judged = match self.judge(kept, &first.token, now) {
+                Ok(kept) => match help_now(&self.config, first.token.id, kept, now)? {
+                    Some(kept) => Ok(kept),
+                    None => Err(Rejected::of(first.token.id, None, Rejection::Unknown)),
+                },
+                rejected => rejected,
+            };
+            match judged {
                 Ok(kept) => found.stored = Some((Stored::of(first.token, kept), first.is_former)),
                 Err(rejected) if rejected.is_copied => return None,
                 Err(rejected) => {
+                    found.marker = rejected.marker(&first.token);
                     found.displaced = rejected.why == Rejection::Moved;
                     found.rejected.push(rejected);
                 }
@@ -137,8 +146,16 @@ impl Shared {
                 break;
             }
             let token = presented.token;
-            match self.prove(&token, now).await? {
+            let proof = match self.prove(&token, now).await? {
+                Ok(kept) => match help(&self.config, token.id, kept).await? {
+                    Some(kept) => Ok(kept),
+                    None => Err(Rejected::of(token.id, None, Rejection::Unknown)),
+                },
+                rejected => rejected,
+            };
+            match proof {
                 Err(rejected) => {
+                    found.marker = found.marker.or(rejected.marker(&token));
                     was_moved |= rejected.why == Rejection::Moved;
                     if rejected.is_copied && !is_former {
                         copied.push(token);
@@ -159,6 +176,7 @@ impl Shared {
                             "two session cookies prove themselves: one was planted, the visitor stays anonymous"
                         );
                         found.stored = None;
+                        found.marker = None;
                         found.displaced = true;
                         return Ok(found);
                     }
@@ -181,6 +199,7 @@ impl Shared {
                 found.rejected.push(rejected);
             }
             found.displaced = true;
+            found.marker = None;
             return Ok(found);
         }
         let proven = found.stored.as_ref().map(|(stored, _)| stored.id());
@@ -229,7 +248,11 @@ impl Shared {
             return rejected(record, Rejection::Expired);
         }
         if record.is_moved() {
-            return rejected(record, Rejection::Moved);
+            // One that has ended is as one that never was.
+            return match record.leads_to() {
+                Some(_) => rejected(record, Rejection::Moved),
+                None => rejected(record, Rejection::Unknown),
+            };
         }
         if verdict == Verdict::Copied {
             return Err(Rejected::copied(token.id, record));
@@ -239,7 +262,7 @@ impl Shared {
 
     /// Two have had the visitor's cookie, and only one of them is the visitor (rule R3).
     async fn end_copied(&self, token: &Token) -> Result<(), Error> {
-        let config = &*self.config;
+        let config = &self.config;
         let is_copied = |_, (record, _): &Kept| {
             renewal::judge(record, &token.secret, config.clock.now()) == Verdict::Copied
         };
@@ -264,6 +287,9 @@ impl State {
         self.loaded_at = Some(now);
         let loaded = found.map(|found| {
             self.is_displaced = found.displaced;
+            if found.stored.is_none() {
+                self.marker = found.marker.map(Box::new);
+            }
             if let Some((stored, is_former)) = found.stored {
                 self.is_under_former_name = is_former;
                 self.stored = Some(stored);
@@ -279,6 +305,8 @@ struct Found {
     /// And whether it came under a former name.
     stored: Option<(Stored, bool)>,
     displaced: bool,
+    /// What the visitor's token led to, where the session has ended or moved.
+    marker: Option<Stored>,
     rejected: Vec<Rejected>,
 }
 
@@ -300,6 +328,20 @@ impl Rejected {
             why,
             is_copied: false,
         }
+    }
+
+    /// The marker that a token which was good has led to.
+    fn marker(&self, token: &Token) -> Option<Stored> {
+        let record = self
+            .record
+            .clone()
+            .filter(|_| self.why == Rejection::Moved)?;
+        let at = record.moved_at().unwrap_or(Timestamp::EPOCH);
+        let activity = Activity {
+            last_seen_at: at,
+            expires_at: None,
+        };
+        Some(Stored::of(*token, (record, activity)))
     }
 
     fn copied(id: SessionId, record: Arc<Record>) -> Self {

@@ -165,9 +165,17 @@ impl Session {
         if upkeep::is_pending(&self.0, &name) {
             self.save().await?;
         }
-        if upkeep::is_pending(&self.0, &name) || self.is_new() {
+        let is_pending = upkeep::is_pending(&self.0, &name);
+        let is_stored = self.0.view().is_stored(&name);
+        if self.is_new() || (is_pending && !is_stored) {
             // Nobody else can see it yet.
             return self.take(name);
+        }
+        if is_pending {
+            // What waits for the response head is this request's only if what it was made of is.
+            let taken = self.take::<T>(&*name)?;
+            let claimed = upkeep::claim(&self.0, &name, |_| Ok(())).await?;
+            return Ok(taken.filter(|_| claimed.is_some()));
         }
         let check = |value: &[u8]| read(&name, Some(value));
         Ok(upkeep::claim(&self.0, &name, check).await?.flatten())

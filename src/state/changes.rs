@@ -335,11 +335,6 @@ impl Changes {
     pub(crate) fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.cleared.is_none() && self.overrides.is_empty()
     }
-
-    /// Whether a value here depends on the one that was there: applying it twice would count twice.
-    pub(crate) fn computes(&self) -> bool {
-        self.steps.iter().any(|step| step.again.is_some())
-    }
 }
 
 fn check_size(bytes: usize, max_bytes: usize) -> Result<(), Error> {

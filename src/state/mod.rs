@@ -6,6 +6,7 @@
 
 pub(crate) mod change_seq;
 pub(crate) mod changes;
+pub(crate) mod decision;
 mod overrides;
 pub(crate) mod shared;
 pub(crate) mod unconfirmed;
@@ -23,7 +24,10 @@ use crate::{
         renewal,
         token::{SessionId, Token},
     },
-    state::{change_seq::ChangeSeq, changes::Changes, unconfirmed::UnconfirmedSave, view::View},
+    state::{
+        change_seq::ChangeSeq, changes::Changes, decision::Undecided, unconfirmed::UnconfirmedSave,
+        view::View,
+    },
 };
 
 #[derive(Default)]
@@ -43,6 +47,9 @@ pub(crate) struct State {
     confirmed: ChangeSeq,
     /// The visitor brought a token, whatever it was worth.
     pub(crate) was_presented: bool,
+    /// What the visitor's token led to, where the session has ended or moved: a log-in may follow it, and so
+    /// does a log-out.
+    pub(crate) marker: Option<Box<Stored>>,
     /// Destroyed by this request and still in the store.
     pub(crate) destroyed: Option<Box<Stored>>,
     pub(crate) was_destroyed: bool,
@@ -63,6 +70,8 @@ pub(crate) struct State {
     pub(crate) is_stale: bool,
     /// What was pending at this moment went with the response, and nobody has been told yet.
     lost_with_response: Option<ChangeSeq>,
+    /// Who waits for the end of the session that the response head decides on.
+    undecided: Option<Box<Undecided>>,
 }
 
 /// How often the session took a turn that a commit under way must not undo.
@@ -137,6 +146,16 @@ impl Identity {
             Self::Same => None,
             Self::Cycle(token) => token.as_deref().copied(),
             Self::LogIn(log_in) => log_in.token,
+        }
+    }
+
+    /// Another token: a session may have been left under the one drawn before.
+    pub(crate) fn redraw(&mut self) {
+        let drawn = Token::generate().ok();
+        match self {
+            Self::Same => {}
+            Self::Cycle(token) => *token = drawn.map(Box::new),
+            Self::LogIn(log_in) => log_in.token = drawn,
         }
     }
 
@@ -255,6 +274,15 @@ impl State {
         }
     }
 
+    /// What was done until then makes no difference to what is stored: its closures are let go of.
+    pub(crate) fn forget_what_changed_nothing(&mut self, until: ChangeSeq) {
+        if let Some(stored) = self.stored.clone() {
+            self.confirm(stored, until);
+        } else if self.is_head_gone && self.keeps_id() {
+            self.drop_changes();
+        }
+    }
+
     /// Whether neither a log-in nor a cycle is pending.
     pub(crate) fn keeps_id(&self) -> bool {
         matches!(self.identity, Identity::Same)
@@ -365,6 +393,8 @@ impl State {
         let attempted = self.unconfirmed_save.take().map(|attempt| attempt.stored);
         if let Some(stored) = self.stored.take().or(attempted) {
             self.destroyed = Some(Box::new(stored));
+        } else if let Some(marker) = self.marker.take() {
+            self.destroyed = Some(marker);
         }
         self.identity = Identity::Same;
         self.drop_changes();

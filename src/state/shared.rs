@@ -98,7 +98,11 @@ impl Shared {
 
     /// The request has ended before its commit has (rule C2).
     pub(crate) fn abandon(&self) {
-        self.alter(State::abandon);
+        let waiters = &self.config.store.observers.waiters;
+        self.alter(|state| {
+            state.abandon();
+            state.decide(waiters);
+        });
     }
 
     /// A look at the values that needs no lock.

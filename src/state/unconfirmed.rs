@@ -1,9 +1,7 @@
 //! A save that was given up or cancelled before the store had answered: [`UnconfirmedSave`].
 
-use std::sync::Arc;
-
 use crate::{
-    record::Record,
+    record::Kept,
     state::{Generations, Stored, change_seq::ChangeSeq},
 };
 
@@ -13,7 +11,7 @@ use crate::{
 pub(crate) struct UnconfirmedSave {
     pub(crate) stored: Stored,
     /// What is to be replaced; `None` for a new session.
-    pub(crate) former: Option<Arc<Record>>,
+    pub(crate) former: Option<Kept>,
     pub(crate) until: ChangeSeq,
     pub(crate) generations: Generations,
 }

@@ -30,6 +30,11 @@ impl View {
         }
     }
 
+    /// Whether the record has a value for `key`, whatever is pending.
+    pub(crate) fn is_stored(&self, key: &str) -> bool {
+        self.base().get(key).is_some()
+    }
+
     pub(crate) fn data(&self) -> Data {
         match &self.changes {
             Some(changes) => changes.apply(self.base()),

@@ -60,7 +60,7 @@ impl DynStore {
     /// What a memory store holds: (sessions without markers of moved ones, bytes).
     pub(crate) fn held_in_memory(&self) -> Option<(usize, usize)> {
         match &self.0 {
-            Inner::Memory(store) => Some((store.sessions(), store.bytes())),
+            Inner::Memory(store) => Some((store.len(), store.bytes())),
             Inner::Other(_) => None,
         }
     }

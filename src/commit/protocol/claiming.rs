@@ -26,11 +26,6 @@ impl<R: Rec> Claim<R> {
         Self(Write::claim(id, former, next))
     }
 
-    /// The writer of this claim, the same over its retries.
-    pub fn writer(&self) -> u64 {
-        self.0.writer()
-    }
-
     /// The next thing to ask.
     pub fn ask(&self) -> Ask<'_, R> {
         self.0.ask()

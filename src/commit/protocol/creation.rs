@@ -125,6 +125,7 @@ impl<R: Rec> Creation<R> {
     fn lose(&mut self, error: R::Error) -> Creating<R> {
         if matches!(self.stage, Stage::Sending) {
             self.lost.get_or_insert(error.clone());
+            self.stage = Stage::Reading;
         }
         self.lost_replies += 1;
         if self.lost_replies > MAX_LOST_REPLIES {

@@ -13,7 +13,7 @@ use crate::{
     record::{
         Activity, Kept, Record,
         lifetime::MARKER_LIFETIME,
-        lineage::{Origin, Successor},
+        lineage::{MoveKind, Origin, Successor},
         token::{SessionId, Verifier},
         version::{Version, Wrote},
     },
@@ -102,12 +102,18 @@ impl Rec for Kept {
             .map(|origin| origin.0.data().clone())
             .unwrap_or_default();
         let mut next = record.successor(data, writer, Duration::ZERO);
-        next.set_extras(|extras| {
-            let from = origin.map(|origin| origin.0.extras());
-            extras.idle = from.map(|from| from.idle).unwrap_or_default();
-            extras.absolute = from.map(|from| from.absolute).unwrap_or_default();
-            extras.persistent = from.and_then(|from| from.persistent);
-        });
+        // A log-in keeps its own timeouts.
+        let is_cycle = record
+            .origin()
+            .is_some_and(|from| from.kind == MoveKind::Cycle);
+        if let Some(from) = origin.filter(|_| is_cycle) {
+            let from = from.0.extras();
+            next.set_extras(|extras| {
+                extras.idle = from.idle;
+                extras.absolute = from.absolute;
+                extras.persistent = from.persistent;
+            });
+        }
         (Arc::new(next), *activity)
     }
 

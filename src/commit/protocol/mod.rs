@@ -53,14 +53,17 @@ mod undo;
 mod undoing;
 mod write;
 
+#[cfg(feature = "__model")]
+pub use self::rec::Policy;
 pub use self::{
     ask::{Ask, Reply, Step},
     claiming::Claim,
     ending::End,
     helping::Help,
+    kept::Cause,
     moving::Move,
     outcome::{Abandon, Finished, Outcome},
-    rec::{Policy, Rec},
+    rec::Rec,
     touching::Touch,
     undo::Undo,
     undoing::Undoing,

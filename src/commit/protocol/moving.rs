@@ -119,11 +119,6 @@ impl<R: Rec> Move<R> {
         self
     }
 
-    /// The writer of this commit, the same over its retries.
-    pub fn writer(&self) -> u64 {
-        self.writer
-    }
-
     /// The next thing to ask; `None` where there is nothing to do: [`finish`](Self::finish) it.
     pub fn ask(&self) -> Option<Ask<'_, R>> {
         Some(match (&self.stage, &self.new) {

@@ -98,10 +98,12 @@ impl<R: Rec> Write<R> {
         }
     }
 
-    /// The writer of this commit, the same over its retries.
-    #[inline]
-    pub fn writer(&self) -> u64 {
-        self.next().version().writer
+    /// What is to be replaced; `None`: it is a creation.
+    pub fn former(&self) -> Option<&R> {
+        match &self.call {
+            Call::Create(_) => None,
+            Call::Update(cas) => Some(&cas.former),
+        }
     }
 
     /// The next thing to ask.

@@ -79,22 +79,17 @@ impl MemoryStore {
         &self.0
     }
 
-    /// How many sessions are stored. Expired sessions count until they are deleted, and so do
-    /// the markers of sessions that moved.
+    /// How many sessions are stored. Expired sessions count until they are deleted. The markers of
+    /// sessions that ended or moved do not count.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.len().saturating_sub(self.0.markers())
     }
 
     /// Whether no session is stored.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Without the markers of sessions that moved.
-    pub(crate) fn sessions(&self) -> usize {
-        self.len().saturating_sub(self.0.markers())
     }
 
     /// How many bytes the sessions and their tables take.

@@ -314,7 +314,7 @@ async fn table_a_destroyed_session_is_deleted_and_its_cookie_removed() {
         let reply = visitor.get("/destroy").await;
         allow_duplicates! {
             assert_snapshot!(fixture.account(&reply), @r"
-            store: Load, Delete
+            store: Load, Update
             cache-control: no-store
             set-cookie: __Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
             vary: Cookie
@@ -332,7 +332,7 @@ async fn table_a_session_destroyed_and_then_changed_is_deleted_and_another_creat
     let old = visitor.cookie("__Host-id");
     let reply = visitor.get("/begin-again").await;
     assert_snapshot!(fixture.account(&reply), @r"
-    store: Load, Delete, Create
+    store: Load, Update, Create
     cache-control: no-store
     set-cookie: __Host-id=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
     vary: Cookie
@@ -376,11 +376,12 @@ async fn interrupted_by(fixture: &Fixture, meanwhile: &'static str, own: &'stati
 async fn table_a_session_found_to_have_ended_elsewhere_is_left_alone() {
     let fixture = Fixture::new();
     assert_snapshot!(interrupted_by(&fixture, "/destroy", "change").await, @r"
-    store: Update
+    store: Update, LoadLatest
     vary: Cookie
     ");
     assert_snapshot!(interrupted_by(&fixture, "/destroy", "nothing").await, @r"
     store: Touch
+    cache-control: private
     vary: Cookie
     ");
     assert!(fixture.store.inner().is_empty());
@@ -394,7 +395,7 @@ async fn table_a_session_found_to_have_ended_elsewhere_is_left_alone() {
 async fn table_a_cycle_of_a_session_that_ended_elsewhere_leaves_nothing_behind() {
     let fixture = Fixture::new();
     assert_snapshot!(interrupted_by(&fixture, "/destroy", "cycle").await, @r"
-    store: Create, Update, Delete
+    store: Create, Update, LoadLatest, Update
     vary: Cookie
     ");
     assert!(fixture.store.inner().is_empty());
@@ -404,7 +405,7 @@ async fn table_a_cycle_of_a_session_that_ended_elsewhere_leaves_nothing_behind()
 async fn table_a_session_destroyed_twice_at_once_still_loses_its_cookie() {
     let fixture = Fixture::new();
     assert_snapshot!(interrupted_by(&fixture, "/destroy", "destroy").await, @r"
-    store: Delete
+    store: Update, LoadLatest
     cache-control: no-store
     set-cookie: __Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
     vary: Cookie
@@ -905,7 +906,7 @@ async fn c7_a_session_destroyed_and_saved_is_gone_at_once_and_the_cookie_leaves_
     });
     let reply = visitor.await.get("/go").await;
     assert_snapshot!(fixture.account(&reply), @r"
-    store: Load, Delete
+    store: Load, Update
     cache-control: no-store
     set-cookie: __Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
     vary: Cookie
@@ -926,7 +927,7 @@ async fn c7_a_new_session_saved_and_destroyed_leaves_no_trace() {
     fixture.store.calls();
     let reply = visitor.get("/go").await;
     assert_snapshot!(fixture.account(&reply), @r"
-    store: Create, Delete
+    store: Create, Update
     vary: Cookie
     ");
     assert!(fixture.store.inner().is_empty());

@@ -186,17 +186,19 @@ async fn f2_a_failing_move_withdraws_the_response() {
             let reply = reply.await;
             assert_eq!(start.elapsed().as_secs(), wait.as_secs(), "{fault:?}");
             assert_withdrawn(&reply);
-            assert!(reply.set_cookies().is_empty());
+            // Where the old session may have been left, the new token works in either case.
+            let is_in_doubt = call == StoreCall::Update;
+            assert_eq!(reply.set_cookies().len(), usize::from(is_in_doubt));
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn f2_a_failing_delete_withdraws_the_response_and_removes_the_cookie() {
+async fn f2_a_failing_log_out_withdraws_the_response_and_removes_the_cookie() {
     for (fault, wait) in FAULTS {
         let site = Site::new();
         let visitor = site.visitor().await;
-        site.store.plan_for(StoreCall::Delete, fault);
+        site.store.plan_for(StoreCall::Update, fault);
         let start = Instant::now();
         let reply = visitor.visit(async |session: Session| {
             session.destroy();
@@ -282,26 +284,27 @@ async fn f2_a_touch_that_panics_is_only_logged() {
 
 #[tokio::test]
 async fn f2_a_store_that_panics_fails() {
-    for call in [StoreCall::Create, StoreCall::Update, StoreCall::Delete] {
+    for (call, destroys) in [
+        (StoreCall::Create, false),
+        (StoreCall::Update, false),
+        (StoreCall::Update, true),
+    ] {
         let site = Site::new();
         let visitor = match call {
             StoreCall::Create => Visitor::new(&site.layer),
             _ => site.visitor().await,
         };
         site.store.plan_for(call, Fault::Panic);
-        let reply = visitor.visit(async |session: Session| match call {
-            StoreCall::Delete => {
+        let reply = visitor.visit(async |session: Session| {
+            if destroys {
                 session.destroy();
-                Ok(())
+                return Ok(());
             }
-            _ => session.insert("n", 2),
+            session.insert("n", 2)
         });
         let reply = reply.await;
         assert_withdrawn(&reply);
-        assert_eq!(
-            reply.set_cookies().len(),
-            usize::from(call == StoreCall::Delete)
-        );
+        assert_eq!(reply.set_cookies().len(), usize::from(destroys));
     }
     let site = Site::new();
     let visitor = site.visitor().await;

@@ -211,6 +211,8 @@ async fn m5_a_new_session_whose_save_was_cancelled_is_created_once() {
     });
     assert_eq!(reply.await.set_cookies().len(), 1);
     assert_eq!(seen(&visitor).await, r#"ann{"n": 1}"#);
+    // What was begun first arrives, and is closed.
+    tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(store.inner().len(), 1);
 }
 
@@ -247,8 +249,8 @@ async fn m5_a_new_session_whose_save_was_late_can_be_logged_in() {
     let (visitor, reply) = save_in_vain(&store, LATE, async |session| session.log_in("ann")).await;
     assert_eq!(reply.set_cookies().len(), 1);
     assert_eq!(seen(&visitor).await, r#"ann{"n": 1}"#);
-    // And the marker of the one before.
-    assert_eq!(store.inner().len(), 2);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(store.inner().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -583,5 +585,5 @@ async fn m6_a_cycle_whose_marker_arrives_after_all_has_moved_the_session() {
     let (store, visitor) = cycle_slowly(Duration::from_secs(10)).await;
     assert_eq!(seen(&visitor).await, "{}");
     assert_eq!(listed(&store).await.len(), 1);
-    assert_eq!(store.inner().len(), 2, "and the marker that leads there");
+    assert_eq!(store.inner().len(), 1);
 }

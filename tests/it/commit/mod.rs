@@ -3,10 +3,15 @@
 mod cancellation;
 mod claiming;
 mod commit_table;
+mod exactness;
 mod failure;
+mod joining;
+mod limit_faults;
 mod limits;
+mod log_outs;
 mod lost_replies;
 mod merging;
 mod moving;
 mod prompt;
+mod undoing;
 mod upkeep;

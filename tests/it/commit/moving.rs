@@ -84,7 +84,13 @@ async fn m6_a_cycle_keeps_user_and_data_under_another_token() {
     assert_ne!(ann.cookie(), before);
     assert_eq!(
         store.calls(),
-        [StoreCall::Load, StoreCall::Create, StoreCall::Update],
+        [
+            StoreCall::Load,
+            // The log-in before: nobody has written under its token yet.
+            StoreCall::LoadLatest,
+            StoreCall::Create,
+            StoreCall::Update
+        ],
         "one round trip each"
     );
     assert_eq!(seen(&ann).await, "ann: more=2, n=1");
@@ -207,7 +213,7 @@ async fn m6_a_lost_reply_does_not_undo_the_move() {
         assert_eq!(log_in(&ann, "ann").await.status, StatusCode::OK);
         assert_eq!(seen(&ann).await, "ann: n=1", "{call:?}");
         assert_eq!(seen(&straggler).await, "nobody");
-        assert_eq!(store.inner().len(), 2);
+        assert_eq!(store.inner().len(), 1);
     }
 }
 
@@ -219,13 +225,17 @@ async fn m6_a_move_that_fails_leaves_the_old_session() {
         store.plan_for(call, Fault::Fail(StoreErrorKind::Unavailable));
         let reply = log_in(&ann, "ann").await;
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(reply.set_cookies().is_empty());
         store.heal();
-        assert_eq!(seen(&ann).await, "anonymous: n=1");
+        let (is_in_doubt, expected) = match call {
+            StoreCall::Create => (false, "anonymous: n=1"),
+            // Nobody knows whether the old session was left: the new token works in either case.
+            _ => (true, "ann: n=1"),
+        };
+        assert_eq!(reply.set_cookies().len(), usize::from(is_in_doubt));
+        assert_eq!(seen(&ann).await, expected);
         // What was begun is taken back by a task, which goes on until it can.
         tokio::time::sleep(60 * SECOND).await;
-        let markers = usize::from(call == StoreCall::Create);
-        assert_eq!(store.inner().len(), 1 + markers);
+        assert_eq!(store.inner().len(), 1);
     }
 }
 
@@ -250,11 +260,10 @@ async fn m6_a_move_that_comes_to_no_end_leaves_the_old_session_alone() {
                 let filter = SessionFilter::default();
                 let page = layer.sessions().list(&filter, None, 100).await.unwrap();
                 assert_eq!(page.sessions.len(), 1, "{logs_in} {call:?} {fault:?}");
-                let has_moved = call == StoreCall::Update && fault != Fault::Hang;
-                let expected = if has_moved {
-                    "nobody"
-                } else {
-                    "anonymous: n=1"
+                // Nobody knew whether the old session was left: the new token works in either case.
+                let expected = match (call, logs_in) {
+                    (StoreCall::Update, true) => "ann: n=1",
+                    _ => "anonymous: n=1",
                 };
                 assert_eq!(seen(&ann).await, expected);
             }
@@ -281,7 +290,8 @@ async fn m6_the_marker_is_gone_after_a_minute() {
 
 #[tokio::test]
 async fn m7_parallel_log_ins_each_get_a_token_of_their_own_user() {
-    for (one, two) in [("ann", "bob"), ("ann", "ann")] {
+    for users in [("ann", "bob"), ("ann", "ann")] {
+        let (one, two) = users;
         let store = FaultyStore::in_memory();
         let ann = anonymous(&store).await;
         let bob = ann.twin();
@@ -290,8 +300,17 @@ async fn m7_parallel_log_ins_each_get_a_token_of_their_own_user() {
         assert_eq!(replies.0.set_cookies().len(), 1);
         assert_eq!(replies.1.set_cookies().len(), 1);
         assert_ne!(ann.cookie(), bob.cookie());
-        assert_eq!(seen(&ann).await, format!("{one}: n=1"));
-        assert_eq!(seen(&bob).await, format!("{two}: n=1"));
+        let found = [seen(&ann).await, seen(&bob).await];
+        let with = |one: &str, two: &str| [format!("ann: {one}"), format!("{}: {two}", users.1)];
+        if users.0 == users.1 {
+            assert_eq!(found, with("n=1", "n=1"));
+        } else {
+            // What was in the old session is at one place.
+            assert!(
+                found == with("n=1", "") || found == with("", "n=1"),
+                "{found:?}"
+            );
+        }
     }
 }
 
@@ -399,7 +418,7 @@ async fn m6_of_two_cycles_at_once_one_goes_on() {
     let (one, two) = join(cycle(&ann), cycle(&twin)).await;
     assert_eq!((one.status, two.status), (StatusCode::OK, StatusCode::OK));
     assert_eq!(one.set_cookies().len() + two.set_cookies().len(), 1);
-    assert_eq!(store.inner().len(), sessions + 1);
+    assert_eq!(store.inner().len(), sessions);
     let winner = if one.set_cookies().is_empty() {
         twin
     } else {

@@ -1,6 +1,9 @@
 //! What happened, and who is told.
 
+mod event_faults;
 mod events;
 #[cfg(feature = "metrics")]
 mod metering;
+mod move_table;
+mod shared_observers;
 mod statistics;

@@ -1,4 +1,5 @@
 //! All sessions from outside a request.
 
+mod others;
 mod reaping;
 mod sessions;

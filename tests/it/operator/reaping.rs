@@ -135,7 +135,7 @@ async fn f5_the_marker_of_a_moved_session_is_deleted() {
     visitor
         .visit(async |session: Session| session.cycle_id())
         .await;
-    assert_eq!(site.store.inner().len(), 2);
+    assert_eq!(site.layer.sessions().count().await.unwrap(), 2);
     site.clock.advance(MINUTE + 5 * MINUTE + SECOND);
     pass(MINUTE).await;
     assert_eq!(site.store.inner().len(), 1);

@@ -1,5 +1,6 @@
 //! What handlers hold.
 
 mod keys;
+mod leaks;
 mod next_id;
 mod sockets;

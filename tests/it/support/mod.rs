@@ -1,5 +1,6 @@
 //! What the tests share beside what the crate offers: a browser, visitors, a log.
 
+pub(crate) mod acts;
 pub(crate) mod broken;
 mod browser;
 mod client;

@@ -35,6 +35,11 @@ impl Visitor {
         }
     }
 
+    /// From now on the visitor sends this `name=value`.
+    pub(crate) fn set_cookie(&self, cookie: Option<String>) {
+        *self.cookie.lock() = cookie;
+    }
+
     /// The `name=value` of the session cookie.
     pub(crate) fn cookie(&self) -> Option<String> {
         self.cookie.lock().clone()

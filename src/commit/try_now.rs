@@ -6,9 +6,16 @@ use std::{
 };
 
 use crate::{
+    clock::Clock as _,
     commit::{
-        Failed, Occasion, Outcome, Plan, Work, commit, outcome, span,
-        write::{Committed, create_at_once, update_at_once},
+        Failed, Occasion, Outcome, abandon, commit,
+        drive::drive_now,
+        first_write,
+        outcome::{Cookie, outcome},
+        plan::Plan,
+        protocol::{self, Machine},
+        span,
+        work::{Work, is_renewal_due, is_touch_due},
     },
     deadline::now_or_never,
     error::Error,
@@ -16,7 +23,7 @@ use crate::{
 };
 
 /// The response head is ready: what it says, where nothing has to be waited for.
-pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>> {
+pub(crate) fn try_now(shared: &Shared) -> Option<Result<Outcome, Failed>> {
     {
         let mut state = shared.state();
         let config = &*shared.config;
@@ -25,29 +32,29 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>>
         // A cookie's Max-Age takes a look at the clock, which is not for this lock.
         if is_unchanged
             && !state.is_cookie_due
-            && !state.is_touch_due(config)
-            && !state.is_renewal_due(config)
+            && !is_touch_due(&state, config)
+            && !is_renewal_due(&state, config)
         {
             state.is_head_gone = true;
             state.is_committed = true;
             return Some(Ok(outcome(&mut state, shared, None)));
         }
         // Where it has to wait after all it begins again: a move would have made a record by then.
-        if has_moved || !config.store.answers_at_once() {
+        if has_moved || state.destroyed.is_some() || !config.store.answers_at_once() {
             return None;
         }
     }
     let (span, is_named) = span(shared);
     let settled = span.in_scope(|| {
-        match catch_unwind(AssertUnwindSafe(|| write_at_once(shared))) {
+        match catch_unwind(AssertUnwindSafe(|| write_now(shared))) {
             Ok(Some(outcome)) => Some(Ok(outcome)),
             Ok(None) => now_or_never(pin!(commit(shared, Occasion::Head))),
             // It may have been written by then: no second time.
             Err(_) => {
-                shared.abandon();
+                abandon(shared);
                 Some(Err(Failed {
                     error: Error::panicked(),
-                    removes_cookie: false,
+                    cookie: Cookie::None,
                 }))
             }
         }
@@ -60,10 +67,10 @@ pub(crate) fn settle_at_once(shared: &Shared) -> Option<Result<Outcome, Failed>>
 
 /// The ordinary write: new values, and nobody was faster. `None` leaves everything to the
 /// [`commit`] that can wait, and has written nothing.
-fn write_at_once(shared: &Shared) -> Option<Outcome> {
+fn write_now(shared: &Shared) -> Option<Outcome> {
     let config = &*shared.config;
     let _gate = shared.try_enter()?;
-    let (work, plan) = {
+    let (mut work, plan) = {
         let mut state = shared.state();
         let is_in_doubt = state.unconfirmed_save.is_some() || state.is_stale;
         if is_in_doubt || state.destroyed.is_some() || !state.keeps_id() {
@@ -71,18 +78,26 @@ fn write_at_once(shared: &Shared) -> Option<Outcome> {
         }
         state.is_head_gone = true;
         let work = Work::new(&state, config, Occasion::Head);
-        let plan = work.plan(&state, config);
+        let plan = Plan::of(&work, &state, config);
         (work, plan)
     };
+    if work.renews || !matches!(plan, Plan::Create | Plan::Update(_)) {
+        return None;
+    }
     let now = config.clock.now();
-    let changes = work.changes.as_deref()?;
-    let committed = match (plan, &work.stored) {
-        (Plan::Create, _) => Committed::Begun(create_at_once(config, changes, now)?),
-        (Plan::Update(data), Some(stored)) if !work.renews => {
-            Committed::Saved(update_at_once(config, stored, changes, data, now)?)
-        }
-        _ => return None,
-    };
+    let write = first_write(&mut work, plan, now).ok()??;
+    let mut machine = Machine::Write(write);
+    if !drive_now(config, &mut machine, &mut work, now) {
+        return None;
+    }
+    let outcome = machine.finish().outcome?;
+    if !matches!(
+        outcome,
+        protocol::Outcome::Created { .. } | protocol::Outcome::Saved { .. }
+    ) {
+        return None;
+    }
+    let committed = work.conclude(outcome, now).ok()?;
     Some(shared.alter(|state| {
         state.is_committed = true;
         state.conclude(committed, work.generations, work.until, shared, now)

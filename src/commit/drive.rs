@@ -1,0 +1,239 @@
+//! Runs a machine: [`drive`] where the store has to be waited for, [`drive_now`] where it answers at once.
+//!
+//! Both answer the same asks of the same machine. What only the request or the operator can answer, an
+//! [`Answer`] does: closures run there, with no lock held and panics caught.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use crate::{
+    clock::{Clock as _, Timestamp},
+    commit::protocol::{Ask, Cause, Machine, Reply, Step},
+    config::Config,
+    deadline::{back_off, catching_panics},
+    error::{Error, ErrorKind, store::StoreError},
+    queue::Turn,
+    record::{Kept, Record, token::SessionId},
+    store::{Created, Former, MemoryInner, Query, StoreCall, Touched, Updated},
+};
+
+/// Answers what the store cannot.
+pub(crate) trait Answer {
+    /// `ask` is a merge, a begin, a join or a judge.
+    fn answer(&mut self, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept>;
+}
+
+/// For machines that ask nothing but the store.
+pub(crate) struct NoAnswers;
+
+impl Answer for NoAnswers {
+    fn answer(&mut self, _: Ask<'_, Kept>, _: Timestamp) -> Reply<Kept> {
+        let error = Error::new(ErrorKind::Other, "nobody can answer this");
+        Reply::Refused(Cause(error))
+    }
+}
+
+/// How many sessions are asked for at once.
+const PAGE: usize = 100;
+
+/// Runs `machine` to its end, however long that takes.
+pub(crate) async fn drive(config: &Config, machine: &mut Machine<Kept>, own: &mut impl Answer) {
+    let mut waiting = Waiting {
+        config,
+        turn: None,
+        conflicts: 0,
+    };
+    loop {
+        let Some(ask) = machine.ask() else { return };
+        let reply = match ask {
+            Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) => {
+                answer(own, ask, config.clock.now())
+            }
+            ask => catching_panics(ask_store(config, ask))
+                .await
+                .unwrap_or_else(|| Reply::Unknown(Cause(Error::panicked()))),
+        };
+        match machine.step(reply, config.clock.now()) {
+            Step::Ask => {}
+            // Boxed, because it is large and rarely needed.
+            Step::Wait(id) => Box::pin(waiting.wait(id)).await,
+            Step::Done => return,
+        }
+    }
+}
+
+/// Runs `machine` as far as a store in memory takes it. Returns whether that is its end.
+pub(crate) fn drive_now(
+    config: &Config,
+    machine: &mut Machine<Kept>,
+    own: &mut impl Answer,
+    now: Timestamp,
+) -> bool {
+    loop {
+        let Some(ask) = machine.ask() else {
+            return true;
+        };
+        let reply = match ask {
+            Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) => {
+                answer(own, ask, now)
+            }
+            ask => match ask_memory(config, ask, now) {
+                Some(reply) => reply,
+                None => return false,
+            },
+        };
+        match machine.step(reply, now) {
+            Step::Ask => {}
+            Step::Wait(_) => return false,
+            Step::Done => return true,
+        }
+    }
+}
+
+fn answer(own: &mut impl Answer, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
+    catch_unwind(AssertUnwindSafe(|| own.answer(ask, now)))
+        .unwrap_or_else(|_| Reply::Refused(Cause(Error::panicked())))
+}
+
+async fn ask_store(config: &Config, ask: Ask<'_, Kept>) -> Reply<Kept> {
+    let store = &config.store;
+    match ask {
+        Ask::Load(id) => store
+            .load_latest(id)
+            .await
+            .map_or_else(failed, Reply::Loaded),
+        Ask::Create(id, (record, activity)) => {
+            let created = store.create(id, record, *activity).await;
+            created.map_or_else(failed, of_create)
+        }
+        Ask::Update { id, former, next } => {
+            let expected = Former::new(&former.0, former.1);
+            let updated = store.update(id, &next.0, next.1, expected).await;
+            updated.map_or_else(failed, of_update)
+        }
+        Ask::Touch(id, (record, _)) => {
+            let activity = config.lifetimes.activity(record, config.clock.now());
+            let touched = store.touch(id, record.version(), activity).await;
+            touched.map_or_else(failed, of_touch)
+        }
+        Ask::List((record, _)) => match list(config, record).await {
+            Ok(found) => Reply::Listed(found),
+            Err(error) => failed(error),
+        },
+        Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) => {
+            unreachable!("answered by the request")
+        }
+    }
+}
+
+/// `None` where the store is not in memory, or the whole list is asked for.
+fn ask_memory(config: &Config, ask: Ask<'_, Kept>, now: Timestamp) -> Option<Reply<Kept>> {
+    let store = &config.store;
+    Some(match ask {
+        Ask::Load(id) => {
+            let load = |inner: &MemoryInner| Ok(inner.load(id));
+            let loaded = store.at_once(StoreCall::LoadLatest, load)?;
+            loaded.map_or_else(failed, Reply::Loaded)
+        }
+        Ask::Create(id, (record, activity)) => {
+            let create = |inner: &MemoryInner| inner.create(id, record, *activity);
+            let created = store.at_once(StoreCall::Create, create)?;
+            created.map_or_else(failed, of_create)
+        }
+        Ask::Update { id, former, next } => {
+            let expected = former.0.version();
+            let update = |inner: &MemoryInner| inner.update(id, &next.0, next.1, expected);
+            let updated = store.at_once(StoreCall::Update, update)?;
+            updated.map_or_else(failed, of_update)
+        }
+        Ask::Touch(id, (record, _)) => {
+            let activity = config.lifetimes.activity(record, now);
+            let touch = |inner: &MemoryInner| Ok(inner.touch(id, record.version(), activity));
+            let touched = store.at_once(StoreCall::Touch, touch)?;
+            touched.map_or_else(failed, of_touch)
+        }
+        _ => return None,
+    })
+}
+
+#[inline]
+fn of_create(created: Created) -> Reply<Kept> {
+    match created {
+        Created::Yes => Reply::Created,
+        Created::Exists => Reply::Exists,
+    }
+}
+
+#[inline]
+fn of_update(updated: Updated) -> Reply<Kept> {
+    match updated {
+        Updated::Saved => Reply::Saved,
+        Updated::Conflict => Reply::Conflict,
+        Updated::Missing => Reply::Missing,
+    }
+}
+
+fn of_touch(touched: Touched) -> Reply<Kept> {
+    match touched {
+        Touched::Yes => Reply::Touched,
+        Touched::Stale => Reply::Stale,
+        Touched::Missing => Reply::Missing,
+    }
+}
+
+#[cold]
+fn failed(error: StoreError) -> Reply<Kept> {
+    let is_refused = error.is_not_applied();
+    let cause = Cause(error.into());
+    if is_refused {
+        Reply::Refused(cause)
+    } else {
+        Reply::Unknown(cause)
+    }
+}
+
+/// All that the user of `record` has: markers too, but nothing that has expired.
+async fn list(config: &Config, record: &Record) -> Result<Vec<(SessionId, Kept)>, StoreError> {
+    let query = match record.user() {
+        Some(user) => Query::default().with_user(user),
+        None => return Ok(Vec::new()),
+    };
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = config.store.list(&query, after.as_ref(), PAGE).await?;
+        let now = config.clock.now();
+        for listed in page.sessions {
+            let record: &Arc<Record> = &listed.record;
+            if record.is_moved() || config.lifetimes.is_live(record, listed.activity, now) {
+                found.push((listed.id, (listed.record, listed.activity)));
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// A machine's place in the queue of a session that others write to as well (rule M1).
+struct Waiting<'a> {
+    config: &'a Config,
+    turn: Option<(SessionId, Turn<'a, SessionId>)>,
+    conflicts: u32,
+}
+
+impl Waiting<'_> {
+    /// Joins the session's queue; at the head of it, backs off from other processes.
+    async fn wait(&mut self, id: SessionId) {
+        if self.turn.as_ref().is_some_and(|(queue, _)| *queue == id) {
+            back_off(self.conflicts).await;
+            self.conflicts += 1;
+            return;
+        }
+        // Whoever is in two queues can block one who is in both.
+        self.turn = None;
+        self.turn = Some((id, self.config.queues.enter(id).await));
+    }
+}

@@ -1,0 +1,94 @@
+//! Tells the observers what a machine has come to: [`tell`].
+
+use crate::{
+    clock::Timestamp,
+    commit::protocol::Outcome,
+    config::Config,
+    observe::event::{EndReason, Event, EventKind},
+    record::{Kept, Record, lineage::MoveKind, token::SessionId},
+};
+
+/// Tells what is certain by `outcome`; `reason`: why a session that it ended was to end.
+pub(crate) fn tell(config: &Config, outcome: &Outcome<Kept>, reason: EndReason, now: Timestamp) {
+    if !config.observers().is_active() {
+        return;
+    }
+    match outcome {
+        Outcome::Created { id, record } | Outcome::Begun { id, record } => {
+            begun(config, *id, &record.0, now);
+        }
+        Outcome::Joined { id, former, record } => saved(config, *id, &former.0, &record.0, now),
+        Outcome::Moved {
+            from,
+            former,
+            id,
+            record,
+            kind,
+        } => {
+            moved(config, *from, *id, &record.0, *kind, now);
+            if former.0.data() != record.0.data() {
+                saved(config, *id, &former.0, &record.0, now);
+            }
+        }
+        Outcome::Closed { id, record } => ended(config, *id, record.clone(), reason, now),
+        _ => {}
+    }
+}
+
+/// A request has finished a move that another began.
+pub(crate) fn moved(
+    config: &Config,
+    from: SessionId,
+    to: SessionId,
+    record: &Record,
+    kind: MoveKind,
+    now: Timestamp,
+) {
+    config.observers().notify_with(|| {
+        let kind = match kind {
+            MoveKind::LogIn => EventKind::LoggedIn {
+                from: Some(from),
+                to,
+            },
+            MoveKind::Cycle => EventKind::Cycled { from, to },
+        };
+        Event::of(to, record, now, kind)
+    });
+}
+
+/// What was `former` has become `record`.
+pub(crate) fn saved(
+    config: &Config,
+    id: SessionId,
+    former: &Record,
+    record: &Record,
+    now: Timestamp,
+) {
+    config.observers().notify_with(|| {
+        let keys = former.data().keys_that_differ(record.data());
+        Event::of(id, record, now, EventKind::Saved { keys })
+    });
+}
+
+pub(crate) fn ended(
+    config: &Config,
+    id: SessionId,
+    record: Option<Kept>,
+    reason: EndReason,
+    now: Timestamp,
+) {
+    let observers = config.observers();
+    observers.notify_with(|| Event::ended(id, record, now, reason));
+}
+
+/// A session began, perhaps with a log-in.
+fn begun(config: &Config, id: SessionId, record: &Record, now: Timestamp) {
+    let tell = |kind| {
+        let event = || Event::of(id, record, now, kind);
+        config.observers().notify_with(event);
+    };
+    tell(EventKind::Created);
+    if record.user().is_some() {
+        tell(EventKind::LoggedIn { from: None, to: id });
+    }
+}

@@ -1,0 +1,169 @@
+//! What a commit came to, and what the response head says of it: [`Committed`], [`Outcome`].
+
+use tracing::debug;
+
+use crate::{
+    clock::{Clock as _, Timestamp},
+    config::Config,
+    error::Error,
+    record::token::Token,
+    state::{Generations, Identity, State, Stored, Usage, change_seq::ChangeSeq, shared::Shared},
+};
+
+/// What the response head tells the visitor.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) cookie: Cookie,
+    /// Whether the request loaded or peeked at the session.
+    pub(crate) is_used: bool,
+    /// Whether the visitor has a stored session now.
+    pub(crate) is_live: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Cookie {
+    #[default]
+    None,
+    /// With Max-Age in seconds, if it has one.
+    Issue(Token, Option<u64>),
+    Remove,
+}
+
+/// Why the visitor gets an empty 503 instead of the response.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// Removed all the same where the visitor asked to be forgotten (rule F2). Issued where a log-in or a cycle
+    /// was left in doubt: the new token works in either case.
+    pub(crate) cookie: Cookie,
+}
+
+/// What a plan came to.
+pub(crate) enum Committed {
+    Nothing,
+    Touched(Stored),
+    Saved(Stored),
+    /// Perhaps with changes as well, and under a secret that nobody has yet.
+    Renewed(Stored),
+    /// Under a new id.
+    Begun(Stored),
+    Ended,
+    /// It was deleted after its deadline had passed, while the request was running.
+    Expired,
+}
+
+impl State {
+    /// What the head says, or will say, of what was committed.
+    pub(crate) fn conclude(
+        &mut self,
+        committed: Committed,
+        generations: Generations,
+        until: ChangeSeq,
+        shared: &Shared,
+        now: Timestamp,
+    ) -> Outcome {
+        self.is_cookie_due |= self.take_in(committed, generations, until, &shared.config, now);
+        outcome(self, shared, Some(now))
+    }
+
+    /// Whether the cookie must be sent again: for its Max-Age, or to lose it.
+    pub(crate) fn take_in(
+        &mut self,
+        committed: Committed,
+        generations: Generations,
+        until: ChangeSeq,
+        config: &Config,
+        now: Timestamp,
+    ) -> bool {
+        let is_persistent = |stored: &Stored| config.lifetimes.is_persistent(&stored.record);
+        match committed {
+            Committed::Nothing => {
+                if self.is_displaced && self.drop_changes() {
+                    debug!("ended elsewhere: changes dropped");
+                }
+                self.forget_what_changed_nothing(until);
+                false
+            }
+            // Destroyed while this was on its way to the store.
+            Committed::Begun(stored) if self.generations.destroyed != generations.destroyed => {
+                self.destroyed = Some(Box::new(stored));
+                false
+            }
+            _ if self.generations.destroyed != generations.destroyed => false,
+            Committed::Ended | Committed::Expired => {
+                debug!("ended elsewhere: changes dropped");
+                self.end();
+                false
+            }
+            Committed::Touched(stored) => {
+                let refreshed = is_persistent(&stored);
+                self.loaded_at = Some(now);
+                self.confirm(stored, until);
+                refreshed
+            }
+            Committed::Renewed(stored) => {
+                debug!(session.id = %stored.id(), "session renewed");
+                self.is_token_fresh = true;
+                self.confirm(stored, until);
+                true
+            }
+            Committed::Saved(stored) => {
+                debug!(session.id = %stored.id(), "session saved");
+                let was_persistent = self.stored.as_ref().is_some_and(is_persistent);
+                let refreshed = was_persistent || is_persistent(&stored);
+                self.confirm(stored, until);
+                refreshed
+            }
+            Committed::Begun(stored) => {
+                debug!(session.id = %stored.id(), "session stored under a new id");
+                if self.generations.identified == generations.identified {
+                    self.identity = Identity::Same;
+                } else if self
+                    .identity
+                    .token()
+                    .is_some_and(|token| token.id == stored.id())
+                {
+                    // A move needs another id.
+                    self.identity.redraw();
+                }
+                self.is_displaced = false;
+                self.is_token_fresh = true;
+                self.confirm(stored, until);
+                true
+            }
+        }
+    }
+}
+
+/// What the head says, after whatever the store did.
+pub(crate) fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>) -> Outcome {
+    let config = &*shared.config;
+    let now = || now.unwrap_or_else(|| config.clock.now());
+    let cookie = match &state.stored {
+        Some(stored) if state.is_cookie_due && state.may_issue(stored, config, now()) => {
+            let now = now();
+            let lifetimes = &config.lifetimes;
+            let last_seen_at = stored.activity.last_seen_at;
+            let max_age = lifetimes.max_age(&stored.record, last_seen_at, now);
+            Cookie::Issue(stored.token, max_age)
+        }
+        Some(_) => Cookie::None,
+        None => {
+            let is_forgotten = state.was_destroyed && !state.is_displaced && state.was_presented;
+            if is_forgotten || state.is_corrupt() {
+                Cookie::Remove
+            } else {
+                Cookie::None
+            }
+        }
+    };
+    if state.is_head_gone {
+        state.is_cookie_due = false;
+    }
+    state.decide(&config.store.observers.waiters);
+    Outcome {
+        cookie,
+        is_used: state.usage != Usage::Untouched,
+        is_live: state.stored.is_some(),
+    }
+}

@@ -1,0 +1,51 @@
+//! The decision table: what a commit has to do, by what the request did. No I/O.
+
+use crate::{
+    commit::work::{Work, is_touch_due},
+    config::Config,
+    record::data::Data,
+    state::{Identity, State},
+};
+
+/// What the store must do.
+pub(crate) enum Plan {
+    Nothing,
+    Touch,
+    Create,
+    /// With the data as it is to be.
+    Update(Data),
+    /// The secret, and nothing else.
+    Renew,
+    Move,
+}
+
+impl Plan {
+    /// The decision table.
+    pub(crate) fn of(work: &Work<'_>, state: &State, config: &Config) -> Self {
+        let logs_in = matches!(work.identity, Identity::LogIn(_));
+        let Some(stored) = &work.stored else {
+            // A visitor about whom there is nothing to remember gets no session.
+            let changes = work.changes.as_ref();
+            let has_data = changes.is_some_and(|changes| changes.leave_values());
+            return match (logs_in, has_data && !work.is_displaced) {
+                (true, _) => Self::Move,
+                (false, true) => Self::Create,
+                (false, false) => Self::Nothing,
+            };
+        };
+        if !matches!(work.identity, Identity::Same) {
+            return Self::Move;
+        }
+        let changes = work.changes.as_deref();
+        if let Some(data) = changes.and_then(|changes| changes.merged(&stored.record)) {
+            return Self::Update(data);
+        }
+        if work.renews {
+            Self::Renew
+        } else if is_touch_due(state, config) {
+            Self::Touch
+        } else {
+            Self::Nothing
+        }
+    }
+}

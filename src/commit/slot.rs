@@ -1,0 +1,173 @@
+//! Where a commit's machine outlives the future that runs it: [`Slot`].
+
+use crate::{
+    clock::Clock as _,
+    commit::{
+        drive::{NoAnswers, drive},
+        events, expired,
+        outcome::{Committed, Cookie, Outcome},
+        protocol::{self, Abandon, Cause, Machine},
+        unconfirmed::keep,
+        undo::hand_on,
+        work::{Occasion, Work},
+    },
+    error::Error,
+    observe::event::EndReason,
+    record::Kept,
+    state::{Stored, shared::Shared},
+};
+
+/// One commit, and the machine that is under way for it. What an abandoned machine has begun is undone.
+pub(crate) struct Slot<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) occasion: Occasion,
+    pub(crate) work: Option<Work<'a>>,
+    machine: Option<Machine<Kept>>,
+    /// The session that a move has left in doubt.
+    in_doubt: Option<Stored>,
+}
+
+impl<'a> Slot<'a> {
+    pub(crate) fn new(shared: &'a Shared, occasion: Occasion) -> Self {
+        Self {
+            shared,
+            occasion,
+            work: None,
+            machine: None,
+            in_doubt: None,
+        }
+    }
+
+    /// Runs `machine`, which ends what the request has destroyed.
+    pub(crate) async fn end(&mut self, machine: Machine<Kept>) -> Result<(), Error> {
+        let config = &self.shared.config;
+        let machine = self.machine.insert(machine);
+        drive(config, machine, &mut NoAnswers).await;
+        let finished = self.machine.take().map(Machine::finish);
+        match finished.and_then(|finished| hand_on(config, finished)) {
+            Some(protocol::Outcome::Failed(Cause(error))) => Err(error),
+            Some(outcome) => {
+                let now = config.clock.now();
+                events::tell(config, &outcome, EndReason::Destroyed, now);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `machine`, and says what it came to.
+    pub(crate) async fn run(&mut self, machine: Machine<Kept>) -> Result<Committed, Error> {
+        let config = &self.shared.config;
+        let machine = self.machine.insert(machine);
+        match &mut self.work {
+            Some(work) => drive(config, machine, work).await,
+            None => drive(config, machine, &mut NoAnswers).await,
+        }
+        let Some(mut machine) = self.machine.take() else {
+            return Ok(Committed::Nothing);
+        };
+        let is_kept = self.keeps(&mut machine);
+        let is_move = matches!(machine, Machine::Move(_));
+        let mut finished = machine.finish();
+        if is_kept {
+            finished.undo = None;
+        }
+        let committed = match hand_on(config, finished) {
+            Some(outcome) => self.take_in(outcome),
+            None => Ok(Committed::Nothing),
+        };
+        if committed.is_err() && is_move && self.occasion == Occasion::Save {
+            self.shared.state().identity.redraw();
+        }
+        committed
+    }
+
+    /// The deadline has passed. What is certain all the same.
+    pub(crate) fn late(&mut self, late: &Error) -> Option<Result<Outcome, Error>> {
+        let outcome = self.cut(Abandon::Late(Cause(late.clone())))?;
+        Some(match self.take_in(outcome) {
+            Ok(committed) => self.conclude(committed),
+            Err(error) => Err(error),
+        })
+    }
+
+    fn cut(&mut self, why: Abandon<Cause>) -> Option<protocol::Outcome<Kept>> {
+        let mut machine = self.machine.take()?;
+        if self.keeps(&mut machine) {
+            return None;
+        }
+        if let (Occasion::Save, Machine::Move(_)) = (self.occasion, &machine) {
+            self.shared.state().identity.redraw();
+        }
+        hand_on(&self.shared.config, machine.abandon(why))
+    }
+
+    /// A `save` whose fate is open is kept, to be confirmed before anything else.
+    fn keeps(&self, machine: &mut Machine<Kept>) -> bool {
+        match (self.occasion, machine, &self.work) {
+            (Occasion::Save, Machine::Write(write), Some(work)) if write.is_open() => {
+                keep(self.shared, work, write)
+            }
+            _ => false,
+        }
+    }
+
+    fn take_in(&mut self, outcome: protocol::Outcome<Kept>) -> Result<Committed, Error> {
+        let now = self.shared.config.clock.now();
+        let Some(work) = &self.work else {
+            return Ok(Committed::Nothing);
+        };
+        if let protocol::Outcome::InDoubt { id, record, .. } = &outcome {
+            self.in_doubt = work.stored(*id, record.clone());
+        }
+        work.conclude(outcome, now)
+    }
+
+    /// Takes what was committed into the request's state.
+    pub(crate) fn conclude(&mut self, committed: Committed) -> Result<Outcome, Error> {
+        let (shared, occasion) = (self.shared, self.occasion);
+        let now = shared.config.clock.now();
+        let Some(work) = &self.work else {
+            return Ok(Outcome::default());
+        };
+        if let (Occasion::Save, Committed::Begun(stored)) = (occasion, &committed)
+            && shared.state().is_head_gone
+        {
+            // The request has ended meanwhile: nobody will ever have its token.
+            crate::commit::unconfirmed::close(shared, stored);
+            return Err(Error::too_late("a new session"));
+        }
+        let is_expired = matches!(committed, Committed::Expired);
+        let outcome = shared.alter(|state| {
+            state.is_committed |= occasion == Occasion::Head;
+            state.unconfirmed_save = None;
+            state.conclude(committed, work.generations, work.until, shared, now)
+        });
+        if is_expired {
+            return Err(expired());
+        }
+        Ok(outcome)
+    }
+
+    /// The cookie of a session that a move has left in doubt.
+    pub(crate) fn cookie_in_doubt(&self) -> Cookie {
+        let config = &self.shared.config;
+        self.in_doubt.as_ref().map_or(Cookie::None, |stored| {
+            let last_seen_at = stored.activity.last_seen_at;
+            let lifetimes = &config.lifetimes;
+            let now = config.clock.now();
+            Cookie::Issue(
+                stored.token,
+                lifetimes.max_age(&stored.record, last_seen_at, now),
+            )
+        })
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        if self.machine.is_some() {
+            let _ = self.cut(Abandon::Cancelled);
+        }
+    }
+}

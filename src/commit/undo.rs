@@ -1,0 +1,97 @@
+//! Undoes in the background what an abandoned commit has begun: [`undo_later`].
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+use tracing::debug;
+
+use crate::{
+    clock::Clock as _,
+    commit::{
+        drive::{NoAnswers, drive},
+        events,
+        protocol::{Abandon, Cause, Finished, Machine, Outcome, Undo},
+    },
+    config::Config,
+    deadline::{catching_panics, within},
+    error::Error,
+    observe::event::EndReason,
+    random::unique,
+    record::Kept,
+};
+
+/// How often it is tried, with a pause of `store_timeout`, doubled each time.
+const MAX_TRIES: u32 = 6;
+
+/// What a machine came to, with its undoing handed on and the sessions that it ended by a limit told.
+pub(crate) fn hand_on(config: &Arc<Config>, finished: Finished<Kept>) -> Option<Outcome<Kept>> {
+    let now = config.clock.now();
+    for (id, kept) in finished.evicted {
+        events::ended(config, id, Some(kept), EndReason::Limit, now);
+    }
+    if let Some(undo) = finished.undo {
+        undo_later(config, undo);
+    }
+    finished.outcome
+}
+
+/// Without a runtime nothing is undone, and what was begun expires.
+#[cold]
+pub(crate) fn undo_later(config: &Arc<Config>, undo: Undo<Kept>) {
+    if let Ok(runtime) = Handle::try_current() {
+        let config = Arc::clone(config);
+        runtime.spawn(async move {
+            catching_panics(undo_in_the_end(&config, undo)).await;
+        });
+    }
+}
+
+async fn undo_in_the_end(config: &Arc<Config>, mut undo: Undo<Kept>) {
+    let mut pause = config.store_timeout;
+    for _ in 0..MAX_TRIES {
+        let finished = {
+            // Bounded in how many run, not in how many wait: a waiting one is small, and has no data.
+            let _permit = config.undoing.acquire().await;
+            try_undo(config, &undo).await
+        };
+        let id = undo.id();
+        match finished.outcome {
+            Some(Outcome::Failed(Cause(error))) => {
+                debug!(session.id = %id, %error, "not undone yet");
+                undo = finished.undo.unwrap_or(undo);
+            }
+            Some(outcome) => {
+                debug!(session.id = %id, "undone, or finished");
+                let now = config.clock.now();
+                if let Outcome::Helped {
+                    record,
+                    moved: Some((from, kind)),
+                } = &outcome
+                {
+                    events::moved(config, *from, id, &record.0, *kind, now);
+                }
+                return events::tell(config, &outcome, EndReason::Destroyed, now);
+            }
+            None => undo = finished.undo.unwrap_or(undo),
+        }
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(Duration::from_secs(60));
+    }
+}
+
+/// With a writer of its own: what an earlier try has sent may still arrive.
+async fn try_undo(config: &Arc<Config>, undo: &Undo<Kept>) -> Finished<Kept> {
+    let undoing = undo.machine(unique(), config.clock.now());
+    let mut machine = Machine::Undo(Box::new(undoing));
+    let driven = {
+        within(config.store_timeout, async {
+            drive(config, &mut machine, &mut NoAnswers).await;
+            Ok::<_, Error>(())
+        })
+        .await
+    };
+    match driven {
+        Ok(()) => machine.finish(),
+        Err(error) => machine.abandon(Abandon::Late(Cause(error))),
+    }
+}

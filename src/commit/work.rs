@@ -1,0 +1,416 @@
+//! What one commit works on: a copy of the request's state, so that handlers may go on; and what only the
+//! request can answer to a machine: merges, and the records of new sessions.
+
+use std::sync::Arc;
+
+use crate::{
+    clock::Timestamp,
+    commit::{
+        drive::Answer,
+        events,
+        outcome::Committed,
+        protocol::{Ask, Cause, Outcome, Reply},
+    },
+    config::Config,
+    error::{Error, ErrorKind},
+    observe::event::EndReason,
+    random::unique,
+    record::{
+        Kept, Record,
+        data::Data,
+        lifetime::is_past,
+        renewal,
+        token::{Secret, SessionId, Token, Verifier},
+        version::Version,
+    },
+    state::{Generations, Identity, State, Stored, Usage, change_seq::ChangeSeq, changes::Changes},
+};
+
+/// When a commit happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// The response head is ready: everything.
+    Head,
+    /// Now, at the handler's request: data. A pending log-in or cycle of a
+    /// stored session waits for the head (rule C7).
+    Save,
+}
+
+/// What a commit works on.
+pub(crate) struct Work<'a> {
+    config: &'a Config,
+    pub(crate) stored: Option<Stored>,
+    /// The marker that the load found in place of the session.
+    pub(crate) marker: Option<Stored>,
+    pub(crate) identity: Identity,
+    pub(crate) changes: Option<Arc<Changes>>,
+    pub(crate) is_displaced: bool,
+    /// Something is to be done about the secret.
+    pub(crate) renews: bool,
+    pub(crate) until: ChangeSeq,
+    pub(crate) generations: Generations,
+    pub(crate) writer: u64,
+    /// Under which the session goes on, once this is stored.
+    token: Option<Token>,
+    /// That of a log-in which has joined another.
+    joined: Option<Token>,
+    /// Whether nobody has the token's secret yet.
+    issues: bool,
+    /// Whether there is more to store than a secret.
+    saves: bool,
+    /// Whether its time was over.
+    is_past: bool,
+    draws: u32,
+}
+
+/// Two equal ids are not to be expected; one whose creation was left open is not tried again.
+/// A store that lets none begin, again and again, is broken.
+const MAX_DRAWS: u32 = 4;
+
+impl<'a> Work<'a> {
+    pub(crate) fn new(state: &State, config: &'a Config, occasion: Occasion) -> Self {
+        let work = Self {
+            config,
+            stored: state.stored.clone(),
+            marker: state.marker.as_deref().cloned(),
+            identity: state.identity.clone(),
+            changes: state.changes.clone(),
+            until: state.last_change(),
+            is_displaced: state.is_displaced,
+            renews: occasion == Occasion::Head && is_renewal_due(state, config),
+            generations: state.generations,
+            writer: unique(),
+            token: None,
+            joined: None,
+            issues: false,
+            saves: false,
+            is_past: false,
+            draws: 0,
+        };
+        match (occasion, &work.identity, &work.stored) {
+            (Occasion::Save, Identity::Cycle(_), Some(_)) => Self {
+                identity: Identity::Same,
+                ..work
+            },
+            (Occasion::Save, Identity::LogIn(log_in), Some(_)) => {
+                // What came after the log-in is not for the old token's holder to read.
+                let until = log_in.since;
+                let earlier = work.changes.as_ref().map(|changes| changes.until(until));
+                Self {
+                    identity: Identity::Same,
+                    changes: earlier.filter(|earlier| !earlier.is_empty()).map(Arc::new),
+                    until,
+                    ..work
+                }
+            }
+            _ => work,
+        }
+    }
+
+    /// The session that is stored as `kept`, as this request has it.
+    pub(crate) fn stored(&self, id: SessionId, kept: Kept) -> Option<Stored> {
+        let token = self
+            .token
+            .or(self.stored.as_ref().map(|stored| stored.token))?;
+        (token.id == id).then(|| Stored::of(token, kept))
+    }
+
+    /// The next version of `former`, with `data`.
+    pub(crate) fn next(
+        &mut self,
+        former: &Kept,
+        data: Option<Data>,
+        now: Timestamp,
+    ) -> Reply<Kept> {
+        match self.successor(former, data, now) {
+            Ok(reply) => reply,
+            Err(error) => Reply::Refused(Cause(error)),
+        }
+    }
+
+    fn successor(
+        &mut self,
+        (record, activity): &Kept,
+        data: Option<Data>,
+        now: Timestamp,
+    ) -> Result<Reply<Kept>, Error> {
+        let Some(stored) = &self.stored else {
+            return Ok(Reply::Ended);
+        };
+        let mut token = stored.token;
+        let step = match self.renews {
+            true => renewal::step(record, &token.secret, self.config.renew_every, now),
+            false => None,
+        };
+        self.saves = data.is_some();
+        self.issues = step.is_some_and(|step| step.issues);
+        if data.is_none() && step.is_none() {
+            return Ok(Reply::Unchanged);
+        }
+        if is_past(self.config.lifetimes.absolute_deadline(record), now) {
+            self.is_past = true;
+            return Ok(Reply::Ended);
+        }
+        let data = data.unwrap_or_else(|| record.data().clone());
+        let rested = now.since(activity.last_seen_at);
+        let mut next = record.successor(data, self.writer, rested);
+        if let Some(changes) = &self.changes {
+            next = changes.overriding(next);
+        }
+        if let Some(step) = step {
+            let fresh = Secret::generate()?;
+            next = next.renewed(step, &fresh, now);
+            if step.issues {
+                token.secret = fresh;
+            }
+        }
+        self.token = Some(token);
+        Ok(Reply::Merged(self.kept(next, now)))
+    }
+
+    /// A closure that runs again here, runs with no lock held.
+    fn merge(&mut self, latest: &Kept, now: Timestamp) -> Result<Reply<Kept>, Error> {
+        let merged = match &mut self.changes {
+            Some(changes) => {
+                let changes = Arc::make_mut(changes);
+                changes.rebase(latest.0.data(), self.config.max_data_bytes)?;
+                changes.merged(&latest.0)
+            }
+            None => None,
+        };
+        if let Some(stored) = &mut self.stored {
+            (stored.record, stored.activity) = latest.clone();
+        }
+        self.successor(latest, merged, now)
+    }
+
+    /// The record of a new session.
+    pub(crate) fn begin(
+        &mut self,
+        base: Option<&Kept>,
+        redraw: bool,
+        now: Timestamp,
+    ) -> Result<Reply<Kept>, Error> {
+        let token = match self.token.filter(|_| !redraw) {
+            Some(token) => token,
+            None => self.draw()?,
+        };
+        self.issues = true;
+        self.saves = true;
+        let lifetimes = &self.config.lifetimes;
+        let (verifier, version) = (Verifier::of(&token.secret), Version::first(self.writer));
+        let blank = || Record::new(verifier, version, now);
+        let is_over = |base: &Kept| is_past(lifetimes.absolute_deadline(&base.0), now);
+        let start = match (base, &self.identity) {
+            (Some(base), Identity::Cycle(_)) if is_over(base) => {
+                self.is_past = true;
+                return Ok(Reply::Ended);
+            }
+            (Some((base, _)), Identity::Cycle(_)) => {
+                let moved = alone(Record::clone(base)).with_token(verifier, version);
+                moved.issued(self.config.renew_every, now)
+            }
+            (Some(base), Identity::LogIn(log_in)) if !log_in.starts_empty && !is_over(base) => {
+                let moved = alone(Record::clone(&base.0)).with_token(verifier, version);
+                let moved = moved.with_renewal(None).without_overrides();
+                moved.with_login(Some(log_in.login()))
+            }
+            (_, Identity::LogIn(log_in)) => blank().with_login(Some(log_in.login())),
+            (_, Identity::Same | Identity::Cycle(_)) => blank(),
+        };
+        let is_as_computed = match (base, &self.stored) {
+            (Some((base, _)), Some(stored)) => base.version() == stored.record.version(),
+            (None, None) => !self.is_displaced,
+            _ => false,
+        };
+        if !is_as_computed && let Some(changes) = &mut self.changes {
+            let max_bytes = self.config.max_data_bytes;
+            Arc::make_mut(changes).rebase(start.data(), max_bytes)?;
+        }
+        if let (Some(base), Some(stored)) = (base, &mut self.stored) {
+            (stored.record, stored.activity) = base.clone();
+        }
+        let record = match &self.changes {
+            Some(changes) => {
+                let data = changes.apply(start.data());
+                changes.overriding(start.with_data(data))
+            }
+            None => start,
+        };
+        Ok(Reply::Begun(token.id, self.kept(record, now)))
+    }
+
+    fn draw(&mut self) -> Result<Token, Error> {
+        if self.draws == MAX_DRAWS {
+            return Err(Error::new(
+                ErrorKind::Other,
+                "the store lets no session begin, whatever its id",
+            ));
+        }
+        let drawn = self.identity.token().filter(|_| self.draws == 0);
+        self.draws += 1;
+        let token = drawn.map_or_else(Token::generate, Ok)?;
+        self.token = Some(token);
+        Ok(token)
+    }
+
+    /// The same user's faster log-in, with this one's changes and secret.
+    fn join(&mut self, id: SessionId, target: &Kept, now: Timestamp) -> Result<Reply<Kept>, Error> {
+        let Some(own) = self.token else {
+            return Ok(Reply::Unchanged);
+        };
+        let (record, activity) = target;
+        let mut data = record.data().clone();
+        if let Some(changes) = &mut self.changes {
+            let changes = Arc::make_mut(changes);
+            changes.rebase(&data, self.config.max_data_bytes)?;
+            data = changes.apply(&data);
+        }
+        let rested = now.since(activity.last_seen_at);
+        let mut next = record.successor(data, self.writer, rested);
+        if let Some(changes) = &self.changes {
+            next = changes.overriding(next);
+        }
+        Ok(match next.joined(&own.secret, now) {
+            Some(next) => {
+                self.joined = Some(Token { id, ..own });
+                Reply::Merged(self.kept(next, now))
+            }
+            None => Reply::Unchanged,
+        })
+    }
+
+    fn kept(&self, record: Record, now: Timestamp) -> Kept {
+        let activity = self.config.lifetimes.activity(&record, now);
+        (Arc::new(record), activity)
+    }
+
+    /// What the request is told of `outcome`, and the observers.
+    ///
+    /// # Errors
+    ///
+    /// Where what the request did is not kept.
+    pub(crate) fn conclude(
+        &self,
+        outcome: Outcome<Kept>,
+        now: Timestamp,
+    ) -> Result<Committed, Error> {
+        events::tell(self.config, &outcome, EndReason::Destroyed, now);
+        let begun = |id: SessionId, kept: Kept| match self.stored(id, kept) {
+            Some(stored) => Committed::Begun(stored),
+            None => Committed::Nothing,
+        };
+        Ok(match outcome {
+            Outcome::Created { id, record }
+            | Outcome::Begun { id, record }
+            | Outcome::Moved { id, record, .. } => begun(id, record),
+            Outcome::Joined { id, record, .. } => {
+                match self.joined.filter(|token| token.id == id) {
+                    Some(token) => Committed::Begun(Stored::of(token, record)),
+                    None => Committed::Nothing,
+                }
+            }
+            Outcome::Saved { former, record } => {
+                let Some(token) = self.token else {
+                    return Ok(Committed::Nothing);
+                };
+                if self.saves {
+                    events::saved(self.config, token.id, &former.0, &record.0, now);
+                }
+                let stored = Stored::of(token, record);
+                if self.issues {
+                    Committed::Renewed(stored)
+                } else {
+                    Committed::Saved(stored)
+                }
+            }
+            Outcome::Unchanged(kept) => match &self.stored {
+                Some(stored) => Committed::Saved(Stored::of(stored.token, kept)),
+                None => Committed::Nothing,
+            },
+            Outcome::Touched((record, _)) => match &self.stored {
+                Some(stored) => {
+                    let activity = self.config.lifetimes.activity(&record, now);
+                    Committed::Touched(Stored::of(stored.token, (record, activity)))
+                }
+                None => Committed::Nothing,
+            },
+            Outcome::Ended if self.has_expired(now) => Committed::Expired,
+            Outcome::Ended => Committed::Ended,
+            Outcome::Outdone => {
+                return Err(Error::new(
+                    ErrorKind::Ended,
+                    "newer log-ins of the same user leave no room for this one",
+                ));
+            }
+            Outcome::Failed(Cause(error))
+            | Outcome::InDoubt {
+                error: Cause(error),
+                ..
+            } => {
+                return Err(error);
+            }
+            _ => Committed::Nothing,
+        })
+    }
+
+    /// Whether what there was to save is lost because the session's deadline has passed while the
+    /// request was running: the reaper may have deleted it.
+    fn has_expired(&self, now: Timestamp) -> bool {
+        let Some(stored) = &self.stored else {
+            return false;
+        };
+        let moves = matches!(self.identity, Identity::Cycle(_));
+        let (record, activity) = (&stored.record, stored.activity);
+        let deadline = self
+            .config
+            .lifetimes
+            .deadline(record, activity.last_seen_at);
+        let is_over = is_past(deadline, now) || is_past(activity.expires_at, now);
+        is_over && !self.is_past && (self.saves || moves)
+    }
+}
+
+/// As a session of its own: where it came from, and what was taken back there, stays with the old one.
+fn alone(mut record: Record) -> Record {
+    if record.origin().is_some() || record.bar().is_some() {
+        record.set_extras(|extras| {
+            extras.origin = None;
+            extras.bar = None;
+        });
+    }
+    record
+}
+
+impl Answer for Work<'_> {
+    fn answer(&mut self, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
+        let answer = match ask {
+            Ask::Merge(latest) => self.merge(latest, now),
+            Ask::Begin { base, redraw } => self.begin(base, redraw, now),
+            Ask::Join(id, target) => self.join(id, target, now),
+            _ => Err(Error::new(ErrorKind::Other, "no question to a request")),
+        };
+        answer.unwrap_or_else(|error| Reply::Refused(Cause(error)))
+    }
+}
+
+/// Loading counts as activity (rule L2), but is worth a store call only now and then.
+pub(crate) fn is_touch_due(state: &State, config: &Config) -> bool {
+    match (&state.stored, state.loaded_at) {
+        (Some(stored), Some(loaded_at)) if state.usage == Usage::Loaded => config
+            .lifetimes
+            .is_touch_due(&stored.record, stored.activity, loaded_at),
+        _ => false,
+    }
+}
+
+/// By the time of the load, as the touch.
+pub(crate) fn is_renewal_due(state: &State, config: &Config) -> bool {
+    match (&state.stored, state.loaded_at) {
+        (Some(stored), Some(loaded_at)) if state.usage == Usage::Loaded => {
+            let (record, secret) = (&stored.record, &stored.token.secret);
+            renewal::step(record, secret, config.renew_every, loaded_at).is_some()
+        }
+        _ => false,
+    }
+}
