@@ -13,7 +13,7 @@ use crate::{
         undo::hand_on,
     },
     config::Config,
-    error::{Error, store::StoreError},
+    error::{Error, ErrorKind, store::StoreError},
     observe::{event::EndReason, timed::TimedStore},
     random::unique,
     record::{Kept, Record, lineage::MoveKind, token::SessionId},
@@ -70,21 +70,22 @@ pub(crate) async fn help(
     helped(config, id, machine, config.clock.now())
 }
 
-/// As [`help`]; `None` where that has to be waited for, or failed.
+/// As [`help`]; an error also where the store has to be waited for.
 pub(crate) fn help_now(
     config: &Arc<Config>,
     id: SessionId,
     found: Kept,
     now: Timestamp,
-) -> Option<Option<Kept>> {
+) -> Result<Option<Kept>, Error> {
     if found.0.origin().is_none() {
-        return Some(Some(found));
+        return Ok(Some(found));
     }
     let mut machine = Machine::Help(Box::new(Help::new(id, found, unique())));
     if !drive_now(config, &mut machine, &mut NoAnswers, now) {
-        return None;
+        let what = "the store has to be waited for";
+        return Err(Error::new(ErrorKind::Unavailable, what));
     }
-    helped(config, id, machine, now).ok()
+    helped(config, id, machine, now)
 }
 
 fn helped(

@@ -64,7 +64,7 @@ impl Shared {
             let kept = store.at_once(StoreCall::Load, |room| Ok(room.load(first.token.id)))?;
             let kept = kept.ok()?;
             let judged = match self.judge(kept, &first.token, now) {
-                Ok(kept) => match help_now(&self.config, first.token.id, kept, now)? {
+                Ok(kept) => match help_now(&self.config, first.token.id, kept, now).ok()? {
                     Some(kept) => Ok(kept),
                     None => Err(Rejected::of(first.token.id, None, Rejection::Unknown)),
                 },

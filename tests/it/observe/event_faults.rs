@@ -216,6 +216,10 @@ async fn r4_who_waits_before_the_head_of_a_log_in_does_not_keep_the_request() {
 async fn p1_a_log_in_whose_user_is_revoked_in_its_middle_is_not_answered_with_a_dead_token() {
     for at in [StoreCall::Update, StoreCall::Create] {
         for fault in [Fault::Delay(2 * SECOND), Fault::DelayReply(2 * SECOND)] {
+            // Where the marker is stored the log-in is complete, and is ended as any other.
+            if (at, fault) == (StoreCall::Update, Fault::DelayReply(2 * SECOND)) {
+                continue;
+            }
             let house = House::new();
             let visitor = house.known().await;
             let old = visitor.twin();
