@@ -80,7 +80,8 @@ async fn increments_of_four_processes_add_up() {
     let store = connect(cluster).await.prefix(&prefix).unwrap();
     let place = format!("{prefix} {}", cluster.urls().join(" "));
     let started = std::time::Instant::now();
-    processes::add_up("store::redis::cluster::worker", &place, store).await;
+    // The cluster's driver sends a call again by itself and does not say so: what others cover meanwhile is in doubt.
+    processes::add_up_in_doubt("store::redis::cluster::worker", &place, store).await;
     println!("8000 increments by 4 processes in {:?}", started.elapsed());
 }
 
