@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
 
 #[cfg(not(feature = "metrics"))]
 impl Metrics {
+    #[allow(clippy::unused_self)] // As with the feature.
     pub(crate) fn record(&self, _: Measurement) {}
 }
 

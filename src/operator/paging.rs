@@ -112,13 +112,13 @@ impl fmt::Debug for SessionFilter {
 /// A page of a list of sessions. [`Sessions::list`](crate::Sessions::list) returns it.
 ///
 /// ```
-/// use cloakroom::{Error, SessionFilter, SessionPage, Sessions};
+/// use cloakroom::{Cursor, Error, SessionFilter, SessionPage, Sessions};
 ///
 /// /// A user's devices: the first page, and the cursor for a link to the next one.
 /// async fn devices(sessions: &Sessions, user: &str) -> Result<(SessionPage, String), Error> {
 ///     let filter = SessionFilter::default().user(user);
 ///     let page = sessions.list(&filter, None, 20).await?;
-///     let next = page.next.map_or_else(String::new, |cursor| cursor.to_string());
+///     let next = page.next.as_ref().map_or_else(String::new, Cursor::to_string);
 ///     Ok((page, next))
 /// }
 /// ```

@@ -1,4 +1,6 @@
 //! Which session a session comes from, and which one it became: [`Origin`], [`Successor`].
+// The model checker sees these through a hidden module, behind a feature.
+#![cfg_attr(not(feature = "__model"), allow(unreachable_pub))]
 
 use crate::record::{token::SessionId, version::Version};
 
