@@ -219,57 +219,39 @@ impl RedisStore {
         })
     }
 
-    /// For each place, the entries of the bucket after the id, at most `limit`: fewer where
-    /// the bucket has no more.
+    /// For each place, the entries of the bucket after the id, at most `limit`.
     async fn entries(
         &self,
         places: impl Iterator<Item = (u8, Option<SessionId>)>,
         limit: usize,
     ) -> Result<Vec<Vec<Entry>>, StoreError> {
-        let places: Vec<_> = places.collect();
-        let batches = places.iter().map(|(bucket, after)| {
+        let batches = places.map(|(bucket, after)| {
+            let route = self.keys.bucket(bucket);
             // Behind every entry of that id, whoever its user.
             let from = after.map_or(b"-".to_vec(), |id| {
                 [b"(", &id.as_bytes()[..], &[0xff]].concat()
             });
-            self.range(*bucket, from, limit)
+            let mut range = ::redis::cmd("ZRANGE");
+            range.arg(&route).arg(from).arg("+").arg("BYLEX");
+            range.arg("LIMIT").arg(0).arg(limit);
+            Batch {
+                route,
+                commands: vec![range],
+            }
         });
         let replies = self.link.send(batches.collect()).await?;
-        let mut found = Vec::new();
-        for ((bucket, _), reply) in places.into_iter().zip(replies) {
-            let mut entries = Vec::new();
-            let mut members = members(reply)?;
-            loop {
-                entries.extend(members.iter().filter_map(|member| Entry::parse(member)));
-                let Some(last) = members.last().filter(|_| members.len() == limit) else {
-                    break;
-                };
-                if entries.len() >= limit {
-                    break;
-                }
-                // Some were foreign: this store has more behind them.
-                let from = [b"(", &last[..]].concat();
-                let mut replies = self
-                    .link
-                    .send(vec![self.range(bucket, from, limit)])
-                    .await?;
-                members = self::members(replies.swap_remove(0))?;
-            }
-            entries.truncate(limit);
-            found.push(entries);
-        }
-        Ok(found)
-    }
-
-    fn range(&self, bucket: u8, from: Vec<u8>, limit: usize) -> Batch {
-        let route = self.keys.bucket(bucket);
-        let mut range = ::redis::cmd("ZRANGE");
-        range.arg(&route).arg(from).arg("+").arg("BYLEX");
-        range.arg("LIMIT").arg(0).arg(limit);
-        Batch {
-            route,
-            commands: vec![range],
-        }
+        replies
+            .into_iter()
+            .map(|reply| {
+                let found = items(reply)?.into_iter().map(bytes);
+                let found = found.collect::<Result<Vec<_>, _>>()?;
+                Ok(found
+                    .iter()
+                    .flatten()
+                    .filter_map(|entry| Entry::parse(entry))
+                    .collect())
+            })
+            .collect()
     }
 
     /// The sessions of these entries, and the places of those that have none.
@@ -375,12 +357,6 @@ impl RedisStore {
         }
         Ok(())
     }
-}
-
-fn members(reply: Value) -> Result<Vec<Vec<u8>>, StoreError> {
-    let members = items(reply)?.into_iter().map(bytes);
-    let members = members.collect::<Result<Vec<_>, _>>()?;
-    Ok(members.into_iter().flatten().collect())
 }
 
 fn remove(key: &[u8], members: &[Vec<u8>]) -> Cmd {

@@ -134,7 +134,7 @@ impl Link {
         self.is_cluster()
     }
 
-    pub(super) fn is_cluster(&self) -> bool {
+    fn is_cluster(&self) -> bool {
         matches!(*self.0.connection.lock(), Connection::Cluster(_))
     }
 

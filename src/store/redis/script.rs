@@ -29,15 +29,7 @@ impl Script {
     }
 }
 
-static ALL: [&LazyLock<Script>; 7] = [
-    &CREATE,
-    &CREATE_OF_USER,
-    &UPDATE,
-    &TOUCH,
-    &DELETE,
-    &CONFIRM,
-    &STALE,
-];
+static ALL: [&LazyLock<Script>; 6] = [&CREATE, &UPDATE, &TOUCH, &DELETE, &CONFIRM, &STALE];
 
 /// The same call for a server that does not know the script, because it was
 /// restarted for example, and knows it then. Other commands stay as they are.
@@ -75,19 +67,6 @@ pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "if not redis.call('SET', KEYS[1], ARGV[2], 'NX', unpack(ARGV, 3)) then return 1 end
 redis.call('ZADD', KEYS[2], 0, ARGV[1])
-return 2",
-    )
-});
-
-/// As `CREATE`, on a server that has all keys. Keys: session, bucket, index of the user.
-/// Arguments: the time, the id, and those of `CREATE`.
-///
-/// The user's index comes first: where that fails, nothing was created.
-pub(super) static CREATE_OF_USER: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "redis.call('ZADD', KEYS[3], ARGV[1], ARGV[2])
-if not redis.call('SET', KEYS[1], ARGV[4], 'NX', unpack(ARGV, 5)) then return 1 end
-redis.call('ZADD', KEYS[2], 0, ARGV[3])
 return 2",
     )
 });

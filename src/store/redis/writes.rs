@@ -7,18 +7,15 @@ use ::redis::Cmd;
 use super::{
     RedisStore,
     keys::{Entry, UserHash, user_hash},
+    link::Batch,
     reply::number,
-    script::{
-        CREATE, CREATE_OF_USER, DONE, DONE_BEFORE, DONE_OTHER_USER, MISSING, OTHER_VERSION, TOUCH,
-        UPDATE,
-    },
+    script::{CREATE, DONE, DONE_BEFORE, DONE_OTHER_USER, MISSING, OTHER_VERSION, TOUCH, UPDATE},
     stored::{begin, identity, times, whole},
 };
 use crate::{
-    clock::{Clock as _, SystemClock},
     error::store::{StoreError, StoreErrorKind},
     record::{Activity, Record, token::SessionId, version::Version},
-    store::{Created, Former, SessionStore as _, Touched, Updated},
+    store::{Created, SessionStore as _, Touched, Updated},
 };
 
 /// How long past its deadline a session stays: what clocks of different machines may differ by.
@@ -48,20 +45,21 @@ impl RedisStore {
         let user = user_hash(record.user());
         let [key, bucket] = self.places(id);
         let entry = Entry { id, user };
-        let mut create = if entry.user.is_empty() {
-            CREATE.on(&[&key, &bucket])
-        } else if self.link.is_cluster() {
-            // In another slot: written first, so that no session is missing in its user's index.
-            self.enter_first(&entry).await?;
-            CREATE.on(&[&key, &bucket])
-        } else {
-            let mut create = CREATE_OF_USER.on(&[&key, &bucket, &self.keys.user(&entry.user)]);
-            create.arg(SystemClock.now().as_millis()).arg(id.as_bytes());
-            create
-        };
+        let mut create = CREATE.on(&[&key, &bucket]);
         create.arg(entry.to_bytes());
         set(&mut create, record, activity, &entry.user);
-        let done = number(&self.write(key, create).await?)?;
+        let done = if entry.user.is_empty() {
+            number(&self.write(key, create).await?)?
+        } else {
+            let first = Batch {
+                route: key,
+                commands: vec![create],
+            };
+            let replies = self.write_all(vec![first, self.enter(&entry)]).await?;
+            let done = number(&replies[0])?;
+            number(&replies[1]).map_err(StoreError::in_doubt)?;
+            done
+        };
         Ok(match done {
             DONE => Created::Yes,
             _ => Created::Exists,
@@ -73,30 +71,26 @@ impl RedisStore {
         id: SessionId,
         record: &Arc<Record>,
         activity: Activity,
-        former: Former<'_>,
+        expected: Version,
     ) -> Result<Updated, StoreError> {
         let user = user_hash(record.user());
         let [key, bucket] = self.places(id);
         let entry = Entry { id, user };
         let mut update = UPDATE.on(&[&key, &bucket]);
-        if record.user().is_some() && record.user() != former.record().user() {
-            self.enter_first(&entry).await?;
-        }
-        update.arg(begin(former.version(), &entry.user));
+        update.arg(begin(expected, &entry.user));
         update.arg(id.as_bytes()).arg(entry.to_bytes());
         set(&mut update, record, activity, &entry.user);
         let done = self.said(id, &self.write(key, update).await?).await?;
+        if matches!(done, DONE_OTHER_USER | DONE_BEFORE) && !entry.user.is_empty() {
+            let entered = self.write_all(vec![self.enter(&entry)]).await;
+            let entered = entered.and_then(|replies| number(&replies[0]));
+            entered.map_err(StoreError::in_doubt)?;
+        }
         Ok(match done {
             DONE | DONE_OTHER_USER | DONE_BEFORE => Updated::Saved,
             MISSING => Updated::Missing,
             _ => Updated::Conflict,
         })
-    }
-
-    /// Puts a session into its user's index before it is there itself.
-    async fn enter_first(&self, entry: &Entry) -> Result<(), StoreError> {
-        let replies = self.write_all(vec![self.enter(entry)]).await?;
-        number(&replies[0]).map(drop)
     }
 
     pub(super) async fn touch_once(

@@ -35,7 +35,7 @@ async fn connect(cluster: &RedisCluster) -> RedisStore {
 async fn a_cluster_keeps_the_contract() {
     let prefix = unique_prefix();
     let cluster = RedisCluster::shared();
-    Conformance::new(async || connect(cluster).await.prefix(&prefix).unwrap())
+    Conformance::new(async || connect(cluster).await.prefix(&prefix))
         .run()
         .await;
 }
@@ -43,14 +43,14 @@ async fn a_cluster_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
     let (cluster, prefix) = (RedisCluster::shared(), unique_prefix());
-    let store = async || connect(cluster).await.prefix(&prefix).unwrap();
+    let store = async || connect(cluster).await.prefix(&prefix);
     population::is_kept_by(vec![store().await, store().await]).await;
 }
 
 #[tokio::test]
 async fn scripts_that_a_node_has_forgotten_are_sent_again() {
     let cluster = RedisCluster::shared();
-    let store = connect(cluster).await.prefix(unique_prefix()).unwrap();
+    let store = connect(cluster).await.prefix(unique_prefix());
     for first in 0..=255u8 {
         if first % 64 == 0 {
             for node in cluster.nodes() {
@@ -77,7 +77,7 @@ async fn scripts_that_a_node_has_forgotten_are_sent_again() {
 async fn increments_of_four_processes_add_up() {
     let cluster = RedisCluster::shared();
     let prefix = unique_prefix();
-    let store = connect(cluster).await.prefix(&prefix).unwrap();
+    let store = connect(cluster).await.prefix(&prefix);
     let place = format!("{prefix} {}", cluster.urls().join(" "));
     let started = std::time::Instant::now();
     // The cluster's driver sends a call again by itself and does not say so: what others cover meanwhile is in doubt.
@@ -91,7 +91,7 @@ async fn worker() {
     if let Some(place) = processes::place() {
         let (prefix, urls) = place.split_once(' ').unwrap();
         let store = RedisStore::cluster(urls.split(' ')).await.unwrap();
-        processes::increment(store.prefix(prefix).unwrap()).await;
+        processes::increment(store.prefix(prefix)).await;
     }
 }
 
@@ -197,7 +197,7 @@ async fn without_waiting_a_killed_primary_takes_back_its_last_moments_at_most() 
 
 /// A store whose sessions are all in one slot, load on it, and the two that serve it.
 async fn load_on_one_pair(cluster: &RedisCluster) -> (RedisStore, Load, &Redis, &Redis) {
-    let store = connect(cluster).await.prefix("{one}:").unwrap();
+    let store = connect(cluster).await.prefix("{one}:");
     let load = Load::on(store.clone()).await;
     let (primary, replica) = tokio::task::block_in_place(|| {
         let mut pairs = cluster.pairs().into_iter();

@@ -79,7 +79,7 @@ pub(super) async fn ids(store: &RedisStore, filter: &Query) -> Vec<SessionId> {
 async fn fresh() -> (RedisStore, String) {
     let prefix = unique_prefix();
     let store = RedisStore::connect(&Redis::shared().url()).await.unwrap();
-    (store.prefix(&prefix).unwrap(), prefix)
+    (store.prefix(&prefix), prefix)
 }
 
 fn session_key(prefix: &str, id: SessionId) -> String {
@@ -91,7 +91,7 @@ fn session_key(prefix: &str, id: SessionId) -> String {
 async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
     let (here, prefix) = fresh().await;
     let there = RedisStore::connect(&Redis::shared().url()).await.unwrap();
-    population::is_kept_by(vec![here, there.prefix(&prefix).unwrap()]).await;
+    population::is_kept_by(vec![here, there.prefix(&prefix)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -100,7 +100,7 @@ async fn one_server_keeps_the_contract() {
     let damaged = prefix.clone();
     Conformance::new(async || {
         let store = RedisStore::connect(&Redis::shared().url()).await.unwrap();
-        store.prefix(&prefix).unwrap()
+        store.prefix(&prefix)
     })
     .damage(move |_, id, bytes| {
         let key = session_key(&damaged, id);
@@ -207,11 +207,7 @@ async fn m5_a_command_whose_reply_was_lost_is_known_by_its_version() {
     let (store, prefix) = fresh().await;
     let proxy = Proxy::before(([127, 0, 0, 1], Redis::shared().port()).into());
     let url = format!("redis://{}", proxy.address());
-    let wired = RedisStore::connect(&url)
-        .await
-        .unwrap()
-        .prefix(prefix)
-        .unwrap();
+    let wired = RedisStore::connect(&url).await.unwrap().prefix(prefix);
     let lose = || proxy.set(Mode::LoseOneReply);
     let first = record(1, Some("ann"));
 
@@ -251,11 +247,7 @@ async fn a_lost_reply_is_not_denied() {
     let (_, prefix) = fresh().await;
     let proxy = Proxy::before(([127, 0, 0, 1], Redis::shared().port()).into());
     let url = format!("redis://{}", proxy.address());
-    let wired = RedisStore::connect(&url)
-        .await
-        .unwrap()
-        .prefix(prefix)
-        .unwrap();
+    let wired = RedisStore::connect(&url).await.unwrap().prefix(prefix);
     let proxy = Arc::new(proxy);
     Conformance::new(async || wired.clone())
         .lose_reply(move |_: Arc<RedisStore>| {
@@ -582,7 +574,7 @@ async fn worker() {
     if let Some(place) = processes::place() {
         let (url, prefix) = place.split_once(' ').unwrap();
         let store = RedisStore::connect(url).await.unwrap();
-        processes::increment(store.prefix(prefix).unwrap()).await;
+        processes::increment(store.prefix(prefix)).await;
     }
 }
 
@@ -606,7 +598,7 @@ async fn wired() -> (Proxy, RedisStore) {
     let proxy = Proxy::before(([127, 0, 0, 1], Redis::shared().port()).into());
     let url = format!("redis://{}", proxy.address());
     let store = RedisStore::connect(&url).await.unwrap();
-    (proxy, store.prefix(unique_prefix()).unwrap())
+    (proxy, store.prefix(unique_prefix()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
