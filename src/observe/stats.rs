@@ -37,7 +37,7 @@ use crate::{
 /// # As metrics
 ///
 /// With the feature `metrics`, the same numbers go to the recorder that the
-/// program has installed for the [`metrics`](https://docs.rs/metrics) facade.
+/// program has installed for the `metrics` facade.
 /// They are of all layers of the process together, and come with a description
 /// and their unit:
 ///
