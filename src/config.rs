@@ -12,11 +12,11 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, Timestamp},
     cookie::SessionCookie,
     observe::{endings::ensure_reporting, observers::Observers, timed::TimedStore},
     queue::Queues,
-    record::{lifetime::Lifetimes, timeout::Timeout, token::SessionId},
+    record::{Record, lifetime::Lifetimes, realm::Realm, timeout::Timeout, token::SessionId},
     store::DynStore,
 };
 
@@ -29,6 +29,8 @@ const MAX_UNDOING: usize = 64;
 pub(crate) struct Config {
     pub(crate) store: TimedStore,
     pub(crate) cookie: SessionCookie,
+    /// `None`: that of the cookie.
+    pub(crate) realm: Option<Realm>,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) max_data_bytes: usize,
     pub(crate) renew_every: Option<Duration>,
@@ -63,6 +65,7 @@ impl Config {
                 observers: Arc::new(Observers::new(Vec::new())),
             },
             cookie: SessionCookie::default(),
+            realm: None,
             lifetimes: Lifetimes::default(),
             max_data_bytes: 64 * 1024,
             renew_every: None,
@@ -84,6 +87,17 @@ impl Config {
         self.store.observers = Arc::new(self.store.observers.separate());
         self.queues = Arc::default();
         self.undoing = Arc::new(Semaphore::new(MAX_UNDOING));
+    }
+
+    /// The realm of the sessions that begin here.
+    pub(crate) fn realm(&self) -> Realm {
+        self.realm.unwrap_or(self.cookie.realm())
+    }
+
+    /// Whether tokens of `record` are good here (rule T6).
+    pub(crate) fn accepts(&self, record: &Record, now: Timestamp) -> bool {
+        let realm = record.realm();
+        realm == Realm::NONE || Some(realm) == self.realm || self.cookie.reads(realm, now)
     }
 
     pub(crate) fn observers(&self) -> &Arc<Observers> {

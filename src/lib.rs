@@ -87,7 +87,7 @@ pub mod protocol {
 pub use self::http::extract::{SessionData, SessionValue};
 pub use self::{
     clock::{Clock, SystemClock, Timestamp},
-    cookie::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder},
+    cookie::{CookiePrefix, FormerCookie, SameSite, SessionCookie, SessionCookieBuilder},
     error::{ConfigError, Error, ErrorKind},
     http::{future::ResponseFuture, layer::SessionLayer, service::SessionService},
     observe::{

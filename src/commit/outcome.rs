@@ -16,8 +16,8 @@ pub(crate) struct Outcome {
     pub(crate) cookie: Cookie,
     /// Whether the request loaded or peeked at the session.
     pub(crate) is_used: bool,
-    /// Whether the visitor has a stored session now.
-    pub(crate) is_live: bool,
+    /// Whether the visitor has a stored session, or had one when the request loaded it.
+    pub(crate) is_personal: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -164,6 +164,6 @@ pub(crate) fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>
     Outcome {
         cookie,
         is_used: state.usage != Usage::Untouched,
-        is_live: state.stored.is_some(),
+        is_personal: state.stored.is_some() || state.was_live,
     }
 }

@@ -113,8 +113,7 @@ where
                     let handle = session.take();
                     let shared = handle.shared();
                     if let Some(committed) = try_now(shared) {
-                        let config = &shared.config;
-                        let response = finish(response, committed, config, is_cookie_lost);
+                        let response = finish(response, committed, shared, is_cookie_lost);
                         return Poll::Ready(Ok(response));
                     }
                     let commit = Box::pin(commit_head(Arc::clone(shared)));
@@ -135,9 +134,8 @@ where
                     let committed = ready!(commit.as_mut().poll(context));
                     let response = response.take().expect("polled after completion");
                     let handle = session.take();
-                    let config = &handle.shared().config;
                     let is_cookie_lost = session.is_cookie_lost;
-                    let response = finish(response, committed, config, is_cookie_lost);
+                    let response = finish(response, committed, handle.shared(), is_cookie_lost);
                     return Poll::Ready(Ok(response));
                 }
             }
@@ -149,21 +147,22 @@ where
 fn finish<B: Default>(
     mut response: Response<B>,
     committed: Result<Outcome, Failed>,
-    config: &Config,
+    shared: &Shared,
     is_cookie_lost: bool,
 ) -> Response<B> {
+    let (config, presented) = (&*shared.config, &shared.cookies);
     match committed {
         Ok(outcome) => {
             if is_cookie_lost && matches!(outcome.cookie, Cookie::Issue(..)) {
                 warn_of_lost_cookie(config);
             }
-            headers::apply(response.headers_mut(), outcome, config);
+            headers::apply(response.headers_mut(), outcome, presented, config);
             response
         }
         Err(failed) => {
             let Failed { error, .. } = &failed;
             error!(%error, cause = ?error.source(), "the session was not kept");
-            headers::unavailable(&failed, config)
+            headers::unavailable(&response, failed, presented, config)
         }
     }
 }

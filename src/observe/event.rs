@@ -217,6 +217,9 @@ pub enum Rejection {
     Unknown,
     /// There is a session with this id, but the token's secret is not the session's.
     Unproven,
+    /// The token is of a session of another realm: a cookie of another layer over the same store,
+    /// under this layer's name. See [`SessionLayer::realm`](crate::SessionLayer::realm).
+    OtherRealm,
     /// The session has expired, or moved to another id more than a minute ago.
     Expired,
     /// The session moved to another id less than a minute ago.
@@ -227,10 +230,11 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Malformed,
         Self::Unknown,
         Self::Unproven,
+        Self::OtherRealm,
         Self::Expired,
         Self::Moved,
         Self::Planted,

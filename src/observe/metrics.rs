@@ -181,6 +181,7 @@ mod facade {
             Rejection::Malformed => "malformed",
             Rejection::Unknown => "unknown",
             Rejection::Unproven => "unproven",
+            Rejection::OtherRealm => "other_realm",
             Rejection::Expired => "expired",
             Rejection::Moved => "moved",
             Rejection::Planted => "planted",

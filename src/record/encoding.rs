@@ -13,6 +13,7 @@ use crate::{
         Login, Record,
         data::{self, Data},
         lineage::{MoveKind, Origin, Successor},
+        realm::Realm,
         secrets::{DatedVerifier, Renewal},
         timeout::Timeout,
         token::{SessionId, Verifier},
@@ -54,6 +55,9 @@ fn encode(record: &Record) -> Vec<u8> {
     object.field("version", &record.version().to_string());
     object.field("verifier", &record.verifier().encode());
     object.field("created_at", &record.created_at().as_millis());
+    if let Some(realm) = record.realm().name() {
+        object.field("realm", realm);
+    }
     if let Some(login) = record.login() {
         object.field("user", &login.user);
         object.field("authenticated_at", &login.at.as_millis());
@@ -120,7 +124,8 @@ fn encode(record: &Record) -> Vec<u8> {
 
 fn format_of(record: &Record) -> u64 {
     let extras = record.extras();
-    let is_2 = extras.bar.is_some()
+    let is_2 = !matches!(record.realm(), Realm::NONE | Realm::DEFAULT)
+        || extras.bar.is_some()
         || extras.origin.is_some_and(|from| {
             from.version != Origin::UNKNOWN_VERSION || from.kind == MoveKind::LogIn
         })
@@ -222,6 +227,7 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
     let verifier: String = fields.required("verifier")?;
     let verifier = Verifier::decode(&verifier).ok_or_else(|| malformed("verifier"))?;
     let created_at = Timestamp::from_millis(fields.required("created_at")?);
+    let realm = fields.realm()?;
     let user: Option<Box<str>> = fields.optional("user")?;
     let authenticated_at: Option<u64> = fields.optional("authenticated_at")?;
     let login = user.map(|user| Login {
@@ -250,6 +256,7 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
             .map(|(key, value)| (key.as_str(), value.get().as_bytes())),
     );
     let mut record = Record::new(verifier, version, created_at)
+        .with_realm(realm)
         .with_data(data)
         .with_login(login)
         .with_recent(recent.into_iter());
@@ -285,6 +292,14 @@ impl<'a> Fields<'a> {
 
     fn required<T: Deserialize<'a>>(&mut self, name: &str) -> Result<T, StoreError> {
         self.optional(name)?.ok_or_else(|| malformed(name))
+    }
+
+    fn realm(&mut self) -> Result<Realm, StoreError> {
+        let name: Option<String> = self.optional("realm")?;
+        match name {
+            None => Ok(Realm::NONE),
+            Some(name) => Realm::named(&name).ok_or_else(|| malformed("realm")),
+        }
     }
 
     fn renewal(&mut self) -> Result<Option<Renewal>, StoreError> {

@@ -4,12 +4,14 @@
 //! secrets. This folder knows no store, no request and no clock but the times that it is given.
 
 pub(crate) mod activity;
+mod beginning;
 pub(crate) mod data;
 pub(crate) mod encoding;
 pub(crate) mod finite;
 pub(crate) mod key;
 pub(crate) mod lifetime;
 pub(crate) mod lineage;
+pub(crate) mod realm;
 pub(crate) mod renewal;
 pub(crate) mod secrets;
 pub(crate) mod timeout;
@@ -26,8 +28,10 @@ pub use self::activity::Activity;
 use crate::{
     clock::Timestamp,
     record::{
+        beginning::Beginning,
         data::Data,
         lineage::{MoveKind, Origin, Successor},
+        realm::Realm,
         secrets::{DatedVerifier, Renewal},
         timeout::Timeout,
         token::{SessionId, Verifier},
@@ -60,7 +64,7 @@ pub struct Record {
     verifier: Verifier,
     version: Version,
     data: Data,
-    created_at: Timestamp,
+    beginning: Beginning,
     login: Option<Box<Login>>,
     extras: Option<Box<Extras>>,
     recent: Recent,
@@ -130,7 +134,7 @@ impl Record {
             verifier,
             version,
             data: Data::default(),
-            created_at,
+            beginning: Beginning::new(created_at, Realm::NONE),
             login: None,
             extras: None,
             recent: Recent::default(),
@@ -152,7 +156,7 @@ impl Record {
     /// When the session began.
     #[must_use]
     pub fn created_at(&self) -> Timestamp {
-        self.created_at
+        self.beginning.at()
     }
 
     /// When the user logged in. `None` for a visitor who has not.
@@ -163,7 +167,7 @@ impl Record {
 
     /// From when the absolute timeout counts.
     pub(crate) fn lifetime_start(&self) -> Timestamp {
-        self.authenticated_at().unwrap_or(self.created_at)
+        self.authenticated_at().unwrap_or(self.created_at())
     }
 
     /// Whether this is the marker left where a session went on under another
@@ -210,6 +214,11 @@ impl Record {
 
     pub(crate) fn data(&self) -> &Data {
         &self.data
+    }
+
+    /// Where the session's tokens are accepted. [`Realm::NONE`]: everywhere.
+    pub(crate) fn realm(&self) -> Realm {
+        self.beginning.realm()
     }
 
     pub(crate) fn login(&self) -> Option<&Login> {
@@ -301,7 +310,7 @@ impl Record {
             verifier: self.verifier,
             version: self.version.next(writer),
             data,
-            created_at: self.created_at,
+            beginning: self.beginning,
             login: self.login.clone(),
             extras: self.extras.clone(),
             recent: Recent::after(earlier, self.version.writer),
@@ -342,6 +351,11 @@ impl Record {
         self.verifier = verifier;
         self.version = version;
         self.recent = Recent::default();
+        self
+    }
+
+    pub(crate) fn with_realm(mut self, realm: Realm) -> Self {
+        self.beginning = Beginning::new(self.created_at(), realm);
         self
     }
 
@@ -403,7 +417,7 @@ impl fmt::Debug for Record {
         f.debug_struct("Record")
             .field("version", &self.version)
             .field("data", &self.data)
-            .field("created_at", &self.created_at)
+            .field("created_at", &self.created_at())
             .field("authenticated_at", &self.authenticated_at())
             .field("moved_at", &self.moved_at())
             .finish_non_exhaustive()

@@ -51,8 +51,8 @@ impl Shared {
     /// The ordinary visitor: no token, or one that a store in memory can tell about.
     /// `None` where that has to be waited for.
     fn look_up_now(&self, usage: Usage) -> Option<Result<(), Error>> {
-        let presented = self.config.cookie.presented(&self.cookies);
         let now = self.config.clock.now();
+        let presented = self.config.cookie.presented(&self.cookies, now);
         let mut found = Found::default();
         let mut tokens = presented.iter();
         let (first, second) = (tokens.next(), tokens.next());
@@ -85,7 +85,7 @@ impl Shared {
 
     async fn look_up(&self, usage: Usage) -> Result<(), Error> {
         let now = self.config.clock.now();
-        let presented = self.config.cookie.presented(&self.cookies);
+        let presented = self.config.cookie.presented(&self.cookies, now);
         let found = within(self.config.store_timeout, self.find(&presented, now)).await;
         if let Err(error) = &found {
             warn!(%error, cause = ?error.source(), "the session was not loaded");
@@ -117,8 +117,7 @@ impl Shared {
                 }
                 None => state.accept_load(found, now, !presented.is_empty()),
             };
-            state.use_for(usage);
-            loaded
+            loaded.and(state.use_for(usage))
         };
         for rejected in &rejected {
             let observers = self.config.observers();
@@ -130,11 +129,10 @@ impl Shared {
     fn loaded(&self, usage: Usage) -> Option<Result<(), Error>> {
         let mut state = self.state();
         let loaded = state.load.clone()?;
-        state.use_for(usage);
-        Some(loaded)
+        Some(loaded.and(state.use_for(usage)))
     }
 
-    /// Which of the tokens proves itself (rule T5).
+    /// Which of the tokens proves itself (rules T5, T6).
     async fn find(&self, presented: &Presented, now: Timestamp) -> Result<Found, Error> {
         let mut found = Found::default();
         let (mut was_moved, mut copied) = (false, Vec::new());
@@ -215,7 +213,7 @@ impl Shared {
     async fn prove(&self, token: &Token, now: Timestamp) -> Result<Result<Kept, Rejected>, Error> {
         let store = &self.config.store;
         let proof = self.judge(store.load(token.id).await?, token, now);
-        if proof.is_ok() {
+        if proof.is_ok() || !store.is_cached() {
             return Ok(proof);
         }
         // A cache may only say yes.
@@ -233,6 +231,10 @@ impl Shared {
         if verdict == Verdict::Unproven {
             debug!(session.id = %token.id, "a token that does not prove itself");
             return rejected(record, Rejection::Unproven);
+        }
+        if !self.config.accepts(&record, now) {
+            debug!(session.id = %token.id, realm = record.realm().name(), "a token of another realm");
+            return rejected(record, Rejection::OtherRealm);
         }
         let last_seen_at = activity.last_seen_at;
         if last_seen_at.since(now) > SUSPICIOUS {
@@ -292,6 +294,7 @@ impl State {
             }
             if let Some((stored, is_former)) = found.stored {
                 self.is_under_former_name = is_former;
+                self.was_live = true;
                 self.stored = Some(stored);
             }
         });

@@ -47,6 +47,8 @@ pub(crate) struct State {
     confirmed: ChangeSeq,
     /// The visitor brought a token, whatever it was worth.
     pub(crate) was_presented: bool,
+    /// The visitor had a session when it was loaded.
+    pub(crate) was_live: bool,
     /// What the visitor's token led to, where the session has ended or moved: a log-in may follow it, and so
     /// does a log-out.
     pub(crate) marker: Option<Box<Stored>>,
@@ -57,7 +59,7 @@ pub(crate) struct State {
     pub(crate) is_cookie_due: bool,
     /// It was drawn by this request: nobody has it yet.
     pub(crate) is_token_fresh: bool,
-    /// What was loaded came under a former name: to be re-issued where it is used.
+    /// What was loaded came under a former name: it gets a new id where it is used.
     pub(crate) is_under_former_name: bool,
     pub(crate) is_head_gone: bool,
     /// The commit at the head has come to its end.
@@ -435,12 +437,18 @@ impl State {
     }
 
     /// Notes that somebody wants the session, now that it is loaded.
-    pub(crate) fn use_for(&mut self, usage: Usage) {
+    ///
+    /// # Errors
+    ///
+    /// As [`cycle`](Self::cycle).
+    pub(crate) fn use_for(&mut self, usage: Usage) -> Result<(), Error> {
         self.usage = self.usage.max(usage);
         if self.usage == Usage::Loaded && self.is_under_former_name && !self.is_head_gone {
+            // Whoever planted or copied the former cookie must not have the session's token (rule T7).
+            self.cycle()?;
             self.is_under_former_name = false;
-            self.is_cookie_due = true;
         }
+        Ok(())
     }
 
     /// What was done until then has been saved as `stored`.

@@ -66,9 +66,11 @@
 //!
 //! # The encoding
 //!
-//! [`Record::to_bytes`] gives a JSON object: `format` (1), `version`,
+//! [`Record::to_bytes`] gives a JSON object: `format` (1, or 2 where a field must not be
+//! ignored), `version`,
 //! `verifier`, `created_at` (milliseconds since the epoch), `data` (an object
-//! of the session's values), and where they apply `user`, `authenticated_at`,
+//! of the session's values), and where they apply `realm` (the name of the cookie that
+//! the session was issued for), `user`, `authenticated_at`,
 //! `idle_timeout` and `absolute_timeout` (milliseconds or `"never"`),
 //! `persistent`, `recent` (the writers of the versions before this one), `ranked_at`
 //! (the time that a log-in counts by among its user's, where not its own),

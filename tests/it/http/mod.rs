@@ -5,3 +5,4 @@ mod connections;
 mod hostile;
 mod plain_tower;
 mod smoke;
+mod withdrawn;
