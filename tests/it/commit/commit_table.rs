@@ -377,6 +377,7 @@ async fn table_a_session_found_to_have_ended_elsewhere_is_left_alone() {
     let fixture = Fixture::new();
     assert_snapshot!(interrupted_by(&fixture, "/destroy", "change").await, @r"
     store: Update, LoadLatest
+    cache-control: private
     vary: Cookie
     ");
     assert_snapshot!(interrupted_by(&fixture, "/destroy", "nothing").await, @r"
@@ -387,6 +388,7 @@ async fn table_a_session_found_to_have_ended_elsewhere_is_left_alone() {
     assert!(fixture.store.inner().is_empty());
     assert_snapshot!(interrupted_by(&fixture, "/in/ann", "change").await, @r"
     store: Update, LoadLatest
+    cache-control: private
     vary: Cookie
     ");
 }
@@ -396,6 +398,7 @@ async fn table_a_cycle_of_a_session_that_ended_elsewhere_leaves_nothing_behind()
     let fixture = Fixture::new();
     assert_snapshot!(interrupted_by(&fixture, "/destroy", "cycle").await, @r"
     store: Create, Update, LoadLatest, Update
+    cache-control: private
     vary: Cookie
     ");
     assert!(fixture.store.inner().is_empty());

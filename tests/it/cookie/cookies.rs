@@ -11,7 +11,7 @@ use tower::{Layer as _, ServiceExt as _};
 use tracing::Level;
 
 use crate::support::{
-    Browser, Log, Reply, Visitor,
+    Log, Reply, Visitor,
     fixture::{DAY, Fixture, MILLISECOND, SECOND, plain_cookie, redacted, routes, visitor_of},
 };
 

@@ -443,7 +443,8 @@ async fn l3_a_handler_that_outlives_the_absolute_deadline_loses_its_changes_quie
         fixture.store.calls();
         let reply = visitor.get(&format!("/slow/{what}/86400000")).await;
         assert_eq!(reply.status, 200);
-        assert_eq!(headers(&reply), ["vary: Cookie"], "{what}");
+        let private = ["cache-control: private", "vary: Cookie"];
+        assert_eq!(headers(&reply), private, "{what}");
         assert_eq!(fixture.store.calls(), [StoreCall::Load], "{what}");
         assert_eq!(visitor.get("/load").await.body, GONE);
     }
