@@ -526,7 +526,7 @@ async fn t3_nothing_that_is_logged_over_a_whole_visit_shows_the_secret_or_the_da
         "was not loaded",
         "was not kept",
         "touch failed",
-        "does not prove itself",
+        "has a wrong secret",
         "in the future",
         "expired sessions deleted",
         "deleting expired sessions failed",
