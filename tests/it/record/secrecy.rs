@@ -522,7 +522,7 @@ async fn t3_nothing_that_is_logged_over_a_whole_visit_shows_the_secret_or_the_da
         "session saved",
         "under a new id",
         "session destroyed",
-        "undone, or finished",
+        "rolled back or finished",
         "was not loaded",
         "was not kept",
         "touch failed",
