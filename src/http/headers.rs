@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use tracing::warn;
 
 use crate::{
-    commit::{Cookie, Failed, Outcome},
+    commit::{Cookie, Failed, ResponseHead},
     config::Config,
     cookie::{CookieHeaders, has_header},
 };
@@ -50,20 +50,20 @@ const KEPT_HEADERS: [&str; 17] = [
 /// Adds the cookie and the cache headers to `headers`.
 pub(crate) fn apply(
     headers: &mut HeaderMap,
-    outcome: Outcome,
+    head: ResponseHead,
     presented: &CookieHeaders,
     config: &Config,
 ) {
-    if !outcome.is_used {
+    if !head.is_used {
         return;
     }
-    let sets_cookie = !matches!(outcome.cookie, Cookie::None);
-    set_cookie(headers, outcome.cookie, presented, config);
+    let sets_cookie = !matches!(head.cookie, Cookie::None);
+    set_cookie(headers, head.cookie, presented, config);
     if config.cache_headers {
         vary_on_cookie(headers);
         if sets_cookie {
             keep_from_caches(headers);
-        } else if outcome.is_personal && !has_header(headers, header::CACHE_CONTROL) {
+        } else if head.is_personal && !has_header(headers, header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, PRIVATE);
         }
     }
