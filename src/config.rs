@@ -13,10 +13,13 @@ use tracing::warn;
 
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
-    cookie::SessionCookie,
+    cookie::{CookieHeaders, Presented, SessionCookie},
     observe::{observers::Observers, removals::ensure_reporting, timed::TimedStore},
     queue::Queues,
-    record::{Record, lifetime::Lifetimes, realm::Realm, timeout::Timeout, token::SessionId},
+    record::{
+        Record, lifetime::Lifetimes, realm::Realm, timeout::Timeout, token::SessionId,
+        token_keys::TokenKeys,
+    },
     store::DynStore,
 };
 
@@ -31,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) cookie: SessionCookie,
     /// `None`: that of the cookie.
     pub(crate) realm: Option<Realm>,
+    pub(crate) token_keys: Option<TokenKeys>,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) max_data_bytes: usize,
     pub(crate) renew_every: Option<Duration>,
@@ -66,6 +70,7 @@ impl Config {
             },
             cookie: SessionCookie::default(),
             realm: None,
+            token_keys: None,
             lifetimes: Lifetimes::default(),
             max_data_bytes: 64 * 1024,
             renew_every: None,
@@ -98,6 +103,12 @@ impl Config {
     pub(crate) fn accepts(&self, record: &Record, now: Timestamp) -> bool {
         let realm = record.realm();
         realm == Realm::NONE || Some(realm) == self.realm || self.cookie.reads(realm, now)
+    }
+
+    /// The tokens in the request's Cookie headers.
+    pub(crate) fn presented(&self, cookies: &CookieHeaders, now: Timestamp) -> Presented {
+        let keys = self.token_keys.as_ref();
+        self.cookie.presented(cookies, keys, now)
     }
 
     pub(crate) fn observers(&self) -> &Arc<Observers> {

@@ -28,6 +28,7 @@
 //! | react to what happens to sessions, and count it | [`SessionLayer::on_event`], [`EventKind`], [`Stats`] |
 //! | choose where sessions are stored | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
 //! | close a socket when its session ends | [`Session::ended`], [`Session::touch`] |
+//! | keep invented tokens from the store | [`SessionLayer::token_keys`] |
 //! | make a copied cookie worthless | [`SessionLayer::renew_every`] |
 //! | handle errors | [`Error`], [`ErrorKind`] |
 //!
@@ -104,6 +105,7 @@ pub use self::{
         key::{Key, KeyName, ReadKey, WriteKey},
         timeout::Timeout,
         token::SessionId,
+        token_keys::TokenKeys,
         version::Version,
     },
     session::{Session, handle::SessionHandle},

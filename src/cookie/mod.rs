@@ -13,6 +13,6 @@ pub use self::{
     settings::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder},
 };
 pub(crate) use self::{
-    presented::{CookieHeaders, Presented},
+    presented::{CookieHeaders, Presented, PresentedToken},
     set_cookie::has_header,
 };

@@ -4,7 +4,14 @@ use std::iter;
 
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::{clock::Timestamp, cookie::settings::SessionCookie, record::token::Token};
+use crate::{
+    clock::Timestamp,
+    cookie::settings::SessionCookie,
+    record::{
+        token::Token,
+        token_keys::{self, Freshness, TokenKeys, Unreadable},
+    },
+};
 
 /// The Cookie headers of a request. They are parsed when the session is loaded.
 pub(crate) struct CookieHeaders {
@@ -48,6 +55,8 @@ pub(crate) struct Presented {
     pub(crate) has_more: bool,
     /// Whether a cookie of the name has a value that is not a token.
     pub(crate) has_malformed: bool,
+    /// Whether one has the form of a token, but not the MAC that the layer asks for.
+    pub(crate) has_forged: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +64,8 @@ pub(crate) struct PresentedToken {
     pub(crate) token: Token,
     /// Whether its cookie has a name from `also_read`.
     pub(crate) is_former: bool,
+    /// Whether it is to be issued again, with today's key.
+    pub(crate) is_stale: bool,
 }
 
 impl Presented {
@@ -87,13 +98,23 @@ impl Presented {
 
 impl SessionCookie {
     /// The tokens in the request's Cookie headers (rules T2, T5).
-    pub(crate) fn presented(&self, headers: &CookieHeaders, now: Timestamp) -> Presented {
+    pub(crate) fn presented(
+        &self,
+        headers: &CookieHeaders,
+        keys: Option<&TokenKeys>,
+        now: Timestamp,
+    ) -> Presented {
         let mut presented = Presented::default();
         let mut read = |name: &str, is_former| {
             for value in headers.values(name) {
-                match Token::parse(value) {
-                    Some(token) => presented.push(PresentedToken { token, is_former }),
-                    None => presented.has_malformed = true,
+                match token_keys::read(value, keys, now) {
+                    Ok((token, freshness)) => presented.push(PresentedToken {
+                        token,
+                        is_former,
+                        is_stale: freshness == Freshness::Former,
+                    }),
+                    Err(Unreadable::Malformed) => presented.has_malformed = true,
+                    Err(Unreadable::Forged) => presented.has_forged = true,
                 }
             }
         };

@@ -7,6 +7,7 @@ use crate::{
     commit::{Cookie, Failed, ResponseHead},
     config::Config,
     cookie::{CookieHeaders, has_header},
+    record::token_keys,
 };
 
 /// How long a client should wait before it asks again, in seconds.
@@ -73,6 +74,7 @@ fn set_cookie(headers: &mut HeaderMap, cookie: Cookie, presented: &CookieHeaders
     match cookie {
         Cookie::None => {}
         Cookie::Issue(token, max_age) => {
+            let token = token_keys::write(&token, config.token_keys.as_ref());
             let cookie = config.cookie.issue(&token, max_age);
             config.cookie.set(headers, cookie);
             config.cookie.remove_former(headers, presented);

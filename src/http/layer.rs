@@ -11,7 +11,7 @@ use crate::{
     http::service::SessionService,
     observe::event::Listener,
     operator::{reaper::Reaper, sessions::Sessions},
-    record::{realm::Realm, timeout::Timeout},
+    record::{realm::Realm, timeout::Timeout, token_keys::TokenKeys},
     store::{DynStore, MemoryStore, SessionStore},
 };
 
@@ -127,6 +127,17 @@ impl SessionLayer {
         let realm =
             realm.expect("a realm's name has at most 4096 bytes, and there are few of them");
         self.with(|config| config.realm = Some(realm))
+    }
+
+    /// Gives each token a message authentication code, so that an invented token never reaches the
+    /// store. Default: `None`, no keys.
+    ///
+    /// Use it where a flood of invented tokens would cost too many queries. All nodes need the same
+    /// keys. [`TokenKeys`] says how to turn it on while there are sessions, and how to rotate. (Rule T8.)
+    #[must_use]
+    pub fn token_keys(self, keys: impl Into<Option<TokenKeys>>) -> Self {
+        let keys = keys.into();
+        self.with(|config| config.token_keys = keys)
     }
 
     /// How long after its last request a session expires. Default: 1 hour. `None`: never.

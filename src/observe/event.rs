@@ -213,6 +213,10 @@ pub enum SessionEnd {
 pub enum Rejection {
     /// The cookie's value is not a token. Reported once for each request, without an id.
     Malformed,
+    /// The cookie's value has the form of a token, but not the MAC that
+    /// [`token_keys`](crate::SessionLayer::token_keys) asks for. The store was not asked. Reported once
+    /// for each request, without an id.
+    Forged,
     /// There is no session with this id. It has ended and was deleted, or never existed.
     Unknown,
     /// There is a session with this id, but the token's secret is not the session's.
@@ -230,8 +234,9 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Malformed,
+        Self::Forged,
         Self::Unknown,
         Self::Unproven,
         Self::OtherRealm,

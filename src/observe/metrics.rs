@@ -179,6 +179,7 @@ mod facade {
     fn rejection(reason: Rejection) -> &'static str {
         match reason {
             Rejection::Malformed => "malformed",
+            Rejection::Forged => "forged",
             Rejection::Unknown => "unknown",
             Rejection::Unproven => "unproven",
             Rejection::OtherRealm => "other_realm",

@@ -16,6 +16,7 @@ pub(crate) mod renewal;
 pub(crate) mod secrets;
 pub(crate) mod timeout;
 pub(crate) mod token;
+pub(crate) mod token_keys;
 pub(crate) mod value;
 pub(crate) mod version;
 

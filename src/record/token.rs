@@ -142,8 +142,11 @@ pub(crate) struct Token {
     pub(crate) secret: Secret,
 }
 
+/// An id and a secret.
+pub(super) const TOKEN_BYTES: usize = 32;
+
 /// 32 bytes as base64url without padding.
-pub(crate) const TOKEN_CHARS: usize = 43;
+pub(super) const TOKEN_CHARS: usize = 43;
 
 impl Token {
     /// A new id and a new secret, from one call of the operating system.
@@ -158,13 +161,18 @@ impl Token {
     }
 
     /// Parses the cookie's value. `None` unless [`encode`](Self::encode) gives exactly these bytes (rule T2).
-    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
+    pub(super) fn parse(value: &[u8]) -> Option<Self> {
         if value.len() != TOKEN_CHARS {
             return None;
         }
-        let mut bytes = [0; 32];
+        let mut bytes = [0; TOKEN_BYTES];
         URL_SAFE_NO_PAD.decode_slice(value, &mut bytes).ok()?;
-        let (id, secret) = halves(&bytes);
+        Self::from_bytes(&bytes)
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) gave. `None` unless the id is a UUID of version 4.
+    pub(super) fn from_bytes(bytes: &[u8; TOKEN_BYTES]) -> Option<Self> {
+        let (id, secret) = halves(bytes);
         let id = Uuid::from_bytes(id);
         let is_v4 = id.get_version_num() == 4 && id.get_variant() == uuid::Variant::RFC4122;
         is_v4.then_some(Self {
@@ -178,13 +186,17 @@ impl Token {
         self.id == other.id && self.secret.0 == other.secret.0
     }
 
-    pub(crate) fn encode(&self) -> [u8; TOKEN_CHARS] {
-        let mut bytes = [0; 32];
+    pub(super) fn to_bytes(self) -> [u8; TOKEN_BYTES] {
+        let mut bytes = [0; TOKEN_BYTES];
         bytes[..16].copy_from_slice(self.id.as_bytes());
         bytes[16..].copy_from_slice(&self.secret.0);
+        bytes
+    }
+
+    pub(super) fn encode(&self) -> [u8; TOKEN_CHARS] {
         let mut text = [0; TOKEN_CHARS];
         URL_SAFE_NO_PAD
-            .encode_slice(bytes, &mut text)
+            .encode_slice(self.to_bytes(), &mut text)
             .expect("32 bytes are so many characters");
         text
     }

@@ -11,7 +11,7 @@ use crate::{
         arrival::{help, help_now},
         revoke::revoke,
     },
-    cookie::Presented,
+    cookie::{Presented, PresentedToken},
     deadline::within,
     error::Error,
     observe::event::{EndReason, Event, Rejection},
@@ -55,7 +55,7 @@ impl Shared {
     /// The common case: no token, or one token and a store in memory. `None` if the load has to wait.
     fn look_up_now(&self, usage: Usage) -> Option<Result<(), Error>> {
         let now = self.config.clock.now();
-        let presented = self.config.cookie.presented(&self.cookies, now);
+        let presented = self.config.presented(&self.cookies, now);
         let mut found = Found::default();
         let mut tokens = presented.iter();
         let (first, second) = (tokens.next(), tokens.next());
@@ -74,7 +74,7 @@ impl Shared {
                 rejected => rejected,
             };
             match judged {
-                Ok(kept) => found.stored = Some((Stored::of(first.token, kept), first.is_former)),
+                Ok(kept) => found.stored = Some((Stored::of(first.token, kept), *first)),
                 Err(rejected) if rejected.is_copied => return None,
                 Err(rejected) => {
                     found.marker = rejected.marker(&first.token);
@@ -88,7 +88,7 @@ impl Shared {
 
     async fn look_up(&self, usage: Usage) -> Result<(), Error> {
         let now = self.config.clock.now();
-        let presented = self.config.cookie.presented(&self.cookies, now);
+        let presented = self.config.presented(&self.cookies, now);
         let found = within(self.config.store_timeout, self.find(&presented, now)).await;
         if let Err(error) = &found {
             warn!(%error, cause = ?error.source(), "the session was not loaded");
@@ -107,8 +107,11 @@ impl Shared {
             Ok(found) => mem::take(&mut found.rejected),
             Err(_) => Vec::new(),
         };
+        if presented.has_forged {
+            rejected.insert(0, Rejected::without_id(Rejection::Forged));
+        }
         if presented.has_malformed {
-            rejected.insert(0, Rejected::malformed());
+            rejected.insert(0, Rejected::without_id(Rejection::Malformed));
         }
         let loaded = {
             let mut state = self.state();
@@ -140,7 +143,9 @@ impl Shared {
         let mut found = Found::default();
         let (mut was_moved, mut copied) = (false, Vec::new());
         // Browsers guarantee that no other host has set this cookie.
-        let is_decisive = |found: &(Stored, bool)| self.config.cookie.is_host_bound() && !found.1;
+        let is_decisive = |found: &(Stored, PresentedToken)| {
+            self.config.cookie.is_host_bound() && !found.1.is_former
+        };
         for presented in presented.iter() {
             let is_former = presented.is_former;
             if found.stored.as_ref().is_some_and(is_decisive) {
@@ -184,7 +189,7 @@ impl Shared {
                     Some(_) => {}
                     None => {
                         let stored = Stored::of(token, (record, activity));
-                        found.stored = Some((stored, is_former));
+                        found.stored = Some((stored, *presented));
                     }
                 },
             }
@@ -294,8 +299,9 @@ impl State {
             if found.stored.is_none() {
                 self.marker = found.marker.map(Box::new);
             }
-            if let Some((stored, is_former)) = found.stored {
-                self.is_under_former_name = is_former;
+            if let Some((stored, presented)) = found.stored {
+                self.is_under_former_name = presented.is_former;
+                self.is_token_stale = presented.is_stale;
                 self.was_live = true;
                 self.stored = Some(stored);
             }
@@ -307,8 +313,8 @@ impl State {
 
 #[derive(Default)]
 struct Found {
-    /// With whether its cookie has a former name.
-    stored: Option<(Stored, bool)>,
+    /// With how its token came.
+    stored: Option<(Stored, PresentedToken)>,
     displaced: bool,
     /// The marker that the visitor's token led to, if their session has moved.
     marker: Option<Stored>,
@@ -356,11 +362,11 @@ impl Rejected {
         }
     }
 
-    fn malformed() -> Self {
+    fn without_id(why: Rejection) -> Self {
         Self {
             id: None,
             record: None,
-            why: Rejection::Malformed,
+            why,
             is_copied: false,
         }
     }

@@ -58,6 +58,8 @@ pub(crate) struct State {
     pub(crate) is_token_fresh: bool,
     /// The cookie has a former name: the session gets a new id if it is used.
     pub(crate) is_under_former_name: bool,
+    /// The token came with a former key: the cookie is issued again if the session is used.
+    pub(crate) is_token_stale: bool,
     pub(crate) is_head_gone: bool,
     /// The commit at the response head is done.
     pub(crate) is_committed: bool,
@@ -442,6 +444,10 @@ impl State {
             // Whoever planted or copied the former cookie must not have the session's token (rule T7).
             self.cycle()?;
             self.is_under_former_name = false;
+        }
+        if self.usage == Usage::Loaded && self.is_token_stale && !self.is_head_gone {
+            self.is_token_stale = false;
+            self.is_cookie_due = true;
         }
         Ok(())
     }

@@ -5,11 +5,12 @@ use std::fmt;
 use http::{HeaderMap, HeaderValue, Request, header, request};
 
 use crate::{
+    clock::Clock as _,
     commit::{self, Cookie, Occasion},
     cookie::CookieHeaders,
     error::{Error, ErrorKind},
     http::layer::SessionLayer,
-    record::token::{SessionId, Token},
+    record::{token::SessionId, token_keys},
     session::{Session, handle::SessionHandle},
 };
 
@@ -61,8 +62,10 @@ impl Ticket {
             let what = "the session was left empty, so there is no cookie for it: insert a value";
             return Err(Error::new(ErrorKind::Other, what));
         };
-        let mut cookie = format!("{}=", layer.config().cookie.name()).into_bytes();
-        cookie.extend_from_slice(&token.encode());
+        let config = layer.config();
+        let mut cookie = format!("{}=", config.cookie.name()).into_bytes();
+        let text = token_keys::write(&token, config.token_keys.as_ref());
+        cookie.extend_from_slice(text.as_bytes());
         let cookie = sensitive(&cookie);
         Ok(Self {
             layer: layer.clone(),
@@ -120,7 +123,9 @@ impl Ticket {
         let taken = set.map(HeaderValue::as_bytes).find_map(|set| {
             let pair = set.split(|byte| *byte == b';').next()?;
             let token = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-            Some((Token::parse(token)?, pair))
+            let keys = config.token_keys.as_ref();
+            let (token, _) = token_keys::read(token, keys, config.clock.now()).ok()?;
+            Some((token, pair))
         });
         let Some((token, pair)) = taken else {
             return false;

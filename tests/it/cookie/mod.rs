@@ -3,4 +3,5 @@
 mod cookies;
 mod former_names;
 mod realms;
+mod token_keys;
 mod tokens;
