@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
     clock::Timestamp,
-    cookie::settings::SessionCookie,
+    cookie::{settings::SessionCookie, transport::TransportIndex},
     record::{
         token::Token,
         token_keys::{self, Freshness, TokenKeys, Unreadable},
@@ -57,6 +57,8 @@ pub(crate) struct Presented {
     pub(crate) has_malformed: bool,
     /// Whether one has the form of a token, but not the MAC that the layer asks for.
     pub(crate) has_forged: bool,
+    /// How they came. `None`: no transport brought any.
+    pub(crate) transport: Option<TransportIndex>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +68,7 @@ pub(crate) struct PresentedToken {
     pub(crate) is_former: bool,
     /// Whether it is to be issued again, with today's key.
     pub(crate) is_stale: bool,
+    pub(crate) transport: TransportIndex,
 }
 
 impl Presented {
@@ -91,6 +94,49 @@ impl Presented {
         self.first.is_none()
     }
 
+    /// Whether there is anything that is, or should be, a token.
+    pub(super) fn is_any(&self) -> bool {
+        !self.is_empty() || self.has_malformed || self.has_forged
+    }
+
+    /// Reads one value.
+    pub(super) fn take(
+        &mut self,
+        value: &[u8],
+        is_former: bool,
+        keys: Option<&TokenKeys>,
+        now: Timestamp,
+    ) {
+        match token_keys::read(value, keys, now) {
+            Ok((token, freshness)) => self.push(PresentedToken {
+                token,
+                is_former,
+                is_stale: freshness == Freshness::Former,
+                transport: TransportIndex::default(),
+            }),
+            Err(Unreadable::Malformed) => self.has_malformed = true,
+            Err(Unreadable::Forged) => self.has_forged = true,
+        }
+    }
+
+    /// None of them counts: which one is meant cannot be known.
+    pub(super) fn make_ambiguous(&mut self) {
+        if self.is_any() {
+            *self = Self {
+                has_malformed: true,
+                has_forged: self.has_forged || !self.is_empty(),
+                ..Self::default()
+            };
+        }
+    }
+
+    pub(super) fn came_by(&mut self, transport: TransportIndex) {
+        self.transport = Some(transport);
+        for presented in self.first.iter_mut().chain(&mut self.others) {
+            presented.transport = transport;
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &PresentedToken> {
         self.first.iter().chain(&self.others)
     }
@@ -107,15 +153,7 @@ impl SessionCookie {
         let mut presented = Presented::default();
         let mut read = |name: &str, is_former| {
             for value in headers.values(name) {
-                match token_keys::read(value, keys, now) {
-                    Ok((token, freshness)) => presented.push(PresentedToken {
-                        token,
-                        is_former,
-                        is_stale: freshness == Freshness::Former,
-                    }),
-                    Err(Unreadable::Malformed) => presented.has_malformed = true,
-                    Err(Unreadable::Forged) => presented.has_forged = true,
-                }
+                presented.take(value, is_former, keys, now);
             }
         };
         read(&self.name, false);
