@@ -50,7 +50,7 @@
 //! `RULES.md` in the repository lists what the crate promises. Each rule is a test. The
 //! documentation refers to rules by letter and number: T for tokens, C for the commit, M for
 //! merging, L for lifetime, H for headers, F for failure, R for renewal, P for all sessions
-//! together.
+//! together, U for users.
 
 mod clock;
 mod commit;
@@ -104,6 +104,7 @@ pub use self::{
         key::{Key, KeyName, ReadKey, WriteKey},
         timeout::Timeout,
         token::SessionId,
+        user::UserId,
         version::Version,
     },
     session::{Session, handle::SessionHandle},

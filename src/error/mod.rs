@@ -57,7 +57,7 @@ pub enum ErrorKind {
     Unsupported,
     /// A value does not serialize to JSON, or has a number that is NaN or infinite. 500.
     Serialize,
-    /// A value is not of the type asked for. It stays. 500.
+    /// A value, or the user's id, is not of the type asked for. It stays. 500.
     Deserialize,
     /// The session's data would exceed [`max_data_bytes`](crate::SessionLayer::max_data_bytes). 500. If only
     /// the commit finds so, after merging with another request, the commit fails with 503.

@@ -1,12 +1,12 @@
 //! A session as the operator sees it: [`SessionSummary`].
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, str::FromStr, sync::Arc, time::SystemTime};
 
 use serde::de::DeserializeOwned;
 
 use crate::{
     error::Error,
-    record::{Activity, Record, key::ReadKey, token::SessionId, value::read},
+    record::{Activity, Record, key::ReadKey, token::SessionId, user, value::read},
     store::Listed,
 };
 
@@ -52,6 +52,15 @@ impl SessionSummary {
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.record.user()
+    }
+
+    /// The user's id as a `T`, as [`Session::user_as`](crate::Session::user_as).
+    ///
+    /// # Errors
+    ///
+    /// [`Deserialize`](crate::ErrorKind::Deserialize) if the id does not parse as a `T`.
+    pub fn user_as<T: FromStr>(&self) -> Result<Option<T>, Error> {
+        self.user().map(user::parse).transpose()
     }
 
     /// When the session was created.

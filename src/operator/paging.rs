@@ -13,6 +13,7 @@ use crate::{
     clock::Timestamp,
     error::{Error, ErrorKind},
     observe::summary::SessionSummary,
+    record::user::UserId,
     store::{Position, Query},
 };
 
@@ -30,7 +31,7 @@ use crate::{
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SessionFilter {
-    user: Option<String>,
+    user: Option<UserId>,
     idle_for: Option<Duration>,
     created_before: Option<Timestamp>,
 }
@@ -38,7 +39,7 @@ pub struct SessionFilter {
 impl SessionFilter {
     /// Only sessions of this user, compared byte by byte.
     #[must_use]
-    pub fn user(self, user: impl Into<String>) -> Self {
+    pub fn user(self, user: impl Into<UserId>) -> Self {
         let user = Some(user.into());
         Self { user, ..self }
     }
@@ -90,7 +91,7 @@ impl SessionFilter {
         hash.update(number(self.idle_for.map(|idle| idle.as_millis())));
         hash.update(number(created_before.map(u128::from)));
         hash.update([u8::from(self.user.is_some())]);
-        hash.update(self.user.as_deref().unwrap_or_default());
+        hash.update(self.user.as_ref().map_or("", UserId::as_str));
         std::array::from_fn({
             let hash = hash.finalize();
             move |index| hash[index]

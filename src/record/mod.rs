@@ -14,6 +14,7 @@ pub(crate) mod renewal;
 pub(crate) mod secrets;
 pub(crate) mod timeout;
 pub(crate) mod token;
+pub(crate) mod user;
 pub(crate) mod value;
 pub(crate) mod version;
 

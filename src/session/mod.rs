@@ -8,12 +8,12 @@ pub(crate) mod handle;
 mod lifetime;
 mod loading;
 mod update;
+mod user;
 mod values;
 
 use std::{fmt, sync::Arc};
 
 use crate::{
-    clock::Clock as _,
     commit::{self, Occasion, upkeep},
     error::Error,
     observe::event::SessionEnd,
@@ -95,48 +95,6 @@ impl Session {
     #[must_use]
     pub fn next_id(&self) -> Option<SessionId> {
         self.0.state().next_id()
-    }
-
-    /// The user bound by [`log_in`](Self::log_in), or `None` for a visitor who has not logged in.
-    #[must_use]
-    pub fn user(&self) -> Option<String> {
-        self.0.state().user().map(str::to_owned)
-    }
-
-    /// Binds `user` to the session. Call it when the visitor is fully authenticated.
-    ///
-    /// The session gets a new id and a new secret with the response head, so that a cookie which somebody
-    /// planted or copied before is worth nothing after. The absolute timeout starts again.
-    ///
-    /// - The data of an anonymous visitor, or of the same user, is kept. Over the session of another user,
-    ///   the new one begins without data, and without what this request has set before.
-    /// - The session begins with the layer's timeouts and persistence, whatever was set for the old one.
-    ///   To remember the user, call [`remember_for`](Self::remember_for) in the same request.
-    /// - Where the old session has ended meanwhile, or has moved by a log-in of somebody else, the user is
-    ///   logged in all the same; the data of the old session is gone then, and this request's changes
-    ///   are kept.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use cloakroom::{Error, Session};
-    ///
-    /// fn log_in(session: &Session, user: &str, remember_me: bool) -> Result<(), Error> {
-    ///     session.log_in(user)?;
-    ///     if remember_me {
-    ///         session.remember_for(Duration::from_secs(30 * 24 * 60 * 60));
-    ///     }
-    ///     Ok(())
-    /// }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// `TooLate` after the response head: no cookie can be sent any more. `Other` where the operating
-    /// system gives no random bytes. (Rules M6 to M8, L4, L5.)
-    pub fn log_in(&self, user: impl Into<String>) -> Result<(), Error> {
-        let user = user.into().into_boxed_str();
-        let at = self.0.config.clock.now();
-        self.0.alter(|state| state.log_in(user, at))
     }
 
     /// Moves the session to a new id and a new secret, with the same user, data and timeouts.

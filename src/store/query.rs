@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     clock::Timestamp,
     error::store::StoreError,
-    record::{Activity, Record},
+    record::{Activity, Record, user::UserId},
 };
 
 /// Which sessions a list or a count is of, and in which order.
@@ -49,7 +49,7 @@ pub struct Query {
 impl Query {
     /// Only the sessions of this user, compared byte by byte.
     #[must_use]
-    pub fn with_user(mut self, user: impl Into<String>) -> Self {
+    pub fn with_user(mut self, user: impl Into<UserId>) -> Self {
         self.selection.user = Some(user.into());
         self
     }
@@ -90,7 +90,7 @@ impl Query {
 /// condition, or translates the [`conditions`](Self::conditions).
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Selection {
-    user: Option<String>,
+    user: Option<UserId>,
     last_seen_before: Option<Timestamp>,
     created_before: Option<Timestamp>,
 }
@@ -123,7 +123,7 @@ impl Selection {
 
     /// The conditions, all of which a session must meet.
     pub fn conditions(&self) -> impl Iterator<Item = Condition<'_>> {
-        let user = self.user.as_deref().map(Condition::User);
+        let user = self.user().map(Condition::User);
         let seen = self.last_seen_before.map(Condition::LastSeenBefore);
         let created = self.created_before.map(Condition::CreatedBefore);
         [user, seen, created].into_iter().flatten()
@@ -133,7 +133,7 @@ impl Selection {
     /// into an index. What is found there must still be [admitted](Self::admits).
     #[must_use]
     pub fn user(&self) -> Option<&str> {
-        self.user.as_deref()
+        self.user.as_ref().map(UserId::as_str)
     }
 
     /// Whether all sessions are asked for.

@@ -4,3 +4,4 @@ mod keys;
 mod leaks;
 mod next_id;
 mod sockets;
+mod users;
