@@ -11,7 +11,7 @@ use crate::{
 
 /// # The user
 impl Session {
-    /// The user bound by [`log_in`](Self::log_in), or `None` for a visitor who has not logged in.
+    /// The user that [`log_in`](Self::log_in) bound, or `None` for a visitor who has not logged in.
     #[must_use]
     pub fn user(&self) -> Option<String> {
         self.0.state().user().map(str::to_owned)
@@ -38,16 +38,16 @@ impl Session {
     ///
     /// `user` is a string, an integer or a `Uuid`: see [`UserId`].
     ///
-    /// The session gets a new id and a new secret with the response head, so that a cookie which somebody
-    /// planted or copied before is worth nothing after. The absolute timeout starts again.
+    /// The session gets a new id and a new secret with the response head. A cookie that somebody planted
+    /// or copied before the log-in does not open the new session. The absolute timeout starts again.
     ///
-    /// - The data of an anonymous visitor, or of the same user, is kept. Over the session of another user,
-    ///   the new one begins without data, and without what this request has set before.
-    /// - The session begins with the layer's timeouts and persistence, whatever was set for the old one.
+    /// - If the visitor was anonymous, or was logged in as the same user, the session's data is kept. If
+    ///   the session belonged to another user, the new one begins without data, and without the changes
+    ///   that this request made before.
+    /// - The new session has the layer's timeouts and persistence, whatever was set for the old one.
     ///   To remember the user, call [`remember_for`](Self::remember_for) in the same request.
-    /// - Where the old session has ended meanwhile, or has moved by a log-in of somebody else, the user is
-    ///   logged in all the same; the data of the old session is gone then, and this request's changes
-    ///   are kept.
+    /// - If the old session has ended meanwhile, or somebody else has logged in with it, the user is still
+    ///   logged in. The data of the old session is lost then; this request's changes are kept.
     ///
     /// ```
     /// use std::time::Duration;
@@ -64,8 +64,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `TooLate` after the response head: no cookie can be sent any more. `Other` where the operating
-    /// system gives no random bytes. (Rules M6 to M8, L4, L5.)
+    /// `TooLate` after the response head, when no cookie can be sent any more. `Other` if the operating
+    /// system gives no random bytes. ([Rules](crate#rules) M6 to M8, L4, L5.)
     pub fn log_in(&self, user: impl Into<UserId>) -> Result<(), Error> {
         let user = user.into().into_inner();
         let at = self.0.config.clock.now();
