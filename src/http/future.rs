@@ -162,7 +162,9 @@ fn finish<B: Default>(
         }
         Err(failed) => {
             let Failed { error, .. } = &failed;
-            error!(%error, cause = ?error.source(), "the session was not kept");
+            if let Some(suppressed) = config.failures.not_kept.admit() {
+                error!(%error, cause = ?error.source(), suppressed, "the session was not kept");
+            }
             headers::unavailable(&failed, config)
         }
     }

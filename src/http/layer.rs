@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 use crate::{
+    breaker::CircuitBreaker,
     clock::Clock,
     config::Config,
     cookie::SessionCookie,
@@ -74,6 +75,16 @@ impl SessionLayer {
             Ok(cookie) => self.with(|config| config.cookie = cookie),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// What the layer is called in [metrics](crate::Stats#as-metrics). Default: the full name of its
+    /// cookie, such as `__Host-id`.
+    ///
+    /// Clones of a layer count together, under the name that one of them had first when it was put
+    /// around a service.
+    #[must_use]
+    pub fn name(self, name: impl Into<Arc<str>>) -> Self {
+        self.with(|config| config.name = Some(name.into()))
     }
 
     /// How long after its last request a session expires. Default: 1 hour. `None`: never.
@@ -206,6 +217,23 @@ impl SessionLayer {
         self.with(|config| config.store_timeout = timeout)
     }
 
+    /// When requests stop waiting for a store that is down. Default: [`CircuitBreaker::default`].
+    /// `None`: never.
+    ///
+    /// After a number of failures in a row the circuit opens: each request that needs the store
+    /// gets its 503 at once instead of after [`store_timeout`](Self::store_timeout), and the store
+    /// is left alone but for one call in each pause, which probes it. The first call that succeeds
+    /// closes the circuit. A call that is refused by the breaker was certainly not applied. The
+    /// layer logs both, tells listeners [`CircuitOpened`](crate::EventKind::CircuitOpened) and
+    /// [`CircuitClosed`](crate::EventKind::CircuitClosed), and counts what it refused in
+    /// [`CallStats::refused`](crate::CallStats::refused).
+    ///
+    /// A [`MemoryStore`] has no circuit breaker. A layer whose settings change has one of its own.
+    #[must_use]
+    pub fn circuit_breaker(self, breaker: impl Into<Option<CircuitBreaker>>) -> Self {
+        self.with(|config| config.circuit_breaker = breaker.into())
+    }
+
     /// How often a background task deletes expired sessions from the store. Default: 60 seconds.
     /// `None`: this layer deletes none.
     ///
@@ -295,6 +323,7 @@ impl SessionLayer {
         let config = Arc::make_mut(&mut self.config);
         config.warned = Arc::default();
         set(config);
+        config.break_circuit();
         self
     }
 }
@@ -320,6 +349,7 @@ impl<S> Layer<S> for SessionLayer {
 
     fn layer(&self, inner: S) -> Self::Service {
         self.config.check_timeouts();
+        self.config.label_metrics();
         self.config.ensure_reporting();
         SessionService::new(inner, Arc::clone(&self.config), Arc::clone(&self.reaper))
     }

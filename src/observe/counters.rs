@@ -57,6 +57,7 @@ struct CallCounters {
     calls: AtomicU64,
     failures: AtomicU64,
     abandoned: AtomicU64,
+    refused: AtomicU64,
     nanos: AtomicU64,
     longest_nanos: AtomicU64,
 }
@@ -100,8 +101,16 @@ impl Counters {
                 self.metrics.record(Measurement::Rejected(*why));
                 sessions.rejected[*why as usize] += 1;
             }
-            EventKind::Cycled { .. } | EventKind::Saved { .. } => {}
+            EventKind::Cycled { .. }
+            | EventKind::Saved { .. }
+            | EventKind::CircuitOpened
+            | EventKind::CircuitClosed => {}
         }
+    }
+
+    /// What the layer and its store are called in metrics.
+    pub(crate) fn label(&self, layer: &str, store: &'static str) {
+        self.metrics.label(layer, store);
     }
 
     /// All listeners together took this long for one event.
@@ -150,8 +159,25 @@ impl Counters {
         counters.abandoned.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The circuit breaker has refused a call.
+    pub(crate) fn refused(&self, call: StoreCall) {
+        self.metrics.record(Measurement::Refused(call));
+        let counters = &self.calls[call as usize];
+        counters.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The circuit to the store has opened, or closed.
+    pub(crate) fn circuit(&self, is_open: bool) {
+        self.metrics.record(Measurement::Circuit { is_open });
+    }
+
     /// The counts as of `at`. `memory` is what a memory store holds: (sessions, bytes).
-    pub(crate) fn stats(&self, at: Timestamp, memory: Option<(usize, usize)>) -> Stats {
+    pub(crate) fn stats(
+        &self,
+        at: Timestamp,
+        memory: Option<(usize, usize)>,
+        is_circuit_open: bool,
+    ) -> Stats {
         let sessions = self.sessions.lock();
         let held = memory.map(|(sessions, _)| sessions as u64);
         let live = held.unwrap_or(sessions.live);
@@ -167,6 +193,7 @@ impl Counters {
             mean_life: (sessions.lives > 0).then_some(mean_life),
             longest_life: (sessions.lives > 0).then_some(sessions.longest_life),
             memory_bytes: memory.map(|(_, bytes)| bytes),
+            is_circuit_open,
             listening: sessions.listening,
             longest_listening: sessions.longest_listening,
             ended: sessions.ended,
@@ -185,6 +212,7 @@ impl CallCounters {
             calls: self.calls.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
             abandoned: self.abandoned.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
             total: duration(&self.nanos),
             longest: duration(&self.longest_nanos),
         }

@@ -125,6 +125,11 @@ pub enum EventKind {
         /// Why it did not.
         why: Rejection,
     },
+    /// The store has failed so often that the layer does not ask it any more, see
+    /// [`circuit_breaker`](crate::SessionLayer::circuit_breaker). The event is about no session.
+    CircuitOpened,
+    /// The store answers again. The event is about no session.
+    CircuitClosed,
 }
 
 /// Why a session ended.
@@ -265,6 +270,17 @@ impl Event {
         }
     }
 
+    /// Something that is about no session.
+    pub(crate) fn of_store(at: Timestamp, kind: EventKind) -> Self {
+        Self {
+            id: None,
+            user: None,
+            at,
+            kind,
+            summary: None,
+        }
+    }
+
     pub(crate) fn rejected(
         id: Option<SessionId>,
         record: Option<&Record>,
@@ -280,7 +296,8 @@ impl Event {
         }
     }
 
-    /// The session's id. `None` for a cookie whose value is not a token.
+    /// The session's id. `None` for a cookie whose value is not a token, and for events about the
+    /// store.
     #[must_use]
     pub fn id(&self) -> Option<SessionId> {
         self.id

@@ -7,7 +7,7 @@
 
 mod counters;
 pub(crate) mod event;
-mod metrics;
+pub(crate) mod metrics;
 mod minutes;
 pub(crate) mod observers;
 pub(crate) mod removals;

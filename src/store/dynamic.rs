@@ -1,6 +1,11 @@
 //! A store chosen at run time: [`DynStore`], over the trait's object-safe twin.
 
-use std::{any::Any, fmt, pin::Pin, sync::Arc};
+use std::{
+    any::{self, Any},
+    fmt,
+    pin::Pin,
+    sync::Arc,
+};
 
 use super::{
     Created, Former, MemoryStore, Position, Query, Reaped, RemovalSink, SessionStore, StoreError,
@@ -57,6 +62,16 @@ impl DynStore {
         }
     }
 
+    /// The store's type, without its path and parameters.
+    pub(crate) fn name(&self) -> &'static str {
+        let path = match &self.0 {
+            Inner::Memory(_) => any::type_name::<MemoryStore>(),
+            Inner::Other(store) => store.type_name(),
+        };
+        let name = path.split('<').next().unwrap_or(path);
+        name.rsplit("::").next().unwrap_or(name)
+    }
+
     /// What a memory store holds: (sessions without markers of moved ones, bytes).
     pub(crate) fn held_in_memory(&self) -> Option<(usize, usize)> {
         match &self.0 {
@@ -109,9 +124,14 @@ trait Erased: Send + Sync + 'static {
     fn ping(&self) -> Boxed<'_, ()>;
     fn is_cached(&self) -> bool;
     fn report_removals(&self, sink: RemovalSink);
+    fn type_name(&self) -> &'static str;
 }
 
 impl<S: SessionStore> Erased for S {
+    fn type_name(&self) -> &'static str {
+        any::type_name::<S>()
+    }
+
     fn create<'a>(
         &'a self,
         id: SessionId,

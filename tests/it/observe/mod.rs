@@ -1,5 +1,6 @@
 //! What happened, and who is told.
 
+mod circuit;
 mod event_faults;
 mod events;
 #[cfg(feature = "metrics")]
