@@ -18,6 +18,7 @@ use crate::{
     observe::{observers::Observers, removals::ensure_reporting, timed::TimedStore},
     queue::Queues,
     record::{lifetime::Lifetimes, timeout::Timeout, token::SessionId},
+    shutdown::Shutdown,
     store::DynStore,
     throttle::Throttle,
 };
@@ -49,6 +50,7 @@ pub(crate) struct Config {
     pub(crate) reap_every: Option<Duration>,
     pub(crate) warned: Arc<Warned>,
     pub(crate) failures: Arc<Failures>,
+    pub(crate) shutdown: Shutdown,
 }
 
 /// Which warnings the layer has logged. Each is logged once.
@@ -89,6 +91,7 @@ impl Config {
             reap_every: Some(Duration::from_secs(60)),
             warned: Arc::default(),
             failures: Arc::default(),
+            shutdown: Shutdown::new(),
         };
         config.break_circuit();
         config

@@ -66,6 +66,7 @@ mod queue;
 mod random;
 mod record;
 mod session;
+mod shutdown;
 mod state;
 pub mod store;
 #[cfg(feature = "testing")]
@@ -112,6 +113,7 @@ pub use self::{
         version::Version,
     },
     session::{Session, handle::SessionHandle},
+    shutdown::Shutdown,
     store::{MemoryStore, SessionStore, StoreCall, StoreError},
 };
 

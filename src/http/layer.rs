@@ -13,6 +13,7 @@ use crate::{
     observe::event::Listener,
     operator::{reaper::Reaper, sessions::Sessions},
     record::timeout::Timeout,
+    shutdown::Shutdown,
     store::{DynStore, MemoryStore, SessionStore},
 };
 
@@ -232,6 +233,13 @@ impl SessionLayer {
     #[must_use]
     pub fn circuit_breaker(self, breaker: impl Into<Option<CircuitBreaker>>) -> Self {
         self.with(|config| config.circuit_breaker = breaker.into())
+    }
+
+    /// The shutdown that the server's sockets, event streams and background tasks end with. Default: one that never
+    /// begins.
+    #[must_use]
+    pub fn shutdown(self, shutdown: &Shutdown) -> Self {
+        self.with(|config| config.shutdown = shutdown.clone())
     }
 
     /// How often a background task deletes expired sessions from the store. Default: 60 seconds.

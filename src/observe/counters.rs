@@ -17,7 +17,7 @@ use crate::{
         stats::{CallStats, Stats},
         summary::SessionSummary,
     },
-    store::StoreCall,
+    store::{Held, StoreCall},
 };
 
 /// Counts what happens to the sessions of one layer, and passes it on to the metrics.
@@ -131,9 +131,11 @@ impl Counters {
         self.touches.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A memory store holds this many bytes.
-    pub(crate) fn memory(&self, bytes: usize) {
-        self.metrics.record(Measurement::MemoryBytes(bytes));
+    /// A memory store has been swept.
+    pub(crate) fn memory(&self, held: &Held) {
+        let (bytes, max_bytes) = (held.bytes, held.max_bytes);
+        let measurement = Measurement::Memory { bytes, max_bytes };
+        self.metrics.record(measurement);
     }
 
     pub(crate) fn called(&self, call: StoreCall, took: Duration, failure: Option<&StoreError>) {
@@ -171,16 +173,16 @@ impl Counters {
         self.metrics.record(Measurement::Circuit { is_open });
     }
 
-    /// The counts as of `at`. `memory` is what a memory store holds: (sessions, bytes).
+    /// The counts as of `at`. `memory` is what a memory store holds.
     pub(crate) fn stats(
         &self,
         at: Timestamp,
-        memory: Option<(usize, usize)>,
+        memory: Option<Held>,
         is_circuit_open: bool,
     ) -> Stats {
         let sessions = self.sessions.lock();
-        let held = memory.map(|(sessions, _)| sessions as u64);
-        let live = held.unwrap_or(sessions.live);
+        let live = memory.as_ref().map(|held| held.sessions as u64);
+        let live = live.unwrap_or(sessions.live);
         let mean_millis = sessions.total_life / u128::from(sessions.lives.max(1));
         let mean_life = Duration::from_millis(u64::try_from(mean_millis).unwrap_or(u64::MAX));
         Stats {
@@ -192,7 +194,8 @@ impl Counters {
             touches: self.touches.load(Ordering::Relaxed),
             mean_life: (sessions.lives > 0).then_some(mean_life),
             longest_life: (sessions.lives > 0).then_some(sessions.longest_life),
-            memory_bytes: memory.map(|(_, bytes)| bytes),
+            memory_bytes: memory.as_ref().map(|held| held.bytes),
+            memory_max_bytes: memory.as_ref().map(|held| held.max_bytes),
             is_circuit_open,
             listening: sessions.listening,
             longest_listening: sessions.longest_listening,

@@ -38,7 +38,10 @@ pub(crate) enum Measurement {
         is_open: bool,
     },
     Listened(Duration),
-    MemoryBytes(usize),
+    Memory {
+        bytes: usize,
+        max_bytes: usize,
+    },
 }
 
 /// Records the numbers of one layer.
@@ -128,6 +131,7 @@ mod facade {
     const CIRCUIT: &str = "cloakroom_store_circuit_open";
     const LISTENING: &str = "cloakroom_listening_seconds";
     const MEMORY: &str = "cloakroom_memory_bytes";
+    const MEMORY_MAX: &str = "cloakroom_memory_max_bytes";
 
     const MINUTE: f64 = 60.0;
     const HOUR: f64 = 60.0 * MINUTE;
@@ -220,6 +224,7 @@ mod facade {
             Unit::Bytes,
             "What a memory store held at its last sweep"
         );
+        describe_gauge!(MEMORY_MAX, Unit::Bytes, "What a memory store may hold");
     }
 
     impl Labels {
@@ -280,7 +285,10 @@ mod facade {
                     gauge!(CIRCUIT, self.all()).set(f64::from(u8::from(is_open)))
                 }
                 Measurement::Listened(took) => histogram!(LISTENING, self.all()).record(took),
-                Measurement::MemoryBytes(bytes) => gauge!(MEMORY, self.all()).set(bytes as f64),
+                Measurement::Memory { bytes, max_bytes } => {
+                    gauge!(MEMORY, self.all()).set(bytes as f64);
+                    gauge!(MEMORY_MAX, self.all()).set(max_bytes as f64);
+                }
             }
         }
     }

@@ -59,6 +59,7 @@ use crate::{
 /// | `cloakroom_store_circuit_open` | gauge | | count | 1 while the circuit breaker is open, else 0 |
 /// | `cloakroom_listening_seconds` | histogram | | seconds | how long all listeners together took for each event |
 /// | `cloakroom_memory_bytes` | gauge | | bytes | what a memory store held at its last sweep |
+/// | `cloakroom_memory_max_bytes` | gauge | | bytes | what it may hold |
 ///
 /// No label names a session or a user.
 #[derive(Clone, Debug)]
@@ -88,6 +89,8 @@ pub struct Stats {
     /// How many bytes a [`MemoryStore`](crate::MemoryStore) counts for its sessions. `None` with
     /// any other store.
     pub memory_bytes: Option<usize>,
+    /// How many bytes they may be. `None` with any other store.
+    pub memory_max_bytes: Option<usize>,
     /// Whether the [circuit breaker](crate::SessionLayer::circuit_breaker) is open: the store is
     /// down.
     pub is_circuit_open: bool,

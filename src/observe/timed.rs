@@ -178,9 +178,9 @@ impl TimedStore {
         let started = self.start(StoreCall::DeleteExpired)?;
         let reply = self.store.delete_expired(before, limit).await;
         if started.answered(reply.as_ref().err())
-            && let Some((_, bytes)) = self.store.held_in_memory()
+            && let Some(held) = self.store.held_in_memory()
         {
-            self.observers.counters.memory(bytes);
+            self.observers.counters.memory(&held);
         }
         reply
     }

@@ -72,13 +72,25 @@ impl DynStore {
         name.rsplit("::").next().unwrap_or(name)
     }
 
-    /// What a memory store holds: (sessions without markers of moved ones, bytes).
-    pub(crate) fn held_in_memory(&self) -> Option<(usize, usize)> {
+    /// What a memory store holds.
+    pub(crate) fn held_in_memory(&self) -> Option<Held> {
         match &self.0 {
-            Inner::Memory(store) => Some((store.len(), store.bytes())),
+            Inner::Memory(store) => Some(Held {
+                sessions: store.len(),
+                bytes: store.bytes(),
+                max_bytes: store.max_bytes(),
+            }),
             Inner::Other(_) => None,
         }
     }
+}
+
+/// What a memory store holds.
+pub(crate) struct Held {
+    /// Without the markers of those that ended or moved.
+    pub(crate) sessions: usize,
+    pub(crate) bytes: usize,
+    pub(crate) max_bytes: usize,
 }
 
 impl fmt::Debug for DynStore {

@@ -149,7 +149,7 @@ async fn set(visitor: &Visitor, key: &'static str) {
 }
 
 /// Something of everything that is counted.
-async fn a_busy_day() -> String {
+pub(super) async fn a_busy_day() -> String {
     let (store, clock) = (FaultyStore::in_memory(), FixedClock::default());
     let layer = SessionLayer::new(store.clone())
         .clock(clock.clone())
@@ -253,7 +253,7 @@ fn what_the_docs_list_is_recorded_and_names_no_session_and_no_user() {
 }
 
 /// The rows of the table in the docs of `Stats`: name, kind, label, unit.
-fn documented() -> impl Iterator<Item = [String; 4]> {
+pub(super) fn documented() -> impl Iterator<Item = [String; 4]> {
     include_str!("../../../src/observe/stats.rs")
         .lines()
         .filter_map(|line| line.strip_prefix("/// | `cloakroom_"))

@@ -1,6 +1,8 @@
 //! What happened, and who is told.
 
 mod circuit;
+#[cfg(feature = "metrics")]
+mod dashboard;
 mod event_faults;
 mod events;
 #[cfg(feature = "metrics")]
