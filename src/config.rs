@@ -1,6 +1,7 @@
 //! The layer's settings, shared by every request: [`Config`].
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,14 +9,15 @@ use std::{
     time::Duration,
 };
 
+use http::request::Parts;
 use tokio::sync::Semaphore;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::{
     breaker::CircuitBreaker,
     clock::{Clock, SystemClock},
     cookie::SessionCookie,
-    observe::{observers::Observers, removals::ensure_reporting, timed::TimedStore},
+    observe::{context::Context, observers::Observers, removals::ensure_reporting, timed::TimedStore},
     queue::Queues,
     record::{lifetime::Lifetimes, timeout::Timeout, token::SessionId},
     shutdown::Shutdown,
@@ -51,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) warned: Arc<Warned>,
     pub(crate) failures: Arc<Failures>,
     pub(crate) shutdown: Shutdown,
+    /// What events keep of the request that caused them.
+    pub(crate) event_context: Option<Arc<dyn Fn(&Parts) -> Context + Send + Sync>>,
 }
 
 /// Which warnings the layer has logged. Each is logged once.
@@ -92,6 +96,7 @@ impl Config {
             warned: Arc::default(),
             failures: Arc::default(),
             shutdown: Shutdown::new(),
+            event_context: None,
         };
         config.break_circuit();
         config
@@ -109,6 +114,17 @@ impl Config {
     pub(crate) fn break_circuit(&mut self) {
         let (breaker, timeout) = (self.circuit_breaker, self.store_timeout);
         self.store.break_circuit(breaker, timeout, &self.clock);
+    }
+
+    /// What events keep of the request with this head. `None` where nobody listens.
+    pub(crate) fn context_of(&self, head: &Parts) -> Option<Context> {
+        let keep = self.event_context.as_ref()?;
+        if !self.observers().has_listeners() {
+            return None;
+        }
+        let kept = catch_unwind(AssertUnwindSafe(|| keep(head)));
+        kept.inspect_err(|_| error!("the closure of `event_context` has panicked"))
+            .ok()
     }
 
     pub(crate) fn observers(&self) -> &Arc<Observers> {

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
     config::Config,
     cookie::SessionCookie,
     http::service::SessionService,
-    observe::event::Listener,
+    observe::{context::Context, event::Listener},
     operator::{reaper::Reaper, sessions::Sessions},
     record::timeout::Timeout,
     shutdown::Shutdown,
@@ -317,6 +318,35 @@ impl SessionLayer {
     pub fn on_event(self, listener: impl Listener) -> Self {
         self.config.observers().add(Arc::new(listener));
         self
+    }
+
+    /// Keeps something of each request for the events that it causes, such as its peer's address for an
+    /// audit log. Default: nothing is kept.
+    ///
+    /// `keep` runs before the request is handled, if there is a listener. It sees the request's
+    /// method, URI, headers and extensions. Listeners find what it returned in
+    /// [`Event::context`](crate::Event::context).
+    ///
+    /// ```
+    /// use cloakroom::{Event, SessionLayer};
+    ///
+    /// struct Asked(String);
+    ///
+    /// let layer = SessionLayer::default()
+    ///     .event_context(|head| Asked(format!("{} {}", head.method, head.uri.path())))
+    ///     .on_event(|event: &Event| {
+    ///         if let Some(Asked(request)) = event.context() {
+    ///             println!("{request}: {:?}", event.kind());
+    ///         }
+    ///     });
+    /// ```
+    #[must_use]
+    pub fn event_context<T>(self, keep: impl Fn(&Parts) -> T + Send + Sync + 'static) -> Self
+    where
+        T: Send + Sync + 'static,
+    {
+        let keep = move |head: &Parts| Context::new(keep(head));
+        self.with(|config| config.event_context = Some(Arc::new(keep)))
     }
 
     /// The same settings over the same store, as another machine has them.

@@ -1,10 +1,10 @@
 //! What happens to sessions: [`Event`], and the [`Listener`] that is called for it.
 
-use std::{fmt, time::SystemTime};
+use std::{any::Any, fmt, time::SystemTime};
 
 use crate::{
     clock::Timestamp,
-    observe::summary::SessionSummary,
+    observe::{context::Context, summary::SessionSummary},
     record::{Kept, Record, token::SessionId},
 };
 
@@ -65,6 +65,7 @@ pub struct Event {
     pub(crate) at: Timestamp,
     pub(crate) kind: EventKind,
     pub(crate) summary: Option<SessionSummary>,
+    pub(crate) context: Option<Context>,
 }
 
 /// What happened to a session.
@@ -250,6 +251,7 @@ impl Event {
             at,
             kind,
             summary: None,
+            context: None,
         }
     }
 
@@ -267,6 +269,7 @@ impl Event {
             at,
             kind: EventKind::Ended { reason },
             summary,
+            context: None,
         }
     }
 
@@ -278,6 +281,7 @@ impl Event {
             at,
             kind,
             summary: None,
+            context: None,
         }
     }
 
@@ -293,6 +297,7 @@ impl Event {
             at,
             kind: EventKind::Rejected { why },
             summary: None,
+            context: None,
         }
     }
 
@@ -329,6 +334,14 @@ impl Event {
     #[must_use]
     pub fn session(&self) -> Option<&SessionSummary> {
         self.summary.as_ref()
+    }
+
+    /// What [`SessionLayer::event_context`](crate::SessionLayer::event_context) kept of the request
+    /// that caused this. `None` without a request: what a background task or an operator does, and
+    /// what a handler does in a task that it has spawned. `None` too if the value is no `T`.
+    #[must_use]
+    pub fn context<T: Any>(&self) -> Option<&T> {
+        self.context.as_ref()?.get()
     }
 }
 

@@ -5,6 +5,7 @@
 //! wait for a session's end, and to the listeners. Uses records and the store's contract. Knows
 //! neither settings nor requests.
 
+pub(crate) mod context;
 mod counters;
 pub(crate) mod event;
 pub(crate) mod metrics;
