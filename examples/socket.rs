@@ -41,6 +41,7 @@ pub fn layer() -> SessionLayer {
     SessionLayer::default().idle_timeout(Duration::from_secs(10 * 60))
 }
 
+/// The application, with the sessions of `layer`.
 pub fn app(layer: SessionLayer) -> Router {
     let app = Router::new()
         .route("/", get(entrance))

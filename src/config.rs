@@ -17,7 +17,9 @@ use crate::{
     breaker::CircuitBreaker,
     clock::{Clock, SystemClock},
     cookie::SessionCookie,
-    observe::{context::Context, observers::Observers, removals::ensure_reporting, timed::TimedStore},
+    observe::{
+        context::EventContext, observers::Observers, removals::ensure_reporting, timed::TimedStore,
+    },
     queue::Queues,
     record::{lifetime::Lifetimes, timeout::Timeout, token::SessionId},
     shutdown::Shutdown,
@@ -54,7 +56,7 @@ pub(crate) struct Config {
     pub(crate) failures: Arc<Failures>,
     pub(crate) shutdown: Shutdown,
     /// What events keep of the request that caused them.
-    pub(crate) event_context: Option<Arc<dyn Fn(&Parts) -> Context + Send + Sync>>,
+    pub(crate) event_context: Option<Arc<dyn Fn(&Parts) -> EventContext + Send + Sync>>,
 }
 
 /// Which warnings the layer has logged. Each is logged once.
@@ -117,7 +119,7 @@ impl Config {
     }
 
     /// What events keep of the request with this head. `None` where nobody listens.
-    pub(crate) fn context_of(&self, head: &Parts) -> Option<Context> {
+    pub(crate) fn context_of(&self, head: &Parts) -> Option<EventContext> {
         let keep = self.event_context.as_ref()?;
         if !self.observers().has_listeners() {
             return None;

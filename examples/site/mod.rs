@@ -1,7 +1,10 @@
 //! What the examples share: the frame of a page, errors as pages, and a server that ends on Ctrl-C.
 #![allow(dead_code)] // Each example uses its part.
 
-use std::{env, fmt::Display, future::Future, io, pin::pin, process::ExitCode, time::Duration};
+use std::{
+    env, fmt::Display, future::Future, io, net::SocketAddr, pin::pin, process::ExitCode,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -146,7 +149,11 @@ pub(crate) async fn serve_until(
     shutdown: &Shutdown,
     signal: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.after(signal));
+    let server = axum::serve(
+        listener,
+        app.into_make_service_with_connect_info::<SocketAddr>(),
+    )
+    .with_graceful_shutdown(shutdown.after(signal));
     let mut server = pin!(server.into_future());
     tokio::select! {
         ended = &mut server => return ended,

@@ -122,7 +122,6 @@ impl StoreError {
         )
     }
 
-    /// Whether the record is at fault, and the store in order.
     /// Whether the record is at fault and the store works.
     pub(crate) fn is_of_record(&self) -> bool {
         matches!(

@@ -16,7 +16,7 @@ use crate::{
     commit::{self, Cookie, Failed, Occasion, ResponseHead, try_now::try_now},
     config::Config,
     http::headers,
-    observe::context::Context,
+    observe::context::EventContext,
     session::handle::SessionHandle,
     state::shared::Shared,
 };
@@ -62,7 +62,7 @@ struct Uncommitted {
     /// Whether a `Secure` cookie in the response does not come back.
     is_cookie_lost: bool,
     /// What the events of this request carry.
-    context: Option<Context>,
+    context: Option<EventContext>,
 }
 
 impl Uncommitted {
@@ -85,7 +85,7 @@ impl<F, B> ResponseFuture<F, B> {
         inner: F,
         handle: SessionHandle,
         is_cookie_lost: bool,
-        context: Option<Context>,
+        context: Option<EventContext>,
     ) -> Self {
         let session = Uncommitted {
             handle: Some(handle),
@@ -117,7 +117,7 @@ where
             match state.as_mut().project() {
                 StateProj::PassThrough { inner } => return inner.poll(context),
                 StateProj::Inner { inner, session } => {
-                    let _entered = session.context.as_ref().map(Context::enter);
+                    let _entered = session.context.as_ref().map(EventContext::enter);
                     let response = ready!(inner.poll(context))?;
                     let is_cookie_lost = session.is_cookie_lost;
                     let handle = session.take();
@@ -127,6 +127,7 @@ where
                         let response = finish(response, committed, config, is_cookie_lost);
                         return Poll::Ready(Ok(response));
                     }
+                    let context = session.context.take();
                     let commit = Box::pin(commit_head(Arc::clone(shared)));
                     state.set(State::Committing {
                         response: Some(response),
@@ -134,7 +135,7 @@ where
                         session: Uncommitted {
                             handle: Some(handle),
                             is_cookie_lost,
-                            context: session.context.take(),
+                            context,
                         },
                     });
                 }
@@ -143,7 +144,7 @@ where
                     commit,
                     session,
                 } => {
-                    let _entered = session.context.as_ref().map(Context::enter);
+                    let _entered = session.context.as_ref().map(EventContext::enter);
                     let committed = ready!(commit.as_mut().poll(context));
                     let response = response.take().expect("polled after completion");
                     let handle = session.take();

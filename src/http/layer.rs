@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     cookie::SessionCookie,
     http::service::SessionService,
-    observe::{context::Context, event::Listener},
+    observe::{context::EventContext, event::Listener},
     operator::{reaper::Reaper, sessions::Sessions},
     record::timeout::Timeout,
     shutdown::Shutdown,
@@ -345,7 +345,7 @@ impl SessionLayer {
     where
         T: Send + Sync + 'static,
     {
-        let keep = move |head: &Parts| Context::new(keep(head));
+        let keep = move |head: &Parts| EventContext::new(keep(head));
         self.with(|config| config.event_context = Some(Arc::new(keep)))
     }
 

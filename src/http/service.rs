@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     cookie::CookieHeaders,
     http::{future::ResponseFuture, plain::loses_secure_cookies},
-    observe::context::Context,
+    observe::context::EventContext,
     operator::reaper::Reaper,
     session::handle::SessionHandle,
 };
@@ -97,7 +97,7 @@ where
             context = config.context_of(&head);
             request = Request::from_parts(head, body);
         }
-        let entered = context.as_ref().map(Context::enter);
+        let entered = context.as_ref().map(EventContext::enter);
         let inner = self.inner.call(request);
         drop(entered);
         ResponseFuture::new(inner, handle, is_cookie_lost, context)

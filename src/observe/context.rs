@@ -1,18 +1,18 @@
-//! What the application keeps of a request for the events that it causes: [`Context`].
+//! What the application keeps of a request for the events that it causes: [`EventContext`].
 
 use std::{any::Any, cell::RefCell, fmt, sync::Arc};
 
 /// A value of the application's own type.
 #[derive(Clone)]
 // Boxed within, so that a request without one carries a single word for it.
-pub(crate) struct Context(Arc<Box<dyn Any + Send + Sync>>);
+pub(crate) struct EventContext(Arc<Box<dyn Any + Send + Sync>>);
 
 thread_local! {
     /// That of the request which this thread is polling.
-    static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<EventContext>> = const { RefCell::new(None) };
 }
 
-impl Context {
+impl EventContext {
     pub(crate) fn new(value: impl Any + Send + Sync) -> Self {
         Self(Arc::new(Box::new(value)))
     }
@@ -34,15 +34,15 @@ impl Context {
     }
 }
 
-impl fmt::Debug for Context {
+impl fmt::Debug for EventContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").finish_non_exhaustive()
+        f.debug_struct("EventContext").finish_non_exhaustive()
     }
 }
 
-/// While this is alive, its [`Context`] is the current one.
+/// While this is alive, its [`EventContext`] is the current one.
 pub(crate) struct Entered {
-    former: Option<Context>,
+    former: Option<EventContext>,
 }
 
 impl Drop for Entered {

@@ -4,7 +4,7 @@ use std::{any::Any, fmt, time::SystemTime};
 
 use crate::{
     clock::Timestamp,
-    observe::{context::Context, summary::SessionSummary},
+    observe::{context::EventContext, summary::SessionSummary},
     record::{Kept, Record, token::SessionId},
 };
 
@@ -65,7 +65,7 @@ pub struct Event {
     pub(crate) at: Timestamp,
     pub(crate) kind: EventKind,
     pub(crate) summary: Option<SessionSummary>,
-    pub(crate) context: Option<Context>,
+    pub(crate) context: Option<EventContext>,
 }
 
 /// What happened to a session.

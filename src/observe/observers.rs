@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 use tracing::error;
 
 use crate::observe::{
-    context::Context,
+    context::EventContext,
     counters::Counters,
     event::{Event, Listener},
     waiters::Waiters,
@@ -90,7 +90,7 @@ impl Observers {
     /// Builds an event and passes it on, where anybody observes.
     pub(crate) fn notify_with(&self, event: impl FnOnce() -> Event) {
         if self.is_active() {
-            let context = Context::current();
+            let context = EventContext::current();
             self.notify(&Event { context, ..event() });
         }
     }

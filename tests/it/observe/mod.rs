@@ -1,6 +1,7 @@
 //! What happened, and who is told.
 
 mod circuit;
+mod contexts;
 #[cfg(feature = "metrics")]
 mod dashboard;
 mod event_faults;
