@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// use std::time::Duration;
 /// use cloakroom::{CircuitBreaker, SessionLayer, store::MemoryStore};
 ///
-/// let breaker = CircuitBreaker::default().failures(50).pause(Duration::from_millis(500));
+/// let breaker = CircuitBreaker::default().failures(10).pause(Duration::from_millis(500));
 /// let layer = SessionLayer::new(MemoryStore::default()).circuit_breaker(breaker);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct CircuitBreaker {
 }
 
 impl CircuitBreaker {
-    /// How many calls in a row must fail before the circuit opens. Default: 20. 0 is taken as 1.
+    /// How many calls in a row must fail before the circuit opens. Default: 50. 0 is taken as 1.
     ///
     /// A failure is a reply that the store is unavailable, timed out or failed for a reason it does
     /// not name, and a call that had no reply for half of the
@@ -46,11 +46,11 @@ impl CircuitBreaker {
     }
 }
 
-/// 20 failures in a row, and a probe each second.
+/// 50 failures in a row, and a probe each second.
 impl Default for CircuitBreaker {
     fn default() -> Self {
         Self {
-            failures: 20,
+            failures: 50,
             pause: Duration::from_secs(1),
         }
     }
