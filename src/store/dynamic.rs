@@ -1,4 +1,4 @@
-//! A store chosen at run time: [`DynStore`], over the trait's object-safe twin.
+//! A store that is chosen at run time: [`DynStore`].
 
 use std::{
     any::{self, Any},
@@ -16,7 +16,9 @@ use crate::{
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
 
-/// A store chosen at run time. Cheap to clone; every clone is the same store.
+/// A store whose type is chosen at run time.
+///
+/// It is cheap to clone, and every clone is the same store.
 ///
 /// ```
 /// use cloakroom::{SessionLayer, store::{DynStore, MemoryStore}};
@@ -34,13 +36,13 @@ pub struct DynStore(Inner);
 
 #[derive(Clone)]
 enum Inner {
-    /// The default needs neither a box for each call nor a look into a table of functions.
+    // The default store, without a box and a virtual call for each call.
     Memory(MemoryStore),
     Other(Arc<dyn Erased>),
 }
 
 impl DynStore {
-    /// Erases the type of `store`; a `DynStore` stays as it is.
+    /// Erases the type of `store`. A `DynStore` stays as it is.
     pub fn new<S: SessionStore>(store: S) -> Self {
         let any = &store as &dyn Any;
         if let Some(erased) = any.downcast_ref::<Self>() {
@@ -54,7 +56,7 @@ impl DynStore {
 }
 
 impl DynStore {
-    /// The store beneath, where no call has anything to wait for.
+    /// The memory store, whose calls never wait. `None` for any other store.
     pub(crate) fn in_memory(&self) -> Option<&MemoryInner> {
         match &self.0 {
             Inner::Memory(store) => Some(store.inner()),
