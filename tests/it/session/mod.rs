@@ -3,5 +3,6 @@
 mod keys;
 mod leaks;
 mod next_id;
+mod shutdown;
 mod sockets;
 mod users;
