@@ -14,7 +14,8 @@ use crate::error::store::{StoreError, StoreErrorKind};
 /// is cheap to clone. Neither `Display` nor `Debug` shows a token or a value of the session.
 ///
 /// With the feature `axum` it is a response, so that a handler can return it with `?`: a 503 with
-/// `Retry-After` if the same request may succeed later, a 400 for an invalid cursor, and a 500 otherwise.
+/// `Retry-After` if the same request may succeed later, a 401 if a user must log in, a 400 for an invalid cursor,
+/// and a 500 otherwise.
 ///
 /// ```
 /// use cloakroom::{Error, ErrorKind, Session};
@@ -73,6 +74,8 @@ pub enum ErrorKind {
     Refused,
     /// There is no [`SessionLayer`](crate::SessionLayer) around the handler. 500.
     MissingLayer,
+    /// Only a user may ask for this, and nobody has logged in. 401.
+    Unauthenticated,
     /// The session is not stored yet, or nobody has logged in. 500.
     NoUser,
     /// The cursor is not valid, or belongs to another filter. 400.

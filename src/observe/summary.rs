@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     error::Error,
-    record::{Activity, Record, key::ReadKey, token::SessionId, user, value::read},
+    record::{Activity, Record, key::ReadKey, labels::Labels, token::SessionId, user, value::read},
     store::Listed,
 };
 
@@ -109,6 +109,18 @@ impl SessionSummary {
     /// [`Deserialize`](crate::ErrorKind::Deserialize) if the value is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, key: impl ReadKey<T>) -> Result<Option<T>, Error> {
         read(key.name(), self.record.data().get(key.name()))
+    }
+
+    /// The session's label of this name, such as the `user_agent` of
+    /// [`SessionLayer::label_user_agent`](crate::SessionLayer::label_user_agent).
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.record.labels()?.get(name)
+    }
+
+    /// The names and values of the session's labels, sorted by name.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.record.labels().into_iter().flat_map(Labels::iter)
     }
 
     pub(crate) fn record(&self) -> &Record {

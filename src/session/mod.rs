@@ -4,7 +4,9 @@
 //! knows no HTTP: cookies and headers belong to the folder `http`.
 
 pub(crate) mod ended;
+pub(crate) mod flash;
 pub(crate) mod handle;
+mod labels;
 mod lifetime;
 mod loading;
 mod update;
@@ -108,7 +110,7 @@ impl Session {
     ///
     /// As [`log_in`](Self::log_in).
     pub fn cycle_id(&self) -> Result<(), Error> {
-        self.0.state().cycle()
+        self.0.state().cycle(None)
     }
 
     /// Ends the session and removes its cookie: a log-out.

@@ -1,6 +1,8 @@
 //! What handlers hold.
 
+mod flash;
 mod keys;
+mod labels;
 mod leaks;
 mod next_id;
 mod shutdown;
