@@ -59,6 +59,11 @@
 //! refuses a [`Query`] with conditions or an order that it does not know, and
 //! a [`Position`] that none of its lists ended at.
 //!
+//! **Orders.** A list by id, and one of the newest first, has each session exactly once that is stored
+//! from its first page to its last. [`Record::begun_at`] belongs to an id and never changes: an
+//! index of it is written in `create` alone. A list of the sessions last seen is a single page. A position
+//! of one order is invalid in another.
+//!
 //! **Optional calls.** `list`, `count` and [`ping`](SessionStore::ping)
 //! answer `Unsupported` where a store does not offer them.
 //!
@@ -67,7 +72,8 @@
 //! # The encoding
 //!
 //! [`Record::to_bytes`] gives a JSON object: `format` (1), `version`,
-//! `verifier`, `created_at` (milliseconds since the epoch), `data` (an object
+//! `verifier`, `created_at` (milliseconds since the epoch), `begun_at` (when the session came to
+//! its id, where a cycle gave it), `data` (an object
 //! of the session's values), and where they apply `user`, `authenticated_at`,
 //! `idle_timeout` and `absolute_timeout` (milliseconds or `"never"`),
 //! `persistent`, `recent` (the writers of the versions before this one), `ranked_at`
@@ -98,6 +104,7 @@ mod removal;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
 mod tiered;
+mod top;
 
 use std::sync::Arc;
 
@@ -122,7 +129,7 @@ pub use self::{
     former::Former,
     memory::{Flaw, FlawKind, MemoryStore, MemoryStoreBuilder, Restored, Snapshot, WhenFull},
     page::{Listed, Position, StorePage},
-    query::{Condition, Query, Selection},
+    query::{Condition, Order, Query, Selection},
     removal::{Removal, RemovalReason, RemovalSink},
     tiered::TieredStore,
 };
@@ -296,7 +303,8 @@ pub trait SessionStore: Send + Sync + 'static {
     }
 
     /// Returns how many of the stored sessions `query` asks for. Expired ones
-    /// and the markers of sessions that moved are included.
+    /// and the markers of sessions that moved are included. It may stop at
+    /// the query's [limit](Query::count_limit).
     ///
     /// # Errors
     ///
