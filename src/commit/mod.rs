@@ -1,16 +1,17 @@
 //! From what a request did to what the store keeps: at the response head, or at `save`.
 //!
 //! A commit's data goes one way: [`work`] copies the request's state, [`plan`] says what is to be done, a machine of
-//! [`protocol`] does it, run by [`drive`], and [`outcome`] says what the response head tells. What an abandoned
+//! [`protocol`] does it, run by [`drive`], and [`response`] says what the response head tells. What an abandoned
 //! machine has begun is [undone](undo) in the background. This folder uses settings, state and store. It
 //! knows no HTTP, and neither sessions nor operators.
 
+pub(crate) mod arrival;
 mod drive;
-pub(crate) mod ending;
 mod events;
-mod outcome;
 mod plan;
 pub(crate) mod protocol;
+mod response;
+pub(crate) mod revoke;
 mod slot;
 pub(crate) mod try_now;
 mod unconfirmed;
@@ -25,9 +26,9 @@ use tracing::{Span, debug, debug_span, field, warn};
 use crate::{
     clock::{Clock as _, Timestamp},
     commit::{
-        outcome::{Committed, outcome},
         plan::Plan,
         protocol::{Cause, End, Machine, Move, Reply, Touch, Write},
+        response::{Committed, response_head},
         slot::Slot,
         unconfirmed::confirm_save,
         work::Work,
@@ -40,7 +41,7 @@ use crate::{
 };
 
 pub(crate) use self::{
-    outcome::{Cookie, Failed, Outcome},
+    response::{Cookie, Failed, ResponseHead},
     work::Occasion,
 };
 
@@ -56,7 +57,10 @@ fn span(shared: &Shared) -> (Span, bool) {
 /// # Errors
 ///
 /// As [`commit`].
-pub(crate) async fn commit_in_span(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
+pub(crate) async fn commit_in_span(
+    shared: &Shared,
+    occasion: Occasion,
+) -> Result<ResponseHead, Failed> {
     let (span, is_named) = span(shared);
     // By hand: `Instrumented` would move it, and it is large.
     let mut commit = pin!(commit(shared, occasion));
@@ -73,7 +77,7 @@ pub(crate) async fn commit_in_span(shared: &Shared, occasion: Occasion) -> Resul
 ///
 /// Where the store failed and something may be lost by it. At the head nothing
 /// is left pending then: nobody could save it any more.
-pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
+pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<ResponseHead, Failed> {
     let is_forgotten = shared.state().destroyed.is_some();
     let mut slot = Slot::new(shared, occasion);
     let ran = {
@@ -89,7 +93,7 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
         },
     };
     let error = match ran {
-        Ok(outcome) => return Ok(outcome),
+        Ok(head) => return Ok(head),
         Err(error) => error,
     };
     if occasion == Occasion::Head {
@@ -110,7 +114,7 @@ pub(crate) fn abandon(shared: &Shared) {
 
 /// Where there was nothing to do but to touch, it is only logged that it came
 /// to nothing (rule F2): be it that others talked with the store for so long.
-fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Outcome> {
+fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<ResponseHead> {
     let now = shared.config.clock.now();
     let mut state = shared.state();
     if state.unconfirmed_save.is_some() || state.is_modified() {
@@ -120,10 +124,10 @@ fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Outco
     warn!(session.id = %id, error = %late, cause = ?late.source(), "touch failed");
     state.is_head_gone |= occasion == Occasion::Head;
     state.is_committed |= occasion == Occasion::Head;
-    Some(outcome(&mut state, shared, Some(now)))
+    Some(response_head(&mut state, shared, Some(now)))
 }
 
-async fn run(slot: &mut Slot<'_>) -> Result<Outcome, Error> {
+async fn run(slot: &mut Slot<'_>) -> Result<ResponseHead, Error> {
     let (shared, occasion) = (slot.shared, slot.occasion);
     let config = &*shared.config;
     let _gate = shared.enter().await;

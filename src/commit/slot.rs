@@ -5,8 +5,8 @@ use crate::{
     commit::{
         drive::{NoAnswers, drive},
         events, expired,
-        outcome::{Committed, Cookie, Outcome},
         protocol::{self, Abandon, Cause, Machine},
+        response::{Committed, Cookie, ResponseHead},
         unconfirmed::keep,
         undo::hand_on,
         work::{Occasion, Work},
@@ -83,7 +83,7 @@ impl<'a> Slot<'a> {
     }
 
     /// The deadline has passed. What is certain all the same.
-    pub(crate) fn late(&mut self, late: &Error) -> Option<Result<Outcome, Error>> {
+    pub(crate) fn late(&mut self, late: &Error) -> Option<Result<ResponseHead, Error>> {
         let outcome = self.cut(Abandon::Late(Cause(late.clone())))?;
         Some(match self.take_in(outcome) {
             Ok(committed) => self.conclude(committed),
@@ -124,11 +124,11 @@ impl<'a> Slot<'a> {
     }
 
     /// Takes what was committed into the request's state.
-    pub(crate) fn conclude(&mut self, committed: Committed) -> Result<Outcome, Error> {
+    pub(crate) fn conclude(&mut self, committed: Committed) -> Result<ResponseHead, Error> {
         let (shared, occasion) = (self.shared, self.occasion);
         let now = shared.config.clock.now();
         let Some(work) = &self.work else {
-            return Ok(Outcome::default());
+            return Ok(ResponseHead::default());
         };
         if let (Occasion::Save, Committed::Begun(stored)) = (occasion, &committed)
             && shared.state().is_head_gone
@@ -138,7 +138,7 @@ impl<'a> Slot<'a> {
             return Err(Error::too_late("a new session"));
         }
         let is_expired = matches!(committed, Committed::Expired);
-        let outcome = shared.alter(|state| {
+        let head = shared.alter(|state| {
             state.is_committed |= occasion == Occasion::Head;
             state.unconfirmed_save = None;
             state.conclude(committed, work.generations, work.until, shared, now)
@@ -146,7 +146,7 @@ impl<'a> Slot<'a> {
         if is_expired {
             return Err(expired());
         }
-        Ok(outcome)
+        Ok(head)
     }
 
     /// The cookie of a session that a move has left in doubt.

@@ -8,12 +8,12 @@ use std::{
 use crate::{
     clock::Clock as _,
     commit::{
-        Failed, Occasion, Outcome, abandon, commit,
+        Failed, Occasion, ResponseHead, abandon, commit,
         drive::drive_now,
         first_write,
-        outcome::{Cookie, outcome},
         plan::Plan,
         protocol::{self, Machine},
+        response::{Cookie, response_head},
         span,
         work::{Work, is_renewal_due, is_touch_due},
     },
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The response head is ready: what it says, where nothing has to be waited for.
-pub(crate) fn try_now(shared: &Shared) -> Option<Result<Outcome, Failed>> {
+pub(crate) fn try_now(shared: &Shared) -> Option<Result<ResponseHead, Failed>> {
     {
         let mut state = shared.state();
         let config = &*shared.config;
@@ -37,7 +37,7 @@ pub(crate) fn try_now(shared: &Shared) -> Option<Result<Outcome, Failed>> {
         {
             state.is_head_gone = true;
             state.is_committed = true;
-            return Some(Ok(outcome(&mut state, shared, None)));
+            return Some(Ok(response_head(&mut state, shared, None)));
         }
         // Where it has to wait after all it begins again: a move would have made a record by then.
         if has_moved || state.destroyed.is_some() || !config.store.answers_at_once() {
@@ -47,7 +47,7 @@ pub(crate) fn try_now(shared: &Shared) -> Option<Result<Outcome, Failed>> {
     let (span, is_named) = span(shared);
     let settled = span.in_scope(|| {
         match catch_unwind(AssertUnwindSafe(|| write_now(shared))) {
-            Ok(Some(outcome)) => Some(Ok(outcome)),
+            Ok(Some(head)) => Some(Ok(head)),
             Ok(None) => now_or_never(pin!(commit(shared, Occasion::Head))),
             // It may have been written by then: no second time.
             Err(_) => {
@@ -67,7 +67,7 @@ pub(crate) fn try_now(shared: &Shared) -> Option<Result<Outcome, Failed>> {
 
 /// The ordinary write: new values, and nobody was faster. `None` leaves everything to the
 /// [`commit`] that can wait, and has written nothing.
-fn write_now(shared: &Shared) -> Option<Outcome> {
+fn write_now(shared: &Shared) -> Option<ResponseHead> {
     let config = &*shared.config;
     let _gate = shared.try_enter()?;
     let (mut work, plan) = {

@@ -5,8 +5,8 @@ use crate::{
     commit::{
         drive::{NoAnswers, drive},
         events,
-        outcome::Committed,
         protocol::{Abandon, Cause, Machine, Outcome, Write},
+        response::Committed,
         undo::hand_on,
         work::Work,
     },

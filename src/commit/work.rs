@@ -8,8 +8,8 @@ use crate::{
     commit::{
         drive::Answer,
         events,
-        outcome::Committed,
         protocol::{Ask, Cause, Outcome, Reply},
+        response::Committed,
     },
     config::Config,
     error::{Error, ErrorKind},

@@ -6,7 +6,10 @@ use tracing::{Instrument as _, debug, debug_span, field, warn};
 
 use crate::{
     clock::Timestamp,
-    commit::ending::{end, help, help_now},
+    commit::{
+        arrival::{help, help_now},
+        revoke::revoke,
+    },
     cookie::Presented,
     deadline::within,
     error::Error,
@@ -267,7 +270,7 @@ impl Shared {
             renewal::judge(record, &token.secret, config.clock.now()) == Verdict::Copied
         };
         // Boxed, because it is large and hardly ever needed.
-        let ending = Box::pin(end(config, token.id, EndReason::Copied, is_copied));
+        let ending = Box::pin(revoke(config, token.id, EndReason::Copied, is_copied));
         if ending.await?.is_some() {
             warn!(session.id = %token.id, "a secret came back after its time: the session was ended");
         }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    MAX_UNDONE, REAP_BATCH, SqlStore,
+    REAP_BATCH, SqlStore,
     driver::Driver,
     failure::{failure, verdict},
+    retry::MAX_UNDONE,
     statements::Reap,
     value::{SessionRow, Value, Wanted},
     verdict::Verdict,

@@ -1,60 +1,22 @@
-//! Sessions that another request or node has left: [`end`] one, [`help`] one, and whether one [`has_arrived`].
+//! Whether a session has arrived at its new id: finishes a move that another request began ([`help`]), or only tells
+//! whether it is finished ([`has_arrived`]).
 
 use std::sync::Arc;
-
-use tracing::debug;
 
 use crate::{
     clock::{Clock as _, Timestamp},
     commit::{
-        drive::{Answer, NoAnswers, drive, drive_now},
+        drive::{NoAnswers, drive, drive_now},
         events,
-        protocol::{Ask, Cause, End, Help, Machine, Outcome, Reply},
+        protocol::{Cause, Help, Machine, Outcome},
         undo::hand_on,
     },
     config::Config,
     error::{Error, ErrorKind, store::StoreError},
-    observe::{event::EndReason, timed::TimedStore},
+    observe::timed::TimedStore,
     random::unique,
     record::{Kept, Record, lineage::MoveKind, token::SessionId},
 };
-
-/// Ends the session `id`, wherever a cycle has taken it meanwhile, if `is_meant`
-/// says so of what it is by then. The id it had, unless there was nothing to end.
-///
-/// A log-in under way is another session, and goes on (rule M7).
-pub(crate) async fn end(
-    config: &Arc<Config>,
-    id: SessionId,
-    reason: EndReason,
-    is_meant: impl Fn(SessionId, &Kept) -> bool,
-) -> Result<Option<SessionId>, Error> {
-    let mut machine = Machine::End(Box::new(End::revoke(id, unique())));
-    drive(config, &mut machine, &mut Judge(is_meant)).await;
-    match hand_on(config, machine.finish()) {
-        Some(outcome @ Outcome::Closed { .. }) => {
-            events::tell(config, &outcome, reason, config.clock.now());
-            let Outcome::Closed { id, .. } = outcome else {
-                return Ok(None);
-            };
-            debug!(session.id = %id, ?reason, "session ended");
-            Ok(Some(id))
-        }
-        Some(Outcome::Failed(Cause(error))) => Err(error),
-        _ => Ok(None),
-    }
-}
-
-struct Judge<F>(F);
-
-impl<F: Fn(SessionId, &Kept) -> bool> Answer for Judge<F> {
-    fn answer(&mut self, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
-        match ask {
-            Ask::Judge(id, kept) => Reply::Meant(self.0(id, kept)),
-            ask => NoAnswers.answer(ask, now),
-        }
-    }
-}
 
 /// What a load has found, once its move is finished; `None` where the session has ended.
 pub(crate) async fn help(

@@ -1,4 +1,5 @@
-//! What a commit came to, and what the response head says of it: [`Committed`], [`Outcome`].
+//! What the response head says after a commit: [`ResponseHead`]. It decides whether the cookie is issued, refreshed
+//! (a new Max-Age after a touch, the current name instead of a former one) or removed.
 
 use tracing::debug;
 
@@ -10,9 +11,9 @@ use crate::{
     state::{Generations, Identity, State, Stored, Usage, change_seq::ChangeSeq, shared::Shared},
 };
 
-/// What the response head tells the visitor.
+/// What the response head says about the session.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Outcome {
+pub(crate) struct ResponseHead {
     pub(crate) cookie: Cookie,
     /// Whether the request loaded or peeked at the session.
     pub(crate) is_used: bool,
@@ -61,9 +62,9 @@ impl State {
         until: ChangeSeq,
         shared: &Shared,
         now: Timestamp,
-    ) -> Outcome {
+    ) -> ResponseHead {
         self.is_cookie_due |= self.take_in(committed, generations, until, &shared.config, now);
-        outcome(self, shared, Some(now))
+        response_head(self, shared, Some(now))
     }
 
     /// Whether the cookie must be sent again: for its Max-Age, or to lose it.
@@ -136,7 +137,11 @@ impl State {
 }
 
 /// What the head says, after whatever the store did.
-pub(crate) fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>) -> Outcome {
+pub(crate) fn response_head(
+    state: &mut State,
+    shared: &Shared,
+    now: Option<Timestamp>,
+) -> ResponseHead {
     let config = &*shared.config;
     let now = || now.unwrap_or_else(|| config.clock.now());
     let cookie = match &state.stored {
@@ -161,7 +166,7 @@ pub(crate) fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>
         state.is_cookie_due = false;
     }
     state.decide(&config.store.observers.waiters);
-    Outcome {
+    ResponseHead {
         cookie,
         is_used: state.usage != Usage::Untouched,
         is_live: state.stored.is_some(),
