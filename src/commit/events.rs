@@ -1,5 +1,7 @@
 //! Tells the observers what a machine has come to: [`tell`].
 
+use std::sync::Arc;
+
 use crate::{
     clock::Timestamp,
     commit::protocol::Outcome,
@@ -30,7 +32,7 @@ pub(crate) fn tell(config: &Config, outcome: &Outcome<Kept>, reason: EndReason, 
                 saved(config, *id, &former.0, &record.0, now);
             }
         }
-        Outcome::Closed { id, record } => ended(config, *id, record.clone(), reason, now),
+        Outcome::Closed { id, record } => ended(config, *id, record.clone(), reason, None, now),
         _ => {}
     }
 }
@@ -75,10 +77,11 @@ pub(crate) fn ended(
     id: SessionId,
     record: Option<Kept>,
     reason: EndReason,
+    operator: Option<Arc<str>>,
     now: Timestamp,
 ) {
     let observers = config.observers();
-    observers.notify_with(|| Event::ended(id, record, now, reason));
+    observers.notify_with(|| Event::ended(id, record, now, reason).by(operator));
 }
 
 /// A session began, perhaps with a log-in.

@@ -14,7 +14,7 @@ use crate::error::store::{StoreError, StoreErrorKind};
 /// is cheap to clone. Neither `Display` nor `Debug` shows a token or a value of the session.
 ///
 /// With the feature `axum` it is a response, so that a handler may return it with `?`: 503 with
-/// `Retry-After` where the same request may succeed later, 400 for a cursor that is not valid, 500
+/// `Retry-After` where the same request may succeed later, 400 for a cursor or a filter that is not valid, 500
 /// otherwise.
 ///
 /// ```
@@ -75,6 +75,8 @@ pub enum ErrorKind {
     NoUser,
     /// A cursor that this crate did not give out, or one of another filter. 400.
     BadCursor,
+    /// [`revoke_matching`](crate::Sessions::revoke_matching) with a filter that has no condition. 400.
+    EmptyFilter,
     /// Any other failure: of the store, of the operating system's random bytes, or of an
     /// [`update`](crate::Session::update) whose closure keeps changing the session. 500.
     Other,

@@ -12,6 +12,7 @@ use crate::{
     error::store::StoreError,
     observe::{
         event::{EndReason, Event, EventKind, Rejection},
+        latency::LatencyCounters,
         metrics::{Measurement, Metrics},
         minutes::Minutes,
         stats::{CallStats, Stats},
@@ -59,6 +60,7 @@ struct CallCounters {
     abandoned: AtomicU64,
     nanos: AtomicU64,
     longest_nanos: AtomicU64,
+    latencies: LatencyCounters,
 }
 
 impl Counters {
@@ -138,6 +140,7 @@ impl Counters {
         let counters = &self.calls[call as usize];
         counters.calls.fetch_add(1, Ordering::Relaxed);
         counters.nanos.fetch_add(nanos, Ordering::Relaxed);
+        counters.latencies.add(nanos);
         counters.longest_nanos.fetch_max(nanos, Ordering::Relaxed);
         if has_failed {
             counters.failures.fetch_add(1, Ordering::Relaxed);
@@ -150,10 +153,10 @@ impl Counters {
         counters.abandoned.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The counts as of `at`. `memory` is what a memory store holds: (sessions, bytes).
-    pub(crate) fn stats(&self, at: Timestamp, memory: Option<(usize, usize)>) -> Stats {
+    /// The counts as of `at`. `memory` is what a memory store holds: sessions, bytes, and how many at most.
+    pub(crate) fn stats(&self, at: Timestamp, memory: Option<(usize, usize, usize)>) -> Stats {
         let sessions = self.sessions.lock();
-        let held = memory.map(|(sessions, _)| sessions as u64);
+        let held = memory.map(|(sessions, ..)| sessions as u64);
         let live = held.unwrap_or(sessions.live);
         let mean_millis = sessions.total_life / u128::from(sessions.lives.max(1));
         let mean_life = Duration::from_millis(u64::try_from(mean_millis).unwrap_or(u64::MAX));
@@ -166,7 +169,8 @@ impl Counters {
             touches: self.touches.load(Ordering::Relaxed),
             mean_life: (sessions.lives > 0).then_some(mean_life),
             longest_life: (sessions.lives > 0).then_some(sessions.longest_life),
-            memory_bytes: memory.map(|(_, bytes)| bytes),
+            memory_bytes: memory.map(|(_, bytes, _)| bytes),
+            max_memory_bytes: memory.map(|(.., max_bytes)| max_bytes),
             listening: sessions.listening,
             longest_listening: sessions.longest_listening,
             ended: sessions.ended,
@@ -187,6 +191,7 @@ impl CallCounters {
             abandoned: self.abandoned.load(Ordering::Relaxed),
             total: duration(&self.nanos),
             longest: duration(&self.longest_nanos),
+            latencies: self.latencies.get(),
         }
     }
 }

@@ -66,7 +66,6 @@ mod facade {
     };
 
     use super::Measurement;
-    use crate::observe::event::{EndReason, Rejection};
 
     const SESSIONS: &str = "cloakroom_sessions";
     const CREATED: &str = "cloakroom_sessions_created_total";
@@ -135,14 +134,14 @@ mod facade {
             }
             Measurement::LoggedIn => counter!(LOG_INS).increment(1),
             Measurement::Ended { reason, was_live } => {
-                counter!(ENDED, "reason" => end_reason(reason)).increment(1);
+                counter!(ENDED, "reason" => reason.name()).increment(1);
                 if was_live {
                     gauge!(SESSIONS).decrement(1);
                 }
             }
             Measurement::Lived(life) => histogram!(LIFE).record(life),
             Measurement::Rejected(reason) => {
-                counter!(REJECTED, "reason" => rejection(reason)).increment(1);
+                counter!(REJECTED, "reason" => reason.name()).increment(1);
             }
             Measurement::Conflict => counter!(CONFLICTS).increment(1),
             Measurement::Touch => counter!(TOUCHES).increment(1),
@@ -161,29 +160,6 @@ mod facade {
             }
             Measurement::Listened(took) => histogram!(LISTENING).record(took),
             Measurement::MemoryBytes(bytes) => gauge!(MEMORY).set(bytes as f64),
-        }
-    }
-
-    fn end_reason(reason: EndReason) -> &'static str {
-        match reason {
-            EndReason::Destroyed => "destroyed",
-            EndReason::Idle => "idle",
-            EndReason::Absolute => "absolute",
-            EndReason::Evicted => "evicted",
-            EndReason::Revoked => "revoked",
-            EndReason::Limit => "limit",
-            EndReason::Copied => "copied",
-        }
-    }
-
-    fn rejection(reason: Rejection) -> &'static str {
-        match reason {
-            Rejection::Malformed => "malformed",
-            Rejection::Unknown => "unknown",
-            Rejection::Unproven => "unproven",
-            Rejection::Expired => "expired",
-            Rejection::Moved => "moved",
-            Rejection::Planted => "planted",
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod counters;
 pub(crate) mod event;
+mod latency;
 mod metrics;
 mod minutes;
 pub(crate) mod observers;

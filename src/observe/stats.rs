@@ -6,6 +6,7 @@ use crate::{
     clock::Timestamp,
     observe::{
         event::{EndReason, Rejection},
+        latency::Latencies,
         minutes::Minutes,
     },
     store::StoreCall,
@@ -17,7 +18,7 @@ use crate::{
 /// store. Counting begins with the first call of
 /// [`SessionLayer::sessions`](crate::SessionLayer::sessions), or at once where
 /// the layer has a listener, or the feature `metrics` is on. All numbers start
-/// at zero with the process, and all but `live` and `memory_bytes` only grow.
+/// at zero with the process, and all but `live` and those of memory only grow.
 ///
 /// ```
 /// use cloakroom::{EndReason, SessionLayer};
@@ -85,6 +86,8 @@ pub struct Stats {
     /// How many bytes a [`MemoryStore`](crate::MemoryStore) counts for its sessions. `None` with
     /// any other store.
     pub memory_bytes: Option<usize>,
+    /// How many bytes a [`MemoryStore`](crate::MemoryStore) has room for. `None` with any other store.
+    pub max_memory_bytes: Option<usize>,
     /// How long the listeners took for all events together.
     pub listening: Duration,
     /// The longest time that the listeners took for one event.
@@ -114,9 +117,37 @@ pub struct CallStats {
     pub total: Duration,
     /// How long the slowest answer took.
     pub longest: Duration,
+    pub(crate) latencies: Latencies,
 }
 
 impl CallStats {
+    /// The time within which this share of the answers came, from 0 to 1, right to a fifth: 0.99
+    /// for the 99th percentile. Zero where there was none.
+    ///
+    /// ```
+    /// use cloakroom::{SessionLayer, StoreCall};
+    ///
+    /// let stats = SessionLayer::default().sessions().stats();
+    /// println!("loads: p99 {:?}", stats.store(StoreCall::Load).quantile(0.99));
+    /// ```
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Duration {
+        self.latencies.quantile(share).min(self.longest)
+    }
+
+    /// What came after `earlier`, which was taken before this. `longest` stays that of all.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            calls: self.calls.saturating_sub(earlier.calls),
+            failures: self.failures.saturating_sub(earlier.failures),
+            abandoned: self.abandoned.saturating_sub(earlier.abandoned),
+            total: self.total.saturating_sub(earlier.total),
+            longest: self.longest,
+            latencies: self.latencies.since(&earlier.latencies),
+        }
+    }
+
     /// The mean time of an answer. Zero where there was none.
     #[must_use]
     pub fn mean(&self) -> Duration {

@@ -112,7 +112,7 @@ impl TimedStore {
         let started = self.started(StoreCall::DeleteExpired);
         let reply = self.store.delete_expired(before, limit).await;
         if started.answered(reply.as_ref().err())
-            && let Some((_, bytes)) = self.store.held_in_memory()
+            && let Some((_, bytes, _)) = self.store.held_in_memory()
         {
             self.observers.counters.memory(bytes);
         }
@@ -127,6 +127,13 @@ impl TimedStore {
     ) -> Result<StorePage, StoreError> {
         let started = self.started(StoreCall::List);
         let reply = self.store.list(query, after, limit).await;
+        started.answered(reply.as_ref().err());
+        reply
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        let started = self.started(StoreCall::Ping);
+        let reply = self.store.ping().await;
         started.answered(reply.as_ref().err());
         reply
     }

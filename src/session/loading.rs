@@ -270,7 +270,7 @@ impl Shared {
             renewal::judge(record, &token.secret, config.clock.now()) == Verdict::Copied
         };
         // Boxed, because it is large and hardly ever needed.
-        let ending = Box::pin(revoke(config, token.id, EndReason::Copied, is_copied));
+        let ending = Box::pin(revoke(config, token.id, EndReason::Copied, None, is_copied));
         if ending.await?.is_some() {
             warn!(session.id = %token.id, "a secret came back after its time: the session was ended");
         }

@@ -57,10 +57,10 @@ impl DynStore {
         }
     }
 
-    /// What a memory store holds: (sessions without markers of moved ones, bytes).
-    pub(crate) fn held_in_memory(&self) -> Option<(usize, usize)> {
+    /// What a memory store holds: sessions without markers of moved ones, bytes, and how many bytes at most.
+    pub(crate) fn held_in_memory(&self) -> Option<(usize, usize, usize)> {
         match &self.0 {
-            Inner::Memory(store) => Some((store.len(), store.bytes())),
+            Inner::Memory(store) => Some((store.len(), store.bytes(), store.max_bytes())),
             Inner::Other(_) => None,
         }
     }

@@ -133,6 +133,13 @@ impl Query {
         self
     }
 
+    /// In the order [`Id`](Order::Id), which is the default.
+    #[must_use]
+    pub fn by_id(mut self) -> Self {
+        self.order = Order::Id;
+        self
+    }
+
     /// In the order [`LastSeenFirst`](Order::LastSeenFirst).
     #[must_use]
     pub fn last_seen_first(mut self) -> Self {
@@ -254,6 +261,15 @@ impl Selection {
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// The same, whenever the sessions came to their ids.
+    pub(crate) fn whenever_begun(&self) -> Self {
+        Self {
+            begun_since: None,
+            begun_before: None,
+            ..self.clone()
+        }
     }
 
     /// Whether all sessions are asked for.

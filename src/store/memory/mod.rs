@@ -100,6 +100,12 @@ impl MemoryStore {
     pub fn bytes(&self) -> usize {
         self.0.bytes()
     }
+
+    /// How many bytes the store has room for: the bound of its builder.
+    #[must_use]
+    pub fn max_bytes(&self) -> usize {
+        self.0.max_bytes()
+    }
 }
 
 impl Default for MemoryStore {
