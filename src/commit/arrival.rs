@@ -1,5 +1,5 @@
-//! Whether a session has arrived at its new id: finishes a move that another request began ([`help`]), or only tells
-//! whether it is finished ([`has_arrived`]).
+//! Whether a session has arrived at its new id. [`help`] finishes a move that another request began,
+//! [`has_arrived`] only asks.
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use crate::{
     record::{Kept, Record, lineage::MoveKind, token::SessionId},
 };
 
-/// What a load has found, once its move is finished; `None` where the session has ended.
+/// Finishes the move that led to the loaded record `found`, if there is one. Returns the latest record, or `None`
+/// if the session has ended.
 pub(crate) async fn help(
     config: &Arc<Config>,
     id: SessionId,
@@ -32,7 +33,7 @@ pub(crate) async fn help(
     helped(config, id, machine, config.clock.now())
 }
 
-/// As [`help`]; an error also where the store has to be waited for.
+/// The same as [`help`] without waiting. It fails if the store does not answer at once.
 pub(crate) fn help_now(
     config: &Arc<Config>,
     id: SessionId,
@@ -68,8 +69,8 @@ fn helped(
     }
 }
 
-/// Whether `id` is a session of its own: until the one that it comes from has become the marker
-/// that leads here, that one is the visitor's.
+/// Whether `id` is the visitor's session. Until the record under the old id is a marker that leads here, the
+/// old one is.
 pub(crate) async fn has_arrived(
     store: &TimedStore,
     id: SessionId,
@@ -82,11 +83,11 @@ pub(crate) async fn has_arrived(
         Ok(None) => Ok(true),
         Ok(Some((origin, _))) => Ok(match (origin.leads_to(), from.kind) {
             (Some(to), _) if to.id == id => true,
-            // What came too late begins by itself.
+            // The old session moved elsewhere first: this log-in begins a session of its own.
             (_, MoveKind::LogIn) => origin.is_moved(),
             (_, MoveKind::Cycle) => false,
         }),
-        // A list leaves out what does not decode, and does not fail for it.
+        // A record that does not decode must not make a whole list fail.
         Err(error) if error.is_of_record() => Ok(true),
         Err(error) => Err(error),
     }
