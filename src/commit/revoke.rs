@@ -21,13 +21,8 @@ use crate::{
     record::{Kept, token::SessionId},
 };
 
-<<<<<<< HEAD
-/// Ends the session `id` if `is_meant` says so of its latest record, and follows it where a cycle has moved it.
-/// Returns the id under which it was ended, or `None` if there was nothing to end. The event names the operator.
-=======
 /// Ends the session `id` if `is_meant` says so of its latest record. Follows it to the id that a cycle has given it.
-/// Returns the id under which it ended, or `None` if there was nothing to end.
->>>>>>> main
+/// Returns the id under which it ended, or `None` if there was nothing to end. The event names the operator.
 ///
 /// A concurrent log-in makes another session, which stays (rule M7).
 pub(crate) async fn revoke(
@@ -40,17 +35,9 @@ pub(crate) async fn revoke(
     let mut machine = Machine::End(Box::new(End::revoke(id, unique())));
     drive(config, &mut machine, &mut Judge(is_meant)).await;
     match hand_on(config, machine.finish()) {
-<<<<<<< HEAD
         Some(Outcome::Closed { id, record }) => {
             let (operator, now) = (operator.cloned(), config.clock.now());
             events::ended(config, id, record, reason, operator, now);
-=======
-        Some(outcome @ Outcome::Closed { .. }) => {
-            events::notify(config, &outcome, reason, config.clock.now());
-            let Outcome::Closed { id, .. } = outcome else {
-                return Ok(None);
-            };
->>>>>>> main
             debug!(session.id = %id, ?reason, "session ended");
             Ok(Some(id))
         }
