@@ -13,14 +13,8 @@ use crate::error::store::{StoreError, StoreErrorKind};
 /// [`kind`](Self::kind) tells failures apart, and [`source`](error::Error::source) has the cause. The error
 /// is cheap to clone. Neither `Display` nor `Debug` shows a token or a value of the session.
 ///
-<<<<<<< HEAD
-/// With the feature `axum` it is a response, so that a handler may return it with `?`: 503 with
-/// `Retry-After` where the same request may succeed later, 400 for a cursor or a filter that is not valid, 500
-/// otherwise.
-=======
 /// With the feature `axum` it is a response, so that a handler can return it with `?`: a 503 with
-/// `Retry-After` if the same request may succeed later, a 400 for an invalid cursor, and a 500 otherwise.
->>>>>>> main
+/// `Retry-After` if the same request may succeed later, a 400 for an invalid cursor or filter, and a 500 otherwise.
 ///
 /// ```
 /// use cloakroom::{Error, ErrorKind, Session};
@@ -83,13 +77,9 @@ pub enum ErrorKind {
     NoUser,
     /// The cursor is not valid, or belongs to another filter. 400.
     BadCursor,
-<<<<<<< HEAD
     /// [`revoke_matching`](crate::Sessions::revoke_matching) with a filter that has no condition. 400.
     EmptyFilter,
-    /// Any other failure: of the store, of the operating system's random bytes, or of an
-=======
     /// Any other failure: of the store, of the operating system's random number generator, or of an
->>>>>>> main
     /// [`update`](crate::Session::update) whose closure keeps changing the session. 500.
     Other,
 }

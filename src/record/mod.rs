@@ -164,7 +164,6 @@ impl Record {
         self.login.as_ref().map(|login| login.at)
     }
 
-<<<<<<< HEAD
     /// When the session came to its id: by its creation, a log-in or a cycle.
     ///
     /// It does not change while the session has the id, so lists that are ordered by it stay exact
@@ -175,10 +174,7 @@ impl Record {
         cycled.unwrap_or_else(|| self.lifetime_start())
     }
 
-    /// From when the absolute timeout counts.
-=======
     /// When the absolute timeout begins.
->>>>>>> main
     pub(crate) fn lifetime_start(&self) -> Timestamp {
         self.authenticated_at().unwrap_or(self.created_at)
     }
@@ -344,12 +340,8 @@ impl Record {
                     id,
                     kind: MoveKind::Cycle,
                 }),
-<<<<<<< HEAD
                 begun_at: extras.begun_at,
-                // A straggler may bring any of them.
-=======
                 // Requests that are still under way may present any of them.
->>>>>>> main
                 renewal: extras.renewal.take(),
                 ..Extras::default()
             };
