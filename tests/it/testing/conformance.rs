@@ -395,14 +395,21 @@ async fn bugs_of_list_and_count_fail_their_clauses() {
         (Bug::ListIgnoresLogIn, &["list_filters_by_log_in"]),
         (Bug::LastSeenIsBackwards, &["list_has_the_last_seen_first"]),
         (Bug::CountStopsShort, &["count_may_stop_at_the_limit"]),
-        (Bug::CountIgnoresQuery, &["count_goes_by_the_query"]),
+        (
+            Bug::CountIgnoresQuery,
+            &["count_goes_by_the_query", "list_filters_by_log_in"],
+        ),
         (
             Bug::CountSkipsExpired,
             &["count_goes_by_the_query", "count_is_of_every_session"],
         ),
         (
             Bug::CountIsForever,
-            &["count_goes_by_the_query", "count_is_of_every_session"],
+            &[
+                "count_goes_by_the_query",
+                "count_is_of_every_session",
+                "list_filters_by_log_in",
+            ],
         ),
         (Bug::PingFails, &["ping_answers"]),
     ])
