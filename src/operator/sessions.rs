@@ -82,6 +82,7 @@ const MAX_CALLS: usize = 16;
 impl Sessions {
     pub(crate) fn of(config: &Arc<Config>) -> Self {
         config.observers().activate();
+        config.label_metrics();
         config.ensure_reporting();
         Self {
             config: Arc::clone(config),
@@ -115,11 +116,10 @@ impl Sessions {
     /// See [`Stats`] for when counting begins.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let held = self.config.store.store.held_in_memory();
-        self.config
-            .observers()
-            .counters
-            .stats(self.config.clock.now(), held)
+        let store = &self.config.store;
+        let (held, is_circuit_open) = (store.store.held_in_memory(), store.is_circuit_open());
+        let counters = &self.config.observers().counters;
+        counters.stats(self.config.clock.now(), held, is_circuit_open)
     }
 
     /// How many records the store has.

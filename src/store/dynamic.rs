@@ -1,6 +1,11 @@
-//! A store chosen at run time: [`DynStore`], over the trait's object-safe twin.
+//! A store that is chosen at run time: [`DynStore`].
 
-use std::{any::Any, fmt, pin::Pin, sync::Arc};
+use std::{
+    any::{self, Any},
+    fmt,
+    pin::Pin,
+    sync::Arc,
+};
 
 use super::{
     Created, Former, MemoryStore, Position, Query, Reaped, RemovalSink, SessionStore, StoreError,
@@ -11,7 +16,9 @@ use crate::{
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
 
-/// A store chosen at run time. Cheap to clone; every clone is the same store.
+/// A store whose type is chosen at run time.
+///
+/// It is cheap to clone, and every clone is the same store.
 ///
 /// ```
 /// use cloakroom::{SessionLayer, store::{DynStore, MemoryStore}};
@@ -29,13 +36,13 @@ pub struct DynStore(Inner);
 
 #[derive(Clone)]
 enum Inner {
-    /// The default needs neither a box for each call nor a look into a table of functions.
+    // The default store, without a box and a virtual call for each call.
     Memory(MemoryStore),
     Other(Arc<dyn Erased>),
 }
 
 impl DynStore {
-    /// Erases the type of `store`; a `DynStore` stays as it is.
+    /// Erases the type of `store`. A `DynStore` stays as it is.
     pub fn new<S: SessionStore>(store: S) -> Self {
         let any = &store as &dyn Any;
         if let Some(erased) = any.downcast_ref::<Self>() {
@@ -49,7 +56,7 @@ impl DynStore {
 }
 
 impl DynStore {
-    /// The store beneath, where no call has anything to wait for.
+    /// The memory store, whose calls never wait. `None` for any other store.
     pub(crate) fn in_memory(&self) -> Option<&MemoryInner> {
         match &self.0 {
             Inner::Memory(store) => Some(store.inner()),
@@ -57,13 +64,35 @@ impl DynStore {
         }
     }
 
-    /// What a memory store holds: sessions without markers of moved ones, bytes, and how many bytes at most.
-    pub(crate) fn held_in_memory(&self) -> Option<(usize, usize, usize)> {
+    /// The store's type, without its path and parameters.
+    pub(crate) fn name(&self) -> &'static str {
+        let path = match &self.0 {
+            Inner::Memory(_) => any::type_name::<MemoryStore>(),
+            Inner::Other(store) => store.type_name(),
+        };
+        let name = path.split('<').next().unwrap_or(path);
+        name.rsplit("::").next().unwrap_or(name)
+    }
+
+    /// What a memory store holds.
+    pub(crate) fn held_in_memory(&self) -> Option<Held> {
         match &self.0 {
-            Inner::Memory(store) => Some((store.len(), store.bytes(), store.max_bytes())),
+            Inner::Memory(store) => Some(Held {
+                sessions: store.len(),
+                bytes: store.bytes(),
+                max_bytes: store.max_bytes(),
+            }),
             Inner::Other(_) => None,
         }
     }
+}
+
+/// What a memory store holds.
+pub(crate) struct Held {
+    /// Without the markers of those that ended or moved.
+    pub(crate) sessions: usize,
+    pub(crate) bytes: usize,
+    pub(crate) max_bytes: usize,
 }
 
 impl fmt::Debug for DynStore {
@@ -109,9 +138,14 @@ trait Erased: Send + Sync + 'static {
     fn ping(&self) -> Boxed<'_, ()>;
     fn is_cached(&self) -> bool;
     fn report_removals(&self, sink: RemovalSink);
+    fn type_name(&self) -> &'static str;
 }
 
 impl<S: SessionStore> Erased for S {
+    fn type_name(&self) -> &'static str {
+        any::type_name::<S>()
+    }
+
     fn create<'a>(
         &'a self,
         id: SessionId,

@@ -1,4 +1,4 @@
-//! Asking a store for many sessions: [`Query`], its [`Order`] and the [`Selection`] in it.
+//! Which sessions a store lists or counts, and in which order: [`Query`], and the [`Selection`] in it.
 
 use std::fmt;
 
@@ -8,18 +8,16 @@ use crate::{
     record::{Activity, Record},
 };
 
-/// Which sessions a list or a count is of, and in which order.
+/// Which sessions a store lists or counts, and in which order.
 ///
-/// The default is all sessions, in the order of their ids.
+/// The default matches all sessions, ordered by id.
 ///
 /// # For stores
 ///
-/// A later version may add conditions and orders. A store of today must refuse
-/// what it does not know, so the query is read through methods that make it do so:
-/// [`ordered_by_id`](Self::ordered_by_id) in `list` and
-/// [`unordered`](Self::unordered) in `count`, both of which give the
-/// [`Selection`]. A store that knows more orders asks for the
-/// [`order`](Self::order) first.
+/// Later versions may add conditions and orders, which an older store must refuse. So a store reads the query
+/// through methods that refuse what it does not know: [`ordered_by_id`](Self::ordered_by_id) in `list` and
+/// [`unordered`](Self::unordered) in `count`. Both return the [`Selection`]. A store
+/// that knows more orders asks for the [`order`](Self::order) first.
 ///
 /// ```
 /// use cloakroom::store::{Listed, Position, Query, StoreError, StorePage};
@@ -91,14 +89,14 @@ impl Query {
         self
     }
 
-    /// Only the sessions last seen before this moment.
+    /// Only the sessions that were last used before this time.
     #[must_use]
     pub fn with_last_seen_before(mut self, moment: impl Into<Timestamp>) -> Self {
         self.selection.last_seen_before = Some(moment.into());
         self
     }
 
-    /// Only the sessions that were created before this moment.
+    /// Only the sessions that were created before this time.
     #[must_use]
     pub fn with_created_before(mut self, moment: impl Into<Timestamp>) -> Self {
         self.selection.created_before = Some(moment.into());
@@ -160,11 +158,11 @@ impl Query {
         self.order
     }
 
-    /// The sessions that are asked for in the order of their ids, byte by byte.
+    /// The conditions of a query that is ordered by id, byte by byte.
     ///
     /// # Errors
     ///
-    /// `Unsupported` where another order is asked for.
+    /// `Unsupported` for any other order.
     pub fn ordered_by_id(&self) -> Result<&Selection, StoreError> {
         match self.order {
             Order::Id => Ok(&self.selection),
@@ -188,17 +186,17 @@ impl Query {
         self.count_limit
     }
 
-    /// The sessions that are asked for, where their order does not matter.
+    /// The conditions of a query whose order does not matter.
     #[must_use]
     pub fn unordered(&self) -> &Selection {
         &self.selection
     }
 }
 
-/// Which sessions a [`Query`] asks for.
+/// The conditions of a [`Query`].
 ///
-/// A store either decides by [`admits`](Self::admits), which knows every
-/// condition, or translates the [`conditions`](Self::conditions).
+/// A store can decide with [`admits`](Self::admits), which knows every condition, or translate the
+/// [`conditions`](Self::conditions) for its backend. [`Query`] has an example.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Selection {
     user: Option<String>,
@@ -209,18 +207,35 @@ pub struct Selection {
     begun_before: Option<Timestamp>,
 }
 
-/// A condition that each session of a [`Selection`] meets.
+/// A condition of a [`Selection`].
 ///
-/// A store that translates conditions answers
-/// [`Unsupported`](StoreError::unsupported) to one that it does not know.
+/// A store that translates conditions returns [`Unsupported`](StoreError::unsupported) for one that it does not
+/// know.
+///
+/// ```
+/// use cloakroom::store::{Condition, Selection, StoreError};
+///
+/// /// The `WHERE` of a statement.
+/// fn condition(selection: &Selection) -> Result<String, StoreError> {
+///     let mut sql = "TRUE".to_owned();
+///     for condition in selection.conditions() {
+///         sql += match condition {
+///             Condition::User(_) => " AND user_id = ?",
+///             Condition::LastSeenBefore(_) => " AND last_seen_at < ?",
+///             _ => return Err(StoreError::unsupported("this condition")),
+///         };
+///     }
+///     Ok(sql)
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Condition<'a> {
-    /// The session is this user's; users are compared byte by byte.
+    /// The session belongs to this user, compared byte by byte.
     User(&'a str),
-    /// The session was last seen before this moment.
+    /// The session was last used before this time.
     LastSeenBefore(Timestamp),
-    /// The session was created before this moment.
+    /// The session was created before this time.
     CreatedBefore(Timestamp),
     /// The session came to its id at this moment or later.
     BegunSince(Timestamp),
@@ -231,7 +246,7 @@ pub enum Condition<'a> {
 }
 
 impl Selection {
-    /// Whether a session with this record and activity is asked for.
+    /// Whether a session with this record and activity matches.
     #[must_use]
     pub fn admits(&self, record: &Record, activity: Activity) -> bool {
         self.conditions().all(|condition| match condition {
@@ -244,7 +259,7 @@ impl Selection {
         })
     }
 
-    /// The conditions, all of which a session must meet.
+    /// The conditions. A session must meet all of them.
     pub fn conditions(&self) -> impl Iterator<Item = Condition<'_>> {
         let user = self.user.as_deref().map(Condition::User);
         let seen = self.last_seen_before.map(Condition::LastSeenBefore);
@@ -256,8 +271,8 @@ impl Selection {
         conditions.into_iter().flatten()
     }
 
-    /// The user whose sessions are asked for, if it is one user's: for a look
-    /// into an index. What is found there must still be [admitted](Self::admits).
+    /// The user whose sessions match, if the selection has such a condition. Use it to look into an index. The
+    /// sessions found there must still be [admitted](Self::admits).
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
@@ -272,7 +287,7 @@ impl Selection {
         }
     }
 
-    /// Whether all sessions are asked for.
+    /// Whether all sessions match.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         self.conditions().next().is_none()

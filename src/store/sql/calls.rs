@@ -112,7 +112,7 @@ impl<D: Driver> SessionStore for SqlStore<D> {
         match self.ask(delete, &values, Wanted::Count).await? {
             (asked, _) if asked.count() > 0 => Ok(true),
             (_, None) => Ok(false),
-            // Perhaps it was deleted when the statement was sent the first time.
+            // The statement may have deleted it when it was sent the first time.
             (_, Some(lost)) => Err(lost),
         }
     }
@@ -133,7 +133,7 @@ impl<D: Driver> SessionStore for SqlStore<D> {
                 break;
             }
         }
-        // Where another node holds what is left, that node deletes it.
+        // If another node has locked the rest, that node deletes it.
         let more = removed == limit;
         Ok(Reaped { removed, more })
     }
@@ -151,7 +151,7 @@ impl<D: Driver> SessionStore for SqlStore<D> {
         self.count_selected(query).await
     }
 
-    /// Asks the table, so that one that is missing is an error too.
+    /// Reads the table, so that a missing one is an error too.
     async fn ping(&self) -> Result<(), StoreError> {
         self.exists(uuid::Uuid::nil().into()).await.map(drop)
     }
@@ -168,7 +168,7 @@ impl<D: Driver> SqlStore<D> {
         Ok(!rows.is_empty())
     }
 
-    /// Whether a write that was sent again, and hit nothing then, was applied the first time.
+    /// Whether a write that hit nothing when it was sent again was applied the first time.
     async fn has_written(
         &self,
         id: SessionId,
@@ -226,7 +226,7 @@ impl<D: Driver> SqlStore<D> {
         }
     }
 
-    /// In one transaction; gives the rows that were deleted.
+    /// Deletes in one transaction. Returns the deleted rows.
     async fn lock_and_delete(
         &self,
         lock: &str,
@@ -241,7 +241,7 @@ impl<D: Driver> SqlStore<D> {
             ids.push(Value::Id(D::session(row)?.id));
         }
         if let Some(last) = ids.last().copied() {
-            // The statement takes so many: to name one twice deletes it once.
+            // The statement takes this many. An id that is named twice is deleted once.
             ids.resize(REAP_BATCH, last);
             lease.ask_within(delete, &ids, Wanted::Count).await?;
         }
@@ -265,7 +265,7 @@ fn is_undone<D: Driver>(error: &sqlx::Error) -> bool {
     matches!(verdict::<D>(error), Verdict::Undone)
 }
 
-/// What is stored of a record.
+/// The columns of a record.
 struct Columns {
     version: Version,
     user_hash: Option<[u8; 32]>,
@@ -307,7 +307,7 @@ impl SessionRow<'_> {
     }
 }
 
-/// Which version of which session.
+/// The values that identify a version of a session.
 fn place(id: SessionId, version: Version) -> [Value<'static>; 3] {
     [
         Value::Id(id.into()),

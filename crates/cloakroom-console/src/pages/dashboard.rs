@@ -64,7 +64,7 @@ pub(crate) fn numbers(history: &History, node: &str, stored: Option<u64>) -> Mar
             h2 { "Calls of the store" }
             (calls(&recent))
         }
-        @if let (Some(held), Some(most)) = (stats.memory_bytes, stats.max_memory_bytes) {
+        @if let (Some(held), Some(most)) = (stats.memory_bytes, stats.memory_max_bytes) {
             section.memory {
                 h2 { "Memory" }
                 @let share = held as f64 / most.max(1) as f64;
@@ -222,7 +222,7 @@ pub(crate) fn json(stats: &Stats, node: &str, stored: Option<u64>) -> Value {
             "rejected": rejected.collect::<Map<_, _>>(),
             "store_calls": calls.collect::<Map<_, _>>(),
             "memory_bytes": stats.memory_bytes,
-            "max_memory_bytes": stats.max_memory_bytes,
+            "memory_max_bytes": stats.memory_max_bytes,
         },
         "store": { "records": stored },
     })
