@@ -122,7 +122,10 @@ pub use self::{
         summary::SessionSummary,
     },
     operator::{
-        paging::{Cursor, SessionFilter, SessionPage},
+        count::SessionCount,
+        filter::SessionFilter,
+        paging::{Cursor, SessionPage},
+        revoking::{RevokePreview, RevokeProgress},
         sessions::Sessions,
     },
     record::{
