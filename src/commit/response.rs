@@ -21,6 +21,10 @@ pub(crate) struct ResponseHead {
     pub(crate) is_used: bool,
     /// Whether the visitor has a stored session, or had one when the request loaded it.
     pub(crate) is_personal: bool,
+    /// Whether a user has logged in, or was logged in when the request loaded the session.
+    pub(crate) has_user: bool,
+    /// Whether the visitor logged out.
+    pub(crate) is_left: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +43,8 @@ pub(crate) struct Failed {
     /// Removed if the visitor logged out (rule F2). Issued if the store left open whether a log-in or a cycle was
     /// applied: the new token works in either case.
     pub(crate) cookie: Cookie,
+    /// Whether the visitor logged out.
+    pub(crate) is_left: bool,
 }
 
 /// The result of a plan.
@@ -173,5 +179,7 @@ pub(crate) fn response_head(
         cookie,
         is_used: state.usage != Usage::Untouched,
         is_personal: state.stored.is_some() || state.was_live,
+        has_user: state.user().is_some() || state.had_user,
+        is_left: state.was_destroyed && state.was_presented,
     }
 }
