@@ -8,6 +8,7 @@ use tracing::debug;
 use crate::{
     clock::{Clock as _, Timestamp},
     config::Config,
+    cookie::Transport,
     error::Error,
     record::token::Token,
     state::{Generations, Identity, State, Stored, Usage, change_seq::ChangeSeq, shared::Shared},
@@ -21,6 +22,10 @@ pub(crate) struct ResponseHead {
     pub(crate) is_used: bool,
     /// Whether the visitor has a stored session, or had one when the request loaded it.
     pub(crate) is_personal: bool,
+    /// Whether a user has logged in, or was logged in when the request loaded the session.
+    pub(crate) has_user: bool,
+    /// Whether the visitor logged out.
+    pub(crate) is_left: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +44,8 @@ pub(crate) struct Failed {
     /// Removed if the visitor logged out (rule F2). Issued if the store left open whether a log-in or a cycle was
     /// applied: the new token works in either case.
     pub(crate) cookie: Cookie,
+    /// Whether the visitor logged out.
+    pub(crate) is_left: bool,
 }
 
 /// The result of a plan.
@@ -150,10 +157,19 @@ pub(crate) fn response_head(
     let cookie = match &state.stored {
         Some(stored) if state.is_cookie_due && state.may_issue(stored, config, now()) => {
             let now = now();
-            let lifetimes = &config.lifetimes;
-            let last_seen_at = stored.activity.last_seen_at;
-            let max_age = lifetimes.max_age(&stored.record, last_seen_at, now);
-            Cookie::Issue(stored.token, max_age)
+            let transport = shared.transport(state);
+            let is_cookie = *config.transports.get(transport) == Transport::Cookie;
+            // A header has no Max-Age that could be refreshed, and no token goes out by another transport.
+            let is_new = state.is_token_fresh || state.is_token_stale;
+            let is_due = is_cookie || is_new;
+            if !is_due || !config.is_of(&stored.record, transport) {
+                Cookie::None
+            } else {
+                let lifetimes = &config.lifetimes;
+                let last_seen_at = stored.activity.last_seen_at;
+                let max_age = lifetimes.max_age(&stored.record, last_seen_at, now);
+                Cookie::Issue(stored.token, max_age)
+            }
         }
         Some(_) => Cookie::None,
         None => {
@@ -173,5 +189,7 @@ pub(crate) fn response_head(
         cookie,
         is_used: state.usage != Usage::Untouched,
         is_personal: state.stored.is_some() || state.was_live,
+        has_user: state.user().is_some() || state.had_user,
+        is_left: state.was_destroyed && state.was_presented,
     }
 }

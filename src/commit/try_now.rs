@@ -33,7 +33,7 @@ pub(crate) fn try_now(shared: &Shared) -> Option<Result<ResponseHead, Failed>> {
         if is_unchanged
             && !state.is_cookie_due
             && !is_touch_due(&state, config)
-            && !is_renewal_due(&state, config)
+            && !is_renewal_due(&state, shared)
         {
             state.is_head_gone = true;
             state.is_committed = true;
@@ -55,6 +55,7 @@ pub(crate) fn try_now(shared: &Shared) -> Option<Result<ResponseHead, Failed>> {
                 Some(Err(Failed {
                     error: Error::panicked(),
                     cookie: Cookie::None,
+                    is_left: false,
                 }))
             }
         }
@@ -76,7 +77,7 @@ fn write_now(shared: &Shared) -> Option<ResponseHead> {
             return None;
         }
         state.is_head_gone = true;
-        let work = Work::new(&state, config, Occasion::Head);
+        let work = Work::new(&state, shared, Occasion::Head);
         let plan = Plan::of(&work, &state, config);
         (work, plan)
     };

@@ -12,18 +12,23 @@ use crate::{
         response::Committed,
     },
     config::Config,
+    cookie::TransportIndex,
     error::{Error, ErrorKind},
     observe::event::EndReason,
     random::unique,
     record::{
         Kept, Record,
         data::Data,
+        labels::Labels,
         lifetime::is_past,
         renewal,
         token::{Secret, SessionId, Token, Verifier},
         version::Version,
     },
-    state::{Generations, Identity, State, Stored, Usage, change_seq::ChangeSeq, changes::Changes},
+    state::{
+        Generations, Identity, State, Stored, Usage, change_seq::ChangeSeq, changes::Changes,
+        shared::Shared,
+    },
 };
 
 /// When a commit happens.
@@ -38,11 +43,14 @@ pub(crate) enum Occasion {
 /// The input of one commit.
 pub(crate) struct Work<'a> {
     config: &'a Config,
+    /// By which the session's token is issued.
+    transport: TransportIndex,
     pub(crate) stored: Option<Stored>,
     /// The marker that the load found in place of the session.
     pub(crate) marker: Option<Stored>,
     pub(crate) identity: Identity,
     pub(crate) changes: Option<Arc<Changes>>,
+    labels: Option<Arc<Labels>>,
     pub(crate) is_displaced: bool,
     /// Whether the secrets change.
     pub(crate) renews: bool,
@@ -60,6 +68,8 @@ pub(crate) struct Work<'a> {
     /// Whether the session had expired.
     is_past: bool,
     draws: u32,
+    /// When the id of a cycle came to be.
+    begun_at: Option<Timestamp>,
 }
 
 /// How many ids are tried for a new session. Two equal ids are not to be expected, and an id whose creation may have
@@ -67,16 +77,20 @@ pub(crate) struct Work<'a> {
 const MAX_DRAWS: u32 = 4;
 
 impl<'a> Work<'a> {
-    pub(crate) fn new(state: &State, config: &'a Config, occasion: Occasion) -> Self {
+    pub(crate) fn new(state: &State, shared: &'a Shared, occasion: Occasion) -> Self {
+        let config = &*shared.config;
+        let transport = shared.transport(state);
         let work = Self {
             config,
+            transport,
             stored: state.stored.clone(),
             marker: state.marker.as_deref().cloned(),
             identity: state.identity.clone(),
             changes: state.changes.clone(),
+            labels: state.labels.clone(),
             until: state.last_change(),
             is_displaced: state.is_displaced,
-            renews: occasion == Occasion::Head && is_renewal_due(state, config),
+            renews: occasion == Occasion::Head && is_renewal_due(state, shared),
             generations: state.generations,
             writer: unique(),
             token: None,
@@ -85,6 +99,7 @@ impl<'a> Work<'a> {
             saves: false,
             is_past: false,
             draws: 0,
+            begun_at: None,
         };
         match (occasion, &work.identity, &work.stored) {
             (Occasion::Save, Identity::Cycle(_), Some(_)) => Self {
@@ -199,24 +214,38 @@ impl<'a> Work<'a> {
         let lifetimes = &self.config.lifetimes;
         let (verifier, version) = (Verifier::of(&token.secret), Version::first(self.writer));
         let realm = self.config.realm();
-        let blank = || Record::new(verifier, version, now).with_realm(realm);
+        let transport = self.config.transports.recorded(self.transport);
+        let blank = || {
+            let record = Record::new(verifier, version, now);
+            record.with_realm(realm).with_transport(transport)
+        };
         let is_over = |base: &Kept| is_past(lifetimes.absolute_deadline(&base.0), now);
         let start = match (base, &self.identity) {
             (Some(base), Identity::Cycle(_)) if is_over(base) => {
                 self.is_past = true;
                 return Ok(Reply::Ended);
             }
-            (Some((base, _)), Identity::Cycle(_)) => {
+            (Some((base, _)), Identity::Cycle(cycle)) => {
                 let moved = alone(Record::clone(base)).with_token(verifier, version);
-                moved.with_realm(realm).issued(self.config.renew_every, now)
+                // The same if the move is tried again: it never changes while the id is in use.
+                let begun_at = *self.begun_at.get_or_insert(now);
+                let moved = moved.with_realm(realm).with_transport(transport);
+                let moved = moved.with_begun_at(Some(begun_at));
+                let moved = moved.issued(self.config.renew_every, now);
+                moved.with_confirmation(cycle.confirmed_at)
             }
             (Some(base), Identity::LogIn(log_in)) if !log_in.starts_empty && !is_over(base) => {
                 let moved = alone(Record::clone(&base.0)).with_token(verifier, version);
-                let moved = moved.with_renewal(None).without_overrides();
-                moved.with_realm(realm).with_login(Some(log_in.login()))
+                let moved = moved.with_renewal(None).before_log_in();
+                let moved = moved.with_realm(realm).with_transport(transport);
+                moved.with_login(Some(log_in.login()))
             }
             (_, Identity::LogIn(log_in)) => blank().with_login(Some(log_in.login())),
             (_, Identity::Same | Identity::Cycle(_)) => blank(),
+        };
+        let start = match (&self.identity, &self.labels) {
+            (Identity::Same | Identity::LogIn(_), Some(labels)) => start.with_labels(labels),
+            _ => start,
         };
         let is_as_computed = match (base, &self.stored) {
             (Some((base, _)), Some(stored)) => base.version() == stored.record.version(),
@@ -260,7 +289,8 @@ impl<'a> Work<'a> {
             return Ok(Reply::Unchanged);
         };
         let (record, activity) = target;
-        if !self.config.accepts(record, now) {
+        let is_of = self.config.is_of(record, self.transport);
+        if !is_of || !self.config.accepts(record, now) {
             // A session that both realms took has gone on in the other one.
             return Ok(Reply::Unchanged);
         }
@@ -408,11 +438,13 @@ pub(crate) fn is_touch_due(state: &State, config: &Config) -> bool {
 }
 
 /// Whether the secret must be renewed, at the time of the load.
-pub(crate) fn is_renewal_due(state: &State, config: &Config) -> bool {
+pub(crate) fn is_renewal_due(state: &State, shared: &Shared) -> bool {
+    let config = &shared.config;
     match (&state.stored, state.loaded_at) {
         (Some(stored), Some(loaded_at)) if state.usage == Usage::Loaded => {
             let (record, secret) = (&stored.record, &stored.token.secret);
             renewal::step(record, secret, config.renew_every, loaded_at).is_some()
+                && config.is_of(record, shared.transport(state))
         }
         _ => false,
     }

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
     clock::Timestamp,
-    cookie::{settings::SessionCookie, transport::TransportIndex},
+    cookie::settings::SessionCookie,
     record::{
         token::Token,
         token_keys::{self, Freshness, TokenKeys, Unreadable},
@@ -42,6 +42,10 @@ impl CookieHeaders {
             .flat_map(move |header| values(header.as_bytes(), name.as_bytes()))
     }
 }
+
+/// The place of a transport in the layer's list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TransportIndex(pub(super) u8);
 
 /// How many tokens of a request are looked up at most (rule T5).
 const MAX_PRESENTED: usize = 3;
@@ -94,6 +98,14 @@ impl Presented {
         self.first.is_none()
     }
 
+    /// A value that is no token.
+    pub(super) fn malformed() -> Self {
+        Self {
+            has_malformed: true,
+            ..Self::default()
+        }
+    }
+
     /// Whether there is anything that is, or should be, a token.
     pub(super) fn is_any(&self) -> bool {
         !self.is_empty() || self.has_malformed || self.has_forged
@@ -119,17 +131,6 @@ impl Presented {
         }
     }
 
-    /// None of them counts: which one is meant cannot be known.
-    pub(super) fn make_ambiguous(&mut self) {
-        if self.is_any() {
-            *self = Self {
-                has_malformed: true,
-                has_forged: self.has_forged || !self.is_empty(),
-                ..Self::default()
-            };
-        }
-    }
-
     pub(super) fn came_by(&mut self, transport: TransportIndex) {
         self.transport = Some(transport);
         for presented in self.first.iter_mut().chain(&mut self.others) {
@@ -143,6 +144,13 @@ impl Presented {
 }
 
 impl SessionCookie {
+    /// Whether a cookie of its name, or of a former one, is in these headers.
+    pub(crate) fn is_in(&self, headers: &CookieHeaders) -> bool {
+        let former = self.former.iter().map(|former| &former.name);
+        let mut names = iter::once(&self.name).chain(former);
+        names.any(|name| headers.values(name).next().is_some())
+    }
+
     /// The tokens in the request's Cookie headers (rules T2, T5).
     pub(crate) fn presented(
         &self,

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::{
     clock::Timestamp,
     cookie::{
-        presented::{CookieHeaders, Presented},
+        presented::{CookieHeaders, Presented, TransportIndex},
         settings::SessionCookie,
     },
     record::{
@@ -29,10 +29,6 @@ pub enum Transport {
 /// One [`Transport`] or several, in the order in which a request is searched for a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transports(Vec<Transport>);
-
-/// The place of a transport in the layer's list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TransportIndex(u8);
 
 impl From<Transport> for Transports {
     fn from(transport: Transport) -> Self {
@@ -123,12 +119,21 @@ impl Transports {
     }
 
     pub(crate) fn get(&self, index: TransportIndex) -> &Transport {
-        self.0.get(usize::from(index.0)).unwrap_or(&Transport::Cookie)
+        self.0
+            .get(usize::from(index.0))
+            .unwrap_or(&Transport::Cookie)
     }
 
     /// Whether the record's tokens are issued by this transport.
     pub(crate) fn is_of(&self, record: &Record, index: TransportIndex) -> bool {
         record.transport() == self.get(index).recorded()
+    }
+
+    /// The transport that the record's tokens are issued by.
+    pub(crate) fn index_of_record(&self, record: &Record) -> Option<TransportIndex> {
+        let recorded = record.transport();
+        let index = self.0.iter().position(|it| it.recorded() == recorded)?;
+        u8::try_from(index).ok().map(TransportIndex)
     }
 
     pub(crate) fn recorded(&self, index: TransportIndex) -> Option<&str> {
@@ -155,14 +160,8 @@ impl Transports {
         for (index, transport) in (0..).zip(&self.0) {
             let mut presented = match transport {
                 Transport::Cookie => cookie.presented(&carriers.cookies, keys, now),
-                Transport::Bearer => {
-                    let mut presented = carriers.read(&header::AUTHORIZATION, bearer, keys, now);
-                    // A value that does not have the form of a token belongs to somebody else.
-                    let is_ours = !presented.is_empty() || presented.has_forged;
-                    presented.has_malformed &= is_ours;
-                    presented
-                }
-                Transport::Header(name) => carriers.read(name, Some, keys, now),
+                Transport::Bearer => carriers.bearer(keys, now),
+                Transport::Header(name) => carriers.named(name, keys, now),
             };
             if presented.is_any() {
                 presented.came_by(TransportIndex(index));
@@ -179,6 +178,16 @@ impl Transports {
         index: TransportIndex,
         token: Option<&TokenText>,
     ) {
+        let (name, value) = self.header(index, token);
+        headers.insert(name, value);
+    }
+
+    /// The header that has this token.
+    pub(crate) fn header(
+        &self,
+        index: TransportIndex,
+        token: Option<&TokenText>,
+    ) -> (HeaderName, HeaderValue) {
         let transport = self.get(index);
         let token = token.map(TokenText::as_bytes).unwrap_or_default();
         let value = match transport {
@@ -187,7 +196,7 @@ impl Transports {
         };
         let mut value = HeaderValue::try_from(value).expect("a token is ASCII");
         value.set_sensitive(true);
-        headers.insert(transport.header(), value);
+        (transport.header(), value)
     }
 }
 
@@ -215,31 +224,44 @@ impl Carriers {
         Self { cookies, others }
     }
 
-    /// The token in the one header of this name. Where there are several, none of them counts.
-    fn read<'a>(
-        &'a self,
-        name: &HeaderName,
-        token_of: impl Fn(&'a [u8]) -> Option<&'a [u8]>,
-        keys: Option<&TokenKeys>,
-        now: Timestamp,
-    ) -> Presented {
+    /// The token in `Authorization: Bearer`. A value that has not the form of a token belongs to somebody else.
+    fn bearer(&self, keys: Option<&TokenKeys>, now: Timestamp) -> Presented {
         let mut presented = Presented::default();
-        let values = self.others.iter().filter(|(other, _)| other == name);
-        let mut count = 0;
-        for (_, value) in values {
-            count += 1;
-            if let Some(token) = token_of(value.as_bytes()) {
+        for value in self.values(&header::AUTHORIZATION) {
+            if let Some(token) = bearer(value) {
                 presented.take(token, false, keys, now);
             }
         }
-        if count > 1 {
-            presented.make_ambiguous();
+        presented.has_malformed = false;
+        self.one_of(&header::AUTHORIZATION, presented)
+    }
+
+    /// The token in a header of this name.
+    fn named(&self, name: &HeaderName, keys: Option<&TokenKeys>, now: Timestamp) -> Presented {
+        let mut presented = Presented::default();
+        for value in self.values(name) {
+            presented.take(value.trim_ascii(), false, keys, now);
         }
-        presented
+        self.one_of(name, presented)
+    }
+
+    /// Where there are several headers of the name, none of them counts: which one is meant cannot be known.
+    fn one_of(&self, name: &HeaderName, presented: Presented) -> Presented {
+        let is_ambiguous = presented.is_any() && self.values(name).count() > 1;
+        if is_ambiguous {
+            Presented::malformed()
+        } else {
+            presented
+        }
+    }
+
+    fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        let named = self.others.iter().filter(move |(other, _)| other == name);
+        named.map(|(_, value)| value.as_bytes())
     }
 }
 
-/// The value of a header `Authorization: Bearer`.
+/// The token in the value of a header `Authorization`, if its scheme is Bearer.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     const SCHEME: &[u8] = b"Bearer ";
     let (scheme, token) = value.split_at_checked(SCHEME.len())?;

@@ -6,14 +6,16 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use tower_service::Service;
 
 use crate::{
     config::Config,
-    cookie::CookieHeaders,
+    cookie::Carriers,
     http::{future::ResponseFuture, plain::loses_secure_cookies},
+    observe::context::EventContext,
     operator::reaper::Reaper,
+    record::labels::{Labels, shortened},
     session::handle::SessionHandle,
 };
 
@@ -102,6 +104,21 @@ pub struct SessionService<S> {
     reaper: Arc<Reaper>,
 }
 
+/// What the layer labels the session with, if it begins or logs in with this request.
+#[cold]
+fn labels(config: &Config, head: &Parts) -> Labels {
+    let values = config.labels.iter().filter_map(|(name, read)| {
+        let value = read(head)?;
+        Some((&**name, value))
+    });
+    let mut labels = Labels::default();
+    for (name, value) in values {
+        // The client may have chosen it.
+        labels.set(name, Some(shortened(&value)));
+    }
+    labels
+}
+
 impl<S> SessionService<S> {
     pub(crate) fn new(inner: S, config: Arc<Config>, reaper: Arc<Reaper>) -> Self {
         Self {
@@ -141,14 +158,24 @@ where
             return ResponseFuture::pass_through(self.inner.call(request));
         }
         self.reaper.ensure_running(config);
-        let cookies = CookieHeaders::of(request.headers());
+        let carriers = Carriers::of(request.headers(), &config.transports);
         // A browser that sends no Cookie header may have lost the cookie that it was sent.
-        let is_cookie_lost = cookies.is_empty()
+        let is_cookie_lost = carriers.cookies.is_empty()
             && config.cookie.is_secure()
             && !config.warned.of_lost_cookie.load(Ordering::Relaxed)
             && loses_secure_cookies(&request);
-        let handle = SessionHandle::new(Arc::clone(config), cookies, outer);
+        let handle = SessionHandle::new(Arc::clone(config), carriers, outer);
         request.extensions_mut().insert(handle.clone());
-        ResponseFuture::new(self.inner.call(request), handle, is_cookie_lost)
+        let mut context = None;
+        if config.event_context.is_some() || !config.labels.is_empty() {
+            let (head, body) = request.into_parts();
+            context = config.context_of(&head);
+            handle.label(labels(config, &head));
+            request = Request::from_parts(head, body);
+        }
+        let entered = context.as_ref().map(EventContext::enter);
+        let inner = self.inner.call(request);
+        drop(entered);
+        ResponseFuture::new(inner, handle, is_cookie_lost, context)
     }
 }

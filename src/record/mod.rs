@@ -9,14 +9,17 @@ pub(crate) mod data;
 pub(crate) mod encoding;
 pub(crate) mod finite;
 pub(crate) mod key;
+pub(crate) mod labels;
 pub(crate) mod lifetime;
 pub(crate) mod lineage;
 pub(crate) mod realm;
 pub(crate) mod renewal;
 pub(crate) mod secrets;
+pub(crate) mod stamp;
 pub(crate) mod timeout;
 pub(crate) mod token;
 pub(crate) mod token_keys;
+pub(crate) mod user;
 pub(crate) mod value;
 pub(crate) mod version;
 
@@ -31,9 +34,11 @@ use crate::{
     record::{
         beginning::Beginning,
         data::Data,
+        labels::Labels,
         lineage::{MoveKind, Origin, Successor},
         realm::Realm,
         secrets::{DatedVerifier, Renewal},
+        stamp::Stamp,
         timeout::Timeout,
         token::{SessionId, Verifier},
         version::{Recent, Version, Wrote},
@@ -83,8 +88,15 @@ pub(crate) struct Extras {
     pub(crate) idle: Timeout,
     pub(crate) absolute: Timeout,
     pub(crate) persistent: Option<bool>,
+    /// When the user last confirmed who they are, after the log-in.
+    pub(crate) confirmed_at: Option<Timestamp>,
+    /// Of the user's credentials.
+    pub(crate) stamp: Option<Box<Stamp>>,
+    pub(crate) labels: Option<Arc<Labels>>,
     /// Orders the log-ins of one user in place of `authenticated_at`, if the clock was set back.
     pub(crate) ranked_at: Option<Timestamp>,
+    /// When the id came to be, where a cycle gave the session that id.
+    pub(crate) begun_at: Option<Timestamp>,
     pub(crate) moved_at: Option<Timestamp>,
     /// In a marker: the session that this one became.
     pub(crate) successor: Option<Successor>,
@@ -93,6 +105,8 @@ pub(crate) struct Extras {
     /// The id of a move that was rolled back: the session never moves to it.
     pub(crate) bar: Option<SessionId>,
     pub(crate) renewal: Option<Box<Renewal>>,
+    /// The header that the session's tokens are issued for. `None`: the cookie.
+    pub(crate) transport: Option<Box<str>>,
     /// Fields that a later version of the crate wrote.
     pub(crate) unknown: Vec<(String, Box<RawValue>)>,
 }
@@ -102,12 +116,17 @@ impl Extras {
         idle: Timeout::Layer,
         absolute: Timeout::Layer,
         persistent: None,
+        confirmed_at: None,
+        stamp: None,
+        labels: None,
         ranked_at: None,
+        begun_at: None,
         moved_at: None,
         successor: None,
         origin: None,
         bar: None,
         renewal: None,
+        transport: None,
         unknown: Vec::new(),
     };
 
@@ -115,12 +134,17 @@ impl Extras {
         self.idle == Timeout::Layer
             && self.absolute == Timeout::Layer
             && self.persistent.is_none()
+            && self.confirmed_at.is_none()
+            && self.stamp.is_none()
+            && self.labels.is_none()
             && self.ranked_at.is_none()
+            && self.begun_at.is_none()
             && self.moved_at.is_none()
             && self.successor.is_none()
             && self.origin.is_none()
             && self.bar.is_none()
             && self.renewal.is_none()
+            && self.transport.is_none()
             && self.unknown.is_empty()
     }
 }
@@ -165,6 +189,16 @@ impl Record {
         self.login.as_ref().map(|login| login.at)
     }
 
+    /// When the session came to its id: by its creation, a log-in or a cycle.
+    ///
+    /// It does not change while the session has the id, so lists that are ordered by it stay exact
+    /// from page to page.
+    #[must_use]
+    pub fn begun_at(&self) -> Timestamp {
+        let cycled = self.extras().begun_at;
+        cycled.unwrap_or_else(|| self.lifetime_start())
+    }
+
     /// When the absolute timeout begins.
     pub(crate) fn lifetime_start(&self) -> Timestamp {
         self.authenticated_at().unwrap_or(self.created_at())
@@ -203,7 +237,22 @@ impl Record {
                     + dated(&renewal.former)
                     + dated(&renewal.joined)
             });
-            block(size_of::<Extras>()) + block(slots) + unknown.sum::<usize>() + renewal
+            let stamp = extras
+                .stamp
+                .as_ref()
+                .map_or(0, |_| block(size_of::<Stamp>()));
+            let labels = extras
+                .labels
+                .as_ref()
+                .map_or(0, |labels| labels.memory_bytes());
+            let transport = extras.transport.as_ref();
+            block(size_of::<Extras>())
+                + transport.map_or(0, |name| block(name.len()))
+                + stamp
+                + labels
+                + block(slots)
+                + unknown.sum::<usize>()
+                + renewal
         });
         let recent = block(size_of_val(self.recent()));
         block(COUNTS + size_of::<Self>()) + block(self.data.allocated()) + login + extras + recent
@@ -244,6 +293,15 @@ impl Record {
 
     pub(crate) fn persistent(&self) -> Option<bool> {
         self.extras().persistent
+    }
+
+    /// When the user last proved who they are.
+    pub(crate) fn confirmed_at(&self) -> Option<Timestamp> {
+        self.authenticated_at().max(self.extras().confirmed_at)
+    }
+
+    pub(crate) fn stamp(&self) -> Option<&Stamp> {
+        self.extras().stamp.as_deref()
     }
 
     /// Orders the log-ins of one user.
@@ -336,8 +394,10 @@ impl Record {
                     id,
                     kind: MoveKind::Cycle,
                 }),
+                begun_at: extras.begun_at,
                 // Requests that are still under way may present any of them.
                 renewal: extras.renewal.take(),
+                transport: extras.transport.take(),
                 ..Extras::default()
             };
         });
@@ -353,11 +413,31 @@ impl Record {
         self.verifier = verifier;
         self.version = version;
         self.recent = Recent::default();
+        self.with_begun_at(None)
+    }
+
+    /// `begun_at`: when a cycle gave the session its id.
+    pub(crate) fn with_begun_at(mut self, begun_at: Option<Timestamp>) -> Self {
+        if self.extras().begun_at != begun_at {
+            self.set_extras(|extras| extras.begun_at = begun_at);
+        }
         self
     }
 
     pub(crate) fn with_realm(mut self, realm: Realm) -> Self {
         self.beginning = Beginning::new(self.created_at(), realm);
+        self
+    }
+
+    /// The header that the session's tokens are issued for. `None`: the cookie.
+    pub(crate) fn transport(&self) -> Option<&str> {
+        self.extras().transport.as_deref()
+    }
+
+    pub(crate) fn with_transport(mut self, transport: Option<&str>) -> Self {
+        if self.transport() != transport {
+            self.set_extras(|extras| extras.transport = transport.map(Box::from));
+        }
         self
     }
 
@@ -390,15 +470,38 @@ impl Record {
         self
     }
 
-    /// This record with the layer's timeouts and persistence.
-    pub(crate) fn without_overrides(mut self) -> Self {
+    /// This record with the layer's timeouts and persistence, and without what belongs to an earlier log-in.
+    pub(crate) fn before_log_in(mut self) -> Self {
         if self.extras.is_some() {
             self.set_extras(|extras| {
                 extras.idle = Timeout::Layer;
                 extras.absolute = Timeout::Layer;
                 extras.persistent = None;
+                extras.confirmed_at = None;
+                extras.stamp = None;
             });
         }
+        self
+    }
+
+    pub(crate) fn with_confirmation(mut self, confirmed_at: Option<Timestamp>) -> Self {
+        if confirmed_at.is_some() {
+            self.set_extras(|extras| extras.confirmed_at = confirmed_at);
+        }
+        self
+    }
+
+    pub(crate) fn labels(&self) -> Option<&Labels> {
+        self.extras().labels.as_deref()
+    }
+
+    /// This record with these labels beside those that it has.
+    pub(crate) fn with_labels(mut self, labels: &Arc<Labels>) -> Self {
+        let all = match self.labels() {
+            None => Arc::clone(labels),
+            Some(own) => Arc::new(own.with(labels.iter().map(|(name, value)| (name, Some(value))))),
+        };
+        self.set_extras(|extras| extras.labels = Some(all));
         self
     }
 

@@ -4,8 +4,9 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     config::Config,
-    cookie::CookieHeaders,
+    cookie::{Carriers, Transport},
     error::Error,
+    record::labels::Labels,
     session::Session,
     state::{Usage, shared::Shared},
 };
@@ -32,13 +33,29 @@ use crate::{
 pub struct SessionHandle(Arc<Shared>);
 
 impl SessionHandle {
-    pub(crate) fn new(config: Arc<Config>, cookies: CookieHeaders, outer: Option<&Self>) -> Self {
+    pub(crate) fn new(config: Arc<Config>, carriers: Carriers, outer: Option<&Self>) -> Self {
         let outer = outer.map(|outer| Arc::clone(&outer.0));
-        Self(Arc::new(Shared::new(config, cookies, outer)))
+        Self(Arc::new(Shared::new(config, carriers, outer)))
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0
+    }
+
+    /// What the session is labelled with, if it begins or logs in with this request.
+    pub(crate) fn label(&self, labels: Labels) {
+        self.0.state().labels = (!labels.is_empty()).then(|| Arc::new(labels));
+    }
+
+    /// Chooses how the token is issued if a session begins with this request, or a user logs in, as
+    /// [`Session::set_transport`]. Use it in a middleware that knows which routes are for browsers.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Session::set_transport`].
+    pub fn set_transport(&self, transport: Transport) -> Result<(), Error> {
+        let mut state = self.0.state();
+        state.choose_transport(&transport, &self.0.config)
     }
 
     /// Whether an outer layer with a cookie of this name has handled the request already.

@@ -55,7 +55,7 @@ impl Shared {
     /// The common case: no token, or one token and a store in memory. `None` if the load has to wait.
     fn look_up_now(&self, usage: Usage) -> Option<Result<(), Error>> {
         let now = self.config.clock.now();
-        let presented = self.config.presented(&self.cookies, now);
+        let presented = self.config.presented(&self.carriers, now);
         let mut found = Found::default();
         let mut tokens = presented.iter();
         let (first, second) = (tokens.next(), tokens.next());
@@ -66,7 +66,7 @@ impl Shared {
             let store = &self.config.store;
             let kept = store.at_once(StoreCall::Load, |room| Ok(room.load(first.token.id)))?;
             let kept = kept.ok()?;
-            let judged = match self.judge(kept, &first.token, now) {
+            let judged = match self.judge(kept, first, now) {
                 Ok(kept) => match help_now(&self.config, first.token.id, kept, now).ok()? {
                     Some(kept) => Ok(kept),
                     None => Err(Rejected::of(first.token.id, None, Rejection::Unknown)),
@@ -88,10 +88,12 @@ impl Shared {
 
     async fn look_up(&self, usage: Usage) -> Result<(), Error> {
         let now = self.config.clock.now();
-        let presented = self.config.presented(&self.cookies, now);
+        let presented = self.config.presented(&self.carriers, now);
         let found = within(self.config.store_timeout, self.find(&presented, now)).await;
-        if let Err(error) = &found {
-            warn!(%error, cause = ?error.source(), "the session was not loaded");
+        if let Err(error) = &found
+            && let Some(suppressed) = self.config.failures.not_loaded.admit()
+        {
+            warn!(%error, cause = ?error.source(), suppressed, "the session was not loaded");
         }
         self.finish_load(found, &presented, now, usage)
     }
@@ -121,7 +123,7 @@ impl Shared {
                     rejected.clear();
                     loaded
                 }
-                None => state.accept_load(found, now, !presented.is_empty()),
+                None => state.accept_load(found, now, presented),
             };
             loaded.and(state.use_for(usage))
         };
@@ -152,7 +154,7 @@ impl Shared {
                 break;
             }
             let token = presented.token;
-            let proof = match self.prove(&token, now).await? {
+            let proof = match self.prove(presented, now).await? {
                 Ok(kept) => match help(&self.config, token.id, kept).await? {
                     Some(kept) => Ok(kept),
                     None => Err(Rejected::of(token.id, None, Rejection::Unknown)),
@@ -218,17 +220,27 @@ impl Shared {
     }
 
     /// Loads the token's session. A cache may accept a token, but only the store itself may reject it.
-    async fn prove(&self, token: &Token, now: Timestamp) -> Result<Result<Kept, Rejected>, Error> {
-        let store = &self.config.store;
-        let proof = self.judge(store.load(token.id).await?, token, now);
+    async fn prove(
+        &self,
+        presented: &PresentedToken,
+        now: Timestamp,
+    ) -> Result<Result<Kept, Rejected>, Error> {
+        let (store, id) = (&self.config.store, presented.token.id);
+        let proof = self.judge(store.load(id).await?, presented, now);
         if proof.is_ok() || !store.is_cached() {
             return Ok(proof);
         }
-        let latest = Box::pin(store.load_latest(token.id)).await?;
-        Ok(self.judge(latest, token, now))
+        let latest = Box::pin(store.load_latest(id)).await?;
+        Ok(self.judge(latest, presented, now))
     }
 
-    fn judge(&self, kept: Option<Kept>, token: &Token, now: Timestamp) -> Result<Kept, Rejected> {
+    fn judge(
+        &self,
+        kept: Option<Kept>,
+        presented: &PresentedToken,
+        now: Timestamp,
+    ) -> Result<Kept, Rejected> {
+        let token = &presented.token;
         let Some((record, activity)) = kept else {
             debug!("the token names no session");
             return Err(Rejected::of(token.id, None, Rejection::Unknown));
@@ -242,6 +254,10 @@ impl Shared {
         if !self.config.accepts(&record, now) {
             debug!(session.id = %token.id, realm = record.realm().name(), "a token of another realm");
             return rejected(record, Rejection::OtherRealm);
+        }
+        if !self.config.is_of(&record, presented.transport) {
+            debug!(session.id = %token.id, "a token of another transport");
+            return rejected(record, Rejection::OtherTransport);
         }
         let last_seen_at = activity.last_seen_at;
         if last_seen_at.since(now) > SUSPICIOUS {
@@ -276,7 +292,7 @@ impl Shared {
             renewal::judge(record, &token.secret, config.clock.now()) == Verdict::Copied
         };
         // Boxed because it is large and rarely needed.
-        let ending = Box::pin(revoke(config, token.id, EndReason::Copied, is_copied));
+        let ending = Box::pin(revoke(config, token.id, EndReason::Copied, None, is_copied));
         if ending.await?.is_some() {
             warn!(session.id = %token.id, "a replaced secret was used again: the cookie was copied, and the session was ended");
         }
@@ -290,9 +306,10 @@ impl State {
         &mut self,
         found: Result<Found, Error>,
         now: Timestamp,
-        was_presented: bool,
+        presented: &Presented,
     ) -> Result<(), Error> {
-        self.was_presented = was_presented;
+        self.was_presented = !presented.is_empty();
+        self.presented_by = presented.transport;
         self.loaded_at = Some(now);
         let loaded = found.map(|found| {
             self.is_displaced = found.displaced;
@@ -303,6 +320,7 @@ impl State {
                 self.is_under_former_name = presented.is_former;
                 self.is_token_stale = presented.is_stale;
                 self.was_live = true;
+                self.had_user = stored.record.user().is_some();
                 self.stored = Some(stored);
             }
         });

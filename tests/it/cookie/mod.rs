@@ -5,3 +5,4 @@ mod former_names;
 mod realms;
 mod token_keys;
 mod tokens;
+mod transports;

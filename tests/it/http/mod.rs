@@ -3,6 +3,7 @@
 mod caching;
 mod connections;
 mod hostile;
+mod leaving;
 mod plain_tower;
 mod smoke;
 mod withdrawn;
