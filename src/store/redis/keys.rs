@@ -54,12 +54,25 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// `None` for what this store never put there.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+    /// A member of the bucket of ids that begin with `first`. `None` for what this store never put there.
+    pub(super) fn parse(bytes: &[u8], first: u8) -> Option<Self> {
         let (id, user) = bytes.split_first_chunk::<16>()?;
-        Some(Self {
+        let is_hash = matches!(user.len(), 0 | 32)
+            && user
+                .iter()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let user = str::from_utf8(user).ok()?;
+        (id[0] == first && is_hash).then(|| Self {
             id: uuid::Uuid::from_bytes(*id).into(),
-            user: str::from_utf8(user).ok()?.to_owned(),
+            user: user.to_owned(),
+        })
+    }
+
+    /// A member of this user's index. `None` for what this store never put there.
+    pub(super) fn of_user(bytes: &[u8], user: &UserHash) -> Option<Self> {
+        Some(Self {
+            id: uuid::Uuid::from_bytes(bytes.try_into().ok()?).into(),
+            user: user.clone(),
         })
     }
 

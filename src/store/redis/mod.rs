@@ -41,32 +41,31 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    error::ConfigError,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
 
-/// Sessions in Redis or Valkey, on one server or in a cluster, shared by any
-/// number of processes.
+/// Sessions in Redis or Valkey, on one server or in a cluster. Any number of
+/// processes may share them.
 ///
-/// Cheap to clone; every clone uses the same connections, and they mend
-/// themselves. Needs the feature `redis`, Redis 7 or Valkey, and eviction
-/// switched off (`maxmemory-policy noeviction`, the default).
+/// A clone is cheap, and uses the same connections. Broken connections are
+/// replaced. Needs the feature `redis`, and Redis 7 or Valkey with eviction turned
+/// off (`maxmemory-policy noeviction`, the default).
 ///
 /// ```no_run
-/// # async fn example() -> Result<(), cloakroom::StoreError> {
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// use cloakroom::{SessionLayer, store::RedisStore};
 ///
 /// let store = RedisStore::connect("redis://127.0.0.1:6379").await?;
-/// let layer = SessionLayer::new(store.prefix("shop:"));
+/// let layer = SessionLayer::new(store.prefix("shop:")?);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// # What it guarantees
+/// # Durability
 ///
-/// Compare-and-swap and touch are scripts on the keys of one slot, so they are
-/// exact on one server and in a cluster. A command that is sent again after a
-/// lost connection does no harm: versions tell (rule M5). What outlasts a
-/// crash of the server is the server's to say:
+/// A write is a script on the keys of one slot, so compare-and-swap is exact on one
+/// server and in a cluster. The server's settings decide what a crash costs:
 ///
 /// | `appendonly` | `appendfsync` | a crash takes back | a write costs |
 /// | --- | --- | --- | --- |
@@ -75,23 +74,31 @@ use crate::{
 /// | `yes` | `no` | what the kernel had not written yet, some 30 seconds, where the machine goes down | nothing |
 /// | `no` | | all since the last snapshot | nothing |
 ///
-/// A replica follows a moment later. So a failover without warning takes back
-/// what was answered and the replica had not heard of: a session that was
-/// destroyed can be back, an update gone, a new session unknown. In the tests,
-/// which kill primaries under load on one machine, that was nothing; where the
-/// link to the replica was down before, it was all since then. A planned
-/// failover (`CLUSTER FAILOVER`) takes nothing back.
-/// [`wait_replicas`](Self::wait_replicas) closes that window, except where the
-/// replica that is promoted is not among those that confirmed.
+/// A replica receives writes a moment later. A failover without warning loses
+/// what the replica had not received: a destroyed session may be back, an
+/// update may be gone, a new session may be unknown. In the tests, which kill primaries
+/// under load on one machine, nothing was lost, except where the link to the
+/// replica had been down before. A planned failover (`CLUSTER FAILOVER`) loses nothing.
+/// [`wait_replicas`](Self::wait_replicas) closes that window, unless a
+/// replica is promoted that did not confirm.
 ///
-/// # What it costs
+/// # Lost replies
 ///
-/// A round trip for each call, and one more for an update that binds another user. Redis
-/// expires sessions by itself, five minutes past their deadline, and reports no endings.
-/// `delete_expired` takes their entries out of the indexes, and those of users' deleted
-/// sessions: it looks at 16,000 entries at most in a call and goes on there in the next,
-/// and what it takes out counts as removed.
-/// The indexes take some 100 bytes a session.
+/// On one server a command is sent once, and an error says whether it may have
+/// been applied. In a cluster the driver sends a command again after a lost
+/// connection. The store then recognises its own write, and every error leaves
+/// open whether the call was applied. If the session was deleted in
+/// between, the answer describes the second attempt: `Missing`, or `false` of a delete.
+///
+/// # Costs
+///
+/// Each call is one round trip. In a cluster, a write that gives a session its user takes two: the
+/// user's index is written first. The indexes take about 100 bytes for each session.
+///
+/// Redis expires sessions by itself, five minutes after their deadline, and
+/// the store reports no removals. `delete_expired` removes the index entries
+/// of sessions that are gone, and of those that never came to be. It looks at 16,000 entries at most in a call, and
+/// the next call goes on from there. Each removed entry counts as removed.
 #[derive(Clone)]
 pub struct RedisStore {
     link: Link,
@@ -111,24 +118,25 @@ impl RedisStore {
     /// Connects to one server: `redis://user:password@host:port/database`, or
     /// `rediss://` over TLS, which [has to be turned on](super#tls).
     ///
-    /// Connections that break are made anew, by up to six attempts in about a
-    /// second; requests wait for that, up to their `store_timeout`. A connection over which
-    /// nothing has come for a second when a request gives up is replaced.
+    /// A broken connection is replaced, by up to six attempts in about a
+    /// second. Requests wait for that, up to their `store_timeout`. If a request gives up, the
+    /// store asks whether the server still answers, and replaces a connection over which nothing
+    /// arrives for a second.
     ///
     /// # Errors
     ///
-    /// `Unavailable` where it does not connect: the error's source names host
-    /// and port. `Other` for what is no URL of Redis, or asks for TLS that the
-    /// driver was built without.
+    /// `Unavailable` if it does not connect: the error's source names host
+    /// and port. `Other` if the URL is not one of Redis, or asks for TLS and the
+    /// driver was built without it.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         Ok(Self::over(Link::one(url).await?))
     }
 
     /// Connects to a cluster by any of its nodes.
     ///
-    /// Sessions spread over it by the first byte of their id. It is database 0; user
-    /// and password are the same for all nodes. After a failover, requests are sent
-    /// again to the new primary, up to their `store_timeout`.
+    /// The first byte of the id decides which node has a session. The store uses database 0, and
+    /// one user and password for all nodes. After a failover, commands are sent
+    /// again to the new primary, up to the `store_timeout`.
     ///
     /// # Errors
     ///
@@ -137,14 +145,14 @@ impl RedisStore {
         Ok(Self::over(Link::cluster(urls).await?))
     }
 
-    /// Uses connections to one server that the application has already, with their own
-    /// settings: the driver's default gives an answer half a second, which is short.
+    /// Uses a connection to one server that the application has already, with its
+    /// settings. The driver's default response timeout is half a second, which is short.
     #[must_use]
     pub fn from_connection(connection: ConnectionManager) -> Self {
         Self::over(connection.into())
     }
 
-    /// Uses connections to a cluster that the application has already.
+    /// Uses a connection to a cluster that the application has already, with its settings.
     #[must_use]
     pub fn from_cluster(connection: ClusterConnection) -> Self {
         Self::over(connection.into())
@@ -168,25 +176,40 @@ impl RedisStore {
         }
     }
 
-    /// What the name of every key begins with; `cloakroom:` by default.
+    /// How the name of every key begins. Default: `cloakroom:`.
     ///
-    /// Applications that share a server need different ones, and none may
-    /// begin with another's. One with braces, `{shop}:`, puts all of it into one slot.
-    #[must_use]
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.keys.prefix = prefix.into();
-        self
+    /// Applications that share a server need different prefixes, and no prefix may
+    /// begin with another one. A prefix with a name in braces, such as `{shop}:`, puts all keys
+    /// into one slot of a cluster.
+    ///
+    /// # Errors
+    ///
+    /// If the prefix contains `{}`: a cluster would keep a session and its index entry in
+    /// different slots.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Result<Self, ConfigError> {
+        let prefix = prefix.into();
+        if prefix.contains("{}") {
+            return Err(ConfigError::new(format!(
+                "the prefix {prefix:?} of Redis keys contains empty braces: put a name between them, \
+                 as in \"{{shop}}:\", or leave them out"
+            )));
+        }
+        self.keys.prefix = prefix;
+        Ok(self)
     }
 
-    /// After each write of a session, waits until `count` replicas have it, for
-    /// at most `timeout`, at least a millisecond; by default it does not wait.
+    /// Waits after each write until `count` replicas have it, for
+    /// at most `timeout`, and at least a millisecond. By default the store does not wait.
     ///
-    /// Where fewer have confirmed, the call fails with `Timeout`: it
-    /// happened, and may yet be lost, so the visitor gets a 503. A touch is not waited
-    /// for. The wait holds up what shares the connection, and
-    /// `load_latest` becomes a write, so that it only tells what replicas have.
+    /// If fewer replicas confirm in time, the call fails with `Timeout`: the write was
+    /// applied, but a failover may lose it, so the visitor gets a 503. Touches do not
+    /// wait. Waiting delays the other calls on the same connection.
+    /// `load_latest` becomes a write, so that it returns only what replicas have.
     #[must_use]
     pub fn wait_replicas(mut self, count: usize, timeout: Duration) -> Self {
+        if count > 0 {
+            self.link.is_held_up_for(timeout);
+        }
         self.replicas = (count > 0).then_some(Replicas { count, timeout });
         self
     }
@@ -261,6 +284,7 @@ impl SessionStore for RedisStore {
         record: &Arc<Record>,
         activity: Activity,
     ) -> Result<Created, StoreError> {
+        self.enter_first(id, record).await?;
         let created = self.create_once(id, record, activity).await;
         match self.vouched(created)? {
             Created::Exists if self.has_written(id, record.version()).await? => Ok(Created::Yes),
@@ -291,6 +315,9 @@ impl SessionStore for RedisStore {
         activity: Activity,
         former: Former<'_>,
     ) -> Result<Updated, StoreError> {
+        if record.user() != former.record().user() {
+            self.enter_first(id, record).await?;
+        }
         let updated = self.update_once(id, record, activity, former.version());
         match self.vouched(updated.await)? {
             Updated::Conflict if self.has_written(id, record.version()).await? => {

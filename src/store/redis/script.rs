@@ -22,9 +22,12 @@ impl Script {
     }
 
     /// A call of it on these keys; its arguments follow.
-    pub(super) fn on(&self, keys: &[&[u8]]) -> Cmd {
+    pub(super) fn on<K: AsRef<[u8]>>(&self, keys: &[K]) -> Cmd {
         let mut call = ::redis::cmd("EVALSHA");
-        call.arg(&self.hash).arg(keys.len()).arg(keys);
+        call.arg(&self.hash).arg(keys.len());
+        for key in keys {
+            call.arg(key.as_ref());
+        }
         call
     }
 }
@@ -55,43 +58,46 @@ pub(super) fn spelled_out(command: &Cmd) -> Cmd {
 pub(super) const MISSING: i64 = 0;
 pub(super) const OTHER_VERSION: i64 = 1;
 pub(super) const DONE: i64 = 2;
-/// Done, and the user is another: he has to be indexed.
-pub(super) const DONE_OTHER_USER: i64 = 3;
 /// The version that was to be stored is there: its reply was lost, and it is sent again.
 pub(super) const DONE_BEFORE: i64 = 4;
 /// What is there is of no layout that the script knows.
 pub(super) const NO_SESSION: i64 = 5;
 
-/// Keys: session, bucket. Arguments: entry in the bucket, session and what else `SET` takes.
+/// Keys: session, bucket, and where one server has all, the user's index.
+/// Arguments: entry in the bucket, the time, session and what else `SET` takes.
+///
+/// The indexes come first: if one of them cannot be written, no session is
+/// there that it lacks.
 pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "if not redis.call('SET', KEYS[1], ARGV[2], 'NX', unpack(ARGV, 3)) then return 1 end
+        "if KEYS[3] then redis.call('ZADD', KEYS[3], ARGV[2], string.sub(ARGV[1], 1, 16)) end
 redis.call('ZADD', KEYS[2], 0, ARGV[1])
+if not redis.call('SET', KEYS[1], ARGV[3], 'NX', unpack(ARGV, 4)) then return 1 end
 return 2",
     )
 });
 
-/// Keys: session, bucket. Arguments: the head's begin that is expected, with the user of
-/// the new session; id, entry in the bucket, session and what else `SET` takes.
+/// Keys: session, bucket, and where one server has all, the user's index.
+/// Arguments: the head's begin that is expected, with the user of the new
+/// session; id, entry in the bucket, the time, session and what else `SET` takes.
 ///
 /// The entry of a former user stays in the bucket, for the sweep to take the
 /// session out of that user's index.
 pub(super) static UPDATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local begin = redis.call('GETRANGE', KEYS[1], 0, 71)
-local done = 2
 if begin ~= ARGV[1] then
   if begin == '' then return 0 end
   if string.sub(begin, 1, 2) ~= '1 ' then return 5 end
   local version = string.sub(begin, 1, 39)
-  if version == string.sub(ARGV[4], 1, 39) then return 4 end
+  if version == string.sub(ARGV[5], 1, 39) then return 4 end
   if version ~= string.sub(ARGV[1], 1, 39) then return 1 end
-  done = 3
+  if KEYS[3] then redis.call('ZADD', KEYS[3], ARGV[4], ARGV[2]) end
   redis.call('ZADD', KEYS[2], 0, ARGV[3])
   if string.sub(begin, 41, 41) == '-' then redis.call('ZREM', KEYS[2], ARGV[2]) end
 end
-redis.call('SET', KEYS[1], unpack(ARGV, 4))
-return done",
+redis.call('SET', KEYS[1], unpack(ARGV, 5))
+return 2",
     )
 });
 

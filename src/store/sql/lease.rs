@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::{
     connections::{Connections, LeasedConnection},
+    detach::DetachOnDrop,
     driver::Driver,
     value::{Answer, Value, Wanted},
 };
 
 /// A connection that is used again only if the last call came to its end.
 ///
-/// A call may be dropped at any await point. Its reply is then still to come,
-/// perhaps never: such a connection is closed, so that no other call reads
-/// that reply, and none waits behind it.
+/// Otherwise its reply is still to come, perhaps never: such a connection is
+/// closed, so that no other call reads that reply, and none waits behind it.
 pub(super) struct Lease<D: Driver> {
     connections: Arc<Connections<D>>,
     leased: Option<LeasedConnection<D>>,
@@ -36,23 +36,29 @@ impl<D: Driver> Lease<D> {
             .connection()
     }
 
-    /// Asks one statement that is a transaction of its own.
+    /// Asks one statement that is a transaction of its own, and comes to its
+    /// end even if nobody waits for it any longer.
     pub(super) async fn ask(
-        &mut self,
+        self,
         sql: &str,
         values: &[Value<'_>],
         wanted: Wanted,
     ) -> Result<Answer<D>, sqlx::Error> {
-        self.is_sound = !D::CLOSES_ABANDONED;
-        let answer = D::ask(self.connection(), sql, values, wanted).await;
-        self.is_sound = match &answer {
-            Ok(_) | Err(sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. }) => true,
-            Err(sqlx::Error::Database(error)) => {
-                !matches!(D::judge(&**error), super::verdict::Verdict::Lost)
-            }
-            Err(_) => false,
+        let (sql, arguments) = (sql.to_owned(), D::arguments(values)?);
+        let asking = async move {
+            let mut lease = self;
+            lease.is_sound = !D::CLOSES_ABANDONED;
+            let answer = D::ask(lease.connection(), sql, arguments, wanted).await;
+            lease.is_sound = match &answer {
+                Ok(_) | Err(sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. }) => true,
+                Err(sqlx::Error::Database(error)) => {
+                    !matches!(D::judge(&**error), super::verdict::Verdict::Lost)
+                }
+                Err(_) => false,
+            };
+            answer
         };
-        answer
+        DetachOnDrop::new(asking).await
     }
 
     /// Asks one statement of a transaction that is still open afterwards.
@@ -63,10 +69,11 @@ impl<D: Driver> Lease<D> {
         wanted: Wanted,
     ) -> Result<Answer<D>, sqlx::Error> {
         self.is_sound = false;
-        D::ask(self.connection(), sql, values, wanted).await
+        let arguments = D::arguments(values)?;
+        D::ask(self.connection(), sql.to_owned(), arguments, wanted).await
     }
 
-    /// The transaction has come to its end.
+    /// What was asked has come to its end.
     pub(super) fn settle(&mut self) {
         self.is_sound = true;
     }

@@ -112,8 +112,19 @@ fn migration(table: &TableName) -> Migration {
         "CONCAT('cloakroom.{:016x}.', LEFT(SHA2(COALESCE(DATABASE(), ''), 256), 32))",
         table.number()
     );
+    let columns = |table: &TableName| {
+        let (schema, name) = (table.schema(), table.name());
+        let schema = schema.map_or("DATABASE()".to_owned(), |schema| format!("'{schema}'"));
+        format!(
+            "SELECT CAST(column_name AS CHAR) FROM information_schema.columns \
+             WHERE table_schema = {schema} AND table_name = '{name}' ORDER BY ordinal_position"
+        )
+    };
+    let (columns, version_columns) = (columns(table), columns(&table.with("_schema")));
     let table = table.quoted('`');
     Migration {
+        columns,
+        version_columns,
         // Statements that change tables commit by themselves, so no transaction keeps others out.
         lock: vec![format!("SELECT GET_LOCK({lock}, 60)")],
         unlock: vec![format!("DO RELEASE_LOCK({lock})")],

@@ -1,13 +1,14 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Database, Row as _, Sqlite, SqliteConnection,
+    Arguments as _, AssertSqlSafe, ConnectOptions as _, Database, Row as _, Sqlite,
+    SqliteConnection,
     error::DatabaseError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 
 use super::{
-    driver::{Driver, through_sqlx},
+    driver::{Driver, Lifetime, through_sqlx},
     statements::{Dialect, Migration, Reap, Statements},
     table::TableName,
     value::{Answer, SessionRow, Value, Wanted},
@@ -41,6 +42,27 @@ impl Driver for Sqlite {
         options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
+    }
+
+    fn lifetime(options: &SqliteConnectOptions) -> Lifetime {
+        // The options tell it by their URL alone, which the names of those in memory do not fit into.
+        let url = options.clone().filename("sessions").to_url_lossy();
+        let says = |name: &str, value: &str| {
+            let mut pairs = url.query_pairs();
+            pairs.any(|(key, said)| key == name && said == value)
+        };
+        let is_in_memory = says("mode", "memory");
+        let name = options.get_filename().to_string_lossy();
+        if is_in_memory && says("cache", "shared") {
+            Lifetime::WhileConnected
+        } else if is_in_memory
+            || matches!(&*name, "" | ":memory:")
+            || name.starts_with("file::memory:")
+        {
+            Lifetime::OfConnection
+        } else {
+            Lifetime::Lasting
+        }
     }
 
     fn place(options: &SqliteConnectOptions) -> String {
@@ -116,7 +138,16 @@ fn migration(table: &TableName) -> Migration {
     let expires = table.with("_expires_at").quoted('"');
     let user = table.with("_user").quoted('"');
     let (quoted, bare) = (table.quoted('"'), table.bare('"'));
+    let columns = |table: &TableName| {
+        let schema = table.schema().unwrap_or("main");
+        format!(
+            "SELECT name FROM pragma_table_info('{}', '{schema}') ORDER BY cid",
+            table.name()
+        )
+    };
     Migration {
+        columns: columns(table),
+        version_columns: columns(&table.with("_schema")),
         lock: vec!["BEGIN IMMEDIATE".to_owned(), "SELECT 1".to_owned()],
         unlock: vec!["COMMIT".to_owned()],
         begin: format!("CREATE TABLE IF NOT EXISTS {versions} (version INTEGER PRIMARY KEY)"),
@@ -155,7 +186,7 @@ mod tests {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         let statements = Sqlite::statements(&TableName::default());
         for sql in statements.migration.steps.iter().flatten() {
-            let made = Sqlite::ask(&mut connection, sql, &[], Wanted::Count).await;
+            let made = Sqlite::ask(&mut connection, sql.clone(), None, Wanted::Count).await;
             made.unwrap();
         }
         let Reap::Delete { silent, reporting } = &statements.reap else {
@@ -175,7 +206,7 @@ mod tests {
             (reporting, "sessions_expires_at"),
         ] {
             let plan = format!("EXPLAIN QUERY PLAN {sql}");
-            let plan = Sqlite::ask(&mut connection, &plan, &[], Wanted::Rows).await;
+            let plan = Sqlite::ask(&mut connection, plan, None, Wanted::Rows).await;
             let steps = plan.unwrap().rows;
             let steps: Vec<String> = steps.iter().map(|row| row.get(3)).collect();
             let steps = steps.join("; ");

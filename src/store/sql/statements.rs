@@ -54,6 +54,10 @@ pub(super) struct Migration {
     pub(super) unlock: Vec<String>,
     /// The table of versions, unless it is there.
     pub(super) begin: String,
+    /// The names of the columns that a table of this name has; none: there is no such table.
+    pub(super) columns: String,
+    /// The same of the table of versions.
+    pub(super) version_columns: String,
     /// The version the tables have; NULL: none yet.
     pub(super) version: String,
     /// Writes down version `$1`.

@@ -155,6 +155,40 @@ macro_rules! sql_store_tests {
         }
 
         #[tokio::test]
+        async fn a_table_of_somebody_else_is_left_alone_and_named_with_what_to_do() {
+            for (table, other) in [("sessions", "id BIGINT, payload VARCHAR(90)"), ("sessions_schema", "state INT")] {
+                let (_database, store) = empty().await;
+                execute(&store, &format!("CREATE TABLE {table} ({other})")).await;
+                let error = store.migrate().await.unwrap_err();
+                assert_eq!(error.kind(), StoreErrorKind::Other);
+                assert!(error.is_not_applied());
+                let cause = error.source().unwrap().to_string();
+                for part in [table, "id, payload", "state", ".table(\"cloakroom_sessions\")"] {
+                    let is_said = cause.contains(part);
+                    let is_other = part == "id, payload" && table != "sessions" || part == "state" && table == "sessions";
+                    assert!(is_said || is_other, "{cause}");
+                }
+                assert!(!cause.contains("call migrate()"), "{cause}");
+                assert_eq!(text(&store, &format!("SELECT * FROM {table}")).await, "");
+                let store = store.table("cloakroom_sessions").unwrap();
+                store.migrate().await.unwrap();
+                store.migrate().await.unwrap();
+                let created = store.create(id(1), &record(json!({})), until(None)).await;
+                assert_eq!(created.unwrap(), Created::Yes);
+            }
+        }
+
+        #[tokio::test]
+        async fn a_table_that_was_dropped_is_made_again() {
+            let (_database, store) = migrated().await;
+            execute(&store, "DROP TABLE sessions").await;
+            store.migrate().await.unwrap();
+            let created = store.create(id(1), &record(json!({})), until(None)).await;
+            assert_eq!(created.unwrap(), Created::Yes);
+            assert_eq!(text(&store, "SELECT version FROM sessions_schema").await, "1");
+        }
+
+        #[tokio::test]
         async fn two_tables_are_two_stores() {
             let (_database, store) = migrated().await;
             let other = store.clone().table("select").unwrap();

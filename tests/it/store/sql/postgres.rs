@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Row as _, pool::PoolOptions};
 use super::{Database, id, record, server_faults::server_faults, sql_store_tests, until};
 use crate::support::former;
 use crate::{
-    store::{load::Load, population, processes},
+    store::{abandon, load::Load, population, processes},
     support::{
         process::free_port,
         proxy::{Mode, Proxy},
