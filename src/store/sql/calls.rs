@@ -6,11 +6,12 @@ use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
 use super::{
-    MAX_UNDONE, REAP_BATCH, SqlStore,
+    REAP_BATCH, SqlStore,
     detach::DetachOnDrop,
     driver::Driver,
     failure::{failure, verdict},
     lease::Lease,
+    retry::MAX_UNDONE,
     statements::Reap,
     value::{SessionRow, Value, Wanted},
     verdict::Verdict,
