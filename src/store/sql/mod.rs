@@ -227,7 +227,8 @@ impl<D: Driver> SqlStore<D> {
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let scheme = url.split(':').next().unwrap_or_default();
         let is_ours = D::URL_SCHEMES.contains(&scheme);
-        let Some(options) = url.parse::<Options<D>>().ok().filter(|_| is_ours) else {
+        let parsed = url.parse::<Options<D>>().ok().filter(|_| is_ours);
+        let Some(options) = parsed.map(D::adjust) else {
             // What the parser says may repeat parts of the URL.
             let expected = format!("not a URL of {}: expected {}", D::TITLE, D::URL);
             return Err(failure(StoreErrorKind::Other, expected));
@@ -243,7 +244,7 @@ impl<D: Driver> SqlStore<D> {
                 .idle_timeout(None)
                 .max_lifetime(None),
         };
-        let pool = pool.connect_lazy_with(D::adjust(options));
+        let pool = pool.connect_lazy_with(options);
         let store = Self::new(pool);
         // By itself, for the pool would not say why it does not connect.
         let options = store.pool().connect_options();

@@ -39,21 +39,22 @@ impl Driver for Sqlite {
     const CLOSES_ABANDONED: bool = false;
 
     fn adjust(options: SqliteConnectOptions) -> SqliteConnectOptions {
+        let name = options.get_filename().display().to_string();
+        let options = match url_says(&options, "mode", "memory") && !name.starts_with("file:") {
+            // By another name SQLite does not let connections share it.
+            true => options.filename(format!("file:{name}")),
+            false => options,
+        };
         options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
     }
 
     fn lifetime(options: &SqliteConnectOptions) -> Lifetime {
-        // The options tell it by their URL alone, which the names of those in memory do not fit into.
-        let url = options.clone().filename("sessions").to_url_lossy();
-        let says = |name: &str, value: &str| {
-            let mut pairs = url.query_pairs();
-            pairs.any(|(key, said)| key == name && said == value)
-        };
-        let is_in_memory = says("mode", "memory");
+        let is_in_memory = url_says(options, "mode", "memory");
         let name = options.get_filename().to_string_lossy();
-        if is_in_memory && says("cache", "shared") {
+        let is_shared = url_says(options, "cache", "shared") && name.starts_with("file:");
+        if is_in_memory && is_shared {
             Lifetime::WhileConnected
         } else if is_in_memory
             || matches!(&*name, "" | ":memory:")
@@ -116,6 +117,14 @@ impl Driver for Sqlite {
 fn code(error: &dyn DatabaseError) -> i32 {
     let code = error.code().and_then(|code| code.parse().ok());
     code.unwrap_or_default()
+}
+
+/// Whether the URL of these options says so: they have no other way to tell.
+fn url_says(options: &SqliteConnectOptions, name: &str, value: &str) -> bool {
+    // The name of a database in memory does not fit into a URL.
+    let url = options.clone().filename("sessions").to_url_lossy();
+    let mut pairs = url.query_pairs();
+    pairs.any(|(key, said)| key == name && said == value)
 }
 
 /// SQLite has no code for it.

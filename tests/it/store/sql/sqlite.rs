@@ -268,7 +268,9 @@ async fn one_in_memory_lasts_as_long_as_its_store() {
         assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
 
         let pool = SqlitePoolOptions::new().idle_timeout(Duration::from_millis(1));
-        let url = url.replace("in-memory", "for-an-application");
+        let url = url
+            .replace("sqlite:one", "sqlite:file:two")
+            .replace("sqlite://another", "sqlite:file:third");
         let store = SqliteStore::new(pool.connect(&url).await.unwrap());
         store.migrate().await.unwrap();
         store
@@ -285,12 +287,13 @@ async fn one_in_memory_lasts_as_long_as_its_store() {
 
 #[tokio::test]
 async fn one_that_ends_with_each_connection_is_refused_unless_the_pool_keeps_its_only_one() {
-    let private = || {
+    let private = || -> [SqliteConnectOptions; 5] {
         [
             SqliteConnectOptions::new(),
             SqliteConnectOptions::new().filename(":memory:"),
             SqliteConnectOptions::new().in_memory(true),
             "sqlite::memory:?cache=private".parse().unwrap(),
+            "sqlite:by-name?mode=memory".parse().unwrap(),
         ]
     };
     for options in private() {
