@@ -1,4 +1,4 @@
-//! The way to the server, or to the cluster's servers: [`Link`].
+//! The connection to the server, or to the cluster's servers: [`Link`].
 
 use std::{
     sync::{
@@ -29,16 +29,16 @@ use crate::error::store::{StoreError, StoreErrorKind};
 /// How long a connection may take to be made, hand-shake included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long one server may take to answer. A layer's `store_timeout` limits
-/// that too; this is for what nobody waits for any more.
+/// How long one server may take to answer. A layer's `store_timeout` is shorter; this is for calls that no request
+/// waits for any more.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a `PING` may stay unanswered after a call that nobody waits for any
-/// more. Then the connection is given up.
+/// After a call that was dropped without an answer, a `PING` is sent. If it is not answered for so long, the connection
+/// is replaced.
 const SILENT_FOR: Duration = Duration::from_secs(1);
 
-/// How long what was sent may stay unconfirmed by the other machine before the
-/// connection is given up; without it that takes a quarter of an hour.
+/// How long the operating system waits for the other machine to confirm what was sent. The default is a quarter of an
+/// hour.
 #[cfg(target_os = "linux")]
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
@@ -49,18 +49,18 @@ pub(super) struct Batch {
     pub(super) commands: Vec<Cmd>,
 }
 
-/// Connections that mend themselves. Every clone uses the same ones.
+/// Connections that are replaced when they break. Every clone uses the same ones.
 #[derive(Clone)]
 pub(super) struct Link(Arc<Shared>);
 
 struct Shared {
     connection: Mutex<Connection>,
     source: Source,
-    /// How often the connection was given up.
+    /// How often the connection was replaced.
     renewals: AtomicU64,
-    /// One bit for each share of the keys that is being probed.
+    /// One bit for each share of the keys whose server is being probed.
     probed: AtomicU64,
-    /// How long `WAIT` may hold up the connection, in milliseconds.
+    /// How long a `WAIT` may delay the other commands of the connection, in milliseconds.
     held_up: AtomicU64,
 }
 
@@ -70,7 +70,7 @@ enum Connection {
     Cluster(ClusterConnection),
 }
 
-/// What another connection is made from.
+/// How another connection is made.
 enum Source {
     One(Client, ConnectionManagerConfig),
     Cluster(ClusterClient),
@@ -107,7 +107,7 @@ impl Link {
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT_WITHIN))
             .set_response_timeout(Some(ANSWER_WITHIN))
-            // About a second: requests outlast a server's restart, and the first says soon that there is none.
+            // About a second: long enough for a restart of the server, short enough to report that there is none.
             .set_number_of_retries(6)
             .set_min_delay(Duration::from_millis(20))
             .set_max_delay(Duration::from_millis(400));
@@ -128,7 +128,7 @@ impl Link {
             .tcp_settings(tcp())
             .connection_timeout(CONNECT_WITHIN)
             .response_timeout(ANSWER_WITHIN)
-            // Over a failover; whoever asked gives up at the layer's `store_timeout`.
+            // Long enough for a failover. A request gives up at its `store_timeout`.
             .retries(60)
             .min_retry_wait(10)
             .max_retry_wait(200)
@@ -150,7 +150,7 @@ impl Link {
         matches!(*self.0.connection.lock(), Connection::Cluster(_))
     }
 
-    /// Says that calls may wait so long for replicas, and hold up all others meanwhile.
+    /// Notes that a call may wait so long for replicas, and delay all others meanwhile.
     pub(super) fn is_held_up_for(&self, timeout: Duration) {
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         self.0.held_up.fetch_max(millis, Ordering::Relaxed);
@@ -203,7 +203,7 @@ impl Link {
         if batches.len() == 1 {
             return self.ask_all(batches.remove(0)).await;
         }
-        // Those that are left are aborted where this is dropped.
+        // When this is dropped, the remaining ones are aborted.
         let mut tasks = JoinSet::new();
         let mut replies: Vec<Vec<Value>> = Vec::new();
         for (place, batch) in batches.into_iter().enumerate() {
@@ -227,7 +227,7 @@ impl Link {
         for command in &mut batch.commands {
             *command = script::spelled_out(command);
         }
-        // What was done already is done twice then, and harmless (rule M5).
+        // Commands that were applied already are applied twice, which is harmless (rule M5).
         self.pass(&batch).await.map_err(failed)
     }
 
@@ -262,7 +262,7 @@ impl Link {
         self.0.connection.lock().clone()
     }
 
-    /// Waits for the answer. If nobody waits any more before it is there, the server is probed.
+    /// Waits for the answer. If the call is dropped before it has one, the server is probed.
     async fn watch<T>(
         &self,
         route: &[u8],
@@ -278,8 +278,8 @@ impl Link {
         answer
     }
 
-    /// Finds out whether the server of this key still answers, and gives the
-    /// connection up if not. One question at a time for each share of the keys.
+    /// Asks whether the server of this key still answers, and replaces the connection if it does not. Each share of
+    /// the keys is probed once at a time, so that many dropped calls cost little.
     fn probe(&self, route: &[u8]) {
         let Ok(runtime) = Handle::try_current() else {
             return;
@@ -301,8 +301,7 @@ impl Link {
         });
     }
 
-    /// Goes on over another connection: this one says nothing, and does not end
-    /// either. Not if it is another already than after so many renewals.
+    /// Replaces the connection, which neither answers nor ends, unless it was replaced since there were so many `renewals`.
     fn renew(&self, renewals: u64) {
         let counter = &self.0.renewals;
         let next = renewals.wrapping_add(1);
@@ -343,8 +342,7 @@ impl Connection {
     }
 }
 
-/// A question to the server. If it is dropped without an answer, because
-/// nobody waits any longer, the connection may be dead.
+/// A call to the server. If it is dropped without an answer, the connection may be dead.
 struct Asking<'a> {
     link: &'a Link,
     route: &'a [u8],
@@ -359,14 +357,14 @@ impl Drop for Asking<'_> {
     }
 }
 
-/// The probe of a share of the keys. In a cluster one node may be silent and others not.
+/// The probe of one share of the keys. The keys are divided into shares, because in a cluster a single node may be silent.
 struct Probe {
     link: Link,
     share: u64,
 }
 
 impl Probe {
-    /// `None`: somebody else probes that share.
+    /// `None` if that share is being probed already.
     fn begin(link: &Link, route: &[u8]) -> Option<Self> {
         let sum: usize = route.iter().map(|byte| usize::from(*byte)).sum();
         let share = if link.is_cluster() {
@@ -413,7 +411,7 @@ fn parse(url: &str) -> Result<ConnectionInfo, StoreError> {
     Ok(info.set_tcp_settings(tcp()))
 }
 
-/// The address in a URL with nothing wrong but that the driver was built without TLS.
+/// The address in a URL that only fails because the driver was built without TLS.
 fn lacks_tls(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let is_over_tls = matches!(scheme, "rediss" | "valkeys");
@@ -432,7 +430,7 @@ fn tcp() -> TcpSettings {
     settings
 }
 
-/// Names the server, and neither user nor password.
+/// The error names the server, but neither user nor password.
 fn unreachable_at(address: &str, error: RedisError) -> StoreError {
     use std::error::Error as _;
 

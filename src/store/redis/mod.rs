@@ -45,12 +45,11 @@ use crate::{
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
 
-/// Sessions in Redis or Valkey, on one server or in a cluster. Any number of
-/// processes may share them.
+/// Sessions in Redis or Valkey, on one server or in a cluster. Any number of processes may share them.
 ///
-/// A clone is cheap, and uses the same connections. Broken connections are
-/// replaced. Needs the feature `redis`, and Redis 7 or Valkey with eviction turned
-/// off (`maxmemory-policy noeviction`, the default).
+/// It is cheap to clone, and every clone uses the same connections. A connection that breaks is replaced. The
+/// store needs the feature `redis`, Redis 7 or Valkey, and a server that does not evict keys
+/// (`maxmemory-policy noeviction`, the default).
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -64,41 +63,29 @@ use crate::{
 ///
 /// # Durability
 ///
-/// A write is a script on the keys of one slot, so compare-and-swap is exact on one
-/// server and in a cluster. The server's settings decide what a crash costs:
+/// Updates and touches are scripts on the keys of one slot, so they are exact on one server and in a cluster.
+/// If the driver sends a command twice after a lost connection, the store recognises its own write by the
+/// version. The server's settings decide what a crash of the server loses:
 ///
-/// | `appendonly` | `appendfsync` | a crash takes back | a write costs |
+/// | `appendonly` | `appendfsync` | a crash loses | cost of a write |
 /// | --- | --- | --- | --- |
-/// | `yes` | `always` | nothing that was answered | a sync of the disk, shared by those that wait together |
-/// | `yes` | `everysec` | up to two seconds of writes where the machine goes down, none where the process does | next to nothing |
-/// | `yes` | `no` | what the kernel had not written yet, some 30 seconds, where the machine goes down | nothing |
-/// | `no` | | all since the last snapshot | nothing |
+/// | `yes` | `always` | nothing that was answered | a sync of the disk, which concurrent writes share |
+/// | `yes` | `everysec` | up to two seconds of writes if the machine fails, nothing if the process does | hardly any |
+/// | `yes` | `no` | the last 30 seconds or so if the machine fails | none |
+/// | `no` | | everything since the last snapshot | none |
 ///
-/// A replica receives writes a moment later. A failover without warning loses
-/// what the replica had not received: a destroyed session may be back, an
-/// update may be gone, a new session may be unknown. In the tests, which kill primaries
-/// under load on one machine, nothing was lost, except where the link to the
-/// replica had been down before. A planned failover (`CLUSTER FAILOVER`) loses nothing.
-/// [`wait_replicas`](Self::wait_replicas) closes that window, unless a
-/// replica is promoted that did not confirm.
+/// Replicas follow with a short delay. A failover without warning loses the writes that the replica has not
+/// received: a destroyed session may be back, an update may be lost, a new session may be unknown. If the
+/// link to the replica was down before, it loses everything since then. A planned failover
+/// (`CLUSTER FAILOVER`) loses nothing. With [`wait_replicas`](Self::wait_replicas) a failover loses nothing
+/// either, if the promoted replica is one of those that confirmed the write.
 ///
 /// # Lost replies
 ///
-/// On one server a command is sent once, and an error says whether it may have
-/// been applied. In a cluster the driver sends a command again after a lost
-/// connection. The store then recognises its own write, and every error leaves
-/// open whether the call was applied. If the session was deleted in
-/// between, the answer describes the second attempt: `Missing`, or `false` of a delete.
-///
-/// # Costs
-///
-/// Each call is one round trip. In a cluster, a write that gives a session its user takes two: the
-/// user's index is written first. The indexes take about 100 bytes for each session.
-///
-/// Redis expires sessions by itself, five minutes after their deadline, and
-/// the store reports no removals. `delete_expired` removes the index entries
-/// of sessions that are gone, and of those that never came to be. It looks at 16,000 entries at most in a call, and
-/// the next call goes on from there. Each removed entry counts as removed.
+/// Each call is one round trip. In a cluster, a write that binds a user is two: the user's index is written first.
+/// Redis expires sessions by itself, five minutes after their deadline, and reports no endings. `delete_expired`
+/// removes their entries from the indexes, also those of sessions that were never written, and counts them as removed. It reads at most 16,000 entries in a call, and the next call continues
+/// there. The indexes take about 100 bytes for each session.
 #[derive(Clone)]
 pub struct RedisStore {
     link: Link,
@@ -107,7 +94,7 @@ pub struct RedisStore {
     swept: Arc<Mutex<Progress>>,
 }
 
-/// How many replicas must have a write, and how long they may take.
+/// How many replicas must confirm a write, and in which time.
 #[derive(Clone, Copy, Debug)]
 struct Replicas {
     count: usize,
@@ -116,37 +103,35 @@ struct Replicas {
 
 impl RedisStore {
     /// Connects to one server: `redis://user:password@host:port/database`, or
-    /// `rediss://` over TLS, which [has to be turned on](super#tls).
+    /// `rediss://` over TLS, which [must be turned on](super#tls).
     ///
-    /// A broken connection is replaced, by up to six attempts in about a
-    /// second. Requests wait for that, up to their `store_timeout`. If a request gives up, the
-    /// store asks whether the server still answers, and replaces a connection over which nothing
-    /// arrives for a second.
+    /// If the connection breaks, the store tries to connect again, up to six times in about a second. Requests
+    /// wait for that, up to their `store_timeout`. If a request is dropped without an answer, the store asks whether the
+    /// server still answers, and replaces the connection if it does not within a second.
     ///
     /// # Errors
     ///
-    /// `Unavailable` if it does not connect: the error's source names host
-    /// and port. `Other` if the URL is not one of Redis, or asks for TLS and the
-    /// driver was built without it.
+    /// `Unavailable` if it does not connect. The error's source names the host and the port. `Other` if `url`
+    /// is not a URL of Redis, or asks for TLS and the driver was built without.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         Ok(Self::over(Link::one(url).await?))
     }
 
     /// Connects to a cluster by any of its nodes.
     ///
-    /// The first byte of the id decides which node has a session. The store uses database 0, and
-    /// one user and password for all nodes. After a failover, commands are sent
-    /// again to the new primary, up to the `store_timeout`.
+    /// The first byte of a session's id decides which node has it. The database is 0, and all nodes need the
+    /// same user and password. After a failover, requests are sent again to the new primary, up to their
+    /// `store_timeout`.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect).
+    /// The same as [`connect`](Self::connect).
     pub async fn cluster<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Self, StoreError> {
         Ok(Self::over(Link::cluster(urls).await?))
     }
 
-    /// Uses a connection to one server that the application has already, with its
-    /// settings. The driver's default response timeout is half a second, which is short.
+    /// Uses connections to one server that the application has already. They keep their own settings. The
+    /// driver's default waits half a second for an answer, which is short.
     #[must_use]
     pub fn from_connection(connection: ConnectionManager) -> Self {
         Self::over(connection.into())
@@ -214,7 +199,7 @@ impl RedisStore {
         self
     }
 
-    /// Sends what must not be lost, and waits for replicas if it should.
+    /// Sends a write, and waits for replicas if that is set.
     async fn write(&self, route: Vec<u8>, command: Cmd) -> Result<Value, StoreError> {
         if self.replicas.is_none() {
             return self.link.ask(&route, command).await;
@@ -224,7 +209,7 @@ impl RedisStore {
         Ok(replies.swap_remove(0))
     }
 
-    /// As [`write`](Self::write), in one round trip.
+    /// Several [writes](Self::write) in one round trip.
     async fn write_all(&self, batches: Vec<Batch>) -> Result<Vec<Value>, StoreError> {
         let Some(replicas) = self.replicas else {
             return self.link.send(batches).await;
@@ -258,11 +243,11 @@ impl RedisStore {
         [self.keys.session(id), self.keys.bucket(id.as_bytes()[0])]
     }
 
-    /// What a script says, unless that is no session to it.
+    /// The reply of a script, or an error if it did not find a session of a known layout.
     async fn said(&self, id: SessionId, reply: &Value) -> Result<i64, StoreError> {
         match number(reply)? {
             NO_SESSION => {
-                // Whoever reads it is told what it is.
+                // A load says what is wrong with it.
                 let error = self.load(id).await.err();
                 Err(error.unwrap_or_else(|| corrupt("what a script found is no session")))
             }
@@ -347,7 +332,7 @@ impl SessionStore for RedisStore {
         Ok(self.vouched(deleted)? == 1)
     }
 
-    /// Redis has deleted them: what is left are their entries in the indexes.
+    /// Redis itself deletes the sessions. This removes their entries from the indexes.
     async fn delete_expired(&self, _: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
         self.sweep(limit).await
     }

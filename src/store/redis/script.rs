@@ -1,15 +1,14 @@
-//! What Redis does in one step: the scripts, all on keys of one slot.
+//! The scripts that Redis runs in one step, on keys of one slot.
 //!
-//! Each call of a command from a script costs as much as the script itself:
-//! the ordinary way through each makes the fewest. Places in a session are
-//! those of its head, see `stored.rs`; versions and times are
-//! compared as text, because a number in Lua is a double.
+//! A command that a script calls costs as much as the script itself, so the common path of each script calls as few as
+//! possible. `stored.rs` describes the layout of a session. Versions and times are compared as text, because a number
+//! in Lua is a double.
 
 use std::sync::LazyLock;
 
 use ::redis::{Arg, Cmd};
 
-/// A script, and the SHA-1 by which a server that knows it finds it.
+/// A script, and its SHA-1, by which a server finds it.
 pub(super) struct Script {
     source: &'static str,
     hash: String,
@@ -34,8 +33,8 @@ impl Script {
 
 static ALL: [&LazyLock<Script>; 6] = [&CREATE, &UPDATE, &TOUCH, &DELETE, &CONFIRM, &STALE];
 
-/// The same call for a server that does not know the script, because it was
-/// restarted for example, and knows it then. Other commands stay as they are.
+/// The same call for a server that does not know the script, for example after a restart, with the whole text. Other
+/// commands stay as they are.
 pub(super) fn spelled_out(command: &Cmd) -> Cmd {
     let mut arguments = command.args_iter().filter_map(|argument| match argument {
         Arg::Simple(argument) => Some(argument),
@@ -54,20 +53,19 @@ pub(super) fn spelled_out(command: &Cmd) -> Cmd {
     spelled_out
 }
 
-/// What a script says, where it is not about the index.
+/// The replies of the scripts on a session.
 pub(super) const MISSING: i64 = 0;
 pub(super) const OTHER_VERSION: i64 = 1;
 pub(super) const DONE: i64 = 2;
 /// The version that was to be stored is there: its reply was lost, and it is sent again.
 pub(super) const DONE_BEFORE: i64 = 4;
-/// What is there is of no layout that the script knows.
+/// The script does not know the layout of the stored string.
 pub(super) const NO_SESSION: i64 = 5;
 
-/// Keys: session, bucket, and where one server has all, the user's index.
-/// Arguments: entry in the bucket, the time, session and what else `SET` takes.
+/// Keys: session, bucket, and on a single server the user's index. Arguments: entry in the bucket, the time, session and
+/// further arguments of `SET`.
 ///
-/// The indexes come first: if one of them cannot be written, no session is
-/// there that it lacks.
+/// The indexes are written first: if that fails, there is no session that they lack.
 pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "if KEYS[3] then redis.call('ZADD', KEYS[3], ARGV[2], string.sub(ARGV[1], 1, 16)) end
@@ -77,9 +75,8 @@ return 2",
     )
 });
 
-/// Keys: session, bucket, and where one server has all, the user's index.
-/// Arguments: the head's begin that is expected, with the user of the new
-/// session; id, entry in the bucket, the time, session and what else `SET` takes.
+/// Keys: session, bucket, and on a single server the user's index. Arguments: the expected beginning of the head, with
+/// the user of the new session; id, entry in the bucket, the time, session and further arguments of `SET`.
 ///
 /// The entry of a former user stays in the bucket, for the sweep to take the
 /// session out of that user's index.
@@ -143,8 +140,8 @@ return there",
     )
 });
 
-/// Key: session. What is there, written once more, so that replicas can be
-/// waited for: whoever wrote it may not have waited long enough.
+/// Key: session. Writes the stored string again, so that the call can wait for replicas: the call that wrote it may not
+/// have waited long enough.
 pub(super) static CONFIRM: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local session = redis.call('GET', KEYS[1])
@@ -153,9 +150,8 @@ return session",
     )
 });
 
-/// Keys: sessions of one bucket. Arguments: the user of each, as a head has him
-/// that agrees with the entry. Says which entries are stale, counting from one;
-/// what is of an unknown layout is not.
+/// Keys: sessions of one bucket. Arguments: the user of each entry, as the head has it. Returns which entries are stale,
+/// counted from one. A session of an unknown layout is not stale.
 pub(super) static STALE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local stale = {}

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// The most rows of one page: they are in memory all at once.
+/// The most rows of one page, because they are all in memory at once.
 const MAX_PAGE: usize = 1000;
 
 impl<D: Driver> SessionStore for SqlStore<D> {
@@ -116,7 +116,7 @@ impl<D: Driver> SessionStore for SqlStore<D> {
         match self.ask(delete, &values, Wanted::Count).await? {
             (asked, _) if asked.count() > 0 => Ok(true),
             (_, None) => Ok(false),
-            // Perhaps it was deleted when the statement was sent the first time.
+            // The statement may have deleted it when it was sent the first time.
             (_, Some(lost)) => Err(lost),
         }
     }
@@ -137,7 +137,7 @@ impl<D: Driver> SessionStore for SqlStore<D> {
                 break;
             }
         }
-        // Where another node holds what is left, that node deletes it.
+        // If another node has locked the rest, that node deletes it.
         let more = removed == limit;
         Ok(Reaped { removed, more })
     }
@@ -193,7 +193,7 @@ impl<D: Driver> SessionStore for SqlStore<D> {
             .unwrap_or(0))
     }
 
-    /// Asks the table, so that one that is missing is an error too.
+    /// Reads the table, so that a missing one is an error too.
     async fn ping(&self) -> Result<(), StoreError> {
         self.exists(uuid::Uuid::nil().into()).await.map(drop)
     }
@@ -210,7 +210,7 @@ impl<D: Driver> SqlStore<D> {
         Ok(!rows.is_empty())
     }
 
-    /// Whether a write that was sent again, and hit nothing then, was applied the first time.
+    /// Whether a write that hit nothing when it was sent again was applied the first time.
     async fn has_written(
         &self,
         id: SessionId,
@@ -268,7 +268,7 @@ impl<D: Driver> SqlStore<D> {
         }
     }
 
-    /// In one transaction, which comes to its end even if nobody waits; gives the rows that were deleted.
+    /// Deletes in one transaction, which is finished even if the call is dropped. Returns the deleted rows.
     async fn lock_and_delete(
         &self,
         lock: &str,
@@ -311,7 +311,7 @@ fn is_undone<D: Driver>(error: &sqlx::Error) -> bool {
     matches!(verdict::<D>(error), Verdict::Undone)
 }
 
-/// The conditions of a statement that selects these sessions, of whose user this is the hash.
+/// The conditions of a statement for this selection. `hash` is that of its user.
 fn conditions<'a>(
     selection: &'a Selection,
     hash: Option<&'a [u8; 32]>,
@@ -325,7 +325,7 @@ fn conditions<'a>(
         })
 }
 
-/// What is stored of a record.
+/// The columns of a record.
 struct Columns {
     version: Version,
     user_hash: Option<[u8; 32]>,
@@ -367,7 +367,7 @@ impl SessionRow<'_> {
     }
 }
 
-/// Which version of which session.
+/// The values that identify a version of a session.
 fn place(id: SessionId, version: Version) -> [Value<'static>; 3] {
     [
         Value::Id(id.into()),

@@ -1,4 +1,4 @@
-//! A future that comes to its end if nobody waits for it any longer: [`DetachOnDrop`].
+//! A future that is finished in the background if it is dropped: [`DetachOnDrop`].
 
 use std::{
     pin::Pin,
@@ -8,16 +8,15 @@ use std::{
 
 use tokio::runtime::Handle;
 
-/// How long a future goes on in the background. A database that answers no
-/// sooner is taken for one that does not answer at all.
+/// How long a future may run in the background. Then it is dropped.
 const WITHIN: Duration = Duration::from_secs(2);
 
-/// A future that, if it is dropped before its end, goes on in the background for at most [`WITHIN`].
+/// A future that, if it is dropped before its end, runs in the background for at most [`WITHIN`].
 ///
-/// A client may give up each of its requests. If each of them cost a connection, that would
-/// be an attack. Each of these futures has a place in the pool, which bounds their number.
+/// A client may give up each of its requests, and must not cost a connection each time. Each of these futures has a place
+/// in the pool, so their number is bounded.
 pub(super) struct DetachOnDrop<F: Future<Output: Send> + Send + 'static> {
-    /// `None`: it has come to its end.
+    /// `None` once it has ended.
     future: Option<Pin<Box<F>>>,
     is_begun: bool,
 }
@@ -52,7 +51,6 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for DetachOnDrop<F> {
         };
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                // If it is not done by then, what it holds is dropped.
                 let _ = tokio::time::timeout(WITHIN, future).await;
             });
         }

@@ -9,10 +9,9 @@ use super::{
     value::{Answer, Value, Wanted},
 };
 
-/// A connection that is used again only if the last call came to its end.
+/// A connection for one call. It is used again only if the call was completed.
 ///
-/// Otherwise its reply is still to come, perhaps never: such a connection is
-/// closed, so that no other call reads that reply, and none waits behind it.
+/// Otherwise its reply may still come, so the connection is closed: no other call must read that reply, or wait behind it.
 pub(super) struct Lease<D: Driver> {
     connections: Arc<Connections<D>>,
     leased: Option<LeasedConnection<D>>,
@@ -36,8 +35,7 @@ impl<D: Driver> Lease<D> {
             .connection()
     }
 
-    /// Asks one statement that is a transaction of its own, and comes to its
-    /// end even if nobody waits for it any longer.
+    /// Runs one statement that is a transaction of its own. It is finished even if the call is dropped.
     pub(super) async fn ask(
         self,
         sql: &str,
@@ -61,7 +59,7 @@ impl<D: Driver> Lease<D> {
         DetachOnDrop::new(asking).await
     }
 
-    /// Asks one statement of a transaction that is still open afterwards.
+    /// Runs one statement of a transaction that stays open.
     pub(super) async fn ask_within(
         &mut self,
         sql: &str,
@@ -73,7 +71,7 @@ impl<D: Driver> Lease<D> {
         D::ask(self.connection(), sql.to_owned(), arguments, wanted).await
     }
 
-    /// What was asked has come to its end.
+    /// Notes that the last statement, or the transaction, has ended.
     pub(super) fn settle(&mut self) {
         self.is_sound = true;
     }

@@ -1,4 +1,4 @@
-//! Bringing the tables up to date: [`SqlStore::migrate`].
+//! Creates the tables, and brings them up to date: [`SqlStore::migrate`].
 
 use sqlx::Connection as _;
 
@@ -201,7 +201,7 @@ impl<D: Driver> SqlStore<D> {
 }
 
 impl Migration {
-    /// The version that the last step makes.
+    /// The version after the last step.
     fn known(&self) -> i64 {
         i64::try_from(self.steps.len()).unwrap_or(i64::MAX)
     }

@@ -1,5 +1,4 @@
-//! Sessions in a database that sqlx talks to: [`SqlStore`], under the names
-//! of its databases.
+//! Sessions in a database, through sqlx: [`SqlStore`], with a name for each database.
 
 mod calls;
 mod connections;
@@ -172,6 +171,7 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 /// | `expires_at` | the same; NULL if the session never expires |
 /// | `record` | the JSON of [`Record::to_bytes`](crate::Record::to_bytes), for people and other programs to read |
 ///
+/// STORES.md has queries for those who look into it by hand: the sessions of a user, counts.
 /// A plain `DELETE` ends sessions safely, also while the application runs.
 ///
 /// # Costs
@@ -203,8 +203,7 @@ pub struct SqlStore<D: Driver> {
     sinks: Arc<RwLock<Vec<RemovalSink>>>,
 }
 
-/// How many expired sessions are deleted by one statement, and so under one
-/// lock. MariaDB makes another plan of a list of 1000.
+/// How many expired sessions one statement deletes, and so locks. With a list of 1000 MariaDB chooses another plan.
 const REAP_BATCH: usize = 500;
 
 /// How long [`SqlStore::connect`] and its pool try to get a connection.
@@ -246,12 +245,12 @@ impl<D: Driver> SqlStore<D> {
         };
         let pool = pool.connect_lazy_with(options);
         let store = Self::new(pool);
-        // By itself, for the pool would not say why it does not connect.
+        // Not through the pool, which would not say why it does not connect.
         let options = store.pool().connect_options();
         match tokio::time::timeout(CONNECT, D::Connection::connect_with(&options)).await {
             Ok(connected) => {
                 let connection = connected.map_err(|error| store.error(error))?;
-                // It has answered; how it takes its leave does not matter.
+                // It has answered, so an error here does not matter.
                 let _ = connection.close().await;
                 Ok(store)
             }
@@ -304,7 +303,7 @@ impl<D: Driver> SqlStore<D> {
     }
 }
 
-// By hand, because a derived one would ask the same of the driver.
+// Not derived, which would require `D: Clone`.
 impl<D: Driver> Clone for SqlStore<D> {
     fn clone(&self) -> Self {
         Self {

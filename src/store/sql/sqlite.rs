@@ -29,13 +29,13 @@ const DIALECT: Dialect = Dialect {
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
 
-/// How long a migration waits for others to leave the file alone.
+/// How long a migration waits for a file that others use.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Driver for Sqlite {
     const TITLE: &'static str = "SQLite";
     const URL: &'static str = "sqlite:///path/to/sessions.db";
-    // A thread of its own brings each statement to its end.
+    // A thread of the driver completes each statement.
     const CLOSES_ABANDONED: bool = false;
 
     fn adjust(options: SqliteConnectOptions) -> SqliteConnectOptions {
@@ -97,7 +97,7 @@ impl Driver for Sqlite {
 
     through_sqlx!(text: str);
 
-    /// In WAL mode readers and the writer do not wait for each other. It is kept in the file.
+    /// Switches to WAL mode, in which readers and the writer do not wait for each other. The file keeps that mode.
     async fn before_migrating(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let started = Instant::now();
         loop {

@@ -24,6 +24,8 @@ use crate::{
 sql_store_tests!(MySqlStore);
 server_faults!(MySqlStore, MySql);
 
+const TITLE: &str = "MySQL and MariaDB";
+
 async fn database() -> Database {
     Database {
         url: MySql::shared().database().await,

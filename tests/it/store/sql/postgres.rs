@@ -24,6 +24,8 @@ use crate::{
 sql_store_tests!(PostgresStore);
 server_faults!(PostgresStore, Postgres);
 
+const TITLE: &str = "PostgreSQL";
+
 async fn database() -> Database {
     Database {
         url: Postgres::shared().database().await,

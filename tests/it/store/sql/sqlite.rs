@@ -28,6 +28,8 @@ use crate::{
 
 sql_store_tests!(SqliteStore);
 
+const TITLE: &str = "SQLite";
+
 async fn database() -> Database {
     let directory = Directory::new();
     Database {
