@@ -187,6 +187,7 @@ impl SessionStore for MemoryStore {
 
 /// What a [`MemoryStore`] does when it is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum WhenFull {
     /// It evicts other sessions: see [eviction](MemoryStore#eviction).
     #[default]

@@ -56,7 +56,7 @@ impl Driver for MySql {
             // Shutdown, killed by an administrator, idle for too long
             1053 | 1927 | 4031 | 3169 => Verdict::Lost,
             // From a proxy or a cluster during a failover, which may have lost the reply to a commit.
-            1047 | 1105 | 9001 => Verdict::Failed(
+            1047 | 1105 | 2002..=2013 | 3100 | 9000..=9099 => Verdict::Failed(
                 Unavailable,
                 "a proxy or a node of the cluster fails, perhaps at a failover",
             ),

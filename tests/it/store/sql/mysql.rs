@@ -122,3 +122,21 @@ async fn it_keeps_the_contract_at_every_isolation_level() {
         Conformance::new(async || store.clone()).run().await;
     }
 }
+
+#[tokio::test]
+async fn an_error_of_a_failover_leaves_open_whether_the_call_was_applied() {
+    let (_database, store) = migrated().await;
+    for code in [1047, 1053, 1105, 1927, 2006, 2013, 9001, 9006] {
+        execute(&store, "DROP TRIGGER IF EXISTS failing").await;
+        let trigger = format!(
+            "CREATE TRIGGER failing BEFORE INSERT ON sessions FOR EACH ROW \
+             SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'of the row'"
+        );
+        execute(&store, &trigger).await;
+        let created = store.create(id(1), &record(json!({})), until(None)).await;
+        let error = created.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{code}");
+        assert!(!error.is_not_applied(), "{code}");
+        assert!(!format!("{error:?}").contains("of the row"), "{error:?}");
+    }
+}
