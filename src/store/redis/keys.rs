@@ -21,6 +21,11 @@ pub(super) fn user_hash(user: Option<&str>) -> UserHash {
     hash
 }
 
+/// The id that these bytes are.
+pub(super) fn read_id(bytes: &[u8]) -> Option<SessionId> {
+    Some(uuid::Uuid::from_bytes(bytes.try_into().ok()?).into())
+}
+
 /// Names of keys, all with one prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
@@ -32,6 +37,11 @@ impl Keys {
     /// share one.
     pub(super) fn bucket(&self, first: u8) -> Vec<u8> {
         format!("{}{{{first:02x}}}", self.prefix).into_bytes()
+    }
+
+    /// The ids of a bucket by the time at which their sessions came to them.
+    pub(super) fn begun(&self, first: u8) -> Vec<u8> {
+        format!("{}{{{first:02x}}}begun", self.prefix).into_bytes()
     }
 
     pub(super) fn session(&self, id: SessionId) -> Vec<u8> {
@@ -70,7 +80,7 @@ impl Entry {
     /// Reads a member of this user's index. `None` if this store did not write it.
     pub(super) fn of_user(bytes: &[u8], user: &UserHash) -> Option<Self> {
         Some(Self {
-            id: uuid::Uuid::from_bytes(bytes.try_into().ok()?).into(),
+            id: read_id(bytes)?,
             user: user.clone(),
         })
     }

@@ -62,15 +62,18 @@ pub(super) const DONE_BEFORE: i64 = 4;
 /// The script does not know the layout of the stored string.
 pub(super) const NO_SESSION: i64 = 5;
 
-/// Keys: session, bucket, and on a single server the user's index. Arguments: entry in the bucket, the time, session and
-/// further arguments of `SET`.
+/// Keys: session, bucket and further indexes. Arguments: entry in the bucket, for each further index the session's score in
+/// it, session and further arguments of `SET`.
 ///
 /// The indexes are written first: if that fails, there is no session that they lack.
 pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "if KEYS[3] then redis.call('ZADD', KEYS[3], ARGV[2], string.sub(ARGV[1], 1, 16)) end
+        "local more = #KEYS - 2
+for place = 1, more do
+  redis.call('ZADD', KEYS[2 + place], 'NX', ARGV[1 + place], string.sub(ARGV[1], 1, 16))
+end
 redis.call('ZADD', KEYS[2], 0, ARGV[1])
-if not redis.call('SET', KEYS[1], ARGV[3], 'NX', unpack(ARGV, 4)) then return 1 end
+if not redis.call('SET', KEYS[1], ARGV[2 + more], 'NX', unpack(ARGV, 3 + more)) then return 1 end
 return 2",
     )
 });
@@ -122,7 +125,8 @@ return 2",
     )
 });
 
-/// Keys: session, bucket. Arguments: id, and `w` where replicas are waited for.
+/// Keys: session, bucket, and the index of the newest where there is one. Arguments: id, and `w`
+/// where replicas are waited for.
 ///
 /// A user's session stays in the bucket, for the sweep to take it out of the
 /// user's index. A wait is for the connection's own last write, so there has
@@ -136,6 +140,7 @@ if there == 0 and ARGV[2] == 'w' then
   redis.call('DEL', KEYS[1])
 end
 if there == 1 and user == '-' then redis.call('ZREM', KEYS[2], ARGV[1]) end
+if there == 1 and KEYS[3] then redis.call('ZREM', KEYS[3], ARGV[1]) end
 return there",
     )
 });

@@ -43,9 +43,16 @@ impl RedisStore {
         activity: Activity,
     ) -> Result<Created, StoreError> {
         let entry = self.entry(id, record);
-        let mut create = CREATE.on(&self.written_keys(&entry));
-        create.arg(entry.to_bytes());
-        create.arg(SystemClock.now().as_millis());
+        let (mut keys, mut scores) = (self.written_keys(&entry), Vec::new());
+        if keys.len() > 2 {
+            scores.push(SystemClock.now().as_millis());
+        }
+        if self.keeps_begun {
+            keys.push(self.keys.begun(id.as_bytes()[0]));
+            scores.push(record.begun_at().as_millis());
+        }
+        let mut create = CREATE.on(&keys);
+        create.arg(entry.to_bytes()).arg(scores);
         set(&mut create, record, activity, &entry.user);
         Ok(
             match number(&self.write(self.keys.session(id), create).await?)? {

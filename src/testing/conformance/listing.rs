@@ -14,7 +14,7 @@ use crate::{
     clock::Timestamp,
     error::store::StoreErrorKind,
     record::{Activity, token::SessionId},
-    store::{Listed, Position, Query, SessionStore, StorePage, Updated},
+    store::{Listed, Position, Query, SessionStore, Updated},
 };
 
 /// The most pages that may come empty in a row.

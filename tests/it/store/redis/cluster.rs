@@ -35,9 +35,15 @@ async fn connect(cluster: &RedisCluster) -> RedisStore {
 async fn a_cluster_keeps_the_contract() {
     let prefix = unique_prefix();
     let cluster = RedisCluster::shared();
-    Conformance::new(async || connect(cluster).await.prefix(&prefix).unwrap())
-        .run()
-        .await;
+    Conformance::new(async || {
+        connect(cluster)
+            .await
+            .prefix(&prefix)
+            .unwrap()
+            .index_begun()
+    })
+    .run()
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
