@@ -106,7 +106,10 @@ pub use self::{
         token::SessionId,
         version::Version,
     },
-    session::{Session, handle::SessionHandle},
+    session::{
+        Session,
+        handle::{PresentedId, SessionHandle},
+    },
     store::{MemoryStore, SessionStore, StoreCall, StoreError},
 };
 

@@ -3,4 +3,5 @@
 mod keys;
 mod leaks;
 mod next_id;
+mod presented_id;
 mod sockets;
