@@ -6,14 +6,16 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use tower_service::Service;
 
 use crate::{
     config::Config,
     cookie::CookieHeaders,
     http::{future::ResponseFuture, plain::loses_secure_cookies},
+    observe::context::EventContext,
     operator::reaper::Reaper,
+    record::labels::{Labels, shortened},
     session::handle::SessionHandle,
 };
 
@@ -41,6 +43,21 @@ pub struct SessionService<S> {
     inner: S,
     config: Arc<Config>,
     reaper: Arc<Reaper>,
+}
+
+/// What the layer labels the session with, if it begins or logs in with this request.
+#[cold]
+fn labels(config: &Config, head: &Parts) -> Labels {
+    let values = config.labels.iter().filter_map(|(name, read)| {
+        let value = read(head)?;
+        Some((&**name, value))
+    });
+    let mut labels = Labels::default();
+    for (name, value) in values {
+        // The client may have chosen it.
+        labels.set(name, Some(shortened(&value)));
+    }
+    labels
 }
 
 impl<S> SessionService<S> {
@@ -90,6 +107,16 @@ where
             && loses_secure_cookies(&request);
         let handle = SessionHandle::new(Arc::clone(config), cookies, outer);
         request.extensions_mut().insert(handle.clone());
-        ResponseFuture::new(self.inner.call(request), handle, is_cookie_lost)
+        let mut context = None;
+        if config.event_context.is_some() || !config.labels.is_empty() {
+            let (head, body) = request.into_parts();
+            context = config.context_of(&head);
+            handle.label(labels(config, &head));
+            request = Request::from_parts(head, body);
+        }
+        let entered = context.as_ref().map(EventContext::enter);
+        let inner = self.inner.call(request);
+        drop(entered);
+        ResponseFuture::new(inner, handle, is_cookie_lost, context)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! tower-sessions calls a store with whole records. What changed in them since it last agreed with cloakroom is
 //! taken over key by key. `flush`, `delete` and `cycle_id` all call `delete`, so what a deletion means is decided
-//! by what follows it.
+//! by what follows it. (Rules B1 to B5.)
 
 use std::{fmt, mem, time::SystemTime};
 

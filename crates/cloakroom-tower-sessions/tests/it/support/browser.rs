@@ -66,6 +66,15 @@ impl Browser {
         Self::new(self.app.clone())
     }
 
+    /// The same visitor at another app, with the cookies as they are now.
+    #[allow(dead_code)] // Not all tests have two apps.
+    pub(crate) fn at(&self, app: Router) -> Self {
+        Self {
+            app,
+            cookies: self.cookies.clone(),
+        }
+    }
+
     /// The same visitor, with the cookies as they are now.
     pub(crate) fn copy(&self) -> Self {
         let copy = self.other();
@@ -119,9 +128,13 @@ impl Clone for Cookies {
 impl Cookies {
     /// The value of the session's cookie.
     pub(crate) fn session(&self) -> Option<String> {
+        self.get("__Host-id")
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
         let cookies = self.0.lock();
-        let session = cookies.iter().find(|(name, _)| name == "__Host-id");
-        session.map(|(_, value)| value.clone())
+        let cookie = cookies.iter().find(|(known, _)| known == name);
+        cookie.map(|(_, value)| value.clone())
     }
 
     pub(crate) fn set(&self, name: &str, value: &str) {
