@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
+    clock::Clock as _,
     config::Config,
     cookie::CookieHeaders,
     error::Error,
@@ -66,7 +67,8 @@ impl SessionHandle {
                 return stored.map_or(PresentedId::None, |stored| PresentedId::Id(stored.id()));
             }
         }
-        let presented = self.0.config.cookie.presented(&self.0.cookies);
+        let config = &self.0.config;
+        let presented = config.cookie.presented(&self.0.cookies, config.clock.now());
         let mut ids = presented.iter().map(|presented| presented.token.id);
         match ids.next() {
             None => PresentedId::None,
