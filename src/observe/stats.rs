@@ -15,7 +15,7 @@ use crate::{
 ///
 /// [`Sessions::stats`](crate::Sessions::stats) returns it without asking the
 /// store. Counting begins with the first call of
-/// [`SessionLayer::sessions`](crate::SessionLayer::sessions), or at once where
+/// [`SessionLayer::sessions`](crate::SessionLayer::sessions), or at once if
 /// the layer has a listener, or the feature `metrics` is on. All numbers start
 /// at zero with the process, and all but `live` and `memory_bytes` only grow.
 ///
@@ -117,7 +117,7 @@ pub struct CallStats {
 }
 
 impl CallStats {
-    /// The mean time of an answer. Zero where there was none.
+    /// The mean time of an answer. Zero if there was none.
     #[must_use]
     pub fn mean(&self) -> Duration {
         let nanos = self.total.as_nanos() / u128::from(self.calls.max(1));
