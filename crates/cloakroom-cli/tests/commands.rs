@@ -179,8 +179,9 @@ async fn an_operator_is_at_home_on_redis() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_is_at_home_on_postgresql() {
     let server = Postgres::start();
-    let url = Postgres::url(server.port(), &server.database().await);
-    let cli = Cli { url };
+    let cli = Cli {
+        url: server.database().await,
+    };
     let (code, text) = cli.fails(&["list"]);
     assert!(code == 1 && text.contains("migrate"), "{text}");
     cli.text(&["migrate"]);
@@ -191,8 +192,9 @@ async fn an_operator_is_at_home_on_postgresql() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_is_at_home_on_mariadb() {
     let server = MySql::start();
-    let url = MySql::url(server.port(), &server.database().await);
-    let cli = Cli { url };
+    let cli = Cli {
+        url: server.database().await,
+    };
     cli.text(&["migrate"]);
     people(MySqlStore::connect(&cli.url).await.unwrap()).await;
     tour(&cli);

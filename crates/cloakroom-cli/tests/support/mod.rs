@@ -1,5 +1,5 @@
 //! The servers of cloakroom's own tests.
-#![allow(dead_code)] // The tests of the stores use the rest.
+#![allow(dead_code, unused_imports)] // The tests of the stores use the rest.
 
 #[path = "../../../../tests/it/support/process.rs"]
 pub(crate) mod process;
