@@ -134,7 +134,7 @@ impl Store {
 #[cfg(feature = "redis")]
 fn prefixed(store: RedisStore, arguments: &Arguments) -> Result<RedisStore, Failure> {
     Ok(match &arguments.prefix {
-        Some(prefix) => store.prefix(prefix),
+        Some(prefix) => store.prefix(prefix)?,
         None => store,
     })
 }
