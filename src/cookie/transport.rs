@@ -110,7 +110,7 @@ impl Transports {
 
     /// Whether tokens are in cookies only, as by default.
     pub(crate) fn is_cookie_only(&self) -> bool {
-        self.0 == [Transport::Cookie]
+        matches!(self.0[..], [Transport::Cookie])
     }
 
     pub(crate) fn index_of(&self, transport: &Transport) -> Option<TransportIndex> {
