@@ -68,7 +68,7 @@ impl SessionHandle {
             }
         }
         let config = &self.0.config;
-        let presented = config.cookie.presented(&self.0.cookies, config.clock.now());
+        let presented = config.presented(&self.0.carriers, config.clock.now());
         let mut ids = presented.iter().map(|presented| presented.token.id);
         match ids.next() {
             None => PresentedId::None,
