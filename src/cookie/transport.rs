@@ -203,16 +203,15 @@ impl Transports {
 /// The headers of a request that may have tokens. They are parsed when the session is loaded.
 pub(crate) struct Carriers {
     pub(crate) cookies: CookieHeaders,
-    /// Empty where tokens are in cookies only.
-    others: Vec<(HeaderName, HeaderValue)>,
+    /// `None` where tokens are in cookies only.
+    // Boxed: rarely there, and every request moves this.
+    others: Option<Box<[(HeaderName, HeaderValue)]>>,
 }
 
 impl Carriers {
     pub(crate) fn of(headers: &HeaderMap, transports: &Transports) -> Self {
         let cookies = CookieHeaders::of(headers);
-        let others = if transports.is_cookie_only() {
-            Vec::new()
-        } else {
+        let others = (!transports.is_cookie_only()).then(|| {
             let names = transports.0.iter().filter(|it| **it != Transport::Cookie);
             let values = names.flat_map(|transport| {
                 let name = transport.header();
@@ -220,7 +219,7 @@ impl Carriers {
                 all.map(|value| (name.clone(), value)).collect::<Vec<_>>()
             });
             values.collect()
-        };
+        });
         Self { cookies, others }
     }
 
@@ -256,7 +255,8 @@ impl Carriers {
     }
 
     fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
-        let named = self.others.iter().filter(move |(other, _)| other == name);
+        let others = self.others.iter().flatten();
+        let named = others.filter(move |(other, _)| other == name);
         named.map(|(_, value)| value.as_bytes())
     }
 }

@@ -435,7 +435,8 @@ impl Record {
     }
 
     pub(crate) fn with_transport(mut self, transport: Option<&str>) -> Self {
-        if self.transport() != transport {
+        let had_none = self.extras.is_none() && transport.is_none();
+        if !had_none && self.transport() != transport {
             self.set_extras(|extras| extras.transport = transport.map(Box::from));
         }
         self

@@ -46,11 +46,18 @@ impl Shared {
     ///
     /// That of the token it brought, and the chosen one for who brought none. A request with a session cookie
     /// gets a cookie in any case: a script could read a header, and so undo `HttpOnly` (rule T9).
+    #[inline]
     pub(crate) fn transport(&self, state: &State) -> TransportIndex {
-        let transports = &self.config.transports;
-        if transports.is_cookie_only() {
-            return TransportIndex::default();
+        if self.config.transports.is_cookie_only() {
+            TransportIndex::default()
+        } else {
+            self.transport_of_several(state)
         }
+    }
+
+    #[cold]
+    fn transport_of_several(&self, state: &State) -> TransportIndex {
+        let transports = &self.config.transports;
         let cookie = transports.index_of(&Transport::Cookie);
         let has_cookie = || self.config.cookie.is_in(&self.carriers.cookies);
         let begun = || {
