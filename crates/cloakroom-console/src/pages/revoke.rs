@@ -94,7 +94,7 @@ pub(crate) fn done(frame: &Frame, ended: u64) -> Markup {
             @if ended == 0 { p { "Somebody else may have ended them, or they moved on." } }
             p.actions {
                 a.button href={ (frame.base) "/sessions" } { "All sessions" }
-                a.button.quiet href={ (frame.base) "/" } { "Live numbers" }
+                a.button.quiet href=(frame.home()) { "Live numbers" }
             }
         }
     };
