@@ -1,5 +1,7 @@
 //! The stores, each held to the contract, and what only it can get wrong.
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+mod abandon;
 #[cfg(feature = "file")]
 mod file;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
