@@ -20,30 +20,20 @@ pub(crate) struct Cli {
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// Who ends sessions: the name is for the log of this command alone.
-    #[arg(
-        long,
-        global = true,
-        env = "CLOAKROOM_OPERATOR",
-        default_value = "command line",
-        hide_env_values = true
-    )]
-    pub(crate) operator: String,
-
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 const AFTER_HELP: &str = "\
-The store is named by a URL in the environment variable CLOAKROOM_STORE, or in a file (--store-file). It is no
+The store is named by a URL in the environment variable CLOAKROOM_STORE, or in a file (--store-file). It is no \
 argument, because other users of the machine can read arguments:
 
   postgres://user:password@host/database    mysql://user:password@host/database
   redis://:password@host:6379               redis-cluster://host:7000,host:7001
   sqlite:///path/to/sessions.db             file:///path/to/directory
 
-Listeners of a running application do not hear of what this command ends. Their sessions end all the same: at
-the next request, and where a task waits with `ended()`, as soon as it asks the store.
+Listeners of a running application do not hear of what this command ends. The sessions end all the same: at \
+their next request, and where a task waits with `ended()`, as soon as it asks the store.
 
 Exit codes: 0 done, 1 the store failed, 2 wrong usage, 3 there is no such session, 4 not confirmed.";
 

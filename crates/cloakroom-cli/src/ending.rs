@@ -32,11 +32,10 @@ pub(crate) enum Meant<'a> {
 pub(crate) async fn revoke(
     opened: &Opened,
     json: bool,
-    operator: &str,
     meant: Meant<'_>,
     sure: Sure,
 ) -> Result<(), Failure> {
-    let sessions = opened.sessions.as_operator(operator);
+    let sessions = &opened.sessions;
     let filter = match meant {
         Meant::Matching(filter) => filter.read(),
         Meant::These(_) | Meant::All => SessionFilter::default(),
@@ -47,7 +46,7 @@ pub(crate) async fn revoke(
     }
     // Only where somebody looks at it.
     if sure.dry_run || !sure.yes {
-        let (count, first) = preview(&sessions, &meant, &filter).await?;
+        let (count, first) = preview(sessions, &meant, &filter).await?;
         if sure.dry_run {
             if json {
                 let first: Vec<Value> = first

@@ -62,7 +62,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
                 (true, true) => Meant::All,
                 (true, false) => Meant::Matching(filter),
             };
-            ending::revoke(&opened, json, &cli.operator, meant, *sure).await
+            ending::revoke(&opened, json, meant, *sure).await
         }
         Command::Reap { dry_run } => ending::reap(&opened, json, *dry_run).await,
         Command::Ping => reading::ping(&opened, json).await,

@@ -258,6 +258,8 @@ pub(crate) async fn show(
         ("expires", optional(session.expires_at(), "never")),
         ("bytes", session.data_bytes().to_string()),
     ];
+    let labels = session.labels();
+    facts.extend(labels.map(|(name, value)| (name, printable(value))));
     let keys: Vec<String> = session.keys().iter().map(|key| printable(key)).collect();
     if !shows_values {
         facts.push((

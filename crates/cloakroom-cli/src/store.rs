@@ -66,7 +66,7 @@ impl Opened {
             }
             #[cfg(feature = "redis")]
             "redis" | "rediss" | "redis-cluster" | "rediss-cluster" => {
-                let store = redis(&url, scheme).await?.prefix(&place.prefix);
+                let store = redis(&url, scheme).await?.prefix(&place.prefix)?;
                 let store = if place.index_begun {
                     store.index_begun()
                 } else {

@@ -600,6 +600,13 @@ async fn live_numbers_arrive_by_themselves() {
 }
 
 #[tokio::test]
+async fn without_scripts_the_numbers_come_by_reloading() {
+    let house = House::new();
+    let reply = house.get("").await;
+    reply.shows("<noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>");
+}
+
+#[tokio::test]
 async fn links_lead_to_where_the_console_is() {
     let layer = SessionLayer::default();
     let ask = async |app: Router, path: &str| {
