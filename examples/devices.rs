@@ -1,8 +1,8 @@
 //! "Where you are logged in": users see their sessions, end one, or all others:
 //! `cargo run --example devices`, and open the page in two browsers.
 //!
-//! What changes something is a POST, and a layer refuses POSTs from other sites. The
-//! ids in the page are public, and open nothing.
+//! Every change is a POST, and a layer refuses POSTs from other sites. The ids in
+//! the page are public, and open nothing.
 
 mod site;
 
@@ -25,10 +25,10 @@ use serde::Deserialize;
 
 use self::site::{PrivatePage, escape};
 
-/// What the browser calls itself, kept at log-in.
+/// The browser's name, kept at log-in.
 const DEVICE: Key<String> = Key::new("device");
 
-/// A session is touched every minute, so "last seen" is exact to that; a user has ten at most.
+/// Activity is written at most once a minute, so "last seen" is exact to a minute. A user has at most ten sessions.
 pub fn app() -> Router {
     app_under(SessionLayer::default())
 }
@@ -38,7 +38,7 @@ fn app_under(layer: SessionLayer) -> Router {
         .touch_after(Duration::from_secs(60))
         .max_sessions_per_user(10);
     let app = Router::new()
-        .route("/", get(entrance))
+        .route("/", get(start))
         .route("/login", post(log_in))
         .route("/devices", get(devices))
         .route("/end", post(end))
@@ -49,13 +49,13 @@ fn app_under(layer: SessionLayer) -> Router {
     site::finish(app)
 }
 
-/// Only for demonstration: everybody has the same password. A real service
-/// looks up a slow, salted hash, and limits how often one may try.
+/// For demonstration only: every user has the same password. A real service compares
+/// with a slow, salted hash, and limits the number of tries.
 fn is_right(name: &str, password: &str) -> bool {
     !name.is_empty() && password == "open sesame"
 }
 
-/// A handler that takes one is for users alone; everybody else is sent to the entrance.
+/// An extractor for handlers that are for users only. It redirects other visitors to the log-in form.
 struct User {
     name: String,
     session: Session,
@@ -75,7 +75,7 @@ impl<S: Send + Sync> FromRequestParts<S> for User {
     }
 }
 
-async fn entrance(session: Option<Session>) -> Response {
+async fn start(session: Option<Session>) -> Response {
     match session.and_then(|session| session.user()) {
         Some(_) => Redirect::to("/devices").into_response(),
         None => form().into_response(),
@@ -104,9 +104,9 @@ async fn log_in(
     Ok(Redirect::to("/devices"))
 }
 
-/// "Firefox on Linux". Anybody can send anything: it is text, of a bounded length.
+/// Such as "Firefox on Linux". A client can send any text, so its length is bounded.
 fn device(agent: &str) -> String {
-    // Most browsers call themselves by others' names too: the first that is found is it.
+    // Most browsers name others too. The first one that is found here is right.
     let browsers = [
         ("Edg", "Edge"),
         ("Firefox", "Firefox"),
@@ -135,7 +135,7 @@ fn device(agent: &str) -> String {
 
 async fn devices(user: User, State(sessions): State<Sessions>) -> Result<PrivatePage, Error> {
     let filter = SessionFilter::default().user(&user.name);
-    // No more than the limit, so one page holds them all.
+    // A user has no more than the limit, so one page has them all.
     let page = sessions.list(&filter, None, 100).await?;
     let mut devices = page.sessions;
     devices.sort_by_key(|device| {
@@ -188,7 +188,7 @@ struct Chosen {
     id: String,
 }
 
-/// Ends it only if it is the user's own; for any other id nothing happens.
+/// Ends the session only if it is the user's own.
 async fn end(
     user: User,
     State(sessions): State<Sessions>,
@@ -256,7 +256,7 @@ mod tests {
     const IPHONE: &str =
         "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Safari/604.1";
 
-    /// A browser with its cookie, or without one.
+    /// A browser, perhaps with a cookie.
     #[derive(Clone)]
     struct Device {
         app: Router,

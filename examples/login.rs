@@ -1,9 +1,9 @@
 //! Log-in and log-out with a form, "remember me", a flash message, and a page
-//! for users alone: `cargo run --example login`.
+//! for users only: `cargo run --example login`.
 //!
-//! What changes something is a POST, and a layer refuses POSTs from other sites.
-//! Without it, `SameSite=Lax` keeps another site from logging a visitor out, as the
-//! browser sends no cookie along, but not from logging them in as somebody else.
+//! Every change is a POST, and a layer refuses POSTs from other sites. `SameSite=Lax` alone
+//! is not enough: it keeps another site from logging a visitor out, because the browser
+//! sends no cookie, but not from logging them in as somebody else.
 
 mod site;
 
@@ -24,11 +24,11 @@ use self::site::{PrivatePage, escape};
 const FLASH: Key<String> = Key::new("flash");
 const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Without "remember me", a session ends after an hour unseen, after a day at
-/// the latest, and with the browser.
+/// Without "remember me", a session ends after an hour without a request, after a day,
+/// or with the browser, whichever comes first.
 pub fn app() -> Router {
     let app = Router::new()
-        .route("/", get(entrance))
+        .route("/", get(start))
         .route("/login", post(log_in))
         .route("/members", get(members))
         .route("/logout", post(log_out))
@@ -36,13 +36,13 @@ pub fn app() -> Router {
     site::finish(app)
 }
 
-/// Only for demonstration: everybody has the same password. A real service
-/// looks up a slow, salted hash, and limits how often one may try.
+/// For demonstration only: every user has the same password. A real service compares
+/// with a slow, salted hash, and limits the number of tries.
 fn is_right(name: &str, password: &str) -> bool {
     !name.is_empty() && password == "open sesame"
 }
 
-/// A handler that takes one is for users alone; everybody else is sent to the entrance.
+/// An extractor for handlers that are for users only. It redirects other visitors to the log-in form.
 struct User {
     name: String,
     session: Session,
@@ -62,7 +62,7 @@ impl<S: Send + Sync> FromRequestParts<S> for User {
     }
 }
 
-async fn entrance(session: Session) -> Result<Response, Error> {
+async fn start(session: Session) -> Result<Response, Error> {
     if session.user().is_some() {
         return Ok(Redirect::to("/members").into_response());
     }
@@ -84,19 +84,19 @@ async fn log_in(session: Session, Form(given): Form<Credentials>) -> Result<Redi
         return Ok(Redirect::to("/"));
     }
     if session.user().is_some() {
-        // Nothing of an earlier log-in stays, its lifetime neither.
+        // The new session takes over nothing of an earlier log-in.
         session.destroy();
     }
     session.log_in(name)?;
     if given.remember.is_some() {
         session.remember_for(MONTH);
     }
-    session.insert(FLASH, "Welcome! Your coat is in good hands.".to_owned())?;
+    session.insert(FLASH, "Welcome! You are logged in.".to_owned())?;
     Ok(Redirect::to("/members"))
 }
 
 async fn members(user: User) -> Result<PrivatePage, Error> {
-    // Of two tabs that load at once, one shows it.
+    // If two tabs load at once, one of them shows it.
     let flash = user.session.claim(FLASH).await?;
     let body = format!(
         r#"{flash}<h1>Hello, {name}</h1>
@@ -113,7 +113,7 @@ async fn members(user: User) -> Result<PrivatePage, Error> {
 async fn log_out(session: Session) -> Result<Redirect, Error> {
     if session.user().is_some() {
         session.destroy();
-        // This begins a new session, of nobody.
+        // This begins a new session, without a user.
         session.insert(FLASH, "You have logged out.".to_owned())?;
     }
     Ok(Redirect::to("/"))
@@ -160,7 +160,7 @@ mod tests {
 
     const ANN: &str = "name=Ann&password=open+sesame";
 
-    /// Somebody with a cookie, or without one.
+    /// A browser, perhaps with a cookie.
     struct Visitor {
         app: Router,
         cookie: Option<String>,

@@ -16,14 +16,14 @@ use tracing::{error, warn};
 
 use crate::{
     breaker::CircuitBreaker,
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, Timestamp},
     cookie::SessionCookie,
     error::Error,
     observe::{
         context::EventContext, observers::Observers, removals::ensure_reporting, timed::TimedStore,
     },
     queue::Queues,
-    record::{lifetime::Lifetimes, timeout::Timeout, token::SessionId},
+    record::{Record, lifetime::Lifetimes, realm::Realm, timeout::Timeout, token::SessionId},
     shutdown::Shutdown,
     store::DynStore,
     throttle::Throttle,
@@ -40,6 +40,8 @@ pub(crate) struct Config {
     /// What the layer is called in metrics; the name of its cookie, unless it has one.
     pub(crate) name: Option<Arc<str>>,
     pub(crate) cookie: SessionCookie,
+    /// `None`: that of the cookie.
+    pub(crate) realm: Option<Realm>,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) max_data_bytes: usize,
     pub(crate) renew_every: Option<Duration>,
@@ -111,6 +113,7 @@ impl Config {
             store: TimedStore::new(store, Arc::new(Observers::new(Vec::new()))),
             name: None,
             cookie: SessionCookie::default(),
+            realm: None,
             lifetimes: Lifetimes::default(),
             max_data_bytes: 64 * 1024,
             renew_every: None,
@@ -146,6 +149,17 @@ impl Config {
         self.undoing = Arc::new(Semaphore::new(MAX_UNDOING));
     }
 
+    /// The realm of the sessions that begin here.
+    pub(crate) fn realm(&self) -> Realm {
+        self.realm.unwrap_or(self.cookie.realm())
+    }
+
+    /// Whether tokens of `record` are good here (rule T6).
+    pub(crate) fn accepts(&self, record: &Record, now: Timestamp) -> bool {
+        let realm = record.realm();
+        realm == Realm::NONE || Some(realm) == self.realm || self.cookie.reads(realm, now)
+    }
+
     /// By the settings as they are now.
     pub(crate) fn break_circuit(&mut self) {
         let (breaker, timeout) = (self.circuit_breaker, self.store_timeout);
@@ -167,7 +181,7 @@ impl Config {
         &self.store.observers
     }
 
-    /// Warns, once, where the absolute timeout ends sessions before the idle timeout can.
+    /// Warns, once, if the absolute timeout is shorter than the idle timeout.
     pub(crate) fn check_timeouts(&self) {
         let Some(absolute) = self.lifetimes.absolute else {
             return;
@@ -195,7 +209,7 @@ impl Config {
         self.observers().counters.label(name, store);
     }
 
-    /// Asks the store, once, to report the sessions that it ends by itself, where anybody observes.
+    /// Asks the store, once, to report the sessions that it removes by itself, if anybody observes.
     pub(crate) fn ensure_reporting(&self) {
         let store = &self.store.store;
         ensure_reporting(self.observers(), store, self.lifetimes, &self.clock);

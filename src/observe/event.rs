@@ -230,7 +230,19 @@ pub enum SessionEnd {
     Gone,
 }
 
-/// Why a cookie did not open a session.
+/// Why a cookie did not open a session. A listener sees it in [`EventKind::Rejected`].
+///
+/// ```
+/// use cloakroom::{Event, EventKind, Rejection};
+///
+/// /// A listener that looks for guessed tokens.
+/// fn watch(event: &Event) {
+///     if let EventKind::Rejected { why: Rejection::Unproven } = event.kind() {
+///         eprintln!("a wrong secret for the session {:?}", event.id());
+///     }
+/// }
+/// let layer = cloakroom::SessionLayer::default().on_event(watch);
+/// ```
 ///
 /// Most rejections are harmless: sessions expire, and browsers send the cookie once more. Many
 /// `Unproven` ones in a short time mean that somebody guesses.
@@ -243,21 +255,25 @@ pub enum Rejection {
     Unknown,
     /// There is a session with this id, but the token's secret is not the session's.
     Unproven,
+    /// The token is of a session of another realm: a cookie of another layer over the same store,
+    /// under this layer's name. See [`SessionLayer::realm`](crate::SessionLayer::realm).
+    OtherRealm,
     /// The session has expired, or moved to another id more than a minute ago.
     Expired,
     /// The session moved to another id less than a minute ago.
     Moved,
     /// The request has valid tokens of two sessions, so somebody planted one of them. Reported for
-    /// both. (Rule T5.)
+    /// both. ([Rule](crate#rules) T5.)
     Planted,
 }
 
 impl Rejection {
     /// Every kind of rejection.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Malformed,
         Self::Unknown,
         Self::Unproven,
+        Self::OtherRealm,
         Self::Expired,
         Self::Moved,
         Self::Planted,
@@ -270,6 +286,7 @@ impl Rejection {
             Self::Malformed => "malformed",
             Self::Unknown => "unknown",
             Self::Unproven => "unproven",
+            Self::OtherRealm => "other_realm",
             Self::Expired => "expired",
             Self::Moved => "moved",
             Self::Planted => "planted",

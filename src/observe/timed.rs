@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Passes each call on to the store. Counts and times it where anybody observes.
+/// Passes each call on to the store. Counts and times it if anybody observes.
 #[derive(Clone)]
 pub(crate) struct TimedStore {
     pub(crate) store: DynStore,
@@ -100,6 +100,11 @@ impl TimedStore {
 
     pub(crate) fn answers_at_once(&self) -> bool {
         self.store.in_memory().is_some()
+    }
+
+    /// Whether `load` may answer from a cache.
+    pub(crate) fn is_cached(&self) -> bool {
+        self.store.is_cached()
     }
 
     /// The reply of a store in memory. `None` for any other store.

@@ -10,6 +10,7 @@ mod memory;
 pub(crate) mod population;
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod processes;
+mod questions;
 #[cfg(feature = "redis")]
 mod redis;
 mod sample;
