@@ -1,74 +1,92 @@
-//! The command line for the sessions of cloakroom. `cloakroom --help` says what it does.
+//! The command line for the sessions that cloakroom keeps: `cloakroom --help`.
 
-mod cli;
-mod ending;
-mod failure;
+mod arguments;
+mod commands;
 mod output;
-mod reading;
 mod store;
+mod time;
 
-use std::process::ExitCode;
+use std::{error::Error as _, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser as _};
 
 use self::{
-    cli::{Cli, Command},
-    ending::Meant,
-    failure::Failure,
-    store::Opened,
+    arguments::{Arguments, Command},
+    output::Output,
 };
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            output::complain(&failure);
-            ExitCode::from(failure.code)
+/// Why a command did not do what it was asked to.
+pub(crate) enum Failure {
+    /// The store, or the way to it.
+    Store(String),
+    /// There is no such session, or none that matches.
+    Nothing(String),
+    /// Nobody said yes.
+    Declined(String),
+}
+
+impl Failure {
+    /// `error` with its causes.
+    fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        Self::Store(text)
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::Store(_) => 1,
+            Self::Nothing(_) => 3,
+            Self::Declined(_) => 4,
+        }
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Self::Store(text) | Self::Nothing(text) | Self::Declined(text) => text,
         }
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Failure> {
-    if let Command::Completions { shell } = cli.command {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Cli::command(), "cloakroom", &mut script);
-        return output::print(String::from_utf8_lossy(&script).trim_end());
+impl From<cloakroom::Error> for Failure {
+    fn from(error: cloakroom::Error) -> Self {
+        Self::of(&error)
     }
-    let opened = Opened::at(&cli.place).await?;
-    let json = cli.json;
-    match &cli.command {
-        Command::Stats => reading::stats(&opened, json).await,
-        Command::Count { filter } => reading::count(&opened, json, filter).await,
-        Command::List {
-            filter,
-            order,
-            limit,
-            after,
-        } => {
-            let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
-            reading::list(&opened, json, filter, *order, limit, after.as_deref()).await
+}
+
+impl From<cloakroom::StoreError> for Failure {
+    fn from(error: cloakroom::StoreError) -> Self {
+        let text = error
+            .source()
+            .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+        Self::Store(text)
+    }
+}
+
+impl From<cloakroom::ConfigError> for Failure {
+    fn from(error: cloakroom::ConfigError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Command::Completions { shell } = arguments.command {
+        let mut command = Arguments::command();
+        clap_complete::generate(shell, &mut command, "cloakroom", &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    let output = Output::new(arguments.json, arguments.color);
+    match commands::run(arguments, &output).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.fail(failure.text());
+            ExitCode::from(failure.code())
         }
-        Command::Show { id, values } => reading::show(&opened, json, *id, *values).await,
-        Command::Revoke {
-            ids,
-            filter,
-            all,
-            sure,
-        } => {
-            let meant = match (ids.is_empty(), all) {
-                (false, _) => Meant::These(ids),
-                (true, true) => Meant::All,
-                (true, false) => Meant::Matching(filter),
-            };
-            ending::revoke(&opened, json, meant, *sure).await
-        }
-        Command::Reap { dry_run } => ending::reap(&opened, json, *dry_run).await,
-        Command::Ping => reading::ping(&opened, json).await,
-        Command::Migrate { dry_run } => ending::migrate(&opened, json, *dry_run).await,
-        Command::Watch { every, times } => reading::watch(&opened, json, *every, *times).await,
-        // Answered above.
-        Command::Completions { .. } => Ok(()),
     }
 }

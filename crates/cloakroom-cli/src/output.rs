@@ -1,172 +1,148 @@
-//! What is printed: tables for people, JSON for programs.
+//! What is printed: tables that fit the terminal, or JSON. [`Output`].
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
     time::{Duration, SystemTime},
 };
 
+use anstream::{eprintln, print, println};
 use anstyle::{AnsiColor, Style};
 use cloakroom::SessionSummary;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::failure::Failure;
+use crate::{
+    arguments::When,
+    time::{relative, rfc3339},
+};
 
-/// How wide a table is where the output is no terminal.
-const WIDE: u16 = 160;
-
+const HEADING: Style = Style::new().bold();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
 const DIM: Style = Style::new().dimmed();
-const BOLD: Style = Style::new().bold();
-const RED: Style = AnsiColor::Red.on_default();
 
-/// Writes to the standard output. Colours go to terminals alone.
-///
-/// # Errors
-///
-/// If nobody reads it any more.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    Ok(writeln!(anstream::stdout(), "{text}")?)
+/// How the result of a command is printed.
+pub(crate) struct Output {
+    is_json: bool,
 }
 
-pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
-    print(&value.to_string())
-}
-
-/// What went wrong, to the standard error.
-pub(crate) fn complain(failure: &Failure) {
-    let (on, off) = (RED.render(), RED.render_reset());
-    anstream::eprintln!("{on}error:{off} {failure}");
-}
-
-pub(crate) fn dim(text: impl std::fmt::Display) -> String {
-    format!("{}{text}{}", DIM.render(), DIM.render_reset())
-}
-
-pub(crate) fn bold(text: impl std::fmt::Display) -> String {
-    format!("{}{text}{}", BOLD.render(), BOLD.render_reset())
-}
-
-/// A table that fits the terminal.
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    if !io::stdout().is_terminal() {
-        table.set_width(WIDE);
+impl Output {
+    pub(crate) fn new(is_json: bool, color: When) -> Self {
+        let choice = match color {
+            When::Auto => anstream::ColorChoice::Auto,
+            When::Always => anstream::ColorChoice::Always,
+            When::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+        Self { is_json }
     }
-    table.set_header(header.iter().map(|title| title.to_uppercase()));
-    table
-}
 
-pub(crate) fn sessions(sessions: &[SessionSummary]) -> String {
-    let now = SystemTime::now();
-    let mut table = table(&["id", "user", "began", "last seen", "expires", "bytes"]);
-    for session in sessions {
-        table.add_row([
-            session.id().to_string(),
-            session.user().map_or_else(|| "-".to_owned(), printable),
-            when(session.begun_at(), now),
-            when(session.last_seen_at(), now),
-            session
-                .expires_at()
-                .map_or_else(|| "never".to_owned(), |at| when(at, now)),
-            session.data_bytes().to_string(),
-        ]);
-    }
-    if let Some(column) = table.column_mut(5) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table.trim_fmt()
-}
-
-/// Names and values, one a line.
-pub(crate) fn facts(facts: &[(&str, String)]) -> String {
-    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let line = |(name, value): &(&str, String)| {
-        let gap = " ".repeat(width - name.len() + 2);
-        format!("{}{gap}{value}", dim(name))
-    };
-    facts.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// Without what would move the cursor or colour the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    let escape = |letter: char| {
-        if letter.is_control() {
-            letter.escape_default().to_string()
+    /// `value` as JSON, or what `print` prints.
+    pub(crate) fn result(&self, value: impl FnOnce() -> Value, print: impl FnOnce()) {
+        if self.is_json {
+            println!("{}", value());
         } else {
-            letter.to_string()
+            print();
         }
-    };
-    text.chars().map(escape).collect()
+    }
+
+    pub(crate) fn fail(&self, text: &str) {
+        let text = printable(text);
+        if self.is_json {
+            eprintln!("{}", json!({ "error": text }));
+        } else {
+            eprintln!("{ERROR}error:{ERROR:#} {text}");
+        }
+    }
+
+    /// Lines of a name and a number or a text.
+    pub(crate) fn lines(&self, lines: &[(&str, String)]) {
+        let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in lines {
+            println!("{DIM}{name:width$}{DIM:#}  {}", printable(value));
+        }
+    }
+
+    /// A table of sessions, as wide as the terminal.
+    pub(crate) fn sessions(&self, sessions: &[SessionSummary]) {
+        let now = SystemTime::now();
+        let mut table = Table::new();
+        table
+            .load_preset(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_header(
+                ["ID", "USER", "BEGUN", "LAST SEEN", "EXPIRES", "BYTES"]
+                    .map(|title| format!("{HEADING}{title}{HEADING:#}")),
+            );
+        if !io::stdout().is_terminal() {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
+        for session in sessions {
+            table.add_row([
+                session.id().to_string(),
+                printable(session.user().unwrap_or("-")),
+                relative(session.begun_at(), now),
+                relative(session.last_seen_at(), now),
+                session
+                    .expires_at()
+                    .map_or_else(|| "never".to_owned(), |at| relative(at, now)),
+                session.data_bytes().to_string(),
+            ]);
+        }
+        println!("{table}");
+    }
+
+    /// A question that is answered by `y` or `yes`. No without a terminal.
+    pub(crate) fn confirm(&self, question: &str) -> bool {
+        if !io::stdin().is_terminal() {
+            return false;
+        }
+        print!("{question} [y/N] ");
+        let _ = io::stdout().flush();
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer).is_ok()
+            && matches!(answer.trim(), "y" | "Y" | "yes")
+    }
+
+    /// For long work; on terminals alone.
+    pub(crate) fn progress(&self, total: u64) -> ProgressBar {
+        if self.is_json || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{bar:40} {pos} of {len} sessions, {eta} left");
+        let bar = ProgressBar::new(total);
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
 }
 
-pub(crate) fn session_json(session: &SessionSummary, shows_values: bool) -> Value {
-    let mut object = json!({
+/// A session as JSON, without its values.
+pub(crate) fn summary(session: &SessionSummary) -> Value {
+    json!({
         "id": session.id().to_string(),
         "user": session.user(),
-        "created_at": moment(session.created_at()),
-        "begun_at": moment(session.begun_at()),
-        "authenticated_at": session.authenticated_at().map(moment),
-        "last_seen_at": moment(session.last_seen_at()),
-        "expires_at": session.expires_at().map(moment),
+        "created_at": rfc3339(session.created_at()),
+        "begun_at": rfc3339(session.begun_at()),
+        "authenticated_at": session.authenticated_at().map(rfc3339),
+        "last_seen_at": rfc3339(session.last_seen_at()),
+        "expires_at": session.expires_at().map(rfc3339),
         "data_bytes": session.data_bytes(),
         "keys": session.keys(),
-    });
-    if shows_values {
-        object["values"] = values(session).into_iter().collect();
-    }
-    object
-}
-
-pub(crate) fn values(session: &SessionSummary) -> Vec<(String, Value)> {
-    let value = |key: &str| session.get::<Value>(key).ok().flatten().unwrap_or_default();
-    let keys = session.keys().into_iter();
-    keys.map(|key| {
-        let value = value(&key);
-        (key, value)
     })
-    .collect()
 }
 
-/// `2026-01-31T12:00:00Z`.
-pub(crate) fn moment(time: SystemTime) -> String {
-    let time = jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::MAX);
-    format!("{time:.0}")
-}
-
-/// How long ago, or until when.
-pub(crate) fn when(time: SystemTime, now: SystemTime) -> String {
-    match now.duration_since(time) {
-        Ok(since) => format!("{} ago", span(since)),
-        Err(until) => format!("in {}", span(until.duration())),
-    }
-}
-
-fn span(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0..=89 => format!("{seconds} s"),
-        90..=5_399 => format!("{} min", (seconds + 30) / 60),
-        5_400..=172_799 => format!("{} h", (seconds + 1_800) / 3_600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_users_name_does_not_steer_the_terminal() {
-        assert_eq!(printable("ann\u{1b}[2Jé\n"), "ann\\u{1b}[2Jé\\n");
-    }
-
-    #[test]
-    fn times_are_told_in_the_unit_that_fits() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        assert_eq!(when(now - Duration::from_secs(7), now), "7 s ago");
-        assert_eq!(when(now + Duration::from_secs(7_200), now), "in 2 h");
-        assert_eq!(moment(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00Z");
-    }
+/// Without what a terminal would obey: a user's name may hold escape sequences.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|character| {
+            if character.is_control() {
+                '\u{fffd}'
+            } else {
+                character
+            }
+        })
+        .collect()
 }

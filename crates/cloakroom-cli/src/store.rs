@@ -1,9 +1,7 @@
-//! The store that a URL names: [`Opened`].
+//! The store behind a URL: [`Store`].
 
-use std::{env, fs};
+use std::{env, fs, path::Path};
 
-#[cfg(feature = "file")]
-use cloakroom::store::FileStore;
 #[cfg(feature = "mysql")]
 use cloakroom::store::MySqlStore;
 #[cfg(feature = "postgres")]
@@ -12,141 +10,182 @@ use cloakroom::store::PostgresStore;
 use cloakroom::store::RedisStore;
 #[cfg(feature = "sqlite")]
 use cloakroom::store::SqliteStore;
-use cloakroom::{SessionLayer, Sessions, StoreError, store::DynStore};
+use cloakroom::{
+    SessionLayer, Sessions,
+    store::{DynStore, FileStore},
+};
 
-use crate::{cli::Place, failure::Failure};
+use crate::{Failure, arguments::Arguments};
 
-/// A store, and what it can be asked for beside sessions.
-pub(crate) struct Opened {
-    pub(crate) sessions: Sessions,
-    pub(crate) kind: &'static str,
-    tables: Tables,
-}
+const VARIABLE: &str = "CLOAKROOM_STORE";
 
-/// What `migrate` brings up to date.
-enum Tables {
-    None,
-    #[cfg(feature = "sqlite")]
-    Sqlite(SqliteStore),
+/// The store that the arguments name.
+pub(crate) enum Store {
     #[cfg(feature = "postgres")]
     Postgres(PostgresStore),
     #[cfg(feature = "mysql")]
     MySql(MySqlStore),
+    #[cfg(feature = "sqlite")]
+    Sqlite(SqliteStore),
+    #[cfg(feature = "redis")]
+    Redis(RedisStore),
+    File(FileStore),
 }
 
-impl Opened {
-    /// Connects. Nothing of the URL is repeated in errors but host, port and path.
-    pub(crate) async fn at(place: &Place) -> Result<Self, Failure> {
-        let url = url(place)?;
-        let scheme = url.split(':').next().unwrap_or_default();
-        let (store, kind, tables) = match scheme {
+impl Store {
+    /// # Errors
+    ///
+    /// Where there is no URL, or it names no store. No error repeats the URL, which may hold a password.
+    pub(crate) async fn open(arguments: &Arguments) -> Result<Self, Failure> {
+        let url = url(arguments.store_file.as_deref())?;
+        let (scheme, rest) = url.split_once(':').unwrap_or((&url, ""));
+        let table = &arguments.table;
+        Ok(match scheme {
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => {
-                let store = PostgresStore::connect(&url).await?.table(&place.table)?;
-                (
-                    DynStore::new(store.clone()),
-                    "PostgreSQL",
-                    Tables::Postgres(store),
-                )
+                Self::Postgres(PostgresStore::connect(&url).await?.table(table)?)
             }
             #[cfg(feature = "mysql")]
-            "mysql" | "mariadb" => {
-                let url = format!("mysql{}", &url[scheme.len()..]);
-                let store = MySqlStore::connect(&url).await?.table(&place.table)?;
-                (DynStore::new(store.clone()), "MySQL", Tables::MySql(store))
-            }
+            "mysql" | "mariadb" => Self::MySql(MySqlStore::connect(&url).await?.table(table)?),
             #[cfg(feature = "sqlite")]
-            "sqlite" => {
-                let store = SqliteStore::connect(&url).await?.table(&place.table)?;
-                (
-                    DynStore::new(store.clone()),
-                    "SQLite",
-                    Tables::Sqlite(store),
-                )
+            "sqlite" => Self::Sqlite(SqliteStore::connect(&url).await?.table(table)?),
+            #[cfg(feature = "redis")]
+            "redis" | "rediss" => {
+                Self::Redis(prefixed(RedisStore::connect(&url).await?, arguments)?)
             }
             #[cfg(feature = "redis")]
-            "redis" | "rediss" | "redis-cluster" | "rediss-cluster" => {
-                let store = redis(&url, scheme).await?.prefix(&place.prefix)?;
-                let store = if place.index_begun {
-                    store.index_begun()
-                } else {
-                    store
-                };
-                (DynStore::new(store), "Redis", Tables::None)
+            "redis-cluster" | "rediss-cluster" => {
+                let nodes = cluster_nodes(scheme, rest);
+                let store = RedisStore::cluster(nodes.iter().map(String::as_str)).await?;
+                Self::Redis(prefixed(store, arguments)?)
             }
-            #[cfg(feature = "file")]
             "file" => {
-                let path = url.strip_prefix("file://").unwrap_or_default();
-                // Not to make a directory out of a slip of the pen.
-                if !fs::metadata(path).is_ok_and(|found| found.is_dir()) {
-                    let message = format!("{path} is not a directory");
-                    return Err(Failure::new(Failure::USAGE, message));
+                let path = Path::new(rest.strip_prefix("//").unwrap_or(rest));
+                if !path.is_dir() {
+                    return Err(Failure::Store(
+                        "the URL names no directory that exists".to_owned(),
+                    ));
                 }
-                (DynStore::new(FileStore::open(path)?), "files", Tables::None)
+                Self::File(FileStore::open(path)?)
             }
             _ => {
-                let message = "the store's URL begins with postgres, mysql, sqlite, redis, redis-cluster or file, and this \
-                               program may have been built without some of them";
-                return Err(Failure::new(Failure::USAGE, message));
+                return Err(Failure::Store(
+                    "the store's URL begins with none of postgres:, mysql:, sqlite:, redis:, rediss:, \
+                     redis-cluster: and file:, or this program was built without that kind of store"
+                        .to_owned(),
+                ));
             }
-        };
-        // The application's timeouts are not known here: what is stored is judged by nothing but itself.
-        let layer = SessionLayer::new(store)
-            .idle_timeout(None)
-            .absolute_timeout(None)
-            .anonymous_idle_timeout(None)
-            .store_timeout(place.timeout)
-            .reap_every(None);
-        Ok(Self {
-            sessions: layer.sessions(),
-            kind,
-            tables,
         })
     }
 
-    /// Brings the tables up to date. Returns whether there are any.
-    pub(crate) async fn migrate(&self) -> Result<bool, StoreError> {
-        match &self.tables {
-            Tables::None => return Ok(false),
-            #[cfg(feature = "sqlite")]
-            Tables::Sqlite(store) => store.migrate().await?,
+    /// The operator's handle. The timeouts of the application are not known here: what the store has as a
+    /// session's deadline counts.
+    pub(crate) fn sessions(&self) -> Sessions {
+        let store = match self {
             #[cfg(feature = "postgres")]
-            Tables::Postgres(store) => store.migrate().await?,
+            Self::Postgres(store) => DynStore::new(store.clone()),
             #[cfg(feature = "mysql")]
-            Tables::MySql(store) => store.migrate().await?,
-        }
-        Ok(true)
+            Self::MySql(store) => DynStore::new(store.clone()),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => DynStore::new(store.clone()),
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => DynStore::new(store.clone()),
+            Self::File(store) => DynStore::new(store.clone()),
+        };
+        SessionLayer::new(store)
+            .idle_timeout(None)
+            .absolute_timeout(None)
+            .reap_every(None)
+            .circuit_breaker(None)
+            .sessions()
     }
 
-    pub(crate) fn has_tables(&self) -> bool {
-        !matches!(self.tables, Tables::None)
+    /// # Errors
+    ///
+    /// Where the store has no table, and the store's own.
+    pub(crate) async fn migrate(&self) -> Result<(), Failure> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.migrate().await?,
+            #[cfg(feature = "mysql")]
+            Self::MySql(store) => store.migrate().await?,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => store.migrate().await?,
+            _ => {
+                return Err(Failure::Store(
+                    "this store has no table to migrate".to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn has_table(&self) -> bool {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => false,
+            Self::File(_) => false,
+            #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+            _ => true,
+        }
     }
 }
 
 #[cfg(feature = "redis")]
-async fn redis(url: &str, scheme: &str) -> Result<RedisStore, StoreError> {
-    let Some(single) = scheme.strip_suffix("-cluster") else {
-        return RedisStore::connect(url).await;
-    };
-    let nodes = url[scheme.len()..].trim_start_matches("://").split(',');
-    let nodes: Vec<String> = nodes.map(|node| format!("{single}://{node}")).collect();
-    RedisStore::cluster(nodes.iter().map(String::as_str)).await
+fn prefixed(store: RedisStore, arguments: &Arguments) -> Result<RedisStore, Failure> {
+    Ok(match &arguments.prefix {
+        Some(prefix) => store.prefix(prefix)?,
+        None => store,
+    })
 }
 
-fn url(place: &Place) -> Result<String, Failure> {
-    let text = match (&place.store_file, env::var("CLOAKROOM_STORE")) {
-        (Some(path), _) => fs::read_to_string(path).map_err(|error| {
-            let message = format!("{}: {error}", path.display());
-            Failure::new(Failure::USAGE, message)
-        })?,
-        (None, Ok(url)) => url,
-        (None, Err(_)) => String::new(),
+/// `user:password@host:1,host:2` as a URL for each node.
+#[cfg(feature = "redis")]
+fn cluster_nodes(scheme: &str, rest: &str) -> Vec<String> {
+    let scheme = scheme.trim_end_matches("-cluster");
+    let rest = rest.trim_start_matches('/');
+    let (credentials, hosts) = match rest.rsplit_once('@') {
+        Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
+        None => (String::new(), rest),
     };
-    let url = text.lines().next().unwrap_or_default().trim();
-    if url.is_empty() {
-        let message =
-            "which store? Set CLOAKROOM_STORE to its URL, or name a file with --store-file";
-        return Err(Failure::new(Failure::USAGE, message));
+    hosts
+        .split(',')
+        .map(|host| format!("{scheme}://{credentials}{host}"))
+        .collect()
+}
+
+fn url(file: Option<&Path>) -> Result<String, Failure> {
+    let url = match file {
+        Some(path) => fs::read_to_string(path)
+            .map_err(|error| Failure::Store(format!("{}: {error}", path.display())))?
+            .lines()
+            .next()
+            .map(str::to_owned),
+        None => match env::var(VARIABLE) {
+            Err(env::VarError::NotUnicode(_)) => {
+                return Err(Failure::Store(format!("{VARIABLE} is not UTF-8")));
+            }
+            url => url.ok(),
+        },
+    };
+    let url = url.map(|url| url.trim().to_owned());
+    url.filter(|url| !url.is_empty()).ok_or_else(|| {
+        Failure::Store(format!(
+            "no store: set {VARIABLE} to its URL, or give a file with --store-file; see --help"
+        ))
+    })
+}
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_node_of_a_cluster_gets_the_password() {
+        assert_eq!(
+            cluster_nodes("rediss-cluster", "//:se,cret@one:1,two:2"),
+            ["rediss://:se,cret@one:1", "rediss://:se,cret@two:2"]
+        );
+        assert_eq!(cluster_nodes("redis-cluster", "//one:1"), ["redis://one:1"]);
     }
-    Ok(url.to_owned())
 }
