@@ -22,14 +22,14 @@ use crate::{
 /// Answers what the store cannot.
 pub(crate) trait Answer {
     /// `ask` is a merge, a begin, a join or a judge.
-    fn answer(&mut self, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept>;
+    fn answer(&mut self, config: &Config, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept>;
 }
 
 /// For machines that ask nothing but the store.
 pub(crate) struct NoAnswers;
 
 impl Answer for NoAnswers {
-    fn answer(&mut self, _: Ask<'_, Kept>, _: Timestamp) -> Reply<Kept> {
+    fn answer(&mut self, _: &Config, _: Ask<'_, Kept>, _: Timestamp) -> Reply<Kept> {
         let error = Error::new(ErrorKind::Other, "nobody can answer this");
         Reply::Refused(Cause(error))
     }
@@ -38,62 +38,72 @@ impl Answer for NoAnswers {
 /// How many sessions are asked for at once.
 const PAGE: usize = 100;
 
-/// Runs `machine` to its end, however long that takes.
-pub(crate) async fn drive(config: &Config, machine: &mut Machine<Kept>, own: &mut impl Answer) {
+/// Runs `machine` to its end, however long that takes; `step`: what it is to do first.
+pub(crate) async fn drive(
+    config: &Config,
+    machine: &mut Machine<Kept>,
+    own: &mut impl Answer,
+    mut step: Step,
+) {
     let mut waiting = Waiting {
         config,
         turn: None,
         conflicts: 0,
     };
     loop {
-        let Some(ask) = machine.ask() else { return };
-        let reply = match ask {
-            Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) => {
-                answer(own, ask, config.clock.now())
-            }
-            ask => catching_panics(ask_store(config, ask))
-                .await
-                .unwrap_or_else(|| Reply::Unknown(Cause(Error::panicked()))),
-        };
-        match machine.step(reply, config.clock.now()) {
+        match step {
             Step::Ask => {}
             // Boxed, because it is large and rarely needed.
             Step::Wait(id) => Box::pin(waiting.wait(id)).await,
             Step::Done => return,
         }
+        let Some(ask) = machine.ask() else { return };
+        let reply = match ask {
+            Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) => {
+                answer(config, own, ask, config.clock.now())
+            }
+            ask => catching_panics(ask_store(config, ask))
+                .await
+                .unwrap_or_else(|| Reply::Unknown(Cause(Error::panicked()))),
+        };
+        step = machine.step(reply, config.clock.now());
     }
 }
 
-/// Runs `machine` as far as a store in memory takes it. Returns whether that is its end.
+/// Runs `machine` as far as a store in memory takes it. Returns the step that it goes on with, or that it is done.
 pub(crate) fn drive_now(
     config: &Config,
     machine: &mut Machine<Kept>,
     own: &mut impl Answer,
     now: Timestamp,
-) -> bool {
+) -> Step {
     loop {
         let Some(ask) = machine.ask() else {
-            return true;
+            return Step::Done;
         };
         let reply = match ask {
             Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) => {
-                answer(own, ask, now)
+                answer(config, own, ask, now)
             }
             ask => match ask_memory(config, ask, now) {
                 Some(reply) => reply,
-                None => return false,
+                None => return Step::Ask,
             },
         };
         match machine.step(reply, now) {
             Step::Ask => {}
-            Step::Wait(_) => return false,
-            Step::Done => return true,
+            step => return step,
         }
     }
 }
 
-fn answer(own: &mut impl Answer, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
-    catch_unwind(AssertUnwindSafe(|| own.answer(ask, now)))
+fn answer(
+    config: &Config,
+    own: &mut impl Answer,
+    ask: Ask<'_, Kept>,
+    now: Timestamp,
+) -> Reply<Kept> {
+    catch_unwind(AssertUnwindSafe(|| own.answer(config, ask, now)))
         .unwrap_or_else(|_| Reply::Refused(Cause(Error::panicked())))
 }
 

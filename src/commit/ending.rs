@@ -9,7 +9,7 @@ use crate::{
     commit::{
         drive::{Answer, NoAnswers, drive, drive_now},
         events,
-        protocol::{Ask, Cause, End, Help, Machine, Outcome, Reply},
+        protocol::{Ask, Cause, End, Help, Machine, Outcome, Reply, Step},
         undo::hand_on,
     },
     config::Config,
@@ -30,7 +30,7 @@ pub(crate) async fn end(
     is_meant: impl Fn(SessionId, &Kept) -> bool,
 ) -> Result<Option<SessionId>, Error> {
     let mut machine = Machine::End(Box::new(End::revoke(id, unique())));
-    drive(config, &mut machine, &mut Judge(is_meant)).await;
+    drive(config, &mut machine, &mut Judge(is_meant), Step::Ask).await;
     match hand_on(config, machine.finish()) {
         Some(outcome @ Outcome::Closed { .. }) => {
             events::tell(config, &outcome, reason, config.clock.now());
@@ -48,10 +48,10 @@ pub(crate) async fn end(
 struct Judge<F>(F);
 
 impl<F: Fn(SessionId, &Kept) -> bool> Answer for Judge<F> {
-    fn answer(&mut self, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
+    fn answer(&mut self, config: &Config, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
         match ask {
             Ask::Judge(id, kept) => Reply::Meant(self.0(id, kept)),
-            ask => NoAnswers.answer(ask, now),
+            ask => NoAnswers.answer(config, ask, now),
         }
     }
 }
@@ -66,7 +66,7 @@ pub(crate) async fn help(
         return Ok(Some(found));
     }
     let mut machine = Machine::Help(Box::new(Help::new(id, found, unique())));
-    drive(config, &mut machine, &mut NoAnswers).await;
+    drive(config, &mut machine, &mut NoAnswers, Step::Ask).await;
     helped(config, id, machine, config.clock.now())
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn help_now(
         return Ok(Some(found));
     }
     let mut machine = Machine::Help(Box::new(Help::new(id, found, unique())));
-    if !drive_now(config, &mut machine, &mut NoAnswers, now) {
+    if drive_now(config, &mut machine, &mut NoAnswers, now) != Step::Done {
         let what = "the store has to be waited for";
         return Err(Error::new(ErrorKind::Unavailable, what));
     }

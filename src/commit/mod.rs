@@ -1,10 +1,14 @@
 //! From what a request did to what the store keeps: at the response head, or at `save`.
 //!
-//! A commit's data goes one way: [`work`] copies the request's state, [`plan`] says what is to be done, a machine of
-//! [`protocol`] does it, run by [`drive`], and [`outcome`] says what the response head tells. What an abandoned
-//! machine has begun is [undone](undo) in the background. This folder uses settings, state and store. It
-//! knows no HTTP, and neither sessions nor operators.
+//! A commit's data goes one way: [`work`] copies the request's state, [`plan`] says what is to be done, [`begin`] makes the
+//! machine of [`protocol`] that does it, [`drive`] runs it, and [`outcome`] says what the response head tells. A
+//! [`slot`] holds the machine meanwhile: what an abandoned one has begun is [undone](undo) in the background. This
+//! folder uses settings, state and store. It knows no HTTP, and neither sessions nor operators.
+//!
+//! There are two ways in. [`commit_in_span`] waits for the store. [`try_now`] is for a store in memory and takes no future;
+//! where it would have to wait, `commit_in_span` goes on with the same machine.
 
+mod begin;
 mod drive;
 pub(crate) mod ending;
 mod events;
@@ -18,29 +22,30 @@ mod undo;
 pub(crate) mod upkeep;
 mod work;
 
-use std::{error::Error as _, future::poll_fn, pin::pin, time::Duration};
+use std::{error::Error as _, future::poll_fn, pin::pin};
 
 use tracing::{Span, debug, debug_span, field, warn};
 
 use crate::{
-    clock::{Clock as _, Timestamp},
+    clock::Clock as _,
     commit::{
-        outcome::{Committed, outcome},
+        begin::Begun,
+        outcome::outcome,
         plan::Plan,
-        protocol::{Cause, End, Machine, Move, Reply, Touch, Write},
+        protocol::{End, Machine, Step},
         slot::Slot,
         unconfirmed::confirm_save,
-        work::Work,
     },
     deadline::within,
-    error::{Error, ErrorKind},
+    error::Error,
     random::unique,
-    record::{Kept, lifetime::is_past},
-    state::{Identity, Stored, shared::Shared},
+    state::{Stored, shared::Shared},
 };
 
 pub(crate) use self::{
     outcome::{Cookie, Failed, Outcome},
+    slot::Started,
+    unconfirmed::abandon,
     work::Occasion,
 };
 
@@ -56,10 +61,14 @@ fn span(shared: &Shared) -> (Span, bool) {
 /// # Errors
 ///
 /// As [`commit`].
-pub(crate) async fn commit_in_span(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
+pub(crate) async fn commit_in_span(
+    shared: &Shared,
+    occasion: Occasion,
+    started: Option<Box<Started>>,
+) -> Result<Outcome, Failed> {
     let (span, is_named) = span(shared);
     // By hand: `Instrumented` would move it, and it is large.
-    let mut commit = pin!(commit(shared, occasion));
+    let mut commit = pin!(commit(shared, occasion, started));
     let committed = poll_fn(|context| span.in_scope(|| commit.as_mut().poll(context))).await;
     if !is_named {
         shared.name(&span);
@@ -67,18 +76,22 @@ pub(crate) async fn commit_in_span(shared: &Shared, occasion: Occasion) -> Resul
     committed
 }
 
-/// The commit, within the deadline.
+/// The commit, within the deadline; `started`: one that [`try_now`] could not bring to its end.
 ///
 /// # Errors
 ///
 /// Where the store failed and something may be lost by it. At the head nothing
 /// is left pending then: nobody could save it any more.
-pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
+async fn commit(
+    shared: &Shared,
+    occasion: Occasion,
+    started: Option<Box<Started>>,
+) -> Result<Outcome, Failed> {
     let is_forgotten = shared.state().destroyed.is_some();
     let mut slot = Slot::new(shared, occasion);
     let ran = {
         // Pinned where it is: it is large, and would be moved otherwise.
-        let running = pin!(async { Ok(run(&mut slot).await) });
+        let running = pin!(async { Ok(run(&mut slot, started).await) });
         within(shared.config.store_timeout, running).await
     };
     let ran = match ran {
@@ -88,24 +101,7 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
             None => do_without(shared, occasion, &late).ok_or(late),
         },
     };
-    let error = match ran {
-        Ok(outcome) => return Ok(outcome),
-        Err(error) => error,
-    };
-    if occasion == Occasion::Head {
-        abandon(shared);
-    }
-    let cookie = match slot.cookie_in_doubt() {
-        Cookie::None if is_forgotten => Cookie::Remove,
-        cookie => cookie,
-    };
-    Err(Failed { error, cookie })
-}
-
-/// There is no response, or one that says that nothing was kept: what is pending goes with it (rules C2, F2).
-pub(crate) fn abandon(shared: &Shared) {
-    unconfirmed::give_up(shared);
-    shared.abandon();
+    ran.map_err(|error| slot.fail(error, is_forgotten))
 }
 
 /// Where there was nothing to do but to touch, it is only logged that it came
@@ -123,41 +119,35 @@ fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Outco
     Some(outcome(&mut state, shared, Some(now)))
 }
 
-async fn run(slot: &mut Slot<'_>) -> Result<Outcome, Error> {
-    let (shared, occasion) = (slot.shared, slot.occasion);
-    let config = &*shared.config;
+async fn run(slot: &mut Slot<'_>, started: Option<Box<Started>>) -> Result<Outcome, Error> {
+    let shared = slot.shared;
+    if let Some(started) = started {
+        let started = *started;
+        let _gate = started.gate;
+        slot.work = Some(started.work);
+        let committed = slot.run(started.machine, started.step).await;
+        return slot.settle(committed);
+    }
     let _gate = shared.enter().await;
     confirm_save(shared).await?;
-    let (work, plan, destroyed, is_too_late) = {
+    let (plan, destroyed, is_too_late) = {
         let mut state = shared.state();
-        let is_too_late = state.is_head_gone && occasion == Occasion::Save;
-        state.is_head_gone |= occasion == Occasion::Head;
-        let work = Work::new(&state, config, occasion);
-        let plan = Plan::of(&work, &state, config);
-        (work, plan, state.destroyed.clone(), is_too_late)
+        let is_too_late = state.is_head_gone && slot.occasion == Occasion::Save;
+        (slot.plan(&mut state), state.destroyed.clone(), is_too_late)
     };
     if let Some(ended) = destroyed {
         destroy(slot, *ended).await?;
     }
-    if is_too_late && work.stored.is_none() && matches!(plan, Plan::Create | Plan::Move) {
+    let is_new = slot.work.as_ref().is_some_and(|work| work.stored.is_none());
+    if is_too_late && is_new && matches!(plan, Plan::Create | Plan::Move) {
         return Err(Error::too_late("a new session"));
     }
-    let now = config.clock.now();
-    let is_optional = matches!(plan, Plan::Touch | Plan::Renew);
-    let committed = match begin(slot, work, plan, now)? {
-        Ok(committed) => Ok(committed),
-        // Boxed, because it is large and rarely needed.
-        Err(machine) => slot.run(machine).await,
+    let committed = match slot.begin(plan, shared.config.clock.now()) {
+        Ok(Begun::Done(committed)) => Ok(committed),
+        Ok(Begun::Machine(machine)) => slot.run(machine, Step::Ask).await,
+        Err(error) => Err(error),
     };
-    let committed = match committed {
-        Err(error) if is_optional => {
-            let id = shared.state().stored.as_ref().map(Stored::id);
-            warn!(session.id = ?id, %error, cause = ?error.source(), "touch or renewal failed");
-            Committed::Nothing
-        }
-        committed => committed?,
-    };
-    slot.conclude(committed)
+    slot.settle(committed)
 }
 
 /// Ends what the request has destroyed (rule M4).
@@ -173,86 +163,4 @@ async fn destroy(slot: &mut Slot<'_>, ended: Stored) -> Result<(), Error> {
         .destroyed
         .take_if(|pending| pending.id() == id);
     Ok(())
-}
-
-/// The machine for `plan`; or what it comes to, where no machine is needed.
-#[allow(clippy::type_complexity)]
-fn begin<'a>(
-    slot: &mut Slot<'a>,
-    mut work: Work<'a>,
-    plan: Plan,
-    now: Timestamp,
-) -> Result<Result<Committed, Machine<Kept>>, Error> {
-    let config = &slot.shared.config;
-    let machine = match plan {
-        Plan::Nothing => Ok(Committed::Nothing),
-        Plan::Touch => match &work.stored {
-            Some(stored) if !is_past(config.lifetimes.absolute_deadline(&stored.record), now) => {
-                let touch = Touch::new(stored.id(), stored.kept(), false);
-                Err(Machine::Touch(Box::new(touch)))
-            }
-            _ => Ok(Committed::Ended),
-        },
-        Plan::Create | Plan::Update(_) | Plan::Renew => match first_write(&mut work, plan, now)? {
-            Some(write) => Err(Machine::Write(write)),
-            None => Ok(Committed::Ended),
-        },
-        Plan::Move => {
-            let cycled = work.stored.as_ref();
-            let cycled = cycled.filter(|_| matches!(work.identity, Identity::Cycle(_)));
-            if let Some(stored) = cycled
-                && is_past(config.lifetimes.absolute_deadline(&stored.record), now)
-            {
-                slot.work = Some(work);
-                return Ok(Ok(Committed::Ended));
-            }
-            let old = work.stored.as_ref().or(work.marker.as_ref());
-            let old = old.map(|old| (old.id(), old.kept()));
-            let moving = match (&work.identity, old) {
-                (Identity::Cycle(_), Some((id, kept))) => Move::cycle(id, kept, work.writer),
-                (_, old) => Move::log_in(old, work.writer, config.max_sessions_per_user),
-            };
-            let loaded_at = slot.shared.state().loaded_at;
-            let is_old = loaded_at.is_some_and(|at| now.since(at) >= RELOAD_AFTER);
-            let moving = if is_old { moving.reloading() } else { moving };
-            Err(Machine::Move(Box::new(moving)))
-        }
-    };
-    slot.work = Some(work);
-    Ok(machine)
-}
-
-/// A session that was loaded longer ago than this is loaded again before it moves: its marker may have expired.
-const RELOAD_AFTER: Duration = Duration::from_secs(60);
-
-/// The first try of a write, on what the request has loaded; `None` where the session's time is over.
-fn first_write(
-    work: &mut Work<'_>,
-    plan: Plan,
-    now: Timestamp,
-) -> Result<Option<Write<Kept>>, Error> {
-    let (stored, data) = match (plan, work.stored.as_ref()) {
-        (Plan::Update(data), Some(stored)) => (stored, Some(data)),
-        (Plan::Renew, Some(stored)) => (stored, None),
-        _ => {
-            return match work.begin(None, false, now)? {
-                Reply::Begun(id, kept) => Ok(Some(Write::create(id, kept))),
-                _ => Ok(None),
-            };
-        }
-    };
-    let (id, former) = (stored.id(), stored.kept());
-    match work.next(&former, data, now) {
-        Reply::Merged(next) => Ok(Some(Write::update(id, former, next))),
-        Reply::Refused(Cause(error)) => Err(error),
-        _ => Ok(None),
-    }
-}
-
-/// It is deleted by then, and what the request has changed is lost.
-fn expired() -> Error {
-    Error::new(
-        ErrorKind::Ended,
-        "the session expired while the request was running, and its changes were not saved",
-    )
 }

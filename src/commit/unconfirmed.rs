@@ -1,4 +1,8 @@
 //! A save that never heard from the store: kept in the state by [`keep`], made sure of by [`confirm_save`].
+//!
+//! The state keeps data, [`UnconfirmedSave`], and the machine is built from it again: the state stands below the
+//! commit and knows no machine. Nothing is lost by that, because a machine that [resumes](Write::resume) asks the store what
+//! became of its record before anything else, whatever it had been told before.
 
 use crate::{
     clock::Clock as _,
@@ -6,7 +10,7 @@ use crate::{
         drive::{NoAnswers, drive},
         events,
         outcome::Committed,
-        protocol::{Abandon, Cause, Machine, Outcome, Write},
+        protocol::{Abandon, Cause, Machine, Outcome, Step, Write},
         undo::hand_on,
         work::Work,
     },
@@ -17,7 +21,7 @@ use crate::{
 };
 
 /// Keeps `write`, whose fate is open, in the request's state; `false` where nobody would ever have its token.
-pub(crate) fn keep(shared: &Shared, work: &Work<'_>, write: &Write<Kept>) -> bool {
+pub(crate) fn keep(shared: &Shared, work: &Work, write: &Write<Kept>) -> bool {
     let Some(stored) = work.stored(write.id(), write.next().clone()) else {
         return false;
     };
@@ -73,7 +77,7 @@ async fn confirm(shared: &Shared, save: &UnconfirmedSave) -> Result<(), Error> {
         "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
     );
     let mut machine = Machine::Write(resumed(save, cut.clone()));
-    drive(config, &mut machine, &mut NoAnswers).await;
+    drive(config, &mut machine, &mut NoAnswers, Step::Ask).await;
     let outcome = machine.finish().outcome;
     let now = config.clock.now();
     let until = save.until;
@@ -111,8 +115,14 @@ async fn confirm(shared: &Shared, save: &UnconfirmedSave) -> Result<(), Error> {
     Ok(())
 }
 
-/// The request has ended: a session that it may have begun is closed.
-pub(crate) fn give_up(shared: &Shared) {
+/// There is no response, or one that says that nothing was kept: what is pending goes with it (rules C2, F2).
+pub(crate) fn abandon(shared: &Shared) {
+    give_up(shared);
+    shared.abandon();
+}
+
+/// A session that the request may have begun is closed.
+fn give_up(shared: &Shared) {
     let begun = {
         let mut state = shared.state();
         let save = state.unconfirmed_save.take();

@@ -37,14 +37,16 @@ pub(crate) enum Occasion {
 }
 
 /// What a commit works on.
-pub(crate) struct Work<'a> {
-    config: &'a Config,
+pub(crate) struct Work {
     pub(crate) stored: Option<Stored>,
     /// The marker that the load found in place of the session.
     pub(crate) marker: Option<Stored>,
     pub(crate) identity: Identity,
     pub(crate) changes: Option<Arc<Changes>>,
     pub(crate) is_displaced: bool,
+    pub(crate) loaded_at: Option<Timestamp>,
+    /// Nothing is lost where it fails.
+    pub(crate) is_optional: bool,
     /// Something is to be done about the secret.
     pub(crate) renews: bool,
     pub(crate) until: ChangeSeq,
@@ -67,16 +69,17 @@ pub(crate) struct Work<'a> {
 /// A store that lets none begin, again and again, is broken.
 const MAX_DRAWS: u32 = 4;
 
-impl<'a> Work<'a> {
-    pub(crate) fn new(state: &State, config: &'a Config, occasion: Occasion) -> Self {
+impl Work {
+    pub(crate) fn new(state: &State, config: &Config, occasion: Occasion) -> Self {
         let work = Self {
-            config,
             stored: state.stored.clone(),
             marker: state.marker.as_deref().cloned(),
             identity: state.identity.clone(),
             changes: state.changes.clone(),
             until: state.last_change(),
             is_displaced: state.is_displaced,
+            loaded_at: state.loaded_at,
+            is_optional: false,
             renews: occasion == Occasion::Head && is_renewal_due(state, config),
             generations: state.generations,
             writer: unique(),
@@ -118,11 +121,12 @@ impl<'a> Work<'a> {
     /// The next version of `former`, with `data`.
     pub(crate) fn next(
         &mut self,
+        config: &Config,
         former: &Kept,
         data: Option<Data>,
         now: Timestamp,
     ) -> Reply<Kept> {
-        match self.successor(former, data, now) {
+        match self.successor(config, former, data, now) {
             Ok(reply) => reply,
             Err(error) => Reply::Refused(Cause(error)),
         }
@@ -130,6 +134,7 @@ impl<'a> Work<'a> {
 
     fn successor(
         &mut self,
+        config: &Config,
         (record, activity): &Kept,
         data: Option<Data>,
         now: Timestamp,
@@ -139,7 +144,7 @@ impl<'a> Work<'a> {
         };
         let mut token = stored.token;
         let step = match self.renews {
-            true => renewal::step(record, &token.secret, self.config.renew_every, now),
+            true => renewal::step(record, &token.secret, config.renew_every, now),
             false => None,
         };
         self.saves = data.is_some();
@@ -147,7 +152,7 @@ impl<'a> Work<'a> {
         if data.is_none() && step.is_none() {
             return Ok(Reply::Unchanged);
         }
-        if is_past(self.config.lifetimes.absolute_deadline(record), now) {
+        if is_past(config.lifetimes.absolute_deadline(record), now) {
             self.is_past = true;
             return Ok(Reply::Ended);
         }
@@ -165,15 +170,20 @@ impl<'a> Work<'a> {
             }
         }
         self.token = Some(token);
-        Ok(Reply::Merged(self.kept(next, now)))
+        Ok(Reply::Merged(kept(config, next, now)))
     }
 
     /// A closure that runs again here, runs with no lock held.
-    fn merge(&mut self, latest: &Kept, now: Timestamp) -> Result<Reply<Kept>, Error> {
+    fn merge(
+        &mut self,
+        config: &Config,
+        latest: &Kept,
+        now: Timestamp,
+    ) -> Result<Reply<Kept>, Error> {
         let merged = match &mut self.changes {
             Some(changes) => {
                 let changes = Arc::make_mut(changes);
-                changes.rebase(latest.0.data(), self.config.max_data_bytes)?;
+                changes.rebase(latest.0.data(), config.max_data_bytes)?;
                 changes.merged(&latest.0)
             }
             None => None,
@@ -181,12 +191,13 @@ impl<'a> Work<'a> {
         if let Some(stored) = &mut self.stored {
             (stored.record, stored.activity) = latest.clone();
         }
-        self.successor(latest, merged, now)
+        self.successor(config, latest, merged, now)
     }
 
     /// The record of a new session.
     pub(crate) fn begin(
         &mut self,
+        config: &Config,
         base: Option<&Kept>,
         redraw: bool,
         now: Timestamp,
@@ -197,7 +208,7 @@ impl<'a> Work<'a> {
         };
         self.issues = true;
         self.saves = true;
-        let lifetimes = &self.config.lifetimes;
+        let lifetimes = &config.lifetimes;
         let (verifier, version) = (Verifier::of(&token.secret), Version::first(self.writer));
         let blank = || Record::new(verifier, version, now);
         let is_over = |base: &Kept| is_past(lifetimes.absolute_deadline(&base.0), now);
@@ -208,7 +219,7 @@ impl<'a> Work<'a> {
             }
             (Some((base, _)), Identity::Cycle(_)) => {
                 let moved = alone(Record::clone(base)).with_token(verifier, version);
-                moved.issued(self.config.renew_every, now)
+                moved.issued(config.renew_every, now)
             }
             (Some(base), Identity::LogIn(log_in)) if !log_in.starts_empty && !is_over(base) => {
                 let moved = alone(Record::clone(&base.0)).with_token(verifier, version);
@@ -224,7 +235,7 @@ impl<'a> Work<'a> {
             _ => false,
         };
         if !is_as_computed && let Some(changes) = &mut self.changes {
-            let max_bytes = self.config.max_data_bytes;
+            let max_bytes = config.max_data_bytes;
             Arc::make_mut(changes).rebase(start.data(), max_bytes)?;
         }
         if let (Some(base), Some(stored)) = (base, &mut self.stored) {
@@ -237,7 +248,7 @@ impl<'a> Work<'a> {
             }
             None => start,
         };
-        Ok(Reply::Begun(token.id, self.kept(record, now)))
+        Ok(Reply::Begun(token.id, kept(config, record, now)))
     }
 
     fn draw(&mut self) -> Result<Token, Error> {
@@ -255,7 +266,13 @@ impl<'a> Work<'a> {
     }
 
     /// The same user's faster log-in, with this one's changes and secret.
-    fn join(&mut self, id: SessionId, target: &Kept, now: Timestamp) -> Result<Reply<Kept>, Error> {
+    fn join(
+        &mut self,
+        config: &Config,
+        id: SessionId,
+        target: &Kept,
+        now: Timestamp,
+    ) -> Result<Reply<Kept>, Error> {
         let Some(own) = self.token else {
             return Ok(Reply::Unchanged);
         };
@@ -263,7 +280,7 @@ impl<'a> Work<'a> {
         let mut data = record.data().clone();
         if let Some(changes) = &mut self.changes {
             let changes = Arc::make_mut(changes);
-            changes.rebase(&data, self.config.max_data_bytes)?;
+            changes.rebase(&data, config.max_data_bytes)?;
             data = changes.apply(&data);
         }
         let rested = now.since(activity.last_seen_at);
@@ -274,15 +291,10 @@ impl<'a> Work<'a> {
         Ok(match next.joined(&own.secret, now) {
             Some(next) => {
                 self.joined = Some(Token { id, ..own });
-                Reply::Merged(self.kept(next, now))
+                Reply::Merged(kept(config, next, now))
             }
             None => Reply::Unchanged,
         })
-    }
-
-    fn kept(&self, record: Record, now: Timestamp) -> Kept {
-        let activity = self.config.lifetimes.activity(&record, now);
-        (Arc::new(record), activity)
     }
 
     /// What the request is told of `outcome`, and the observers.
@@ -292,10 +304,11 @@ impl<'a> Work<'a> {
     /// Where what the request did is not kept.
     pub(crate) fn conclude(
         &self,
+        config: &Config,
         outcome: Outcome<Kept>,
         now: Timestamp,
     ) -> Result<Committed, Error> {
-        events::tell(self.config, &outcome, EndReason::Destroyed, now);
+        events::tell(config, &outcome, EndReason::Destroyed, now);
         let begun = |id: SessionId, kept: Kept| match self.stored(id, kept) {
             Some(stored) => Committed::Begun(stored),
             None => Committed::Nothing,
@@ -315,7 +328,7 @@ impl<'a> Work<'a> {
                     return Ok(Committed::Nothing);
                 };
                 if self.saves {
-                    events::saved(self.config, token.id, &former.0, &record.0, now);
+                    events::saved(config, token.id, &former.0, &record.0, now);
                 }
                 let stored = Stored::of(token, record);
                 if self.issues {
@@ -330,12 +343,12 @@ impl<'a> Work<'a> {
             },
             Outcome::Touched((record, _)) => match &self.stored {
                 Some(stored) => {
-                    let activity = self.config.lifetimes.activity(&record, now);
+                    let activity = config.lifetimes.activity(&record, now);
                     Committed::Touched(Stored::of(stored.token, (record, activity)))
                 }
                 None => Committed::Nothing,
             },
-            Outcome::Ended if self.has_expired(now) => Committed::Expired,
+            Outcome::Ended if self.has_expired(config, now) => Committed::Expired,
             Outcome::Ended => Committed::Ended,
             Outcome::Outdone => {
                 return Err(Error::new(
@@ -356,19 +369,21 @@ impl<'a> Work<'a> {
 
     /// Whether what there was to save is lost because the session's deadline has passed while the
     /// request was running: the reaper may have deleted it.
-    fn has_expired(&self, now: Timestamp) -> bool {
+    fn has_expired(&self, config: &Config, now: Timestamp) -> bool {
         let Some(stored) = &self.stored else {
             return false;
         };
         let moves = matches!(self.identity, Identity::Cycle(_));
         let (record, activity) = (&stored.record, stored.activity);
-        let deadline = self
-            .config
-            .lifetimes
-            .deadline(record, activity.last_seen_at);
+        let deadline = config.lifetimes.deadline(record, activity.last_seen_at);
         let is_over = is_past(deadline, now) || is_past(activity.expires_at, now);
         is_over && !self.is_past && (self.saves || moves)
     }
+}
+
+fn kept(config: &Config, record: Record, now: Timestamp) -> Kept {
+    let activity = config.lifetimes.activity(&record, now);
+    (Arc::new(record), activity)
 }
 
 /// As a session of its own: where it came from, and what was taken back there, stays with the old one.
@@ -382,12 +397,12 @@ fn alone(mut record: Record) -> Record {
     record
 }
 
-impl Answer for Work<'_> {
-    fn answer(&mut self, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
+impl Answer for Work {
+    fn answer(&mut self, config: &Config, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
         let answer = match ask {
-            Ask::Merge(latest) => self.merge(latest, now),
-            Ask::Begin { base, redraw } => self.begin(base, redraw, now),
-            Ask::Join(id, target) => self.join(id, target, now),
+            Ask::Merge(latest) => self.merge(config, latest, now),
+            Ask::Begin { base, redraw } => self.begin(config, base, redraw, now),
+            Ask::Join(id, target) => self.join(config, id, target, now),
             _ => Err(Error::new(ErrorKind::Other, "no question to a request")),
         };
         answer.unwrap_or_else(|error| Reply::Refused(Cause(error)))

@@ -218,7 +218,7 @@ impl Session {
     /// `TooLate` also, once, where the request was cancelled or its commit failed: what was pending then
     /// is lost, and what was changed since is saved. (Rules C6, C7, M5.)
     pub async fn save(&self) -> Result<(), Error> {
-        commit::commit_in_span(&self.0, Occasion::Save)
+        commit::commit_in_span(&self.0, Occasion::Save, None)
             .await
             .map_err(|failed| failed.error)?;
         let mut state = self.0.state();

@@ -435,3 +435,10 @@ fn nothing_waits_for_ever(_: &Net, world: &World) -> bool {
         })
     })
 }
+
+#[test]
+fn the_properties_have_the_names_that_other_tests_share() {
+    let names: Vec<_> = all().iter().map(|property| property.name).collect();
+    let rules: Vec<_> = include_str!("rules.txt").lines().collect();
+    assert_eq!(names, rules);
+}

@@ -13,5 +13,6 @@ mod lost_replies;
 mod merging;
 mod moving;
 mod prompt;
+mod schedules;
 mod undoing;
 mod upkeep;
