@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::{
     clock::Timestamp,
     commit::{
-        outcome::Committed,
         plan::Plan,
         protocol::{Cause, Machine, Move, Reply, Touch, Write},
+        response::Committed,
         work::Work,
     },
     config::Config,

@@ -1,20 +1,21 @@
-//! From what a request did to what the store keeps: at the response head, or at `save`.
+//! Commits what a request did to the store, at the response head or at `save`.
 //!
 //! A commit's data goes one way: [`work`] copies the request's state, [`plan`] says what is to be done, [`begin`] makes the
-//! machine of [`protocol`] that does it, [`drive`] runs it, and [`outcome`] says what the response head tells. A
+//! machine of [`protocol`] that does it, [`drive`] runs it, and [`response`] says what the response head tells. A
 //! [`slot`] holds the machine meanwhile: what an abandoned one has begun is [undone](undo) in the background. This
 //! folder uses settings, state and store. It knows no HTTP, and neither sessions nor operators.
 //!
 //! There are two ways in. [`commit_in_span`] waits for the store. [`try_now`] is for a store in memory and takes no future;
 //! where it would have to wait, `commit_in_span` goes on with the same machine.
 
+pub(crate) mod arrival;
 mod begin;
 mod drive;
-pub(crate) mod ending;
 mod events;
-mod outcome;
 mod plan;
 pub(crate) mod protocol;
+mod response;
+pub(crate) mod revoke;
 mod slot;
 pub(crate) mod try_now;
 mod unconfirmed;
@@ -30,9 +31,9 @@ use crate::{
     clock::Clock as _,
     commit::{
         begin::Begun,
-        outcome::outcome,
         plan::Plan,
         protocol::{End, Machine, Step},
+        response::response_head,
         slot::Slot,
         unconfirmed::confirm_save,
     },
@@ -43,29 +44,29 @@ use crate::{
 };
 
 pub(crate) use self::{
-    outcome::{Cookie, Failed, Outcome},
+    response::{Cookie, Failed, ResponseHead},
     slot::Started,
     unconfirmed::abandon,
     work::Occasion,
 };
 
-/// What a commit's log lines are under, with the id that is being committed, and whether there is one.
+/// The tracing span of a commit, and whether it has the session's id yet.
 fn span(shared: &Shared) -> (Span, bool) {
     let span = debug_span!("session_commit", session.id = field::Empty);
     let is_named = shared.name(&span);
     (span, is_named)
 }
 
-/// The commit, in its span. A session that begins has its id there at the end.
+/// Runs [`commit`] in its tracing span.
 ///
 /// # Errors
 ///
-/// As [`commit`].
+/// The same as [`commit`].
 pub(crate) async fn commit_in_span(
     shared: &Shared,
     occasion: Occasion,
     started: Option<Box<Started>>,
-) -> Result<Outcome, Failed> {
+) -> Result<ResponseHead, Failed> {
     let (span, is_named) = span(shared);
     // By hand: `Instrumented` would move it, and it is large.
     let mut commit = pin!(commit(shared, occasion, started));
@@ -76,17 +77,17 @@ pub(crate) async fn commit_in_span(
     committed
 }
 
-/// The commit, within the deadline; `started`: one that [`try_now`] could not bring to its end.
+/// Commits within the store timeout.
 ///
 /// # Errors
 ///
-/// Where the store failed and something may be lost by it. At the head nothing
-/// is left pending then: nobody could save it any more.
+/// If the store failed and changes may be lost. At the response head the pending changes are dropped then,
+/// because no later call could save them.
 async fn commit(
     shared: &Shared,
     occasion: Occasion,
     started: Option<Box<Started>>,
-) -> Result<Outcome, Failed> {
+) -> Result<ResponseHead, Failed> {
     let is_forgotten = shared.state().destroyed.is_some();
     let mut slot = Slot::new(shared, occasion);
     let ran = {
@@ -104,9 +105,8 @@ async fn commit(
     ran.map_err(|error| slot.fail(error, is_forgotten))
 }
 
-/// Where there was nothing to do but to touch, it is only logged that it came
-/// to nothing (rule F2): be it that others talked with the store for so long.
-fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Outcome> {
+/// The response head without the touch, if a touch was all there was to do. A touch that fails is only logged (rule F2).
+fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<ResponseHead> {
     let now = shared.config.clock.now();
     let mut state = shared.state();
     if state.unconfirmed_save.is_some() || state.is_modified() {
@@ -116,10 +116,10 @@ fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Outco
     warn!(session.id = %id, error = %late, cause = ?late.source(), "touch failed");
     state.is_head_gone |= occasion == Occasion::Head;
     state.is_committed |= occasion == Occasion::Head;
-    Some(outcome(&mut state, shared, Some(now)))
+    Some(response_head(&mut state, shared, Some(now)))
 }
 
-async fn run(slot: &mut Slot<'_>, started: Option<Box<Started>>) -> Result<Outcome, Error> {
+async fn run(slot: &mut Slot<'_>, started: Option<Box<Started>>) -> Result<ResponseHead, Error> {
     let shared = slot.shared;
     if let Some(started) = started {
         let started = *started;
@@ -150,7 +150,7 @@ async fn run(slot: &mut Slot<'_>, started: Option<Box<Started>>) -> Result<Outco
     slot.settle(committed)
 }
 
-/// Ends what the request has destroyed (rule M4).
+/// Ends the session that the request has destroyed (rule M4).
 async fn destroy(slot: &mut Slot<'_>, ended: Stored) -> Result<(), Error> {
     let shared = slot.shared;
     let config = &shared.config;

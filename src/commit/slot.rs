@@ -1,4 +1,4 @@
-//! Where a commit's machine outlives the future that runs it: [`Slot`].
+//! Holds a commit's machine, so that an abandoned one can be undone: [`Slot`].
 
 use std::error::Error as _;
 
@@ -10,9 +10,9 @@ use crate::{
         begin::{Begun, begin},
         drive::{NoAnswers, drive, drive_now},
         events,
-        outcome::{Committed, Cookie, Failed, Outcome},
         plan::Plan,
         protocol::{self, Abandon, Cause, Machine, Step},
+        response::{Committed, Cookie, Failed, ResponseHead},
         unconfirmed::{abandon, close, keep},
         undo::hand_on,
         work::{Occasion, Work},
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// A commit that could not be brought to its end at once: its machine goes on with `step`.
+/// One commit, and the machine that runs for it. If it is dropped, what the machine has begun is undone.
 pub(crate) struct Started {
     pub(crate) gate: HeldGate,
     pub(crate) work: Work,
@@ -40,7 +40,7 @@ pub(crate) struct Slot<'a> {
     pub(crate) occasion: Occasion,
     pub(crate) work: Option<Work>,
     machine: Option<Machine<Kept>>,
-    /// The session that a move has left in doubt.
+    /// The new session of a move that may or may not have been applied.
     in_doubt: Option<Stored>,
 }
 
@@ -55,7 +55,7 @@ impl<'a> Slot<'a> {
         }
     }
 
-    /// What there is to do, by what the request has done until now.
+    /// Runs `machine`, which ends the session that the request has destroyed.
     #[inline]
     pub(crate) fn plan(&mut self, state: &mut State) -> Plan {
         let config = &self.shared.config;
@@ -84,14 +84,14 @@ impl<'a> Slot<'a> {
             Some(protocol::Outcome::Failed(Cause(error))) => Err(error),
             Some(outcome) => {
                 let now = config.clock.now();
-                events::tell(config, &outcome, EndReason::Destroyed, now);
+                events::notify(config, &outcome, EndReason::Destroyed, now);
                 Ok(())
             }
             None => Ok(()),
         }
     }
 
-    /// Runs `machine`, which goes on with `step`, and says what it came to.
+    /// Runs `machine` and returns its result.
     pub(crate) async fn run(
         &mut self,
         machine: Machine<Kept>,
@@ -158,9 +158,12 @@ impl<'a> Slot<'a> {
         committed
     }
 
-    /// What the head says, of what the commit came to. A touch or a renewal that failed is only logged (rule F2).
+    /// Ends the machine, because the store timeout has passed. Returns its result if that is certain already.
     #[inline]
-    pub(crate) fn settle(&mut self, committed: Result<Committed, Error>) -> Result<Outcome, Error> {
+    pub(crate) fn settle(
+        &mut self,
+        committed: Result<Committed, Error>,
+    ) -> Result<ResponseHead, Error> {
         match committed {
             Err(error) if self.work.as_ref().is_some_and(|work| work.is_optional) => {
                 let id = self.shared.state().stored.as_ref().map(Stored::id);
@@ -185,7 +188,7 @@ impl<'a> Slot<'a> {
     }
 
     /// The deadline has passed. What is certain all the same.
-    pub(crate) fn late(&mut self, late: &Error) -> Option<Result<Outcome, Error>> {
+    pub(crate) fn late(&mut self, late: &Error) -> Option<Result<ResponseHead, Error>> {
         let outcome = self.cut(Abandon::Late(Cause(late.clone())))?;
         Some(match self.take_in(outcome) {
             Ok(committed) => self.conclude(committed),
@@ -204,7 +207,7 @@ impl<'a> Slot<'a> {
         hand_on(&self.shared.config, machine.abandon(why))
     }
 
-    /// A `save` whose fate is open is kept, to be confirmed before anything else.
+    /// Keeps a `save` whose reply is missing, so that the next commit confirms it first.
     fn keeps(&self, machine: &mut Machine<Kept>) -> bool {
         match (self.occasion, machine, &self.work) {
             (Occasion::Save, Machine::Write(write), Some(work)) if write.is_open() => {
@@ -225,13 +228,13 @@ impl<'a> Slot<'a> {
         work.conclude(&self.shared.config, outcome, now)
     }
 
-    /// Takes what was committed into the request's state.
+    /// Updates the request's state with what was committed.
     #[inline]
-    fn conclude(&mut self, committed: Committed) -> Result<Outcome, Error> {
+    fn conclude(&mut self, committed: Committed) -> Result<ResponseHead, Error> {
         let (shared, occasion) = (self.shared, self.occasion);
         let now = shared.config.clock.now();
         let Some(work) = &self.work else {
-            return Ok(Outcome::default());
+            return Ok(ResponseHead::default());
         };
         if let (Occasion::Save, Committed::Begun(stored)) = (occasion, &committed)
             && shared.state().is_head_gone
@@ -241,7 +244,7 @@ impl<'a> Slot<'a> {
             return Err(Error::too_late("a new session"));
         }
         let is_expired = matches!(committed, Committed::Expired);
-        let outcome = shared.alter(|state| {
+        let head = shared.alter(|state| {
             state.is_committed |= occasion == Occasion::Head;
             state.unconfirmed_save = None;
             state.conclude(committed, work.generations, work.until, shared, now)
@@ -249,10 +252,10 @@ impl<'a> Slot<'a> {
         if is_expired {
             return Err(expired());
         }
-        Ok(outcome)
+        Ok(head)
     }
 
-    /// The cookie of a session that a move has left in doubt.
+    /// The cookie of a move that may or may not have been applied.
     fn cookie_in_doubt(&self) -> Cookie {
         let config = &self.shared.config;
         self.in_doubt.as_ref().map_or(Cookie::None, |stored| {

@@ -1,4 +1,4 @@
-//! The commit that has nothing to wait for: an ordinary request's, of a session in memory.
+//! The fast path: commits without waiting if the session is unchanged, or its store is in memory.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -8,9 +8,9 @@ use std::{
 use crate::{
     clock::Clock as _,
     commit::{
-        Failed, Occasion, Outcome,
+        Failed, Occasion, ResponseHead,
         begin::Begun,
-        outcome::{Cookie, outcome},
+        response::{Cookie, response_head},
         slot::{Slot, Started},
         span,
         unconfirmed::abandon,
@@ -20,10 +20,10 @@ use crate::{
     state::shared::Shared,
 };
 
-/// How far the commit at the head came without waiting.
+/// Commits at the response head if nothing has to wait. `None` leaves it to [`commit`].
 pub(crate) enum Tried {
     /// To its end.
-    Committed(Result<Outcome, Failed>),
+    Committed(Result<ResponseHead, Failed>),
     /// To where it has to wait; `None`: nothing was begun.
     Waits(Option<Box<Started>>),
 }
@@ -35,7 +35,7 @@ pub(crate) fn try_now(shared: &Arc<Shared>) -> Tried {
         let config = &*shared.config;
         let has_moved = !state.keeps_id();
         let is_unchanged = !has_moved && state.destroyed.is_none() && state.changes.is_none();
-        // A cookie's Max-Age takes a look at the clock, which is not for this lock.
+        // A cookie needs the clock, which is user code and must not run under this lock.
         if is_unchanged
             && !state.is_cookie_due
             && !is_touch_due(&state, config)
@@ -43,7 +43,7 @@ pub(crate) fn try_now(shared: &Arc<Shared>) -> Tried {
         {
             state.is_head_gone = true;
             state.is_committed = true;
-            return Tried::Committed(Ok(outcome(&mut state, shared, None)));
+            return Tried::Committed(Ok(response_head(&mut state, shared, None)));
         }
         // What is rare is left to the commit that waits.
         if has_moved || state.destroyed.is_some() || !config.store.answers_at_once() {

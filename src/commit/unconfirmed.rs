@@ -9,8 +9,8 @@ use crate::{
     commit::{
         drive::{NoAnswers, drive},
         events,
-        outcome::Committed,
         protocol::{Abandon, Cause, Machine, Outcome, Step, Write},
+        response::Committed,
         undo::hand_on,
         work::Work,
     },
@@ -20,7 +20,7 @@ use crate::{
     state::{Stored, shared::Shared, unconfirmed::UnconfirmedSave},
 };
 
-/// Keeps `write`, whose fate is open, in the request's state; `false` where nobody would ever have its token.
+/// Keeps `write` in the request's state. Returns `false` if no visitor would ever have its token.
 pub(crate) fn keep(shared: &Shared, work: &Work, write: &Write<Kept>) -> bool {
     let Some(stored) = work.stored(write.id(), write.next().clone()) else {
         return false;
@@ -41,7 +41,7 @@ pub(crate) fn keep(shared: &Shared, work: &Work, write: &Write<Kept>) -> bool {
     true
 }
 
-/// The machine as it was when it was left.
+/// The machine as it was when the save was interrupted.
 fn resumed(save: &UnconfirmedSave, cut: Error) -> Write<Kept> {
     let (id, next) = (save.stored.id(), save.stored.kept());
     let mut write = match &save.former {
@@ -52,12 +52,11 @@ fn resumed(save: &UnconfirmedSave, cut: Error) -> Write<Kept> {
     write
 }
 
-/// Makes sure of an earlier save that never heard from the store, so that the
-/// changes in it are not made twice (rule M5).
+/// Finds out whether an earlier save was applied, so that its changes are not made twice (rule M5).
 pub(crate) async fn confirm_save(shared: &Shared) -> Result<(), Error> {
     let save = shared.state().unconfirmed_save.clone();
     if let Some(save) = save {
-        // Boxed, because it is rarely needed.
+        // Boxed because the future is large and rarely needed.
         Box::pin(confirm(shared, &save)).await?;
     }
     let stale = {
@@ -83,7 +82,7 @@ async fn confirm(shared: &Shared, save: &UnconfirmedSave) -> Result<(), Error> {
     let until = save.until;
     let committed = match outcome {
         Some(outcome @ Outcome::Created { .. }) => {
-            events::tell(config, &outcome, EndReason::Destroyed, now);
+            events::notify(config, &outcome, EndReason::Destroyed, now);
             Committed::Begun(save.stored.clone())
         }
         Some(Outcome::Saved { former, record }) => {
@@ -92,7 +91,7 @@ async fn confirm(shared: &Shared, save: &UnconfirmedSave) -> Result<(), Error> {
             Committed::Saved(Stored::of(save.stored.token, record))
         }
         Some(Outcome::Failed(Cause(error))) => {
-            // Said once: what was in that save is given up, not counted twice.
+            // Reported once. The changes of that save are dropped rather than applied twice.
             if error.is(&cut) {
                 shared.alter(|state| {
                     state.unconfirmed_save = None;
@@ -115,7 +114,7 @@ async fn confirm(shared: &Shared, save: &UnconfirmedSave) -> Result<(), Error> {
     Ok(())
 }
 
-/// There is no response, or one that says that nothing was kept: what is pending goes with it (rules C2, F2).
+/// Closes a session that the unconfirmed save may have begun, because the request has ended.
 pub(crate) fn abandon(shared: &Shared) {
     give_up(shared);
     shared.abandon();
@@ -133,7 +132,7 @@ fn give_up(shared: &Shared) {
     }
 }
 
-/// Closes the id of a session of which nobody will have the token.
+/// Closes the id of a session whose token no visitor will ever have.
 pub(crate) fn close(shared: &Shared, stored: &Stored) {
     let mut write = Write::create(stored.id(), stored.kept());
     write.resume(Cause(Error::ended()));

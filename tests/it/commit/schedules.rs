@@ -326,7 +326,8 @@ impl Schedule {
                     let cookie = self.actors[of].visitor.cookie();
                     (cookie.is_some() && cookie != self.actors[of].former).then_some(true)
                 }
-                _ => Some(false),
+                Phase::Idle => self.is_ready(of).map(|_| false),
+                Phase::Running(_) => Some(false),
             },
         }
     }
