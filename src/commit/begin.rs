@@ -68,10 +68,16 @@ fn moving(config: &Config, work: &Work, now: Timestamp) -> Move<Kept> {
         (Identity::Cycle(_), Some((id, kept))) => Move::cycle(id, kept, work.writer),
         (_, old) => Move::log_in(old, work.writer, config.max_sessions_per_user),
     };
-    let is_old = work
-        .loaded_at
-        .is_some_and(|at| now.since(at) >= RELOAD_AFTER);
-    if is_old { moving.reloading() } else { moving }
+    let loaded_at = work.loaded_at;
+    let is_old = loaded_at.is_some_and(|at| now.since(at) >= RELOAD_AFTER);
+    // It is known only that the session ended or moved.
+    let marker = work.marker.as_ref().filter(|_| work.stored.is_none());
+    let is_gone = marker.is_some_and(|marker| !marker.record.is_moved());
+    if is_old || is_gone {
+        moving.reloading()
+    } else {
+        moving
+    }
 }
 
 /// A session that was loaded longer ago than this is loaded again before it moves: its marker may have expired.

@@ -38,7 +38,7 @@ pub(crate) enum Occasion {
 /// The input of one commit.
 pub(crate) struct Work {
     pub(crate) stored: Option<Stored>,
-    /// The marker that the load found in place of the session.
+    /// The marker that the load found in place of the session. Or the session as it was before it was found to have ended.
     pub(crate) marker: Option<Stored>,
     pub(crate) identity: Identity,
     pub(crate) changes: Option<Arc<Changes>>,
@@ -220,7 +220,9 @@ impl Work {
                 let moved = alone(Record::clone(base)).with_token(verifier, version);
                 moved.issued(config.renew_every, now)
             }
-            (Some(base), Identity::LogIn(log_in)) if !log_in.starts_empty && !is_over(base) => {
+            (Some(base), Identity::LogIn(log_in))
+                if !log_in.starts_empty && !is_over(base) && log_in.is_for(base.0.user()) =>
+            {
                 let moved = alone(Record::clone(&base.0)).with_token(verifier, version);
                 let moved = moved.with_renewal(None).without_overrides();
                 moved.with_login(Some(log_in.login()))

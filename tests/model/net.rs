@@ -351,6 +351,14 @@ impl Net {
                 world.actors[actor].has_saved = true;
                 return self.begin(world, actor, Some(record));
             }
+            // Gone already: the log-in finds out where it went.
+            Some(Outcome::Ended)
+                if matches!(op, Op::SaveLogIn(_)) && !world.actors[actor].has_saved =>
+            {
+                world.actors[actor].has_saved = true;
+                world.actors[actor].phase = Phase::Loading;
+                return;
+            }
             Some(Outcome::NotSaved) => {
                 // All is pending still: the commit begins anew.
                 world.resumed = true;

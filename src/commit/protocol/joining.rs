@@ -115,3 +115,16 @@ fn may_join<R: Rec>(old: SessionId, target: &R, own: &R) -> bool {
         && (is_unwritten || !R::keeps(Policy::JoinsUnwritten))
         && (target.has_user_of(own) || !R::keeps(Policy::JoinsSameUser))
 }
+
+/// What is under the old id: a session to go on from, or where a straggler's log-in finds one to join.
+pub(super) fn left_by<R: Rec>(found: Option<R>) -> (Option<R>, Option<SessionId>) {
+    let marker = found.as_ref().filter(|record| record.is_marker());
+    let led_to = marker.and_then(joinable);
+    (found.filter(|record| !record.is_marker()), led_to)
+}
+
+/// Where a marker leads, if by a log-in.
+pub(super) fn joinable<R: Rec>(marker: &R) -> Option<SessionId> {
+    let to = marker.successor().filter(|to| to.kind == MoveKind::LogIn)?;
+    R::keeps(Policy::Joins).then_some(to.id)
+}

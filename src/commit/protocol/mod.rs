@@ -32,7 +32,7 @@
 //! each rule is needed: without it, one of the properties falls.
 //!
 //! Files, each of which uses only those before it: `rec`, `ask`, `undo`; `cas`, `creation`; `ending`, `helping`, `undoing`; `write`,
-//! `touching`, `claiming`; `joining`, `limiting`, `moving`. `kept` fits the stored record to all of them.
+//! `touching`, `claiming`; `joining`, `limiting`, `rewriting`, `moving`. `kept` fits the stored record to all of them.
 // The model checker sees these items through a hidden module, behind a feature.
 #![cfg_attr(not(feature = "__model"), allow(unreachable_pub))]
 
@@ -48,6 +48,7 @@ mod limiting;
 mod moving;
 mod outcome;
 mod rec;
+mod rewriting;
 mod touching;
 mod undo;
 mod undoing;

@@ -19,10 +19,11 @@ use crate::{
         ask::{Ask, MAX_LOST_REPLIES, Reply, Step},
         cas::{Cas, Swapped},
         creation::{Creating, Creation},
-        joining::{Join, Joining},
+        joining::{Join, Joining, joinable, left_by},
         limiting::{Limit, Limiting, rank_after},
         outcome::{Abandon, Finished, Outcome},
         rec::{Policy, Rec},
+        rewriting::{Rewrite, Rewriting},
         undo::Undo,
     },
     record::{
@@ -71,9 +72,7 @@ enum Stage<R: Rec> {
     Creating(Creation<R>),
     Limiting(Limit<R>),
     Marking(Cas<R>),
-    /// The old session has this now.
-    Rebuilding(Option<R>),
-    Rewriting(Cas<R>, Option<R>),
+    Rewriting(Rewrite<R>),
     Joining(Join<R>),
     /// The new session is closed: the log-in has come to this.
     Closing(Cas<R>, Box<Outcome<R>>),
@@ -127,17 +126,12 @@ impl<R: Rec> Move<R> {
                 base: self.base.as_ref(),
                 redraw: *redraw,
             },
-            (Stage::Rebuilding(base), _) => Ask::Begin {
-                base: base.as_ref(),
-                redraw: false,
-            },
             (Stage::Ranking(_), Some((_, record))) => Ask::List(record),
             (Stage::Creating(creation), _) => creation.ask(),
             (Stage::Limiting(limit), Some((_, record))) => limit.ask(record),
             (Stage::Joining(join), _) => join.ask(),
-            (Stage::Marking(cas) | Stage::Rewriting(cas, _) | Stage::Closing(cas, _), _) => {
-                cas.ask()
-            }
+            (Stage::Rewriting(rewrite), _) => rewrite.ask(),
+            (Stage::Marking(cas) | Stage::Closing(cas, _), _) => cas.ask(),
             (Stage::Ranking(_) | Stage::Limiting(_) | Stage::Done(_), _) => return None,
         })
     }
@@ -181,10 +175,9 @@ impl<R: Rec> Move<R> {
                 let swapped = cas.step(reply);
                 self.marked(cas, swapped, now)
             }
-            (Stage::Rebuilding(base), Reply::Begun(_, record)) => self.rewrite(base, record),
-            (Stage::Rewriting(mut cas, base), reply) => {
-                let swapped = cas.step(reply);
-                self.rewritten(cas, base, swapped, now)
+            (Stage::Rewriting(mut rewrite), reply) => {
+                let rewriting = rewrite.step(reply, self.current());
+                self.rewritten(rewrite, rewriting, now)
             }
             (Stage::Joining(mut join), reply) => {
                 let joining = join.step(reply, &self.current().1);
@@ -199,9 +192,7 @@ impl<R: Rec> Move<R> {
                     self.done(*outcome)
                 }
             },
-            (Stage::Beginning { .. } | Stage::Rebuilding(_), Reply::Ended) => {
-                self.give_up(Outcome::Ended, now)
-            }
+            (Stage::Beginning { .. }, Reply::Ended) => self.give_up(Outcome::Ended, now),
             (_, reply) => self.give_up(Outcome::Failed(reply.into_error()), now),
         }
     }
@@ -351,7 +342,7 @@ impl<R: Rec> Move<R> {
                 self.give_up(Outcome::Outdone, now)
             }
             Swapped::Fresher(latest) if R::keeps(Policy::RewritesBeforeMarker) => {
-                self.go(Stage::Rebuilding(Some(latest)))
+                self.rewrite(Some(latest))
             }
             Swapped::Fresher(latest) => {
                 self.base = Some(latest);
@@ -405,27 +396,12 @@ impl<R: Rec> Move<R> {
         self.done(outcome)
     }
 
-    /// The new session, with the content that `record` has.
-    fn rewrite(&mut self, base: Option<R>, record: R) -> Step {
-        let origin = self.origin(base.as_ref());
-        let (id, current) = self.current().clone();
-        // It counts as late as it did.
-        let next = record.with_origin(origin).with_rank(current.ranked_at());
-        let next = next.replacing(&current, self.writer);
-        self.go(Stage::Rewriting(Cas::new(id, current, next), base))
-    }
-
-    fn rewritten(
-        &mut self,
-        cas: Cas<R>,
-        base: Option<R>,
-        swapped: Swapped<R>,
-        now: Timestamp,
-    ) -> Step {
-        match swapped {
-            Swapped::Not(step) => self.wait(Stage::Rewriting(cas, base), step),
-            Swapped::Saved => {
-                self.new = Some((cas.id, cas.next));
+    fn rewritten(&mut self, rewrite: Rewrite<R>, rewriting: Rewriting<R>, now: Timestamp) -> Step {
+        match rewriting {
+            Rewriting::Not(step) => self.wait(Stage::Rewriting(rewrite), step),
+            Rewriting::Saved { record, base } => {
+                let id = self.current().0;
+                self.new = Some((id, record));
                 let is_alone = base.is_none();
                 self.base = base;
                 if is_alone {
@@ -435,11 +411,10 @@ impl<R: Rec> Move<R> {
                     self.leave(now)
                 }
             }
-            // Nobody has its token: it was ended.
-            Swapped::Fresher(_) | Swapped::Moved(_) | Swapped::Missing(_) => {
-                self.give_up(Outcome::Outdone, now)
-            }
-            Swapped::Failed(error, _) => self.done(Outcome::Failed(error)),
+            Rewriting::Outdone => self.give_up(Outcome::Outdone, now),
+            Rewriting::Ended => self.give_up(Outcome::Ended, now),
+            Rewriting::Refused(error) => self.give_up(Outcome::Failed(error), now),
+            Rewriting::Failed(error) => self.done(Outcome::Failed(error)),
         }
     }
 
@@ -459,7 +434,7 @@ impl<R: Rec> Move<R> {
         self.base = None;
         match (self.trace.is_created, R::keeps(Policy::LaterBeginsEmpty)) {
             (false, _) => self.prepare(),
-            (true, true) => self.go(Stage::Rebuilding(None)),
+            (true, true) => self.rewrite(None),
             (true, false) => self.moved(),
         }
     }
@@ -490,6 +465,12 @@ impl<R: Rec> Move<R> {
         Outcome::InDoubt { id, record, error }
     }
 
+    /// The new session takes in what the old one has now; `None`: nothing of it.
+    fn rewrite(&mut self, base: Option<R>) -> Step {
+        let origin = self.origin(base.as_ref());
+        self.go(Stage::Rewriting(Rewrite::new(base, origin, self.writer)))
+    }
+
     fn origin(&self, base: Option<&R>) -> Option<Origin> {
         Some(Origin {
             id: self.old?,
@@ -515,17 +496,4 @@ impl<R: Rec> Move<R> {
     fn done(&mut self, outcome: Outcome<R>) -> Step {
         self.wait(Stage::Done(Box::new(outcome)), Step::Done)
     }
-}
-
-/// What is under the old id: a session to go on from, or where a straggler's log-in finds one to join.
-fn left_by<R: Rec>(found: Option<R>) -> (Option<R>, Option<SessionId>) {
-    let marker = found.as_ref().filter(|record| record.is_marker());
-    let led_to = marker.and_then(joinable);
-    (found.filter(|record| !record.is_marker()), led_to)
-}
-
-/// Where a marker leads, if by a log-in.
-fn joinable<R: Rec>(marker: &R) -> Option<SessionId> {
-    let to = marker.successor().filter(|to| to.kind == MoveKind::LogIn)?;
-    R::keeps(Policy::Joins).then_some(to.id)
 }

@@ -5,6 +5,7 @@ mod claiming;
 mod commit_table;
 mod exactness;
 mod failure;
+mod fault_table;
 mod joining;
 mod limit_faults;
 mod limits;

@@ -154,7 +154,6 @@ struct Actor {
 }
 
 struct Schedule {
-    driver: Driver,
     scenario: Scenario,
     dice: Dice,
     store: FaultyStore<Watched>,
@@ -231,7 +230,6 @@ impl Schedule {
             );
         }
         Self {
-            driver,
             scenario,
             dice,
             store,
@@ -460,7 +458,7 @@ impl Schedule {
     }
 
     /// All that is under way comes to its end, and everybody presents the token that they have.
-    async fn settle(mut self, is_over: bool) -> World {
+    async fn settle(self, is_over: bool) -> World {
         self.store.heal();
         until_undone().await;
         let outs = self.actors.iter().map(|actor| match actor.phase {
@@ -516,7 +514,6 @@ impl Schedule {
             spent: self.spent,
             dead_token: self.dead_token,
             is_over,
-            is_watched: self.driver == Driver::Waiting,
         }
     }
 }

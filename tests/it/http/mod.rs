@@ -2,6 +2,7 @@
 
 mod caching;
 mod connections;
+mod footprint;
 mod hostile;
 mod plain_tower;
 mod smoke;

@@ -65,9 +65,11 @@ fn counted(world: &World) -> usize {
     counted.count()
 }
 
-/// Of `op` that binds another user than the session's.
+/// Whether `op` ends a session, or binds another user than one before.
 fn leaves(world: &World, op: Op) -> bool {
-    let is_other = |user| world.user.is_some() && world.user != Some(user);
+    let users = world.ops.iter().filter_map(|(op, _)| op.user());
+    let mut users = users.chain(world.user);
+    let is_other = |user| users.any(|other| other != user);
     op.ends() || op.user().is_some_and(is_other)
 }
 
@@ -153,7 +155,8 @@ fn ended_stays_ended(world: &World) -> bool {
     world.sessions().all(|(id, record)| {
         let is_another = record.user.is_some() && record.user.as_deref() != world.user || logs_in;
         let is_open = world.seen.get(&id) == Some(&true);
-        !is_open || is_another && (!was_ended || !record.voucher && !record.cart)
+        // Whoever comes with a token that opens nothing may begin a session.
+        !is_open || !record.voucher && !record.cart || is_another && !was_ended
     })
 }
 
@@ -285,8 +288,15 @@ fn no_ownerless_session(world: &World) -> bool {
             .values()
             .any(|other| other.successor == Some(id));
         let is_reaped = world.spent.reaped > 0 && record.origin.is_some();
-        world.is_owned(id) || is_led_to || is_reaped
+        // What a `save` has begun stays if the request is cancelled later.
+        let is_saved = record.count > 0 && has_cancelled_save(world);
+        world.is_owned(id) || is_led_to || is_reaped || is_saved
     })
+}
+
+fn has_cancelled_save(world: &World) -> bool {
+    let mut outs = world.outs();
+    outs.any(|(_, op, out)| op.counts() && op != Op::Increment && out == Out::Cancelled)
 }
 
 fn events_are_told_once(world: &World) -> bool {
@@ -300,9 +310,10 @@ fn events_are_told_once(world: &World) -> bool {
 
 fn nothing_fails_without_faults(world: &World) -> bool {
     let is_undisturbed = world.spent.faults.get() == 0 && !world.is_abandoned();
-    // What a `try_update` refuses fails, and so does a log-in for which newer ones leave no room.
+    // What a `try_update` refuses fails, and so does a log-in that an operator or newer log-ins end before its answer.
+    let ends = world.limit.is_some() || world.has(|op| matches!(op, Op::RevokeUser(_)));
     let fails = |(_, op, out): (usize, Op, Out)| {
-        let is_refused = matches!(op, Op::LogInTake(_)) || world.limit.is_some() && op.moves();
+        let is_refused = matches!(op, Op::LogInTake(_)) || ends && op.user().is_some();
         matches!(out, Out::Failed | Out::InDoubt(_)) && !is_refused
     };
     !is_undisturbed || !world.outs().any(fails)

@@ -66,7 +66,6 @@ pub(super) struct World {
     pub(super) spent: Spent,
     pub(super) dead_token: bool,
     pub(super) is_over: bool,
-    pub(super) is_watched: bool,
 }
 
 /// All that is stored.
