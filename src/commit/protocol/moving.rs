@@ -1,17 +1,15 @@
 //! Log-in and cycle: [`Move`].
 //!
-//! The new session is created first, naming the id and version of the old one; then, for a log-in, the limit is
-//! enforced; then the old session becomes the marker that leads to the new one, by compare-and-swap. That is the
-//! moment of the move. Before it the old session is as it was, so that whatever fails costs the visitor nothing; after it
-//! the new token works.
+//! First the new session is created; it names the id and the version of the old one. Then, for a log-in, the limit is
+//! enforced. Then a marker that leads to the new session replaces the old one, by compare-and-swap. That is the
+//! move. Before it the old session is unchanged, so a failure costs the visitor nothing. After it the new token works.
 //!
-//! Where the old session has changed meanwhile, the new one takes in what it has now and the marker is tried again. Where the
-//! old session has ended or moved, a cycle has nothing to go on with. A log-in joins a faster one of the same user, or
-//! begins with the request's own changes alone: what was in the old session has gone elsewhere, and must not be at
-//! two places.
+//! If the old session has changed meanwhile, the new one takes over its data, and the marker is tried again. If the old
+//! session has ended or moved, a cycled session has ended too. A log-in then joins a faster one of the same user, or
+//! begins with the request's own changes alone, because the old data must not be in two places.
 //!
-//! Where nobody can tell whether the marker was applied, the new session is the one to go on with: whoever presents
-//! its token finishes the move. So the response is a 503 with the new token, and nothing is taken back.
+//! If nobody can tell whether the marker was applied, the response is a 503 with the new token, and nothing is undone:
+//! the next request with that token finishes the move.
 
 use crate::{
     clock::Timestamp,
@@ -38,11 +36,11 @@ pub struct Move<R: Rec> {
     kind: MoveKind,
     writer: u64,
     old: Option<SessionId>,
-    /// What the old session has, as far as the new one has taken it in; `None`: it is not left, it is gone.
+    /// The old session, as the new one has taken it over. `None` if there is no old session to leave.
     base: Option<R>,
     new: Option<(SessionId, R)>,
     most: Option<usize>,
-    /// Where a straggler's old session went by a log-in.
+    /// The session that the old one became by another log-in, if the request presented the old token.
     led_to: Option<SessionId>,
     trace: Trace,
     evicted: Vec<(SessionId, R)>,
@@ -51,7 +49,7 @@ pub struct Move<R: Rec> {
 
 const HAS_BEGUN: &str = "the new session has begun";
 
-/// What may be in the store.
+/// What may be stored already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Trace {
     /// The creation was sent, and not refused.
@@ -62,31 +60,30 @@ struct Trace {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage<R: Rec> {
-    /// How often the load was tried again.
+    /// Loading the old session, tried again this often.
     Reloading(u8),
     Beginning {
         redraw: bool,
     },
-    /// How often the list was asked for again.
+    /// Listing the user's sessions, tried again this often.
     Ranking(u8),
     Creating(Creation<R>),
     Limiting(Limit<R>),
     Marking(Cas<R>),
     Rewriting(Rewrite<R>),
     Joining(Join<R>),
-    /// The new session is closed: the log-in has come to this.
+    /// Closing the new session. The log-in has this outcome.
     Closing(Cas<R>, Box<Outcome<R>>),
     Done(Box<Outcome<R>>),
 }
 
 impl<R: Rec> Move<R> {
-    /// A log-in from the session `old`, or from the marker that a straggler found under its id. `most`: how many
-    /// sessions its user may have.
+    /// A log-in from the session `old`, or from the marker under its id. `most` is how many sessions the user may have.
     pub fn log_in(old: Option<(SessionId, R)>, writer: u64, most: Option<usize>) -> Self {
         Self::new(MoveKind::LogIn, old, writer, most)
     }
 
-    /// The session `old` under another id.
+    /// A cycle of the session `old`.
     pub fn cycle(old: SessionId, record: R, writer: u64) -> Self {
         Self::new(MoveKind::Cycle, Some((old, record)), writer, None)
     }
@@ -108,8 +105,8 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// For a session that was loaded a minute or more ago: it is loaded again first. The marker of a session that has
-    /// moved or ended since may have expired, and nobody could tell a move in doubt from a finished one.
+    /// Loads the old session again first, because it was loaded a minute ago or earlier. If it has moved or ended since,
+    /// its marker may have expired, and nobody could tell an unfinished move from a finished one.
     #[must_use]
     pub fn reloading(mut self) -> Self {
         if self.old.is_some() {
@@ -118,7 +115,7 @@ impl<R: Rec> Move<R> {
         self
     }
 
-    /// The next thing to ask; `None` where there is nothing to do: [`finish`](Self::finish) it.
+    /// The next thing to ask; `None` if there is nothing to do; then [`finish`](Self::finish) it.
     pub fn ask(&self) -> Option<Ask<'_, R>> {
         Some(match (&self.stage, &self.new) {
             (Stage::Reloading(_), _) => Ask::Load(self.old?),
@@ -197,7 +194,7 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// What it came to, after [`Step::Done`].
+    /// The outcome, after [`Step::Done`].
     pub fn finish(self) -> Finished<R> {
         match self.stage {
             Stage::Done(_) => self.settle(),
@@ -205,12 +202,12 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// Gives it up before its end.
+    /// Abandons it.
     pub fn abandon(mut self, why: Abandon<R::Error>) -> Finished<R> {
         let stage = std::mem::replace(&mut self.stage, Stage::Beginning { redraw: false });
         let outcome = match (stage, why) {
             (Stage::Done(outcome), _) => outcome,
-            // Only the closing is open: that goes on in the background.
+            // Only the closing is missing, which continues in the background.
             (Stage::Closing(_, outcome), Abandon::Late(_)) => outcome,
             (Stage::Marking(_), Abandon::Late(error)) if R::keeps(Policy::TokenInDoubt) => {
                 Box::new(self.in_doubt(error))
@@ -245,7 +242,7 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// What takes back the new session, where there may be one.
+    /// What undoes the new session, if it may have been created.
     fn undo(&self) -> Option<Undo<R>> {
         let (id, record) = self.new.as_ref().filter(|_| self.trace.may_exist)?;
         let old = self.old.filter(|_| self.trace.is_marker_sent);
@@ -269,7 +266,7 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// Where there is a limit, a log-in counts as later than those before it.
+    /// With a limit, lists the user's sessions, so that this log-in counts as later than those.
     fn prepare(&mut self) -> Step {
         match self.most {
             Some(_) if self.kind == MoveKind::LogIn => self.go(Stage::Ranking(0)),
@@ -320,7 +317,7 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// The old session becomes the marker that leads to the new one.
+    /// Replaces the old session by the marker that leads to the new one.
     fn leave(&mut self, now: Timestamp) -> Step {
         let (Some(old), Some(base)) = (self.old, self.base.clone()) else {
             return self.moved();
@@ -405,7 +402,7 @@ impl<R: Rec> Move<R> {
                 let is_alone = base.is_none();
                 self.base = base;
                 if is_alone {
-                    // It was left out of the count for the session that it came from.
+                    // It did not count before, because the session that it came from did.
                     self.enforce_limit(now)
                 } else {
                     self.leave(now)
@@ -429,7 +426,7 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// The log-in begins with the request's own changes: there is no old session.
+    /// Continues without an old session: the log-in begins with the request's own changes.
     fn go_alone(&mut self) -> Step {
         self.base = None;
         match (self.trace.is_created, R::keeps(Policy::LaterBeginsEmpty)) {
@@ -439,7 +436,7 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// The new session is not needed: closes it where it was created.
+    /// Closes the new session if it was created, because it is not needed.
     fn give_up(&mut self, outcome: Outcome<R>, now: Timestamp) -> Step {
         let is_closed = !matches!(outcome, Outcome::Outdone) || R::keeps(Policy::RefusedIsClosed);
         match &self.new {
