@@ -1,6 +1,7 @@
 //! The layer's settings, shared by every request: [`Config`].
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,16 +9,22 @@ use std::{
     time::Duration,
 };
 
+use http::request::Parts;
 use tokio::sync::Semaphore;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::{
+    breaker::CircuitBreaker,
     clock::{Clock, SystemClock},
     cookie::SessionCookie,
-    observe::{observers::Observers, removals::ensure_reporting, timed::TimedStore},
+    observe::{
+        context::EventContext, observers::Observers, removals::ensure_reporting, timed::TimedStore,
+    },
     queue::Queues,
     record::{lifetime::Lifetimes, timeout::Timeout, token::SessionId},
+    shutdown::Shutdown,
     store::DynStore,
+    throttle::Throttle,
 };
 
 /// How many abandoned commits are undone at the same time. In an outage each of them waits for the
@@ -28,6 +35,8 @@ const MAX_UNDOING: usize = 64;
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) store: TimedStore,
+    /// What the layer is called in metrics; the name of its cookie, unless it has one.
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) cookie: SessionCookie,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) max_data_bytes: usize,
@@ -35,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) check_ended_every: Duration,
     pub(crate) max_sessions_per_user: Option<usize>,
     pub(crate) store_timeout: Duration,
+    pub(crate) circuit_breaker: Option<CircuitBreaker>,
     pub(crate) cache_headers: bool,
     pub(crate) clock: Arc<dyn Clock>,
     /// Where commits of one session wait for one another, once they have conflicted.
@@ -43,6 +53,10 @@ pub(crate) struct Config {
     pub(crate) undoing: Arc<Semaphore>,
     pub(crate) reap_every: Option<Duration>,
     pub(crate) warned: Arc<Warned>,
+    pub(crate) failures: Arc<Failures>,
+    pub(crate) shutdown: Shutdown,
+    /// What events keep of the request that caused them.
+    pub(crate) event_context: Option<Arc<dyn Fn(&Parts) -> EventContext + Send + Sync>>,
 }
 
 /// Which warnings the layer has logged. Each is logged once.
@@ -54,14 +68,20 @@ pub(crate) struct Warned {
     pub(crate) of_capped_timeout: AtomicBool,
 }
 
+/// How often the layer logs that a request has failed. While the store is down, each one does.
+#[derive(Default)]
+pub(crate) struct Failures {
+    pub(crate) not_loaded: Throttle,
+    pub(crate) not_kept: Throttle,
+    pub(crate) not_touched: Throttle,
+}
+
 impl Config {
     /// Keeps sessions in `store`. Everything else has its default.
     pub(crate) fn new(store: DynStore) -> Self {
-        Self {
-            store: TimedStore {
-                store,
-                observers: Arc::new(Observers::new(Vec::new())),
-            },
+        let mut config = Self {
+            store: TimedStore::new(store, Arc::new(Observers::new(Vec::new()))),
+            name: None,
             cookie: SessionCookie::default(),
             lifetimes: Lifetimes::default(),
             max_data_bytes: 64 * 1024,
@@ -69,13 +89,19 @@ impl Config {
             check_ended_every: Duration::from_secs(30),
             max_sessions_per_user: None,
             store_timeout: Duration::from_secs(5),
+            circuit_breaker: Some(CircuitBreaker::default()),
             cache_headers: true,
             clock: Arc::new(SystemClock),
             queues: Arc::default(),
             undoing: Arc::new(Semaphore::new(MAX_UNDOING)),
             reap_every: Some(Duration::from_secs(60)),
             warned: Arc::default(),
-        }
+            failures: Arc::default(),
+            shutdown: Shutdown::new(),
+            event_context: None,
+        };
+        config.break_circuit();
+        config
     }
 
     /// Shares nothing with its clones any more but the store, the clock and the listeners.
@@ -84,6 +110,23 @@ impl Config {
         self.store.observers = Arc::new(self.store.observers.separate());
         self.queues = Arc::default();
         self.undoing = Arc::new(Semaphore::new(MAX_UNDOING));
+    }
+
+    /// By the settings as they are now.
+    pub(crate) fn break_circuit(&mut self) {
+        let (breaker, timeout) = (self.circuit_breaker, self.store_timeout);
+        self.store.break_circuit(breaker, timeout, &self.clock);
+    }
+
+    /// What events keep of the request with this head. `None` where nobody listens.
+    pub(crate) fn context_of(&self, head: &Parts) -> Option<EventContext> {
+        let keep = self.event_context.as_ref()?;
+        if !self.observers().has_listeners() {
+            return None;
+        }
+        let kept = catch_unwind(AssertUnwindSafe(|| keep(head)));
+        kept.inspect_err(|_| error!("the closure of `event_context` has panicked"))
+            .ok()
     }
 
     pub(crate) fn observers(&self) -> &Arc<Observers> {
@@ -109,6 +152,13 @@ impl Config {
                 "the absolute timeout ends sessions before the idle timeout: set `absolute_timeout` as well"
             );
         }
+    }
+
+    /// Names the layer and its store in metrics.
+    pub(crate) fn label_metrics(&self) {
+        let name = self.name.as_deref().unwrap_or(self.cookie.name());
+        let store = self.store.store.name();
+        self.observers().counters.label(name, store);
     }
 
     /// Asks the store, once, to report the sessions that it ends by itself, where anybody observes.

@@ -113,7 +113,9 @@ fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Respo
         return None;
     }
     let id = state.stored.as_ref().map(Stored::id)?;
-    warn!(session.id = %id, error = %late, cause = ?late.source(), "touch failed");
+    if let Some(suppressed) = shared.config.failures.not_touched.admit() {
+        warn!(session.id = %id, error = %late, cause = ?late.source(), suppressed, "touch failed");
+    }
     state.is_head_gone |= occasion == Occasion::Head;
     state.is_committed |= occasion == Occasion::Head;
     Some(response_head(&mut state, shared, Some(now)))
@@ -147,7 +149,21 @@ async fn run(slot: &mut Slot<'_>, started: Option<Box<Started>>) -> Result<Respo
         Ok(Begun::Machine(machine)) => slot.run(machine, Step::Ask).await,
         Err(error) => Err(error),
     };
+<<<<<<< HEAD
     slot.settle(committed)
+=======
+    let committed = match committed {
+        Err(error) if is_optional => {
+            let id = shared.state().stored.as_ref().map(Stored::id);
+            if let Some(suppressed) = shared.config.failures.not_touched.admit() {
+                warn!(session.id = ?id, %error, cause = ?error.source(), suppressed, "touch or renewal failed");
+            }
+            Committed::Nothing
+        }
+        committed => committed?,
+    };
+    slot.conclude(committed)
+>>>>>>> main
 }
 
 /// Ends the session that the request has destroyed (rule M4).

@@ -167,7 +167,9 @@ impl<'a> Slot<'a> {
         match committed {
             Err(error) if self.work.as_ref().is_some_and(|work| work.is_optional) => {
                 let id = self.shared.state().stored.as_ref().map(Stored::id);
-                warn!(session.id = ?id, %error, cause = ?error.source(), "touch or renewal failed");
+                if let Some(suppressed) = self.shared.config.failures.not_touched.admit() {
+                    warn!(session.id = ?id, %error, cause = ?error.source(), suppressed, "touch or renewal failed");
+                }
                 self.conclude(Committed::Nothing)
             }
             committed => self.conclude(committed?),

@@ -41,8 +41,9 @@ pub(crate) fn hand_on(config: &Arc<Config>, finished: Finished<Kept>) -> Option<
 #[cold]
 pub(crate) fn undo_later(config: &Arc<Config>, undo: Undo<Kept>) {
     if let Ok(runtime) = Handle::try_current() {
-        let config = Arc::clone(config);
+        let (config, task) = (Arc::clone(config), config.shutdown.track());
         runtime.spawn(async move {
+            let _task = task;
             catching_panics(undo_in_the_end(&config, undo)).await;
         });
     }

@@ -19,6 +19,7 @@ use crate::{
     },
     config::Config,
     http::headers,
+    observe::context::EventContext,
     session::handle::SessionHandle,
     state::shared::Shared,
 };
@@ -63,6 +64,8 @@ struct Uncommitted {
     handle: Option<SessionHandle>,
     /// Whether a `Secure` cookie in the response does not come back.
     is_cookie_lost: bool,
+    /// What the events of this request carry.
+    context: Option<EventContext>,
 }
 
 impl Uncommitted {
@@ -81,10 +84,16 @@ impl Drop for Uncommitted {
 }
 
 impl<F, B> ResponseFuture<F, B> {
-    pub(crate) fn new(inner: F, handle: SessionHandle, is_cookie_lost: bool) -> Self {
+    pub(crate) fn new(
+        inner: F,
+        handle: SessionHandle,
+        is_cookie_lost: bool,
+        context: Option<EventContext>,
+    ) -> Self {
         let session = Uncommitted {
             handle: Some(handle),
             is_cookie_lost,
+            context,
         };
         Self {
             state: State::Inner { inner, session },
@@ -111,10 +120,12 @@ where
             match state.as_mut().project() {
                 StateProj::PassThrough { inner } => return inner.poll(context),
                 StateProj::Inner { inner, session } => {
+                    let _entered = session.context.as_ref().map(EventContext::enter);
                     let response = ready!(inner.poll(context))?;
                     let is_cookie_lost = session.is_cookie_lost;
                     let handle = session.take();
                     let shared = handle.shared();
+<<<<<<< HEAD
                     let started = match try_now(shared) {
                         Tried::Committed(committed) => {
                             let config = &shared.config;
@@ -123,13 +134,24 @@ where
                         }
                         Tried::Waits(started) => started,
                     };
+                    let context = session.context.take();
                     let commit = Box::pin(commit_head(Arc::clone(shared), started));
+=======
+                    if let Some(committed) = try_now(shared) {
+                        let config = &shared.config;
+                        let response = finish(response, committed, config, is_cookie_lost);
+                        return Poll::Ready(Ok(response));
+                    }
+                    let context = session.context.take();
+                    let commit = Box::pin(commit_head(Arc::clone(shared)));
+>>>>>>> main
                     state.set(State::Committing {
                         response: Some(response),
                         commit,
                         session: Uncommitted {
                             handle: Some(handle),
                             is_cookie_lost,
+                            context,
                         },
                     });
                 }
@@ -138,6 +160,7 @@ where
                     commit,
                     session,
                 } => {
+                    let _entered = session.context.as_ref().map(EventContext::enter);
                     let committed = ready!(commit.as_mut().poll(context));
                     let response = response.take().expect("polled after completion");
                     let handle = session.take();
@@ -168,7 +191,9 @@ fn finish<B: Default>(
         }
         Err(failed) => {
             let Failed { error, .. } = &failed;
-            error!(%error, cause = ?error.source(), "the session was not kept");
+            if let Some(suppressed) = config.failures.not_kept.admit() {
+                error!(%error, cause = ?error.source(), suppressed, "the session was not kept");
+            }
             headers::unavailable(&failed, config)
         }
     }

@@ -2,16 +2,19 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::{
+    breaker::CircuitBreaker,
     clock::Clock,
     config::Config,
     cookie::SessionCookie,
     http::service::SessionService,
-    observe::event::Listener,
+    observe::{context::EventContext, event::Listener},
     operator::{reaper::Reaper, sessions::Sessions},
     record::timeout::Timeout,
+    shutdown::Shutdown,
     store::{DynStore, MemoryStore, SessionStore},
 };
 
@@ -74,6 +77,16 @@ impl SessionLayer {
             Ok(cookie) => self.with(|config| config.cookie = cookie),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// What the layer is called in [metrics](crate::Stats#as-metrics). Default: the full name of its
+    /// cookie, such as `__Host-id`.
+    ///
+    /// Clones of a layer count together, under the name that one of them had first when it was put
+    /// around a service.
+    #[must_use]
+    pub fn name(self, name: impl Into<Arc<str>>) -> Self {
+        self.with(|config| config.name = Some(name.into()))
     }
 
     /// How long after its last request a session expires. Default: 1 hour. `None`: never.
@@ -206,6 +219,30 @@ impl SessionLayer {
         self.with(|config| config.store_timeout = timeout)
     }
 
+    /// When requests stop waiting for a store that is down. Default: [`CircuitBreaker::default`].
+    /// `None`: never.
+    ///
+    /// After a number of failures in a row the circuit opens: each request that needs the store
+    /// gets its 503 at once instead of after [`store_timeout`](Self::store_timeout), and the store
+    /// is left alone but for one call in each pause, which probes it. The first call that succeeds
+    /// closes the circuit. A call that is refused by the breaker was certainly not applied. The
+    /// layer logs both, tells listeners [`CircuitOpened`](crate::EventKind::CircuitOpened) and
+    /// [`CircuitClosed`](crate::EventKind::CircuitClosed), and counts what it refused in
+    /// [`CallStats::refused`](crate::CallStats::refused).
+    ///
+    /// A [`MemoryStore`] has no circuit breaker. A layer whose settings change has one of its own.
+    #[must_use]
+    pub fn circuit_breaker(self, breaker: impl Into<Option<CircuitBreaker>>) -> Self {
+        self.with(|config| config.circuit_breaker = breaker.into())
+    }
+
+    /// The shutdown that the server's sockets, event streams and background tasks end with. Default: one that never
+    /// begins.
+    #[must_use]
+    pub fn shutdown(self, shutdown: &Shutdown) -> Self {
+        self.with(|config| config.shutdown = shutdown.clone())
+    }
+
     /// How often a background task deletes expired sessions from the store. Default: 60 seconds.
     /// `None`: this layer deletes none.
     ///
@@ -283,6 +320,35 @@ impl SessionLayer {
         self
     }
 
+    /// Keeps something of each request for the events that it causes, such as its peer's address for an
+    /// audit log. Default: nothing is kept.
+    ///
+    /// `keep` runs before the request is handled, if there is a listener. It sees the request's
+    /// method, URI, headers and extensions. Listeners find what it returned in
+    /// [`Event::context`](crate::Event::context).
+    ///
+    /// ```
+    /// use cloakroom::{Event, SessionLayer};
+    ///
+    /// struct Asked(String);
+    ///
+    /// let layer = SessionLayer::default()
+    ///     .event_context(|head| Asked(format!("{} {}", head.method, head.uri.path())))
+    ///     .on_event(|event: &Event| {
+    ///         if let Some(Asked(request)) = event.context() {
+    ///             println!("{request}: {:?}", event.kind());
+    ///         }
+    ///     });
+    /// ```
+    #[must_use]
+    pub fn event_context<T>(self, keep: impl Fn(&Parts) -> T + Send + Sync + 'static) -> Self
+    where
+        T: Send + Sync + 'static,
+    {
+        let keep = move |head: &Parts| EventContext::new(keep(head));
+        self.with(|config| config.event_context = Some(Arc::new(keep)))
+    }
+
     /// The same settings over the same store, as another machine has them.
     #[cfg(feature = "testing")]
     pub(crate) fn second_node(&self) -> Self {
@@ -295,6 +361,7 @@ impl SessionLayer {
         let config = Arc::make_mut(&mut self.config);
         config.warned = Arc::default();
         set(config);
+        config.break_circuit();
         self
     }
 }
@@ -320,6 +387,7 @@ impl<S> Layer<S> for SessionLayer {
 
     fn layer(&self, inner: S) -> Self::Service {
         self.config.check_timeouts();
+        self.config.label_metrics();
         self.config.ensure_reporting();
         SessionService::new(inner, Arc::clone(&self.config), Arc::clone(&self.reaper))
     }

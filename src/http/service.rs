@@ -13,6 +13,7 @@ use crate::{
     config::Config,
     cookie::CookieHeaders,
     http::{future::ResponseFuture, plain::loses_secure_cookies},
+    observe::context::EventContext,
     operator::reaper::Reaper,
     session::handle::SessionHandle,
 };
@@ -90,6 +91,15 @@ where
             && loses_secure_cookies(&request);
         let handle = SessionHandle::new(Arc::clone(config), cookies, outer);
         request.extensions_mut().insert(handle.clone());
-        ResponseFuture::new(self.inner.call(request), handle, is_cookie_lost)
+        let mut context = None;
+        if config.event_context.is_some() {
+            let (head, body) = request.into_parts();
+            context = config.context_of(&head);
+            request = Request::from_parts(head, body);
+        }
+        let entered = context.as_ref().map(EventContext::enter);
+        let inner = self.inner.call(request);
+        drop(entered);
+        ResponseFuture::new(inner, handle, is_cookie_lost, context)
     }
 }

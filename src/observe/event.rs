@@ -1,10 +1,10 @@
 //! What happens to sessions: [`Event`], and the [`Listener`] that is called for it.
 
-use std::{fmt, time::SystemTime};
+use std::{any::Any, fmt, time::SystemTime};
 
 use crate::{
     clock::Timestamp,
-    observe::summary::SessionSummary,
+    observe::{context::EventContext, summary::SessionSummary},
     record::{Kept, Record, token::SessionId},
 };
 
@@ -65,6 +65,7 @@ pub struct Event {
     pub(crate) at: Timestamp,
     pub(crate) kind: EventKind,
     pub(crate) summary: Option<SessionSummary>,
+    pub(crate) context: Option<EventContext>,
 }
 
 /// What happened to a session.
@@ -125,6 +126,11 @@ pub enum EventKind {
         /// Why it did not.
         why: Rejection,
     },
+    /// The store has failed so often that the layer does not ask it any more, see
+    /// [`circuit_breaker`](crate::SessionLayer::circuit_breaker). The event is about no session.
+    CircuitOpened,
+    /// The store answers again. The event is about no session.
+    CircuitClosed,
 }
 
 /// Why a session ended.
@@ -245,6 +251,7 @@ impl Event {
             at,
             kind,
             summary: None,
+            context: None,
         }
     }
 
@@ -262,6 +269,19 @@ impl Event {
             at,
             kind: EventKind::Ended { reason },
             summary,
+            context: None,
+        }
+    }
+
+    /// Something that is about no session.
+    pub(crate) fn of_store(at: Timestamp, kind: EventKind) -> Self {
+        Self {
+            id: None,
+            user: None,
+            at,
+            kind,
+            summary: None,
+            context: None,
         }
     }
 
@@ -277,10 +297,12 @@ impl Event {
             at,
             kind: EventKind::Rejected { why },
             summary: None,
+            context: None,
         }
     }
 
-    /// The session's id. `None` for a cookie whose value is not a token.
+    /// The session's id. `None` for a cookie whose value is not a token, and for events about the
+    /// store.
     #[must_use]
     pub fn id(&self) -> Option<SessionId> {
         self.id
@@ -312,6 +334,14 @@ impl Event {
     #[must_use]
     pub fn session(&self) -> Option<&SessionSummary> {
         self.summary.as_ref()
+    }
+
+    /// What [`SessionLayer::event_context`](crate::SessionLayer::event_context) kept of the request
+    /// that caused this. `None` without a request: what a background task or an operator does, and
+    /// what a handler does in a task that it has spawned. `None` too if the value is no `T`.
+    #[must_use]
+    pub fn context<T: Any>(&self) -> Option<&T> {
+        self.context.as_ref()?.get()
     }
 }
 

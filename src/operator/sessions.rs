@@ -78,6 +78,7 @@ const MAX_CALLS: usize = 16;
 impl Sessions {
     pub(crate) fn of(config: &Arc<Config>) -> Self {
         config.observers().activate();
+        config.label_metrics();
         config.ensure_reporting();
         Self(Arc::clone(config))
     }
@@ -87,8 +88,10 @@ impl Sessions {
     /// See [`Stats`] for when counting begins.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let held = self.0.store.store.held_in_memory();
-        self.0.observers().counters.stats(self.0.clock.now(), held)
+        let store = &self.0.store;
+        let (held, is_circuit_open) = (store.store.held_in_memory(), store.is_circuit_open());
+        let counters = &self.0.observers().counters;
+        counters.stats(self.0.clock.now(), held, is_circuit_open)
     }
 
     /// How many records the store has.

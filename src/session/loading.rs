@@ -90,8 +90,10 @@ impl Shared {
         let now = self.config.clock.now();
         let presented = self.config.cookie.presented(&self.cookies);
         let found = within(self.config.store_timeout, self.find(&presented, now)).await;
-        if let Err(error) = &found {
-            warn!(%error, cause = ?error.source(), "the session was not loaded");
+        if let Err(error) = &found
+            && let Some(suppressed) = self.config.failures.not_loaded.admit()
+        {
+            warn!(%error, cause = ?error.source(), suppressed, "the session was not loaded");
         }
         self.finish_load(found, &presented, now, usage)
     }

@@ -110,7 +110,6 @@ use std::sync::Arc;
 
 #[cfg(feature = "file")]
 pub use self::file::FileStore;
-pub(crate) use self::memory::MemoryInner;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 #[cfg(feature = "mysql")]
@@ -121,6 +120,7 @@ pub use self::sql::PostgresStore;
 pub use self::sql::SqlStore;
 #[cfg(feature = "sqlite")]
 pub use self::sql::SqliteStore;
+pub(crate) use self::{dynamic::Held, memory::MemoryInner};
 pub use crate::error::store::{StoreError, StoreErrorKind};
 
 pub use self::{

@@ -1,4 +1,4 @@
-//! Lists and counts: all sessions by a walk, a user's by the index.
+//! Lists and counts: all sessions by reading the folders, a user's by the index.
 
 use std::{io, path::Path};
 
@@ -16,7 +16,7 @@ use crate::{
     store::{Listed, Position, Query, Selection, StorePage},
 };
 
-/// How many records one page looks at, where few get through the filter.
+/// How many records one page reads if few match.
 const MAX_RECORDS: usize = 1024;
 
 impl FileInner {
@@ -31,7 +31,7 @@ impl FileInner {
         Ok(self.page(selection, after, limit)?)
     }
 
-    /// How many sessions are stored, what does not decode included where no record has to be read.
+    /// How many sessions match. Records that do not decode count if no record has to be read.
     pub(super) fn count(&self, selection: &Selection) -> Result<u64, FileError> {
         let mut count = 0;
         if selection.is_everything() {
@@ -95,12 +95,12 @@ impl FileInner {
         Ok(page)
     }
 
-    /// Takes out of the index what was left there by a process that ended in between.
+    /// Removes an entry of the index that a process left there when it died.
     fn remove_stale_entry(&self, user: UserKey, id: SessionId) -> Result<(), FileError> {
         let _lock = self.lock(id)?;
         let header = match self.header(id) {
             Err(FileError::Io(error)) => return Err(error.into()),
-            // Nobody knows whose it is.
+            // The record does not say which user it has.
             Err(_) => return Ok(()),
             Ok(header) => header,
         };

@@ -99,6 +99,12 @@ impl MemoryStore {
     pub fn bytes(&self) -> usize {
         self.0.bytes()
     }
+
+    /// How many bytes they may take, see [`MemoryStoreBuilder::max_bytes`].
+    #[must_use]
+    pub fn max_bytes(&self) -> usize {
+        self.0.max_bytes()
+    }
 }
 
 impl Default for MemoryStore {

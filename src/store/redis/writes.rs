@@ -1,4 +1,4 @@
-//! The writes, each sent once: what they came to is settled in `mod.rs`.
+//! The writes, each sent once. `mod.rs` interprets their replies.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
     store::{Created, SessionStore as _, Touched, Updated},
 };
 
-/// How long past its deadline a session stays: what clocks of different machines may differ by.
+/// How long a session stays after its deadline, because the clocks of machines may differ.
 const GRACE_MILLIS: u64 = 5 * 60 * 1000;
 
 /// When Redis may delete it, in milliseconds since the epoch.
@@ -27,7 +27,7 @@ fn native(activity: Activity) -> Option<u64> {
     Some(at.as_millis().saturating_add(GRACE_MILLIS))
 }
 
-/// The last arguments of `CREATE` and `UPDATE`: what `SET` takes.
+/// The last arguments of `CREATE` and `UPDATE`, which `SET` takes.
 fn set(call: &mut Cmd, record: &Record, activity: Activity, user: &UserHash) {
     call.arg(whole(record, activity, user));
     if let Some(at) = native(activity) {
@@ -114,8 +114,7 @@ impl RedisStore {
         })
     }
 
-    /// A refusal is certain only where the driver did not send the command before, with a
-    /// reply that was lost.
+    /// A refusal is only certain if the driver has not sent the same command before and lost the reply.
     pub(super) fn vouched<T>(&self, reply: Result<T, StoreError>) -> Result<T, StoreError> {
         match reply {
             Err(error) if self.link.sends_again() => Err(error.in_doubt()),
@@ -123,8 +122,7 @@ impl RedisStore {
         }
     }
 
-    /// Whether a write that found another record has been applied before, when the driver
-    /// sent it the first time.
+    /// Whether a write that found another record was applied when the driver sent it the first time.
     pub(super) async fn has_written(
         &self,
         id: SessionId,
@@ -135,7 +133,7 @@ impl RedisStore {
         }
         let latest = self.load_latest(id).await.map_err(StoreError::in_doubt)?;
         let Some((record, _)) = latest else {
-            // Deleted since: what was written before does not matter any more.
+            // Deleted since, so an earlier write does not matter any more.
             return Ok(false);
         };
         record.has_written(version).ok_or_else(|| {

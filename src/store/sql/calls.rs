@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// The most rows of one page: they are in memory all at once.
+/// The most rows of one page, because they are all in memory at once.
 const MAX_PAGE: usize = 1000;
 
 impl<D: Driver> SessionStore for SqlStore<D> {
@@ -114,7 +114,7 @@ impl<D: Driver> SessionStore for SqlStore<D> {
         match self.ask(delete, &values, Wanted::Count).await? {
             (asked, _) if asked.count() > 0 => Ok(true),
             (_, None) => Ok(false),
-            // Perhaps it was deleted when the statement was sent the first time.
+            // The statement may have deleted it when it was sent the first time.
             (_, Some(lost)) => Err(lost),
         }
     }
@@ -135,7 +135,7 @@ impl<D: Driver> SessionStore for SqlStore<D> {
                 break;
             }
         }
-        // Where another node holds what is left, that node deletes it.
+        // If another node has locked the rest, that node deletes it.
         let more = removed == limit;
         Ok(Reaped { removed, more })
     }
@@ -191,7 +191,7 @@ impl<D: Driver> SessionStore for SqlStore<D> {
             .unwrap_or(0))
     }
 
-    /// Asks the table, so that one that is missing is an error too.
+    /// Reads the table, so that a missing one is an error too.
     async fn ping(&self) -> Result<(), StoreError> {
         self.exists(uuid::Uuid::nil().into()).await.map(drop)
     }
@@ -208,7 +208,7 @@ impl<D: Driver> SqlStore<D> {
         Ok(!rows.is_empty())
     }
 
-    /// Whether a write that was sent again, and hit nothing then, was applied the first time.
+    /// Whether a write that hit nothing when it was sent again was applied the first time.
     async fn has_written(
         &self,
         id: SessionId,
@@ -266,7 +266,7 @@ impl<D: Driver> SqlStore<D> {
         }
     }
 
-    /// In one transaction; gives the rows that were deleted.
+    /// Deletes in one transaction. Returns the deleted rows.
     async fn lock_and_delete(
         &self,
         lock: &str,
@@ -281,7 +281,7 @@ impl<D: Driver> SqlStore<D> {
             ids.push(Value::Id(D::session(row)?.id));
         }
         if let Some(last) = ids.last().copied() {
-            // The statement takes so many: to name one twice deletes it once.
+            // The statement takes this many. An id that is named twice is deleted once.
             ids.resize(REAP_BATCH, last);
             lease.ask_within(delete, &ids, Wanted::Count).await?;
         }
@@ -305,7 +305,7 @@ fn is_undone<D: Driver>(error: &sqlx::Error) -> bool {
     matches!(verdict::<D>(error), Verdict::Undone)
 }
 
-/// The conditions of a statement that selects these sessions, of whose user this is the hash.
+/// The conditions of a statement for this selection. `hash` is that of its user.
 fn conditions<'a>(
     selection: &'a Selection,
     hash: Option<&'a [u8; 32]>,
@@ -319,7 +319,7 @@ fn conditions<'a>(
         })
 }
 
-/// What is stored of a record.
+/// The columns of a record.
 struct Columns {
     version: Version,
     user_hash: Option<[u8; 32]>,
@@ -361,7 +361,7 @@ impl SessionRow<'_> {
     }
 }
 
-/// Which version of which session.
+/// The values that identify a version of a session.
 fn place(id: SessionId, version: Version) -> [Value<'static>; 3] {
     [
         Value::Id(id.into()),

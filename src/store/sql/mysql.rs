@@ -18,7 +18,7 @@ const DIALECT: Dialect = Dialect {
     quote: '`',
     // ON DUPLICATE KEY counts the row as hit, and IGNORE hides every other error too.
     unless_there: "",
-    // Whatever the connection's character set is.
+    // In bytes, whatever the connection's character set is.
     record: "CAST(record AS BINARY)",
     later_seen: "GREATEST(last_seen_at, $1)",
     // NULL if one of them is.
@@ -55,7 +55,7 @@ impl Driver for MySql {
             1205 | 1213 | 1020 => Verdict::Undone,
             // Shutdown, killed by an administrator, idle for too long
             1053 | 1927 | 4031 | 3169 => Verdict::Lost,
-            // Of a proxy or a cluster during a failover: the reply to a commit may be lost behind it.
+            // From a proxy or a cluster during a failover, which may have lost the reply to a commit.
             1047 | 1105 | 9001 => Verdict::Failed(
                 Unavailable,
                 "a proxy or a node of the cluster fails, perhaps at a failover",
@@ -107,14 +107,14 @@ fn reap(table: &str, columns: &str) -> Reap {
 
 fn migration(table: &TableName) -> Migration {
     let versions = table.with("_schema").quoted('`');
-    // At most 64 characters. Not by MD5, which MySQL has no more.
+    // At most 64 characters. Without MD5, which new versions of MySQL do not have.
     let lock = format!(
         "CONCAT('cloakroom.{:016x}.', LEFT(SHA2(COALESCE(DATABASE(), ''), 256), 32))",
         table.number()
     );
     let table = table.quoted('`');
     Migration {
-        // Statements that change tables commit by themselves, so no transaction keeps others out.
+        // Statements that change tables commit by themselves, so a transaction does not lock.
         lock: vec![format!("SELECT GET_LOCK({lock}, 60)")],
         unlock: vec![format!("DO RELEASE_LOCK({lock})")],
         begin: format!(

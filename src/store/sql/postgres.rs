@@ -17,7 +17,7 @@ const DIALECT: Dialect = Dialect {
     unless_there: " ON CONFLICT (id) DO NOTHING",
     record: "record",
     later_seen: "GREATEST(last_seen_at, $1)",
-    // GREATEST passes over NULL here.
+    // GREATEST ignores NULL here.
     later_expiry: "CASE WHEN expires_at IS NOT NULL THEN \
                    CASE WHEN $2 IS NOT NULL THEN GREATEST(expires_at, $2) END END",
     numbers: true,
@@ -84,8 +84,8 @@ impl Driver for Postgres {
 }
 
 fn reap(table: &str, columns: &str) -> Reap {
-    // An array, and not IN: so the rows are chosen and locked once, whatever
-    // plan the database makes. What was touched since is looked at again.
+    // An array, not IN, so that the rows are chosen and locked once, whatever plan the database chooses. Sessions that
+    // were touched since are checked again.
     let silent = format!(
         "DELETE FROM {table} WHERE id = ANY(ARRAY(\
          SELECT id FROM {table} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 \
@@ -111,7 +111,7 @@ fn migration(table: &TableName) -> Migration {
         version: format!("SELECT max(version) FROM {versions}"),
         done: format!("INSERT INTO {versions} (version) VALUES ($1)"),
         steps: vec![vec![
-            // text: json would check it once more at each write, and jsonb
+            // text, because json would check it again at each write, and jsonb
             // changes it (order, numbers, repeated keys) and refuses \u0000.
             format!(
                 "CREATE TABLE IF NOT EXISTS {table} (\

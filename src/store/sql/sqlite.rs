@@ -28,13 +28,13 @@ const DIALECT: Dialect = Dialect {
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
 
-/// How long a migration waits for others to leave the file alone.
+/// How long a migration waits for a file that others use.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Driver for Sqlite {
     const TITLE: &'static str = "SQLite";
     const URL: &'static str = "sqlite:///path/to/sessions.db";
-    // A thread of its own brings each statement to its end.
+    // A thread of the driver completes each statement.
     const CLOSES_ABANDONED: bool = false;
 
     fn adjust(options: SqliteConnectOptions) -> SqliteConnectOptions {
@@ -74,7 +74,7 @@ impl Driver for Sqlite {
 
     through_sqlx!(text: str);
 
-    /// In WAL mode readers and the writer do not wait for each other. It is kept in the file.
+    /// Switches to WAL mode, in which readers and the writer do not wait for each other. The file keeps that mode.
     async fn before_migrating(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let started = Instant::now();
         loop {
@@ -96,7 +96,7 @@ fn code(error: &dyn DatabaseError) -> i32 {
     code.unwrap_or_default()
 }
 
-/// SQLite has no code for it.
+/// Whether the table is missing. SQLite has no code for it.
 fn is_table_missing(error: &dyn DatabaseError) -> bool {
     let message = error.message();
     message.starts_with("no such table") || message.starts_with("no such column")

@@ -5,7 +5,7 @@ use super::{table::TableName, value::Value};
 /// How the databases' SQL differs.
 pub(super) struct Dialect {
     pub(super) quote: char,
-    /// Put behind an `INSERT`, so that a row that is there already is left alone and counts as none.
+    /// Follows an `INSERT`, so that an existing row stays unchanged and does not count.
     pub(super) unless_there: &'static str,
     /// The record as bytes.
     pub(super) record: &'static str,
@@ -33,12 +33,12 @@ pub struct Statements {
     numbers: bool,
 }
 
-/// How a batch of expired sessions is deleted. `$1`: deadline, `$2`: how many.
+/// Deletes a batch of expired sessions. `$1` is the deadline, `$2` the limit.
 #[derive(Debug)]
 pub(super) enum Reap {
-    /// At once; `reporting` gives the rows that were deleted.
+    /// In one statement. `reporting` returns the deleted rows.
     Delete { silent: String, reporting: String },
-    /// Locked first, in one transaction; `delete` takes [`REAP_BATCH`](super::REAP_BATCH) ids.
+    /// In one transaction that locks them first. `delete` takes [`REAP_BATCH`](super::REAP_BATCH) ids.
     LockAndDelete {
         silent: String,
         reporting: String,
@@ -46,24 +46,23 @@ pub(super) enum Reap {
     },
 }
 
-/// How the tables come about.
+/// The statements of a migration.
 #[derive(Debug)]
 pub(super) struct Migration {
-    /// Keeps other nodes out. The last gives the number 1, unless it could not.
+    /// Lock out other nodes. The last one returns 1 if that worked.
     pub(super) lock: Vec<String>,
     pub(super) unlock: Vec<String>,
-    /// The table of versions, unless it is there.
+    /// Creates the table of versions if it is missing.
     pub(super) begin: String,
-    /// The version the tables have; NULL: none yet.
+    /// Reads the version of the tables. NULL if there are none yet.
     pub(super) version: String,
-    /// Writes down version `$1`.
+    /// Stores version `$1`.
     pub(super) done: String,
-    /// What makes each version of the one before, the first of nothing. To be
-    /// interrupted and run again must do no harm.
+    /// The statements that lead to each version from the one before. They may be interrupted and run again.
     pub(super) steps: Vec<Vec<String>>,
 }
 
-/// What [`SessionRow`](super::value::SessionRow) reads.
+/// The columns that [`SessionRow`](super::value::SessionRow) reads.
 fn columns(dialect: &Dialect) -> String {
     format!("id, {}, last_seen_at, expires_at", dialect.record)
 }
@@ -112,7 +111,7 @@ impl Statements {
         }
     }
 
-    /// A page of the sessions that meet `conditions`: a column with its operator, and the value.
+    /// Selects a page of the sessions that meet `conditions`: a column with its operator, and the value.
     pub(super) fn list<'a>(
         &self,
         conditions: impl IntoIterator<Item = (&'static str, Value<'a>)>,
@@ -125,7 +124,7 @@ impl Statements {
         (sql, values)
     }
 
-    /// How many sessions meet `conditions`.
+    /// Counts the sessions that meet `conditions`.
     pub(super) fn count<'a>(
         &self,
         conditions: impl IntoIterator<Item = (&'static str, Value<'a>)>,
@@ -171,7 +170,7 @@ impl Reap {
 }
 
 impl Dialect {
-    /// `$1`, `$2` … as this dialect writes them.
+    /// Replaces `$1`, `$2` and so on by this dialect's placeholders.
     fn placeholders(&self, sql: String) -> String {
         if self.numbers {
             return sql;
