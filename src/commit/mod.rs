@@ -149,21 +149,7 @@ async fn run(slot: &mut Slot<'_>, started: Option<Box<Started>>) -> Result<Respo
         Ok(Begun::Machine(machine)) => slot.run(machine, Step::Ask).await,
         Err(error) => Err(error),
     };
-<<<<<<< HEAD
     slot.settle(committed)
-=======
-    let committed = match committed {
-        Err(error) if is_optional => {
-            let id = shared.state().stored.as_ref().map(Stored::id);
-            if let Some(suppressed) = shared.config.failures.not_touched.admit() {
-                warn!(session.id = ?id, %error, cause = ?error.source(), suppressed, "touch or renewal failed");
-            }
-            Committed::Nothing
-        }
-        committed => committed?,
-    };
-    slot.conclude(committed)
->>>>>>> main
 }
 
 /// Ends the session that the request has destroyed (rule M4).

@@ -125,7 +125,6 @@ where
                     let is_cookie_lost = session.is_cookie_lost;
                     let handle = session.take();
                     let shared = handle.shared();
-<<<<<<< HEAD
                     let started = match try_now(shared) {
                         Tried::Committed(committed) => {
                             let config = &shared.config;
@@ -136,15 +135,6 @@ where
                     };
                     let context = session.context.take();
                     let commit = Box::pin(commit_head(Arc::clone(shared), started));
-=======
-                    if let Some(committed) = try_now(shared) {
-                        let config = &shared.config;
-                        let response = finish(response, committed, config, is_cookie_lost);
-                        return Poll::Ready(Ok(response));
-                    }
-                    let context = session.context.take();
-                    let commit = Box::pin(commit_head(Arc::clone(shared)));
->>>>>>> main
                     state.set(State::Committing {
                         response: Some(response),
                         commit,
