@@ -102,7 +102,10 @@ pub use self::{
         summary::SessionSummary,
     },
     operator::{
-        paging::{Cursor, SessionFilter, SessionPage},
+        count::SessionCount,
+        filter::SessionFilter,
+        paging::{Cursor, SessionPage},
+        revoking::{RevokePreview, RevokeProgress},
         sessions::Sessions,
     },
     record::{

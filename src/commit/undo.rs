@@ -29,7 +29,7 @@ const MAX_TRIES: u32 = 6;
 pub(crate) fn hand_on(config: &Arc<Config>, finished: Finished<Kept>) -> Option<Outcome<Kept>> {
     for (id, kept) in finished.evicted {
         let now = config.clock.now();
-        events::ended(config, id, Some(kept), EndReason::Limit, now);
+        events::ended(config, id, Some(kept), EndReason::Limit, None, now);
     }
     if let Some(undo) = finished.undo {
         undo_later(config, undo);

@@ -62,6 +62,8 @@ pub(crate) struct Work {
     /// Whether the session had expired.
     is_past: bool,
     draws: u32,
+    /// When the id of a cycle came to be.
+    begun_at: Option<Timestamp>,
 }
 
 /// How many ids are tried for a new session. Two equal ids are not to be expected, and an id whose creation may have
@@ -88,6 +90,7 @@ impl Work {
             saves: false,
             is_past: false,
             draws: 0,
+            begun_at: None,
         };
         match (occasion, &work.identity, &work.stored) {
             (Occasion::Save, Identity::Cycle(_), Some(_)) => Self {
@@ -218,6 +221,9 @@ impl Work {
             }
             (Some((base, _)), Identity::Cycle(_)) => {
                 let moved = alone(Record::clone(base)).with_token(verifier, version);
+                // The same if the move is tried again: it never changes while the id is in use.
+                let begun_at = *self.begun_at.get_or_insert(now);
+                let moved = moved.with_begun_at(Some(begun_at));
                 moved.issued(config.renew_every, now)
             }
             (Some(base), Identity::LogIn(log_in))

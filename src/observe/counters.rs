@@ -12,6 +12,7 @@ use crate::{
     error::store::StoreError,
     observe::{
         event::{EndReason, Event, EventKind, Rejection},
+        latency::LatencyCounters,
         metrics::{Measurement, Metrics},
         minutes::Minutes,
         stats::{CallStats, Stats},
@@ -60,6 +61,7 @@ struct CallCounters {
     refused: AtomicU64,
     nanos: AtomicU64,
     longest_nanos: AtomicU64,
+    latencies: LatencyCounters,
 }
 
 impl Counters {
@@ -149,6 +151,7 @@ impl Counters {
         let counters = &self.calls[call as usize];
         counters.calls.fetch_add(1, Ordering::Relaxed);
         counters.nanos.fetch_add(nanos, Ordering::Relaxed);
+        counters.latencies.add(nanos);
         counters.longest_nanos.fetch_max(nanos, Ordering::Relaxed);
         if has_failed {
             counters.failures.fetch_add(1, Ordering::Relaxed);
@@ -218,6 +221,7 @@ impl CallCounters {
             refused: self.refused.load(Ordering::Relaxed),
             total: duration(&self.nanos),
             longest: duration(&self.longest_nanos),
+            latencies: self.latencies.get(),
         }
     }
 }

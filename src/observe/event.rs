@@ -1,6 +1,6 @@
 //! What happens to sessions: [`Event`], and the [`Listener`] that is called for it.
 
-use std::{any::Any, fmt, time::SystemTime};
+use std::{any::Any, fmt, sync::Arc, time::SystemTime};
 
 use crate::{
     clock::Timestamp,
@@ -65,6 +65,7 @@ pub struct Event {
     pub(crate) at: Timestamp,
     pub(crate) kind: EventKind,
     pub(crate) summary: Option<SessionSummary>,
+    pub(crate) operator: Option<Arc<str>>,
     pub(crate) context: Option<EventContext>,
 }
 
@@ -78,7 +79,7 @@ pub struct Event {
 ///
 /// # Which endings are reported
 ///
-/// The process that ends a session for `Destroyed`, `Revoked`, `Limit` or `Copied` reports it,
+/// The process that ends a session for `Destroyed`, `Revoked`, `RevokedAll`, `Limit` or `Copied` reports it,
 /// with every store. Sessions that a store ends by itself are reported in the process in which the
 /// store does so, through [`report_removals`](crate::SessionStore::report_removals):
 ///
@@ -169,10 +170,13 @@ pub enum EndReason {
     /// A secret came back after [`renew_every`](crate::SessionLayer::renew_every) had replaced it
     /// and its grace period had passed: somebody copied the cookie.
     Copied,
+    /// [`Sessions::revoke_all`](crate::Sessions::revoke_all) ended it, with all others.
+    RevokedAll,
 }
 
 impl EndReason {
-    pub(crate) const ALL: [Self; 7] = [
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
         Self::Destroyed,
         Self::Idle,
         Self::Absolute,
@@ -180,7 +184,23 @@ impl EndReason {
         Self::Revoked,
         Self::Limit,
         Self::Copied,
+        Self::RevokedAll,
     ];
+
+    /// The reason in lower case, as in the label of the metrics, such as `revoked_all`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Destroyed => "destroyed",
+            Self::Idle => "idle",
+            Self::Absolute => "absolute",
+            Self::Evicted => "evicted",
+            Self::Revoked => "revoked",
+            Self::Limit => "limit",
+            Self::Copied => "copied",
+            Self::RevokedAll => "revoked_all",
+        }
+    }
 }
 
 /// How a session ended, for code that waits for it with [`Session::ended`](crate::Session::ended).
@@ -233,7 +253,8 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    pub(crate) const ALL: [Self; 6] = [
+    /// Every kind of rejection.
+    pub const ALL: [Self; 6] = [
         Self::Malformed,
         Self::Unknown,
         Self::Unproven,
@@ -241,6 +262,19 @@ impl Rejection {
         Self::Moved,
         Self::Planted,
     ];
+
+    /// The kind in lower case, as in the label of the metrics, such as `unproven`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown",
+            Self::Unproven => "unproven",
+            Self::Expired => "expired",
+            Self::Moved => "moved",
+            Self::Planted => "planted",
+        }
+    }
 }
 
 impl Event {
@@ -251,6 +285,7 @@ impl Event {
             at,
             kind,
             summary: None,
+            operator: None,
             context: None,
         }
     }
@@ -269,6 +304,7 @@ impl Event {
             at,
             kind: EventKind::Ended { reason },
             summary,
+            operator: None,
             context: None,
         }
     }
@@ -282,7 +318,13 @@ impl Event {
             kind,
             summary: None,
             context: None,
+            operator: None,
         }
+    }
+
+    /// On behalf of this operator.
+    pub(crate) fn by(self, operator: Option<Arc<str>>) -> Self {
+        Self { operator, ..self }
     }
 
     pub(crate) fn rejected(
@@ -297,6 +339,7 @@ impl Event {
             at,
             kind: EventKind::Rejected { why },
             summary: None,
+            operator: None,
             context: None,
         }
     }
@@ -315,6 +358,14 @@ impl Event {
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// The operator who ended the session, as named by
+    /// [`Sessions::as_operator`](crate::Sessions::as_operator). `None` for all other events, and if
+    /// no operator was named.
+    #[must_use]
+    pub fn operator(&self) -> Option<&str> {
+        self.operator.as_deref()
     }
 
     /// When it happened, by the layer's clock.

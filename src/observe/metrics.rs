@@ -114,7 +114,6 @@ mod facade {
     };
 
     use super::Measurement;
-    use crate::observe::event::{EndReason, Rejection};
 
     const SESSIONS: &str = "cloakroom_sessions";
     const CREATED: &str = "cloakroom_sessions_created_total";
@@ -254,14 +253,14 @@ mod facade {
                 }
                 Measurement::LoggedIn => counter!(LOG_INS, self.all()).increment(1),
                 Measurement::Ended { reason, was_live } => {
-                    counter!(ENDED, self.and("reason", end_reason(reason))).increment(1);
+                    counter!(ENDED, self.and("reason", reason.name())).increment(1);
                     if was_live {
                         gauge!(SESSIONS, self.all()).decrement(1);
                     }
                 }
                 Measurement::Lived(life) => histogram!(LIFE, self.all()).record(life),
                 Measurement::Rejected(reason) => {
-                    counter!(REJECTED, self.and("reason", rejection(reason))).increment(1);
+                    counter!(REJECTED, self.and("reason", reason.name())).increment(1);
                 }
                 Measurement::Conflict => counter!(CONFLICTS, self.all()).increment(1),
                 Measurement::Touch => counter!(TOUCHES, self.all()).increment(1),
@@ -290,29 +289,6 @@ mod facade {
                     gauge!(MEMORY_MAX, self.all()).set(max_bytes as f64);
                 }
             }
-        }
-    }
-
-    fn end_reason(reason: EndReason) -> &'static str {
-        match reason {
-            EndReason::Destroyed => "destroyed",
-            EndReason::Idle => "idle",
-            EndReason::Absolute => "absolute",
-            EndReason::Evicted => "evicted",
-            EndReason::Revoked => "revoked",
-            EndReason::Limit => "limit",
-            EndReason::Copied => "copied",
-        }
-    }
-
-    fn rejection(reason: Rejection) -> &'static str {
-        match reason {
-            Rejection::Malformed => "malformed",
-            Rejection::Unknown => "unknown",
-            Rejection::Unproven => "unproven",
-            Rejection::Expired => "expired",
-            Rejection::Moved => "moved",
-            Rejection::Planted => "planted",
         }
     }
 }

@@ -8,6 +8,7 @@
 pub(crate) mod context;
 mod counters;
 pub(crate) mod event;
+mod latency;
 pub(crate) mod metrics;
 mod minutes;
 pub(crate) mod observers;

@@ -6,6 +6,7 @@ use crate::{
     clock::Timestamp,
     observe::{
         event::{EndReason, Rejection},
+        latency::Latencies,
         minutes::Minutes,
     },
     store::StoreCall,
@@ -127,9 +128,38 @@ pub struct CallStats {
     pub total: Duration,
     /// How long the slowest answer took.
     pub longest: Duration,
+    pub(crate) latencies: Latencies,
 }
 
 impl CallStats {
+    /// The time within which this share of the answers came, from 0 to 1, right to a fifth: 0.99
+    /// for the 99th percentile. Zero where there was none.
+    ///
+    /// ```
+    /// use cloakroom::{SessionLayer, StoreCall};
+    ///
+    /// let stats = SessionLayer::default().sessions().stats();
+    /// println!("loads: p99 {:?}", stats.store(StoreCall::Load).quantile(0.99));
+    /// ```
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Duration {
+        self.latencies.quantile(share).min(self.longest)
+    }
+
+    /// What came after `earlier`, which was taken before this. `longest` stays that of all.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            calls: self.calls.saturating_sub(earlier.calls),
+            failures: self.failures.saturating_sub(earlier.failures),
+            abandoned: self.abandoned.saturating_sub(earlier.abandoned),
+            refused: self.refused.saturating_sub(earlier.refused),
+            total: self.total.saturating_sub(earlier.total),
+            longest: self.longest,
+            latencies: self.latencies.since(&earlier.latencies),
+        }
+    }
+
     /// The mean time of an answer. Zero where there was none.
     #[must_use]
     pub fn mean(&self) -> Duration {

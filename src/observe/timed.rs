@@ -197,6 +197,13 @@ impl TimedStore {
         reply
     }
 
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        let started = self.start(StoreCall::Ping)?;
+        let reply = self.store.ping().await;
+        started.answered(reply.as_ref().err());
+        reply
+    }
+
     pub(crate) async fn count(&self, query: &Query) -> Result<u64, StoreError> {
         let started = self.start(StoreCall::Count)?;
         let reply = self.store.count(query).await;

@@ -271,7 +271,7 @@ impl Shared {
             renewal::judge(record, &token.secret, config.clock.now()) == Verdict::Copied
         };
         // Boxed because it is large and rarely needed.
-        let ending = Box::pin(revoke(config, token.id, EndReason::Copied, is_copied));
+        let ending = Box::pin(revoke(config, token.id, EndReason::Copied, None, is_copied));
         if ending.await?.is_some() {
             warn!(session.id = %token.id, "a replaced secret was used again: the cookie was copied, and the session was ended");
         }

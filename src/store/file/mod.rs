@@ -285,8 +285,8 @@ impl SessionStore for FileStore {
     }
 
     async fn count(&self, query: &Query) -> Result<u64, StoreError> {
-        let selection = query.unordered().clone();
-        self.block(move |inner| inner.count(&selection)).await
+        let query = query.clone();
+        self.block(move |inner| inner.count(&query)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

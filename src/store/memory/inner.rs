@@ -111,7 +111,7 @@ impl MemoryInner {
 
     /// How many they may be.
     pub(super) fn max_bytes(&self) -> usize {
-        spare_bytes(self.shards.len()) + self.budget.max_bytes()
+        spare_bytes(self.shards.len()).saturating_add(self.budget.max_bytes())
     }
 
     /// Reports removals to `sink` from now on.

@@ -170,11 +170,11 @@ impl SessionStore for MemoryStore {
         after: Option<&Position>,
         limit: usize,
     ) -> Result<StorePage, StoreError> {
-        self.0.list(query, after, limit)
+        self.0.list(query, after, limit).await
     }
 
     async fn count(&self, query: &Query) -> Result<u64, StoreError> {
-        Ok(self.0.count(query.unordered()) as u64)
+        Ok(self.0.count(query).await)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

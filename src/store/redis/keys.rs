@@ -34,6 +34,11 @@ impl Keys {
         format!("{}{{{first:02x}}}", self.prefix).into_bytes()
     }
 
+    /// The ids of a bucket by the time at which their sessions came to them.
+    pub(super) fn begun(&self, first: u8) -> Vec<u8> {
+        format!("{}{{{first:02x}}}begun", self.prefix).into_bytes()
+    }
+
     pub(super) fn session(&self, id: SessionId) -> Vec<u8> {
         let first = id.as_bytes()[0];
         format!("{}{{{first:02x}}}{id}", self.prefix).into_bytes()

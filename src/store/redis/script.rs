@@ -28,7 +28,15 @@ impl Script {
     }
 }
 
-static ALL: [&LazyLock<Script>; 6] = [&CREATE, &UPDATE, &TOUCH, &DELETE, &CONFIRM, &STALE];
+static ALL: [&LazyLock<Script>; 7] = [
+    &CREATE,
+    &CREATE_BEGUN,
+    &UPDATE,
+    &TOUCH,
+    &DELETE,
+    &CONFIRM,
+    &STALE,
+];
 
 /// The same call for a server that does not know the script, for example after a restart, with the whole text. Other
 /// commands stay as they are.
@@ -66,6 +74,17 @@ pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "if not redis.call('SET', KEYS[1], ARGV[2], 'NX', unpack(ARGV, 3)) then return 1 end
 redis.call('ZADD', KEYS[2], 0, ARGV[1])
+return 2",
+    )
+});
+
+/// As `CREATE`, for the index of the newest too. Keys: session, bucket, that index. Arguments:
+/// entry in the bucket, when the session came to its id, its id, session and what else `SET` takes.
+pub(super) static CREATE_BEGUN: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "if not redis.call('SET', KEYS[1], ARGV[4], 'NX', unpack(ARGV, 5)) then return 1 end
+redis.call('ZADD', KEYS[2], 0, ARGV[1])
+redis.call('ZADD', KEYS[3], ARGV[2], ARGV[3])
 return 2",
     )
 });
@@ -118,7 +137,8 @@ return 2",
     )
 });
 
-/// Keys: session, bucket. Arguments: id, and `w` where replicas are waited for.
+/// Keys: session, bucket, and the index of the newest where there is one. Arguments: id, and `w`
+/// where replicas are waited for.
 ///
 /// A user's session stays in the bucket, for the sweep to take it out of the
 /// user's index. A wait is for the connection's own last write, so there has
@@ -132,6 +152,7 @@ if there == 0 and ARGV[2] == 'w' then
   redis.call('DEL', KEYS[1])
 end
 if there == 1 and user == '-' then redis.call('ZREM', KEYS[2], ARGV[1]) end
+if there == 1 and KEYS[3] then redis.call('ZREM', KEYS[3], ARGV[1]) end
 return there",
     )
 });

@@ -9,7 +9,10 @@ use super::{
     keys::{Entry, UserHash, user_hash},
     link::Batch,
     reply::number,
-    script::{CREATE, DONE, DONE_BEFORE, DONE_OTHER_USER, MISSING, OTHER_VERSION, TOUCH, UPDATE},
+    script::{
+        CREATE, CREATE_BEGUN, DONE, DONE_BEFORE, DONE_OTHER_USER, MISSING, OTHER_VERSION, TOUCH,
+        UPDATE,
+    },
     stored::{begin, identity, times, whole},
 };
 use crate::{
@@ -45,8 +48,17 @@ impl RedisStore {
         let user = user_hash(record.user());
         let [key, bucket] = self.places(id);
         let entry = Entry { id, user };
-        let mut create = CREATE.on(&[&key, &bucket]);
-        create.arg(entry.to_bytes());
+        let mut create = if self.keeps_begun {
+            let begun = self.keys.begun(id.as_bytes()[0]);
+            let mut create = CREATE_BEGUN.on(&[&key, &bucket, &begun]);
+            create.arg(entry.to_bytes());
+            create.arg(record.begun_at().as_millis()).arg(id.as_bytes());
+            create
+        } else {
+            let mut create = CREATE.on(&[&key, &bucket]);
+            create.arg(entry.to_bytes());
+            create
+        };
         set(&mut create, record, activity, &entry.user);
         let done = if entry.user.is_empty() {
             number(&self.write(key, create).await?)?

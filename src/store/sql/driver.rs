@@ -6,6 +6,7 @@
 )]
 
 use sqlx::{Connection, Database, error::DatabaseError};
+use uuid::Uuid;
 
 use super::{
     statements::Statements,
@@ -65,6 +66,10 @@ pub trait Driver: Database {
     /// Reads a row of a session.
     #[doc(hidden)]
     fn session(row: &Self::Row) -> Result<SessionRow<'_>, sqlx::Error>;
+
+    /// Reads the id, and when the session came to it, of a row of a list.
+    #[doc(hidden)]
+    fn key(row: &Self::Row) -> Result<(Uuid, i64), sqlx::Error>;
 
     /// Reads a row of one number.
     #[doc(hidden)]
@@ -130,6 +135,10 @@ macro_rules! through_sqlx {
                 last_seen_at: row.try_get(2)?,
                 expires_at: row.try_get(3)?,
             })
+        }
+
+        fn key(row: &Self::Row) -> Result<(uuid::Uuid, i64), sqlx::Error> {
+            Ok((row.try_get("id")?, row.try_get("begun")?))
         }
 
         fn number(row: &Self::Row) -> Result<Option<i64>, sqlx::Error> {

@@ -94,7 +94,11 @@ impl<D: Driver> SqlStore<D> {
         values: &[Value<'_>],
     ) -> Result<(), StoreError> {
         let told = lease.ask_within(sql, values, Wanted::Count).await;
-        told.map(drop).map_err(|error| self.error(error))
+        match told {
+            // A step that was interrupted, and is there already.
+            Err(error) if matches!(verdict::<D>(&error), Verdict::Duplicate) => Ok(()),
+            told => told.map(drop).map_err(|error| self.error(error)),
+        }
     }
 
     async fn number(&self, lease: &mut Lease<D>, sql: &str) -> Result<Option<i64>, StoreError> {

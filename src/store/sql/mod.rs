@@ -5,12 +5,14 @@ mod connections;
 mod driver;
 mod failure;
 mod lease;
+mod listing;
 mod migrate;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod retry;
+mod selecting;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statements;
@@ -166,6 +168,7 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 /// | `counter`, `writer` | the version, the 64 bits of each number as a signed one |
 /// | `user_hash` | the SHA-256 of the user's bytes, indexed; NULL without a user |
 /// | `created_at`, `last_seen_at` | milliseconds since the Unix epoch |
+/// | `begun_at` | the same: when the session came to its id, indexed; NULL in rows of an earlier version, for `created_at` |
 /// | `expires_at` | the same; NULL if the session never expires |
 /// | `record` | the JSON of [`Record::to_bytes`](crate::Record::to_bytes), for people and other programs to read |
 ///

@@ -23,6 +23,8 @@ const DIALECT: Dialect = Dialect {
     later_seen: "GREATEST(last_seen_at, $1)",
     // NULL if one of them is.
     later_expiry: "GREATEST(expires_at, $2)",
+    begun: "listed_at",
+    compares_pairs: false,
     numbers: false,
 };
 
@@ -49,7 +51,8 @@ impl Driver for MySql {
         use StoreErrorKind::{Other, Timeout, Unavailable};
         let error = error.try_downcast_ref::<MySqlDatabaseError>();
         match error.map_or(0, MySqlDatabaseError::number) {
-            1062 => Verdict::Duplicate,
+            // A row, a column, a key
+            1062 | 1060 | 1061 => Verdict::Duplicate,
             1054 | 1146 => Verdict::NoTable,
             // Lock wait timeout, deadlock, MariaDB's snapshot isolation
             1205 | 1213 | 1020 => Verdict::Undone,
@@ -122,8 +125,9 @@ fn migration(table: &TableName) -> Migration {
         ),
         version: format!("SELECT MAX(version) FROM {versions}"),
         done: format!("INSERT INTO {versions} (version) VALUES ($1)"),
-        steps: vec![vec![format!(
-            "CREATE TABLE IF NOT EXISTS {table} (\
+        steps: vec![
+            vec![format!(
+                "CREATE TABLE IF NOT EXISTS {table} (\
              id BINARY(16) NOT NULL PRIMARY KEY, \
              counter BIGINT NOT NULL, \
              writer BIGINT NOT NULL, \
@@ -135,6 +139,16 @@ fn migration(table: &TableName) -> Migration {
              KEY expires_at (expires_at), \
              KEY user_hash (user_hash, id)\
              ) ENGINE = InnoDB"
-        )]],
+            )],
+            vec![
+                format!("ALTER TABLE {table} ADD COLUMN begun_at BIGINT"),
+                // Virtual: nothing is rewritten, and nodes of an earlier version go on writing.
+                format!(
+                    "ALTER TABLE {table} ADD COLUMN listed_at BIGINT \
+                 AS (COALESCE(begun_at, created_at)) VIRTUAL"
+                ),
+                format!("ALTER TABLE {table} ADD KEY begun (listed_at, id)"),
+            ],
+        ],
     }
 }

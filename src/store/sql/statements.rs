@@ -1,6 +1,10 @@
 //! The text of every statement: [`Statements`].
 
-use super::{table::TableName, value::Value};
+use super::{
+    selecting::{Request, Selecting, Term},
+    table::TableName,
+    value::Value,
+};
 
 /// How the databases' SQL differs.
 pub(super) struct Dialect {
@@ -13,6 +17,10 @@ pub(super) struct Dialect {
     pub(super) later_seen: &'static str,
     /// The later of `expires_at` and `$2`, where NULL is later than anything.
     pub(super) later_expiry: &'static str,
+    /// When a session came to its id: what the index of that is made of.
+    pub(super) begun: &'static str,
+    /// Whether an index finds a pair that is compared with a pair.
+    pub(super) compares_pairs: bool,
     /// Whether placeholders have numbers.
     pub(super) numbers: bool,
 }
@@ -28,9 +36,7 @@ pub struct Statements {
     pub(super) delete: String,
     pub(super) reap: Reap,
     pub(super) migration: Migration,
-    list: String,
-    count: String,
-    numbers: bool,
+    selecting: Selecting,
 }
 
 /// Deletes a batch of expired sessions. `$1` is the deadline, `$2` the limit.
@@ -86,7 +92,8 @@ impl Statements {
         Self {
             create: text(format!(
                 "INSERT INTO {table} (counter, writer, user_hash, created_at, last_seen_at, \
-                 expires_at, record, id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8){unless_there}"
+                 expires_at, record, id, begun_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)\
+                 {unless_there}"
             )),
             load: text(format!("SELECT {columns} FROM {table} WHERE id = $1")),
             update: text(format!(
@@ -105,47 +112,36 @@ impl Statements {
                 done: text(migration.done),
                 ..migration
             },
-            list: format!("SELECT {columns} FROM {table}"),
-            count: format!("SELECT count(*) FROM {table}"),
-            numbers: dialect.numbers,
+            selecting: Selecting {
+                table: table.clone(),
+                columns,
+                begun: dialect.begun,
+                numbers: dialect.numbers,
+                compares_pairs: dialect.compares_pairs,
+            },
         }
     }
 
-    /// Selects a page of the sessions that meet `conditions`: a column with its operator, and the value.
-    pub(super) fn list<'a>(
-        &self,
-        conditions: impl IntoIterator<Item = (&'static str, Value<'a>)>,
-        limit: i64,
-    ) -> (String, Vec<Value<'a>>) {
-        let (mut sql, mut values) = self.selecting(&self.list, conditions);
-        values.push(Value::Number(limit));
-        sql.push_str(" ORDER BY id LIMIT ");
-        sql.push_str(&placeholder(self.numbers, values.len()));
-        (sql, values)
+    /// A page of sessions.
+    pub(super) fn list<'a>(&self, request: &Request<'a>) -> (String, Vec<Value<'a>>) {
+        self.selecting.list(request)
     }
 
-    /// Counts the sessions that meet `conditions`.
+    /// The last row that the request's window looks at. `None` where there is no window.
+    pub(super) fn end_of_window<'a>(
+        &self,
+        request: &Request<'a>,
+    ) -> Option<(String, Vec<Value<'a>>)> {
+        self.selecting.end_of_window(request)
+    }
+
+    /// How many sessions meet the terms, counted up to `limit`.
     pub(super) fn count<'a>(
         &self,
-        conditions: impl IntoIterator<Item = (&'static str, Value<'a>)>,
+        terms: &[Term<'a>],
+        limit: Option<i64>,
     ) -> (String, Vec<Value<'a>>) {
-        self.selecting(&self.count, conditions)
-    }
-
-    fn selecting<'a>(
-        &self,
-        statement: &str,
-        conditions: impl IntoIterator<Item = (&'static str, Value<'a>)>,
-    ) -> (String, Vec<Value<'a>>) {
-        let mut sql = statement.to_owned();
-        let mut values = Vec::new();
-        for (index, (condition, value)) in conditions.into_iter().enumerate() {
-            values.push(value);
-            sql.push_str(if index == 0 { " WHERE " } else { " AND " });
-            sql.push_str(condition);
-            sql.push_str(&placeholder(self.numbers, values.len()));
-        }
-        (sql, values)
+        self.selecting.count(terms, limit)
     }
 }
 
@@ -182,13 +178,5 @@ impl Dialect {
             text.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_digit()));
         }
         text
-    }
-}
-
-fn placeholder(numbers: bool, number: usize) -> String {
-    if numbers {
-        format!("${number}")
-    } else {
-        "?".to_owned()
     }
 }
