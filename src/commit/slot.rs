@@ -186,7 +186,11 @@ impl<'a> Slot<'a> {
             Cookie::None if is_forgotten => Cookie::Remove,
             cookie => cookie,
         };
-        Failed { error, cookie }
+        Failed {
+            error,
+            cookie,
+            is_left: is_forgotten,
+        }
     }
 
     /// The deadline has passed. What is certain all the same.

@@ -58,6 +58,7 @@ pub(crate) fn try_now(shared: &Arc<Shared>) -> Tried {
             Tried::Committed(Err(Failed {
                 error: Error::panicked(),
                 cookie: Cookie::None,
+                is_left: false,
             }))
         })
     });

@@ -34,7 +34,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct SessionLayer {
-    config: Arc<Config>,
+    pub(super) config: Arc<Config>,
     reaper: Arc<Reaper>,
 }
 
@@ -355,7 +355,7 @@ impl SessionLayer {
         self.clone().with(Config::separate)
     }
 
-    fn with(mut self, set: impl FnOnce(&mut Config)) -> Self {
+    pub(super) fn with(mut self, set: impl FnOnce(&mut Config)) -> Self {
         // A layer with other settings has a reaper and warnings of its own. Whoever shares the store shares its observers.
         self.reaper = Arc::default();
         let config = Arc::make_mut(&mut self.config);

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use tower_service::Service;
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     http::{future::ResponseFuture, plain::loses_secure_cookies},
     observe::context::EventContext,
     operator::reaper::Reaper,
+    record::labels::{Labels, shortened},
     session::handle::SessionHandle,
 };
 
@@ -42,6 +43,21 @@ pub struct SessionService<S> {
     inner: S,
     config: Arc<Config>,
     reaper: Arc<Reaper>,
+}
+
+/// What the layer labels the session with, if it begins or logs in with this request.
+#[cold]
+fn labels(config: &Config, head: &Parts) -> Labels {
+    let values = config.labels.iter().filter_map(|(name, read)| {
+        let value = read(head)?;
+        Some((&**name, value))
+    });
+    let mut labels = Labels::default();
+    for (name, value) in values {
+        // The client may have chosen it.
+        labels.set(name, Some(shortened(&value)));
+    }
+    labels
 }
 
 impl<S> SessionService<S> {
@@ -92,9 +108,10 @@ where
         let handle = SessionHandle::new(Arc::clone(config), cookies, outer);
         request.extensions_mut().insert(handle.clone());
         let mut context = None;
-        if config.event_context.is_some() {
+        if config.event_context.is_some() || !config.labels.is_empty() {
             let (head, body) = request.into_parts();
             context = config.context_of(&head);
+            handle.label(labels(config, &head));
             request = Request::from_parts(head, body);
         }
         let entered = context.as_ref().map(EventContext::enter);

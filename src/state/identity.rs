@@ -11,10 +11,17 @@ use crate::{
 pub(crate) enum Identity {
     #[default]
     Same,
-    /// With this token. `None` if a commit has already tried it.
-    Cycle(Option<Box<Token>>),
-    // Boxed: rarely there, and every request moves this enum.
+    // Both boxed: rarely there, and every request moves this enum.
+    Cycle(Box<Cycle>),
     LogIn(Box<LogIn>),
+}
+
+#[derive(Clone)]
+pub(crate) struct Cycle {
+    /// The new token. `None` if a commit has already tried it.
+    pub(crate) token: Option<Token>,
+    /// When the user confirmed who they are, if they did. Only the session under the new token has it.
+    pub(crate) confirmed_at: Option<Timestamp>,
 }
 
 #[derive(Clone)]
@@ -34,7 +41,7 @@ impl Identity {
     pub(crate) fn token(&self) -> Option<Token> {
         match self {
             Self::Same => None,
-            Self::Cycle(token) => token.as_deref().copied(),
+            Self::Cycle(cycle) => cycle.token,
             Self::LogIn(log_in) => log_in.token,
         }
     }
@@ -44,7 +51,7 @@ impl Identity {
         let drawn = Token::generate().ok();
         match self {
             Self::Same => {}
-            Self::Cycle(token) => *token = drawn.map(Box::new),
+            Self::Cycle(cycle) => cycle.token = drawn,
             Self::LogIn(log_in) => log_in.token = drawn,
         }
     }
@@ -53,7 +60,7 @@ impl Identity {
     pub(crate) fn take_token(&mut self) -> Option<Token> {
         match self {
             Self::Same => None,
-            Self::Cycle(token) => token.take().map(|token| *token),
+            Self::Cycle(cycle) => cycle.token.take(),
             Self::LogIn(log_in) => log_in.token.take(),
         }
     }

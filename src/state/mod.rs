@@ -21,6 +21,7 @@ use crate::{
     record::{
         Activity, Kept, Record,
         data::Data,
+        labels::Labels,
         renewal,
         token::{SessionId, Token},
     },
@@ -30,7 +31,7 @@ use crate::{
     },
 };
 
-pub(crate) use self::identity::Identity;
+pub(crate) use self::identity::{Cycle, Identity};
 
 #[derive(Default)]
 pub(crate) struct State {
@@ -58,6 +59,10 @@ pub(crate) struct State {
     pub(crate) is_cookie_due: bool,
     /// This request drew the token, so no visitor has it yet.
     pub(crate) is_token_fresh: bool,
+    /// The user's credentials are still those of the log-in.
+    pub(crate) is_stamp_checked: bool,
+    /// What the layer labels a session with that begins or logs in.
+    pub(crate) labels: Option<Arc<Labels>>,
     /// The cookie has a former name: it is issued again under the current one if the session is used.
     pub(crate) is_under_former_name: bool,
     pub(crate) is_head_gone: bool,
@@ -302,16 +307,58 @@ impl State {
         Ok(())
     }
 
-    /// Gives the session another id at the commit.
-    pub(crate) fn cycle(&mut self) -> Result<(), Error> {
+    /// Gives the session another id at the commit. `confirmed_at` is set if the user has confirmed who they are.
+    pub(crate) fn cycle(&mut self, confirmed_at: Option<Timestamp>) -> Result<(), Error> {
         if self.is_head_gone {
             return Err(Error::too_late("cycle_id"));
         }
-        if self.stored.is_some() && self.keeps_id() {
-            self.generations.identified += 1;
-            self.identity = Identity::Cycle(Some(Box::new(Token::generate()?)));
+        match &mut self.identity {
+            Identity::Same if self.stored.is_some() => {
+                self.generations.identified += 1;
+                let token = Some(Token::generate()?);
+                self.identity = Identity::Cycle(Box::new(Cycle {
+                    token,
+                    confirmed_at,
+                }));
+            }
+            Identity::Cycle(cycle) => cycle.confirmed_at = cycle.confirmed_at.max(confirmed_at),
+            Identity::Same | Identity::LogIn(_) => {}
         }
         Ok(())
+    }
+
+    /// The labels that the session has, or will have.
+    pub(crate) fn labels(&self) -> Labels {
+        let stored = self.stored.as_ref();
+        let kept = stored.and_then(|stored| stored.record.labels());
+        let begun = match &self.identity {
+            Identity::LogIn(log_in) if log_in.starts_empty => self.labels.as_deref().cloned(),
+            Identity::LogIn(_) => self.labels.as_ref().map(|labels| {
+                let labels = labels.iter().map(|(name, value)| (name, Some(value)));
+                kept.unwrap_or(Labels::NONE).with(labels)
+            }),
+            Identity::Same | Identity::Cycle(_) if self.stored.is_none() => {
+                self.labels.as_deref().cloned()
+            }
+            Identity::Same | Identity::Cycle(_) => None,
+        };
+        let is_empty = matches!(&self.identity, Identity::LogIn(log_in) if log_in.starts_empty);
+        let labels = begun.as_ref().or(kept.filter(|_| !is_empty));
+        match &self.changes {
+            Some(changes) => changes.labelled(labels),
+            None => labels.cloned().unwrap_or_default(),
+        }
+    }
+
+    /// When the user last proved who they are.
+    pub(crate) fn confirmed_at(&self) -> Option<Timestamp> {
+        let stored = self.stored.as_ref();
+        let before = stored.and_then(|stored| stored.record.confirmed_at());
+        match &self.identity {
+            Identity::Same => before,
+            Identity::Cycle(cycle) => before.max(cycle.confirmed_at),
+            Identity::LogIn(log_in) => Some(log_in.at),
+        }
     }
 
     /// The id that the session gets when the pending log-in or cycle is committed.

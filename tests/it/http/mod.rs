@@ -4,5 +4,6 @@ mod caching;
 mod connections;
 mod footprint;
 mod hostile;
+mod leaving;
 mod plain_tower;
 mod smoke;
