@@ -127,8 +127,7 @@ where
                     let shared = handle.shared();
                     let started = match try_now(shared) {
                         Tried::Committed(committed) => {
-                            let config = &shared.config;
-                            let response = finish(response, committed, config, is_cookie_lost);
+                            let response = finish(response, committed, shared, is_cookie_lost);
                             return Poll::Ready(Ok(response));
                         }
                         Tried::Waits(started) => started,
@@ -154,9 +153,8 @@ where
                     let committed = ready!(commit.as_mut().poll(context));
                     let response = response.take().expect("polled after completion");
                     let handle = session.take();
-                    let config = &handle.shared().config;
                     let is_cookie_lost = session.is_cookie_lost;
-                    let response = finish(response, committed, config, is_cookie_lost);
+                    let response = finish(response, committed, handle.shared(), is_cookie_lost);
                     return Poll::Ready(Ok(response));
                 }
             }
@@ -168,15 +166,16 @@ where
 fn finish<B: Default>(
     mut response: Response<B>,
     committed: Result<ResponseHead, Failed>,
-    config: &Config,
+    shared: &Shared,
     is_cookie_lost: bool,
 ) -> Response<B> {
+    let (config, presented) = (&*shared.config, &shared.cookies);
     match committed {
         Ok(head) => {
             if is_cookie_lost && matches!(head.cookie, Cookie::Issue(..)) {
                 warn_of_lost_cookie(config);
             }
-            headers::apply(response.headers_mut(), head, config);
+            headers::apply(response.headers_mut(), head, presented, config);
             response
         }
         Err(failed) => {
@@ -184,7 +183,7 @@ fn finish<B: Default>(
             if let Some(suppressed) = config.failures.not_kept.admit() {
                 error!(%error, cause = ?error.source(), suppressed, "the session was not kept");
             }
-            headers::unavailable(&failed, config)
+            headers::unavailable(&response, failed, presented, config)
         }
     }
 }

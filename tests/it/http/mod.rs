@@ -7,3 +7,4 @@ mod hostile;
 mod leaving;
 mod plain_tower;
 mod smoke;
+mod withdrawn;
