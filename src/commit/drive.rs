@@ -23,6 +23,22 @@ use crate::{
 pub(crate) trait Answer {
     /// `ask` is a merge, a begin, a join or a judge.
     fn answer(&mut self, config: &Config, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept>;
+
+    /// Loads what another library kept.
+    fn fetch(&mut self, config: &Config) -> impl Future<Output = Reply<Kept>> + Send {
+        let _ = config;
+        async { nobody() }
+    }
+
+    /// Deletes what another library kept.
+    fn forget(&mut self) -> impl Future<Output = Reply<Kept>> + Send {
+        async { nobody() }
+    }
+}
+
+fn nobody() -> Reply<Kept> {
+    let error = Error::new(ErrorKind::Other, "nobody can answer this");
+    Reply::Refused(Cause(error))
 }
 
 /// For machines that ask only the store.
@@ -30,8 +46,7 @@ pub(crate) struct NoAnswers;
 
 impl Answer for NoAnswers {
     fn answer(&mut self, _: &Config, _: Ask<'_, Kept>, _: Timestamp) -> Reply<Kept> {
-        let error = Error::new(ErrorKind::Other, "nobody can answer this");
-        Reply::Refused(Cause(error))
+        nobody()
     }
 }
 
@@ -62,9 +77,13 @@ pub(crate) async fn drive(
             Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) => {
                 answer(config, own, ask, config.clock.now())
             }
+            Ask::Fetch => catching_panics(own.fetch(config))
+                .await
+                .unwrap_or_else(panicked),
+            Ask::Forget => catching_panics(own.forget()).await.unwrap_or_else(panicked),
             ask => catching_panics(ask_store(config, ask))
                 .await
-                .unwrap_or_else(|| Reply::Unknown(Cause(Error::panicked()))),
+                .unwrap_or_else(panicked),
         };
         step = machine.step(reply, config.clock.now());
     }
@@ -107,6 +126,10 @@ fn answer(
         .unwrap_or_else(|_| Reply::Refused(Cause(Error::panicked())))
 }
 
+fn panicked() -> Reply<Kept> {
+    Reply::Unknown(Cause(Error::panicked()))
+}
+
 async fn ask_store(config: &Config, ask: Ask<'_, Kept>) -> Reply<Kept> {
     let store = &config.store;
     match ask {
@@ -132,7 +155,12 @@ async fn ask_store(config: &Config, ask: Ask<'_, Kept>) -> Reply<Kept> {
             Ok(found) => Reply::Listed(found),
             Err(error) => failed(error),
         },
-        Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) => {
+        Ask::Merge(_)
+        | Ask::Begin { .. }
+        | Ask::Join(..)
+        | Ask::Judge(..)
+        | Ask::Fetch
+        | Ask::Forget => {
             unreachable!("answered by the request")
         }
     }

@@ -12,6 +12,7 @@ pub(crate) mod arrival;
 mod begin;
 mod drive;
 mod events;
+pub(crate) mod import;
 mod plan;
 pub(crate) mod protocol;
 mod response;
@@ -31,6 +32,7 @@ use crate::{
     clock::Clock as _,
     commit::{
         begin::Begun,
+        import::{forget, old_tokens},
         plan::Plan,
         protocol::{End, Machine, Step},
         response::response_head,
@@ -40,7 +42,7 @@ use crate::{
     deadline::within,
     error::Error,
     random::unique,
-    state::{Stored, shared::Shared},
+    state::{Identity, Stored, shared::Shared},
 };
 
 pub(crate) use self::{
@@ -132,11 +134,20 @@ async fn run(slot: &mut Slot<'_>, started: Option<Box<Started>>) -> Result<Respo
     }
     let _gate = shared.enter().await;
     confirm_save(shared).await?;
-    let (plan, destroyed, is_too_late) = {
+    let (plan, destroyed, forgets, is_too_late) = {
         let mut state = shared.state();
         let is_too_late = state.is_head_gone && slot.occasion == Occasion::Save;
-        (slot.plan(&mut state), state.destroyed.clone(), is_too_late)
+        let plan = slot.plan(&mut state);
+        let work = slot.work.as_ref();
+        let logs_in = work.is_some_and(|work| matches!(work.identity, Identity::LogIn(_)));
+        let forgets = state.was_destroyed || logs_in;
+        (plan, state.destroyed.clone(), forgets, is_too_late)
     };
+    if forgets && shared.config.import.is_some() {
+        // Otherwise the old token could open the session again, here or in the other library.
+        let tokens = old_tokens(&shared.config, &shared.cookies);
+        Box::pin(forget(&shared.config, &tokens)).await?;
+    }
     if let Some(ended) = destroyed {
         destroy(slot, *ended).await?;
     }

@@ -34,7 +34,9 @@ pub(crate) fn try_now(shared: &Arc<Shared>) -> Tried {
         let mut state = shared.state();
         let config = &*shared.config;
         let has_moved = !state.keeps_id();
-        let is_unchanged = !has_moved && state.destroyed.is_none() && state.changes.is_none();
+        let forgets = state.was_destroyed && config.import.is_some();
+        let is_ended = state.destroyed.is_some() || forgets;
+        let is_unchanged = !has_moved && !is_ended && state.changes.is_none();
         // A cookie needs the clock, which is user code and must not run under this lock.
         if is_unchanged
             && !state.is_cookie_due
@@ -46,7 +48,7 @@ pub(crate) fn try_now(shared: &Arc<Shared>) -> Tried {
             return Tried::Committed(Ok(response_head(&mut state, shared, None)));
         }
         // What is rare is left to the commit that waits.
-        if has_moved || state.destroyed.is_some() || !config.store.answers_at_once() {
+        if has_moved || is_ended || !config.store.answers_at_once() {
             return Tried::Waits(None);
         }
     }

@@ -441,7 +441,9 @@ pub(crate) fn is_touch_due(state: &State, config: &Config) -> bool {
 /// Whether the secret must be renewed, at the time of the load.
 pub(crate) fn is_renewal_due(state: &State, config: &Config) -> bool {
     match (&state.stored, state.loaded_at) {
-        (Some(stored), Some(loaded_at)) if state.usage == Usage::Loaded => {
+        (Some(stored), Some(loaded_at))
+            if state.usage == Usage::Loaded && !state.is_token_fresh =>
+        {
             let (record, secret) = (&stored.record, &stored.token.secret);
             renewal::step(record, secret, config.renew_every, loaded_at).is_some()
         }

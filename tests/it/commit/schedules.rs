@@ -12,13 +12,22 @@ mod request;
 mod watched;
 mod world;
 
-use std::{collections::BTreeMap, env, mem, pin::Pin, task::Poll, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env, mem,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, SystemTime},
+};
 
 use cloakroom::{
-    SessionId, SessionLayer, SessionStore as _,
+    SessionId, SessionLayer, SessionStore as _, StoreError,
+    import::{Import, OldSession, OldToken},
     store::{DynStore, StoreErrorKind},
 };
 use futures::{future::LocalBoxFuture, poll};
+use parking_lot::Mutex;
 
 use self::{
     properties::PROPERTIES,
@@ -29,8 +38,41 @@ use self::{
 use crate::support::{
     Fault, FaultyStore, FixedClock, Recorder, StoreCall, Visitor,
     acts::{healthy_node_of, id, log_in, until_undone},
-    fixture::SECOND,
+    fixture::{DAY, SECOND},
 };
+
+/// Another library, with one session or none.
+#[derive(Clone)]
+struct Other(Arc<Mutex<bool>>);
+
+const OLD_COOKIE: &str = "old=token";
+
+impl Import for Other {
+    fn cookie_name(&self) -> &str {
+        "old"
+    }
+
+    fn until(&self) -> SystemTime {
+        SystemTime::from(FixedClock::START) + DAY
+    }
+
+    fn token(&self, value: &str) -> Option<OldToken> {
+        Some(OldToken::new(value))
+    }
+
+    async fn load(&self, _: &OldToken) -> Result<Option<OldSession>, StoreError> {
+        tokio::task::yield_now().await;
+        let session = OldSession::new().value("cart", 1).unwrap();
+        let session = session.value("voucher", 1).unwrap();
+        Ok(self.0.lock().then_some(session))
+    }
+
+    async fn delete(&self, _: &OldToken) -> Result<(), StoreError> {
+        tokio::task::yield_now().await;
+        *self.0.lock() = false;
+        Ok(())
+    }
+}
 
 /// Longer than anything takes that is not cut.
 const STORE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -111,6 +153,8 @@ impl Scenario {
                 Op::RevokeUser("ann"),
                 Op::Touch,
                 Op::Create,
+                Op::Import,
+                Op::Import,
             ])
         };
         let requests = 2 + dice.roll(2) as usize;
@@ -166,6 +210,7 @@ struct Schedule {
     given: Vec<(SessionId, String)>,
     dead_token: bool,
     tells: bool,
+    other: Other,
 }
 
 impl Schedule {
@@ -175,6 +220,8 @@ impl Schedule {
         let store = FaultyStore::new(Watched::default());
         let clock = FixedClock::default();
         let recorder = Recorder::default();
+        let imports = scenario.ops.iter().any(|(op, _)| *op == Op::Import);
+        let other = Other(Arc::new(Mutex::new(imports)));
         let kept = match driver {
             Driver::Waiting => DynStore::new(store.clone()),
             Driver::AtOnce => DynStore::new(store.inner().memory().clone()),
@@ -191,15 +238,20 @@ impl Schedule {
                 .store_timeout(STORE_TIMEOUT)
                 .max_sessions_per_user(scenario.limit)
                 .on_event(recorder.clone())
+                .import(other.clone())
         };
         let nodes = vec![node(), node()];
         let mut owners = Vec::new();
         for _ in 0..scenario.starts {
             let owner = Visitor::new(&healthy_node_of(store.inner().memory(), &clock));
-            let gives = !scenario.ops.iter().any(|(op, _)| *op == Op::Insert);
+            let gives = !imports && !scenario.ops.iter().any(|(op, _)| *op == Op::Insert);
             owner
                 .visit(async |session: cloakroom::Session| {
-                    session.insert("cart", 1)?;
+                    if imports {
+                        session.insert("n", 0)?;
+                    } else {
+                        session.insert("cart", 1)?;
+                    }
                     if gives {
                         session.insert("voucher", 1)?;
                     }
@@ -242,6 +294,7 @@ impl Schedule {
             given: Vec::new(),
             dead_token: false,
             tells,
+            other,
         }
     }
 
@@ -298,8 +351,10 @@ impl Schedule {
         };
         let node = self.dice.roll(2) as usize;
         let visitor = Visitor::new(&self.nodes[node]);
-        if op != Op::Create {
-            visitor.set_cookie(cookie);
+        match op {
+            Op::Create => {}
+            Op::Import => visitor.set_cookie(Some(OLD_COOKIE.to_owned())),
+            _ => visitor.set_cookie(cookie),
         }
         let pauses = [self.dice.roll(3), self.dice.roll(3)];
         let actor = &mut self.actors[nth];
@@ -473,6 +528,7 @@ impl Schedule {
             .collect();
         cookies.extend(self.given.iter().cloned());
         let starts: Vec<SessionId> = self.owners.iter().map(id).collect();
+        let is_kept = *self.other.0.lock();
         let before = world::records(self.store.inner().memory()).await;
         let healthy = healthy_node_of(self.store.inner().memory(), &self.clock);
         let mut seen = BTreeMap::new();
@@ -483,6 +539,10 @@ impl Schedule {
             self.tell(|| format!("{id} presented: {found}"));
             seen.insert(id, found != "none");
         }
+        let healthy = healthy.import(self.other.clone());
+        let with_old = Visitor::new(&healthy);
+        with_old.set_cookie(Some(OLD_COOKIE.to_owned()));
+        let is_importable = crate::support::acts::seen(&with_old).await != "none";
         let events = self.recorder.events();
         let records = world::records(self.store.inner().memory()).await;
         if self.tells {
@@ -514,6 +574,8 @@ impl Schedule {
             spent: self.spent,
             dead_token: self.dead_token,
             is_over,
+            is_importable,
+            is_kept,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
 
 type Holds = fn(&World) -> bool;
 
-pub(super) const PROPERTIES: [(&str, Holds); 19] = [
+pub(super) const PROPERTIES: [(&str, Holds); 21] = [
     ("sums are exact", sums_are_exact),
     ("a log-out spares a faster log-in", log_outs_spare_log_ins),
     ("a claim that was stored is told", claims_are_told),
@@ -43,6 +43,8 @@ pub(super) const PROPERTIES: [(&str, Holds); 19] = [
     ("an event is told once", events_are_told_once),
     ("without faults nothing fails", nothing_fails_without_faults),
     ("nothing waits for ever", |world| world.is_over),
+    ("an old session becomes one session", imported_once),
+    ("an import that fails is not lost", imports_are_not_lost),
 ];
 
 /// Answered 200, an increment counts once; answered 503, at most once.
@@ -75,8 +77,10 @@ fn leaves(world: &World, op: Op) -> bool {
 
 /// An increment that was stored is in the session that its visitor goes on with.
 fn increments_are_kept(world: &World) -> bool {
-    let other = |op: Op| leaves(world, op) || op == Op::Create;
-    if world.has(other) || world.limit.is_some() || world.starts.len() > 1 {
+    let other = |op: Op| leaves(world, op) || matches!(op, Op::Create | Op::Import);
+    // Without its marker an old token opens nothing, and each request that brings it begins a session.
+    let is_reaped = world.spent.reaped > 0;
+    if world.has(other) || world.limit.is_some() || world.starts.len() > 1 || is_reaped {
         return true;
     }
     let most = world.sessions().map(|(_, record)| record.count).max();
@@ -94,7 +98,8 @@ fn taken(world: &World) -> usize {
 /// The one voucher, or who has it, or who can claim it.
 fn voucher_at_most_once(world: &World) -> bool {
     let inserts = world.ops.iter().filter(|(op, _)| *op == Op::Insert);
-    if world.starts.len() > 1 || inserts.count() > 1 {
+    let gives = inserts.count() + usize::from(world.has(|op| op == Op::Import));
+    if world.starts.len() > 1 || gives > 1 {
         return true;
     }
     let holders = world
@@ -121,12 +126,13 @@ fn voucher_is_not_lost(world: &World) -> bool {
     if inserts && !inserted || world.has(|op| leaves(world, op)) || world.limit.is_some() {
         return true;
     }
-    let is_told = world.outs().any(|(_, _, out)| {
-        matches!(
-            out,
-            Out::Cancelled | Out::Crashed | Out::Failed | Out::InDoubt(_)
-        )
-    });
+    let is_told = world.is_kept
+        || world.outs().any(|(_, _, out)| {
+            matches!(
+                out,
+                Out::Cancelled | Out::Crashed | Out::Failed | Out::InDoubt(_)
+            )
+        });
     taken(world) > 0 || is_told || world.sessions().any(|(_, record)| record.voucher)
 }
 
@@ -146,7 +152,7 @@ fn ended_stays_ended(world: &World) -> bool {
         let ends = matches!(op, Op::Destroy | Op::Revoke) && out == Out::Gone;
         ends && world.ops[nth].1 == With::Old(0) && world.spent.reaped == 0
     });
-    let gives = world.has(|op| matches!(op, Op::Insert | Op::Create));
+    let gives = world.has(|op| matches!(op, Op::Insert | Op::Create | Op::Import));
     if !is_gone || gives || world.starts.len() > 1 {
         return true;
     }
@@ -182,7 +188,8 @@ fn log_outs_spare_log_ins(world: &World) -> bool {
 fn one_cart(world: &World) -> bool {
     let mut users = world.ops.iter().filter_map(|(op, _)| op.user());
     let first = users.next();
-    let exception = |op: Op| op.ends() || matches!(op, Op::Cycle | Op::LogInTake(_) | Op::Create);
+    let exception =
+        |op: Op| op.ends() || matches!(op, Op::Cycle | Op::LogInTake(_) | Op::Create | Op::Import);
     let is_visited = world
         .ops
         .iter()
@@ -288,15 +295,16 @@ fn no_ownerless_session(world: &World) -> bool {
             .values()
             .any(|other| other.successor == Some(id));
         let is_reaped = world.spent.reaped > 0 && record.origin.is_some();
-        // What a `save` has begun stays if the request is cancelled later.
-        let is_saved = record.count > 0 && has_cancelled_save(world);
+        // What a `save` has begun stays if the request is cancelled or fails later.
+        let is_saved = record.count > 0 && has_lost_save(world);
         world.is_owned(id) || is_led_to || is_reaped || is_saved
     })
 }
 
-fn has_cancelled_save(world: &World) -> bool {
+fn has_lost_save(world: &World) -> bool {
+    let saves = |op: Op| op.counts() && op != Op::Increment;
     let mut outs = world.outs();
-    outs.any(|(_, op, out)| op.counts() && op != Op::Increment && out == Out::Cancelled)
+    outs.any(|(_, op, out)| saves(op) && matches!(out, Out::Cancelled | Out::Failed))
 }
 
 fn events_are_told_once(world: &World) -> bool {
@@ -317,4 +325,22 @@ fn nothing_fails_without_faults(world: &World) -> bool {
         matches!(out, Out::Failed | Out::InDoubt(_)) && !is_refused
     };
     !is_undisturbed || !world.outs().any(fails)
+}
+
+fn imports(world: &World) -> impl Iterator<Item = SessionId> {
+    let imports = world.outs().filter(|(_, op, _)| *op == Op::Import);
+    imports.filter_map(|(_, _, out)| out.given())
+}
+
+/// Every answer with a session is of the same one.
+fn imported_once(world: &World) -> bool {
+    let mut imports = imports(world);
+    let first = imports.next();
+    imports.all(|other| Some(other) == first)
+}
+
+/// Where no request was answered with the session, the next one with the old token is.
+fn imports_are_not_lost(world: &World) -> bool {
+    let is_open = world.has(|op| op == Op::Import) && !world.has(Op::ends);
+    !is_open || imports(world).next().is_some() || world.is_importable
 }

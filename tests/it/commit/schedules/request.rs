@@ -29,6 +29,8 @@ pub(super) enum Op {
     Touch,
     /// A visitor without a session.
     Create,
+    /// A visitor with a cookie of another library.
+    Import,
     /// The operator ends this session.
     Revoke,
     /// The operator ends a user's sessions.
@@ -177,6 +179,7 @@ async fn act(op: Op, session: &Session, progress: &Progress) -> Result<StatusCod
             log_in(session, user)?;
         }
         Op::Cycle => session.cycle_id()?,
+        Op::Import => {}
         Op::Destroy => session.destroy(),
         Op::Touch => unless_ended(session.touch().await)?,
         Op::Revoke | Op::RevokeUser(_) => unreachable!("the operator's"),
@@ -200,12 +203,12 @@ pub(super) async fn answer(op: Op, visitor: Visitor, progress: Progress, pauses:
     let is_sent = visitor.cookie() != former && visitor.cookie().is_some();
     let id = is_sent.then(|| acts::id(&visitor));
     match (reply.status, id) {
-        (StatusCode::OK, Some(id)) if op.moves() => Out::Moved(id),
+        (StatusCode::OK, Some(id)) if op.moves() || op == Op::Import => Out::Moved(id),
         (StatusCode::OK, _) => match op {
             Op::Claim if progress.certain().got => Out::Got,
             Op::Claim => Out::NotThere,
             Op::Destroy => Out::Gone,
-            _ if op.moves() => Out::Dropped,
+            _ if op.moves() || op == Op::Import => Out::Dropped,
             _ => match used.lock().as_ref().and_then(Session::id) {
                 Some(_) => Out::Ok,
                 None => Out::Dropped,

@@ -66,6 +66,10 @@ pub(super) struct World {
     pub(super) spent: Spent,
     pub(super) dead_token: bool,
     pub(super) is_over: bool,
+    /// Whether the old token opens a session at the end.
+    pub(super) is_importable: bool,
+    /// Whether the other library had the old session still, before it was presented at the end.
+    pub(super) is_kept: bool,
 }
 
 /// All that is stored.
