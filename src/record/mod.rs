@@ -186,7 +186,7 @@ impl Record {
         self.beginning.at()
     }
 
-    /// When the user logged in. `None` if nobody has.
+    /// When the user logged in. `None` if nobody has, or if nobody knows when: the session was imported from another library.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<Timestamp> {
         let login = self.login.as_ref();
