@@ -67,6 +67,7 @@ mod cookie;
 mod deadline;
 mod error;
 mod http;
+pub mod import;
 mod observe;
 mod operator;
 mod queue;
