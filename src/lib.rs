@@ -173,7 +173,7 @@ pub mod guide {
     //! | [`concurrency`] | what merges, `update`, `try_update`, `claim`, and what belongs into a database |
     //! | [`production`] | stores, nodes, proxies, timeouts, restarts, capacity |
     //! | [`operating`] | statistics, lists, revoking, an audit log, privacy |
-    //! | [`testing`](self::testing) | tests of handlers, of failures, and of stores |
+    //! | [`testing`] | tests of handlers, of failures, and of stores |
     //! | [`security`] | what the crate does against each attack, and what is yours to do |
 
     #[doc = include_str!("../docs/guide/concurrency.md")]
