@@ -82,6 +82,7 @@ pub(crate) fn finish(app: Router) -> Router {
 /// Replaces only the body of an error. Its headers say when to try again, and may remove a cookie.
 async fn show_error(response: Response) -> Response {
     let (title, hint) = match response.status() {
+        StatusCode::UNAUTHORIZED => ("Log in, please", "Your session has ended."),
         StatusCode::FORBIDDEN => ("Not allowed", "This form belongs to another site."),
         StatusCode::NOT_FOUND => ("Nothing here", "There is no page at this address."),
         StatusCode::SERVICE_UNAVAILABLE => (
