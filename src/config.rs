@@ -19,6 +19,7 @@ use crate::{
     clock::{Clock, SystemClock, Timestamp},
     cookie::{Carriers, Presented, SessionCookie, TransportIndex, Transports},
     error::Error,
+    import::DynImport,
     observe::{
         context::EventContext, observers::Observers, removals::ensure_reporting, timed::TimedStore,
     },
@@ -61,6 +62,8 @@ pub(crate) struct Config {
     /// Permits for the tasks that undo what an abandoned commit has begun.
     pub(crate) undoing: Arc<Semaphore>,
     pub(crate) reap_every: Option<Duration>,
+    /// Sessions of another library that continue here.
+    pub(crate) import: Option<DynImport>,
     pub(crate) warned: Arc<Warned>,
     pub(crate) failures: Arc<Failures>,
     pub(crate) shutdown: Shutdown,
@@ -133,6 +136,7 @@ impl Config {
             queues: Arc::default(),
             undoing: Arc::new(Semaphore::new(MAX_UNDOING)),
             reap_every: Some(Duration::from_secs(60)),
+            import: None,
             warned: Arc::default(),
             failures: Arc::default(),
             shutdown: Shutdown::new(),

@@ -16,7 +16,7 @@ pub use self::{
     transport::{Transport, Transports},
 };
 pub(crate) use self::{
-    presented::{Presented, PresentedToken, TransportIndex},
+    presented::{CookieHeaders, Presented, PresentedToken, TransportIndex},
     set_cookie::has_header,
     transport::Carriers,
 };

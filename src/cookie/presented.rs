@@ -37,7 +37,7 @@ impl CookieHeaders {
     }
 
     /// The values of the cookies of exactly this name.
-    pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.iter()
             .flat_map(move |header| values(header.as_bytes(), name.as_bytes()))
     }
@@ -73,6 +73,18 @@ pub(crate) struct PresentedToken {
     /// Whether it is to be issued again, with today's key.
     pub(crate) is_stale: bool,
     pub(crate) transport: TransportIndex,
+}
+
+impl PresentedToken {
+    /// A token that this request is issued.
+    pub(crate) fn issued(token: Token) -> Self {
+        Self {
+            token,
+            is_former: false,
+            is_stale: false,
+            transport: TransportIndex::default(),
+        }
+    }
 }
 
 impl Presented {
