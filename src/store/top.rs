@@ -33,7 +33,7 @@ impl<'a> Top<'a> {
             (Order::Id, _) => return Err(query.unknown_order()),
             (_, None) => None,
             (Order::NewestFirst, Some(after)) => Some(after.begun()?),
-            (Order::LastSeenFirst, Some(after)) => return Err(after.of_no_list()),
+            (Order::LastSeenFirst, Some(_)) => return Err(Position::of_no_list()),
         };
         let limit = match query.order() {
             Order::LastSeenFirst => limit.clamp(1, Order::LAST_SEEN_LIMIT),
