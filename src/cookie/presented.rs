@@ -30,7 +30,7 @@ impl CookieHeaders {
     }
 
     /// The values of the cookies of exactly this name.
-    pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.iter()
             .flat_map(move |header| values(header.as_bytes(), name.as_bytes()))
     }

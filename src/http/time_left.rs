@@ -7,16 +7,16 @@ use axum::{
 use http::{HeaderValue, header, request::Parts};
 
 use crate::{
-    clock::Clock as _,
+    clock::{Clock as _, Timestamp},
     error::Error,
     http::{extract::handle, headers::NO_STORE},
     session::handle::SessionHandle,
 };
 
-/// An extractor for how long the session has left, which is its own JSON response.
+/// An extractor for the time that the session has left. It is also a JSON response.
 ///
-/// A page asks for it every minute or so, and warns before the session ends. It does not count as activity, so
-/// that asking keeps no session alive.
+/// Let a page ask for it every minute, and warn before the session ends. It does not count as activity, so such
+/// requests do not keep the session alive.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -35,7 +35,7 @@ use crate::{
 pub struct TimeLeft {
     /// Whether a user has logged in.
     pub logged_in: bool,
-    /// Whole seconds until the session expires if no request uses it, 0 without a session. `None`: never.
+    /// Whole seconds until the session expires if no request uses it. 0 without a session. `None` if it never expires.
     pub seconds_left: Option<u64>,
 }
 
@@ -48,13 +48,12 @@ impl TimeLeft {
     pub async fn of(handle: &SessionHandle) -> Result<Self, Error> {
         let session = handle.peek().await?;
         let now = handle.shared().config.clock.now();
-        let stored = session.as_ref().and_then(|session| session.stored());
         Ok(Self {
-            logged_in: session.is_some_and(|session| session.user().is_some()),
-            seconds_left: stored.map_or(Some(0), |stored| {
-                let lifetimes = &handle.shared().config.lifetimes;
-                let last_seen_at = stored.activity.last_seen_at;
-                let deadline = lifetimes.deadline(&stored.record, last_seen_at)?;
+            logged_in: session
+                .as_ref()
+                .is_some_and(|session| session.user().is_some()),
+            seconds_left: session.map_or(Some(0), |session| {
+                let deadline = Timestamp::from(session.expires_at()?);
                 Some(deadline.since(now).as_secs())
             }),
         })

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Span, field};
 
 use crate::{
@@ -24,12 +25,21 @@ pub(crate) struct Shared {
     pub(crate) outer: Option<Arc<Self>>,
     /// Held during each store call of this request, so that loads, saves and the commit follow one another. It
     /// guards no data.
-    gate: tokio::sync::Mutex<()>,
-    // Never held across an await, while a closure or a `Serialize` runs, or while a closure is dropped.
+    gate: Semaphore,
+    // Never held across an await, nor while a closure or a `Serialize` runs, or what a closure keeps is dropped.
     state: Mutex<State>,
 }
 
-pub(crate) type Gate<'a> = tokio::sync::MutexGuard<'a, ()>;
+pub(crate) type Gate<'a> = SemaphorePermit<'a>;
+
+/// The gate, held beyond a borrow of what it belongs to.
+pub(crate) struct HeldGate(Arc<Shared>);
+
+impl Drop for HeldGate {
+    fn drop(&mut self) {
+        self.0.gate.add_permits(1);
+    }
+}
 
 impl Shared {
     pub(crate) fn new(
@@ -41,7 +51,7 @@ impl Shared {
             config,
             cookies,
             outer,
-            gate: tokio::sync::Mutex::const_new(()),
+            gate: Semaphore::const_new(1),
             state: Mutex::default(),
         }
     }
@@ -57,13 +67,22 @@ impl Shared {
     pub(crate) async fn enter(&self) -> Gate<'_> {
         match self.try_enter() {
             Some(gate) => gate,
-            // Boxed because the future is large and rarely needed.
-            None => Box::pin(self.gate.lock()).await,
+            // Boxed, because the future that waits is large and rarely needed.
+            None => Box::pin(self.gate.acquire())
+                .await
+                .expect("nobody closes it"),
         }
     }
 
     pub(crate) fn try_enter(&self) -> Option<Gate<'_>> {
-        self.gate.try_lock().ok()
+        self.gate.try_acquire().ok()
+    }
+
+    /// For a commit that goes on in another future.
+    #[cold]
+    pub(crate) fn hold(self: &Arc<Self>, gate: Gate<'_>) -> HeldGate {
+        gate.forget();
+        HeldGate(Arc::clone(self))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
