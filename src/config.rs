@@ -50,8 +50,8 @@ pub(crate) struct Config {
 pub(crate) struct Warned {
     /// A `Secure` cookie was set over plain http.
     pub(crate) of_lost_cookie: AtomicBool,
-    /// The absolute timeout is shorter than the idle timeout.
-    pub(crate) of_capped_timeout: AtomicBool,
+    /// The absolute timeout is shorter than the idle timeout, if it is: set once that is checked.
+    has_checked_timeouts: AtomicBool,
 }
 
 impl Config {
@@ -92,6 +92,11 @@ impl Config {
 
     /// Warns, once, where the absolute timeout ends sessions before the idle timeout can.
     pub(crate) fn check_timeouts(&self) {
+        // Read first: every request reads this, and none writes it.
+        let is_checked = &self.warned.has_checked_timeouts;
+        if is_checked.load(Ordering::Relaxed) || is_checked.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let Some(absolute) = self.lifetimes.absolute else {
             return;
         };
@@ -100,9 +105,7 @@ impl Config {
             Timeout::Layer | Timeout::Never => None,
         };
         let longest = self.lifetimes.idle.max(anonymous);
-        if let Some(idle) = longest.filter(|idle| *idle > absolute)
-            && !self.warned.of_capped_timeout.swap(true, Ordering::Relaxed)
-        {
+        if let Some(idle) = longest.filter(|idle| *idle > absolute) {
             warn!(
                 idle_timeout = ?idle,
                 absolute_timeout = ?absolute,

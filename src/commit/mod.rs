@@ -206,7 +206,7 @@ fn begin<'a>(
                 slot.work = Some(work);
                 return Ok(Ok(Committed::Ended));
             }
-            let old = work.stored.as_ref().or(work.marker.as_ref());
+            let old = work.stored.as_ref().or(work.marker.as_deref());
             let old = old.map(|old| (old.id(), old.kept()));
             let moving = match (&work.identity, old) {
                 (Identity::Cycle(_), Some((id, kept))) => Move::cycle(id, kept, work.writer),

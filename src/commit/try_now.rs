@@ -13,7 +13,7 @@ use crate::{
         first_write,
         outcome::{Cookie, outcome},
         plan::Plan,
-        protocol::{self, Machine},
+        protocol::Machine,
         span,
         work::{Work, is_renewal_due, is_touch_due},
     },
@@ -26,6 +26,11 @@ use crate::{
 pub(crate) fn try_now(shared: &Shared) -> Option<Result<Outcome, Failed>> {
     {
         let mut state = shared.state();
+        if state.is_untouched() {
+            state.is_head_gone = true;
+            state.is_committed = true;
+            return Some(Ok(Outcome::default()));
+        }
         let config = &*shared.config;
         let has_moved = !state.keeps_id();
         let is_unchanged = !has_moved && state.destroyed.is_none() && state.changes.is_none();
@@ -90,13 +95,10 @@ fn write_now(shared: &Shared) -> Option<Outcome> {
     if !drive_now(config, &mut machine, &mut work, now) {
         return None;
     }
-    let outcome = machine.finish().outcome?;
-    if !matches!(
-        outcome,
-        protocol::Outcome::Created { .. } | protocol::Outcome::Saved { .. }
-    ) {
+    let Machine::Write(write) = machine else {
         return None;
-    }
+    };
+    let outcome = write.stored()?;
     let committed = work.conclude(outcome, now).ok()?;
     Some(shared.alter(|state| {
         state.is_committed = true;

@@ -41,7 +41,7 @@ pub(crate) struct Work<'a> {
     config: &'a Config,
     pub(crate) stored: Option<Stored>,
     /// The marker that the load found in place of the session.
-    pub(crate) marker: Option<Stored>,
+    pub(crate) marker: Option<Box<Stored>>,
     pub(crate) identity: Identity,
     pub(crate) changes: Option<Arc<Changes>>,
     pub(crate) is_displaced: bool,
@@ -52,8 +52,8 @@ pub(crate) struct Work<'a> {
     pub(crate) writer: u64,
     /// Under which the session goes on, once this is stored.
     token: Option<Token>,
-    /// That of a log-in which has joined another.
-    joined: Option<Token>,
+    /// The session that this log-in has joined, under the secret of the token.
+    joined: Option<SessionId>,
     /// Whether nobody has the token's secret yet.
     issues: bool,
     /// Whether there is more to store than a secret.
@@ -69,10 +69,10 @@ const MAX_DRAWS: u32 = 4;
 
 impl<'a> Work<'a> {
     pub(crate) fn new(state: &State, config: &'a Config, occasion: Occasion) -> Self {
-        let work = Self {
+        let mut work = Self {
             config,
             stored: state.stored.clone(),
-            marker: state.marker.as_deref().cloned(),
+            marker: state.marker.clone(),
             identity: state.identity.clone(),
             changes: state.changes.clone(),
             until: state.last_change(),
@@ -87,24 +87,16 @@ impl<'a> Work<'a> {
             is_past: false,
             draws: 0,
         };
-        match (occasion, &work.identity, &work.stored) {
-            (Occasion::Save, Identity::Cycle(_), Some(_)) => Self {
-                identity: Identity::Same,
-                ..work
-            },
-            (Occasion::Save, Identity::LogIn(log_in), Some(_)) => {
+        if occasion == Occasion::Save && work.stored.is_some() {
+            if let Identity::LogIn(log_in) = &work.identity {
                 // What came after the log-in is not for the old token's holder to read.
-                let until = log_in.since;
-                let earlier = work.changes.as_ref().map(|changes| changes.until(until));
-                Self {
-                    identity: Identity::Same,
-                    changes: earlier.filter(|earlier| !earlier.is_empty()).map(Arc::new),
-                    until,
-                    ..work
-                }
+                work.until = log_in.since;
+                let earlier = work.changes.map(|changes| changes.until(work.until));
+                work.changes = earlier.filter(|earlier| !earlier.is_empty()).map(Arc::new);
             }
-            _ => work,
+            work.identity = Identity::Same;
         }
+        work
     }
 
     /// The session that is stored as `kept`, as this request has it.
@@ -273,7 +265,7 @@ impl<'a> Work<'a> {
         }
         Ok(match next.joined(&own.secret, now) {
             Some(next) => {
-                self.joined = Some(Token { id, ..own });
+                self.joined = Some(id);
                 Reply::Merged(self.kept(next, now))
             }
             None => Reply::Unchanged,
@@ -305,8 +297,8 @@ impl<'a> Work<'a> {
             | Outcome::Begun { id, record }
             | Outcome::Moved { id, record, .. } => begun(id, record),
             Outcome::Joined { id, record, .. } => {
-                match self.joined.filter(|token| token.id == id) {
-                    Some(token) => Committed::Begun(Stored::of(token, record)),
+                match self.token.filter(|_| self.joined == Some(id)) {
+                    Some(own) => Committed::Begun(Stored::of(Token { id, ..own }, record)),
                     None => Committed::Nothing,
                 }
             }

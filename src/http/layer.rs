@@ -8,9 +8,9 @@ use crate::{
     clock::Clock,
     config::Config,
     cookie::SessionCookie,
-    http::service::SessionService,
+    http::{service::SessionService, setup::Setup},
     observe::event::Listener,
-    operator::{reaper::Reaper, sessions::Sessions},
+    operator::sessions::Sessions,
     record::timeout::Timeout,
     store::{DynStore, MemoryStore, SessionStore},
 };
@@ -31,8 +31,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct SessionLayer {
-    config: Arc<Config>,
-    reaper: Arc<Reaper>,
+    setup: Arc<Setup>,
 }
 
 impl SessionLayer {
@@ -42,8 +41,7 @@ impl SessionLayer {
     /// clones of each store in this crate share their sessions.
     pub fn new(store: impl SessionStore) -> Self {
         Self {
-            config: Arc::new(Config::new(DynStore::new(store))),
-            reaper: Arc::default(),
+            setup: Setup::new(Config::new(DynStore::new(store))),
         }
     }
 
@@ -256,12 +254,12 @@ impl SessionLayer {
     /// ```
     #[must_use]
     pub fn sessions(&self) -> Sessions {
-        Sessions::of(&self.config)
+        Sessions::of(&self.setup.config)
     }
 
     #[cfg(feature = "testing")]
     pub(crate) fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.config)
+        Arc::clone(&self.setup.config)
     }
 
     /// Calls `listener` for everything that happens to sessions. Default: no listener.
@@ -279,7 +277,7 @@ impl SessionLayer {
     /// ```
     #[must_use]
     pub fn on_event(self, listener: impl Listener) -> Self {
-        self.config.observers().add(Arc::new(listener));
+        self.setup.config.observers().add(Arc::new(listener));
         self
     }
 
@@ -289,13 +287,14 @@ impl SessionLayer {
         self.clone().with(Config::separate)
     }
 
-    fn with(mut self, set: impl FnOnce(&mut Config)) -> Self {
+    fn with(self, set: impl FnOnce(&mut Config)) -> Self {
         // A layer with other settings has a reaper and warnings of its own. Whoever shares the store shares its observers.
-        self.reaper = Arc::default();
-        let config = Arc::make_mut(&mut self.config);
+        let mut config = Config::clone(&self.setup.config);
         config.warned = Arc::default();
-        set(config);
-        self
+        set(&mut config);
+        Self {
+            setup: Setup::new(config),
+        }
     }
 }
 
@@ -309,8 +308,8 @@ impl Default for SessionLayer {
 impl fmt::Debug for SessionLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionLayer")
-            .field("cookie", &self.config.cookie)
-            .field("lifetimes", &self.config.lifetimes)
+            .field("cookie", &self.setup.config.cookie)
+            .field("lifetimes", &self.setup.config.lifetimes)
             .finish_non_exhaustive()
     }
 }
@@ -319,8 +318,10 @@ impl<S> Layer<S> for SessionLayer {
     type Service = SessionService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.config.check_timeouts();
-        self.config.ensure_reporting();
-        SessionService::new(inner, Arc::clone(&self.config), Arc::clone(&self.reaper))
+        // Axum calls this for each request.
+        let config = &self.setup.config;
+        config.check_timeouts();
+        config.ensure_reporting();
+        SessionService::new(inner, Arc::clone(&self.setup))
     }
 }

@@ -11,3 +11,4 @@ pub(crate) mod headers;
 pub(crate) mod layer;
 mod plain;
 pub(crate) mod service;
+mod setup;

@@ -10,10 +10,8 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use crate::{
-    config::Config,
     cookie::CookieHeaders,
-    http::{future::ResponseFuture, plain::loses_secure_cookies},
-    operator::reaper::Reaper,
+    http::{future::ResponseFuture, plain::loses_secure_cookies, setup::Setup},
     session::handle::SessionHandle,
 };
 
@@ -39,17 +37,12 @@ use crate::{
 #[derive(Clone)]
 pub struct SessionService<S> {
     inner: S,
-    config: Arc<Config>,
-    reaper: Arc<Reaper>,
+    setup: Arc<Setup>,
 }
 
 impl<S> SessionService<S> {
-    pub(crate) fn new(inner: S, config: Arc<Config>, reaper: Arc<Reaper>) -> Self {
-        Self {
-            inner,
-            config,
-            reaper,
-        }
+    pub(crate) fn new(inner: S, setup: Arc<Setup>) -> Self {
+        Self { inner, setup }
     }
 }
 
@@ -75,13 +68,13 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let config = &self.config;
+        let Setup { config, reaper } = &*self.setup;
         let outer = request.extensions().get::<SessionHandle>();
         if outer.is_some_and(|outer| outer.is_within(config.cookie.name())) {
             // A layer around this one has the same session in hand (rule C5).
             return ResponseFuture::pass_through(self.inner.call(request));
         }
-        self.reaper.ensure_running(config);
+        reaper.ensure_running(config);
         let cookies = CookieHeaders::of(request.headers());
         // A browser that sends no Cookie header may have lost the cookie that it was sent.
         let is_cookie_lost = cookies.is_empty()

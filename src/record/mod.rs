@@ -4,6 +4,7 @@
 //! secrets. This folder knows no store, no request and no clock but the times that it is given.
 
 pub(crate) mod activity;
+mod base64url;
 pub(crate) mod data;
 pub(crate) mod encoding;
 pub(crate) mod finite;

@@ -7,12 +7,14 @@
 
 use std::{fmt, str::FromStr};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use uuid::{Builder, Uuid};
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    record::base64url::{self, CHARS},
+};
 
 /// A session's public id: a random UUID, version 4.
 ///
@@ -113,15 +115,11 @@ impl Verifier {
     }
 
     pub(crate) fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0)
+        base64url::encode(&self.0).map(char::from).iter().collect()
     }
 
     pub(crate) fn decode(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
-            Ok(32) => Some(Self(bytes)),
-            _ => None,
-        }
+        base64url::decode(text.as_bytes()).map(Self)
     }
 }
 
@@ -144,7 +142,7 @@ pub(crate) struct Token {
 }
 
 /// 32 bytes as base64url without padding.
-pub(crate) const TOKEN_CHARS: usize = 43;
+pub(crate) const TOKEN_CHARS: usize = CHARS;
 
 impl Token {
     /// A new id and a new secret, from the operating system, fetched in one call.
@@ -160,12 +158,7 @@ impl Token {
 
     /// `None` unless `value` is exactly what [`encode`](Self::encode) gives for some token (rule T2).
     pub(crate) fn parse(value: &[u8]) -> Option<Self> {
-        if value.len() != TOKEN_CHARS {
-            return None;
-        }
-        let mut bytes = [0; 32];
-        URL_SAFE_NO_PAD.decode_slice(value, &mut bytes).ok()?;
-        let (id, secret) = halves(&bytes);
+        let (id, secret) = halves(&base64url::decode(value)?);
         let id = Uuid::from_bytes(id);
         let is_v4 = id.get_version_num() == 4 && id.get_variant() == uuid::Variant::RFC4122;
         is_v4.then_some(Self {
@@ -183,11 +176,7 @@ impl Token {
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(self.id.as_bytes());
         bytes[16..].copy_from_slice(&self.secret.0);
-        let mut text = [0; TOKEN_CHARS];
-        URL_SAFE_NO_PAD
-            .encode_slice(bytes, &mut text)
-            .expect("32 bytes are so many characters");
-        text
+        base64url::encode(&bytes)
     }
 }
 

@@ -288,7 +288,7 @@ impl State {
         let loaded = found.map(|found| {
             self.is_displaced = found.displaced;
             if found.stored.is_none() {
-                self.marker = found.marker.map(Box::new);
+                self.marker = found.marker;
             }
             if let Some((stored, is_former)) = found.stored {
                 self.is_under_former_name = is_former;
@@ -306,7 +306,7 @@ struct Found {
     stored: Option<(Stored, bool)>,
     displaced: bool,
     /// What the visitor's token led to, where the session has ended or moved.
-    marker: Option<Stored>,
+    marker: Option<Box<Stored>>,
     rejected: Vec<Rejected>,
 }
 
@@ -331,7 +331,7 @@ impl Rejected {
     }
 
     /// The marker that a token which was good has led to.
-    fn marker(&self, token: &Token) -> Option<Stored> {
+    fn marker(&self, token: &Token) -> Option<Box<Stored>> {
         let record = self
             .record
             .clone()
@@ -341,7 +341,7 @@ impl Rejected {
             last_seen_at: at,
             expires_at: None,
         };
-        Some(Stored::of(*token, (record, activity)))
+        Some(Box::new(Stored::of(*token, (record, activity))))
     }
 
     fn copied(id: SessionId, record: Arc<Record>) -> Self {

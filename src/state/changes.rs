@@ -113,7 +113,8 @@ impl Changes {
         value: Option<Json>,
         max_bytes: usize,
     ) -> Result<Vec<Step>, Error> {
-        self.resize(base, &key, value.as_ref(), max_bytes)?;
+        let former = self.get(base, &key).map(<[u8]>::len);
+        self.resize(&key, former, value.as_ref(), max_bytes)?;
         let start = self.steps.partition_point(|step| *step.key < *key);
         let end = self.steps.partition_point(|step| *step.key <= *key);
         let step = Step {
@@ -125,16 +126,17 @@ impl Changes {
         Ok(self.steps.splice(start..end, [step]).collect())
     }
 
-    /// Adds a computed value, to be computed again on a fresher record.
+    /// Adds a computed value, to be computed again on a fresher record; `former`: the length of the value that it
+    /// replaces.
     pub(crate) fn compute(
         &mut self,
-        base: &Data,
         key: Cow<'static, str>,
+        former: Option<usize>,
         again: Arc<dyn Replay>,
         result: Option<Json>,
         max_bytes: usize,
     ) -> Result<(), Error> {
-        self.resize(base, &key, result.as_ref(), max_bytes)?;
+        self.resize(&key, former, result.as_ref(), max_bytes)?;
         let end = self.steps.partition_point(|step| *step.key <= *key);
         let step = Step {
             key,
@@ -153,13 +155,13 @@ impl Changes {
 
     fn resize(
         &mut self,
-        base: &Data,
         key: &str,
+        former: Option<usize>,
         value: Option<&Json>,
         max_bytes: usize,
     ) -> Result<(), Error> {
         let size = |value: Option<usize>| value.map_or(0, |value| key.len() + value);
-        let former = size(self.get(base, key).map(<[u8]>::len));
+        let former = size(former);
         let latter = size(value.map(Vec::len));
         let bytes = self.bytes - former + latter;
         // What is too large already may still shrink.
@@ -367,8 +369,10 @@ mod tests {
 
     fn grow(changes: &mut Changes, base: &Data, times: usize) {
         for _ in 0..times {
-            let grown = Grow.run("k", changes.get(base, "k")).unwrap();
-            let made = changes.compute(base, "k".into(), Arc::new(Grow), grown, MAX);
+            let current = changes.get(base, "k");
+            let former = current.map(<[u8]>::len);
+            let grown = Grow.run("k", current).unwrap();
+            let made = changes.compute("k".into(), former, Arc::new(Grow), grown, MAX);
             made.unwrap();
         }
     }

@@ -36,10 +36,15 @@ impl State {
     }
 
     /// Tells those who wait which session it is. They are among the `waiters` from then on.
+    #[inline]
     pub(crate) fn decide(&mut self, waiters: &Arc<Waiters>) {
-        let Some(mut undecided) = self.undecided.take() else {
-            return;
-        };
+        if let Some(undecided) = self.undecided.take() {
+            self.tell(undecided, waiters);
+        }
+    }
+
+    #[cold]
+    fn tell(&mut self, mut undecided: Box<Undecided>, waiters: &Arc<Waiters>) {
         for sender in mem::take(&mut undecided.0) {
             match self.decided(waiters) {
                 // Who has given up waiting does not mind.

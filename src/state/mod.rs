@@ -434,6 +434,11 @@ impl State {
         matches!(&self.load, Some(Err(error)) if error.kind() == ErrorKind::Corrupt)
     }
 
+    /// Whether nobody has asked for the session, so that there is nothing to commit and nothing to say.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.load.is_none()
+    }
+
     /// Notes that somebody wants the session, now that it is loaded.
     pub(crate) fn use_for(&mut self, usage: Usage) {
         self.usage = self.usage.max(usage);
