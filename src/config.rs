@@ -14,7 +14,7 @@ use tracing::warn;
 use crate::{
     clock::{Clock, SystemClock},
     cookie::SessionCookie,
-    observe::{endings::ensure_reporting, observers::Observers, timed::TimedStore},
+    observe::{observers::Observers, removals::ensure_reporting, timed::TimedStore},
     queue::Queues,
     record::{lifetime::Lifetimes, timeout::Timeout, token::SessionId},
     store::DynStore,

@@ -1,7 +1,7 @@
-//! Runs a machine: [`drive`] where the store has to be waited for, [`drive_now`] where it answers at once.
+//! Runs a machine: [`drive`] waits for the store, [`drive_now`] uses a store in memory, which answers at once.
 //!
-//! Both answer the same asks of the same machine. What only the request or the operator can answer, an
-//! [`Answer`] does: closures run there, with no lock held and panics caught.
+//! Both run the same machines. An [`Answer`] replies to what only the request or the operator knows, such as
+//! merges. User code runs there, without a lock and with panics caught.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,13 +19,13 @@ use crate::{
     store::{Created, Former, MemoryInner, Query, StoreCall, Touched, Updated},
 };
 
-/// Answers what the store cannot.
+/// Replies to the asks that do not go to the store.
 pub(crate) trait Answer {
     /// `ask` is a merge, a begin, a join or a judge.
     fn answer(&mut self, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept>;
 }
 
-/// For machines that ask nothing but the store.
+/// For machines that ask only the store.
 pub(crate) struct NoAnswers;
 
 impl Answer for NoAnswers {
@@ -35,7 +35,7 @@ impl Answer for NoAnswers {
     }
 }
 
-/// How many sessions are asked for at once.
+/// How many sessions are listed at once.
 const PAGE: usize = 100;
 
 /// Runs `machine` to its end, however long that takes.
@@ -57,14 +57,14 @@ pub(crate) async fn drive(config: &Config, machine: &mut Machine<Kept>, own: &mu
         };
         match machine.step(reply, config.clock.now()) {
             Step::Ask => {}
-            // Boxed, because it is large and rarely needed.
+            // Boxed because the future is large and rarely needed.
             Step::Wait(id) => Box::pin(waiting.wait(id)).await,
             Step::Done => return,
         }
     }
 }
 
-/// Runs `machine` as far as a store in memory takes it. Returns whether that is its end.
+/// Runs `machine` as far as it goes without waiting. Returns whether it is done.
 pub(crate) fn drive_now(
     config: &Config,
     machine: &mut Machine<Kept>,
@@ -128,7 +128,7 @@ async fn ask_store(config: &Config, ask: Ask<'_, Kept>) -> Reply<Kept> {
     }
 }
 
-/// `None` where the store is not in memory, or the whole list is asked for.
+/// `None` if the store is not in memory, or for a list.
 fn ask_memory(config: &Config, ask: Ask<'_, Kept>, now: Timestamp) -> Option<Reply<Kept>> {
     let store = &config.store;
     Some(match ask {
@@ -194,7 +194,7 @@ fn failed(error: StoreError) -> Reply<Kept> {
     }
 }
 
-/// All that the user of `record` has: markers too, but nothing that has expired.
+/// All sessions of the user of `record`, including markers, but not expired ones.
 async fn list(config: &Config, record: &Record) -> Result<Vec<(SessionId, Kept)>, StoreError> {
     let query = match record.user() {
         Some(user) => Query::default().with_user(user),
@@ -217,7 +217,7 @@ async fn list(config: &Config, record: &Record) -> Result<Vec<(SessionId, Kept)>
     }
 }
 
-/// A machine's place in the queue of a session that others write to as well (rule M1).
+/// A machine's place in the queue of a session that other requests write to (rule M1).
 struct Waiting<'a> {
     config: &'a Config,
     turn: Option<(SessionId, Turn<'a, SessionId>)>,
@@ -225,14 +225,14 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    /// Joins the session's queue; at the head of it, backs off from other processes.
+    /// Joins the session's queue. At its head, backs off from other processes.
     async fn wait(&mut self, id: SessionId) {
         if self.turn.as_ref().is_some_and(|(queue, _)| *queue == id) {
             back_off(self.conflicts).await;
             self.conflicts += 1;
             return;
         }
-        // Whoever is in two queues can block one who is in both.
+        // Two machines in the same two queues could block each other.
         self.turn = None;
         self.turn = Some((id, self.config.queues.enter(id).await));
     }

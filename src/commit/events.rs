@@ -1,4 +1,7 @@
-//! Tells the observers what a machine has come to: [`tell`].
+//! Which events listeners are told: [`notify`] sends those of a machine's outcome, after the store has confirmed it.
+//!
+//! If two requests end one session, the machine of only one of them comes to [`Outcome::Closed`], so the
+//! end is told once.
 
 use crate::{
     clock::Timestamp,
@@ -8,8 +11,8 @@ use crate::{
     record::{Kept, Record, lineage::MoveKind, token::SessionId},
 };
 
-/// Tells what is certain by `outcome`; `reason`: why a session that it ended was to end.
-pub(crate) fn tell(config: &Config, outcome: &Outcome<Kept>, reason: EndReason, now: Timestamp) {
+/// Sends the events of `outcome`. If it ended a session, `reason` says why.
+pub(crate) fn notify(config: &Config, outcome: &Outcome<Kept>, reason: EndReason, now: Timestamp) {
     if !config.observers().is_active() {
         return;
     }
@@ -35,7 +38,7 @@ pub(crate) fn tell(config: &Config, outcome: &Outcome<Kept>, reason: EndReason, 
     }
 }
 
-/// A request has finished a move that another began.
+/// Sends the event of a move, also if another request began it.
 pub(crate) fn moved(
     config: &Config,
     from: SessionId,
@@ -56,7 +59,7 @@ pub(crate) fn moved(
     });
 }
 
-/// What was `former` has become `record`.
+/// Sends the event of a write that replaced `former` with `record`.
 pub(crate) fn saved(
     config: &Config,
     id: SessionId,
@@ -81,14 +84,14 @@ pub(crate) fn ended(
     observers.notify_with(|| Event::ended(id, record, now, reason));
 }
 
-/// A session began, perhaps with a log-in.
+/// Sends the events of a new session, perhaps with a log-in.
 fn begun(config: &Config, id: SessionId, record: &Record, now: Timestamp) {
-    let tell = |kind| {
+    let send = |kind| {
         let event = || Event::of(id, record, now, kind);
         config.observers().notify_with(event);
     };
-    tell(EventKind::Created);
+    send(EventKind::Created);
     if record.user().is_some() {
-        tell(EventKind::LoggedIn { from: None, to: id });
+        send(EventKind::LoggedIn { from: None, to: id });
     }
 }

@@ -1,16 +1,17 @@
-//! From what a request did to what the store keeps: at the response head, or at `save`.
+//! Commits what a request did to the store, at the response head or at `save`.
 //!
-//! A commit's data goes one way: [`work`] copies the request's state, [`plan`] says what is to be done, a machine of
-//! [`protocol`] does it, run by [`drive`], and [`outcome`] says what the response head tells. What an abandoned
-//! machine has begun is [undone](undo) in the background. This folder uses settings, state and store. It
-//! knows no HTTP, and neither sessions nor operators.
+//! The data of a commit goes one way. [`work`] copies the request's state. [`plan`] decides what to do. [`drive`]
+//! runs a machine of [`protocol`] that does it. [`response`] decides what the response head says. If a machine
+//! is abandoned, [`undo`] rolls back in the background what it has begun. This folder uses settings, state and
+//! store. It knows no HTTP, and neither sessions nor operators.
 
+pub(crate) mod arrival;
 mod drive;
-pub(crate) mod ending;
 mod events;
-mod outcome;
 mod plan;
 pub(crate) mod protocol;
+mod response;
+pub(crate) mod revoke;
 mod slot;
 pub(crate) mod try_now;
 mod unconfirmed;
@@ -25,9 +26,9 @@ use tracing::{Span, debug, debug_span, field, warn};
 use crate::{
     clock::{Clock as _, Timestamp},
     commit::{
-        outcome::{Committed, outcome},
         plan::Plan,
         protocol::{Cause, End, Machine, Move, Reply, Touch, Write},
+        response::{Committed, response_head},
         slot::Slot,
         unconfirmed::confirm_save,
         work::Work,
@@ -40,25 +41,28 @@ use crate::{
 };
 
 pub(crate) use self::{
-    outcome::{Cookie, Failed, Outcome},
+    response::{Cookie, Failed, ResponseHead},
     work::Occasion,
 };
 
-/// What a commit's log lines are under, with the id that is being committed, and whether there is one.
+/// The tracing span of a commit, and whether it has the session's id yet.
 fn span(shared: &Shared) -> (Span, bool) {
     let span = debug_span!("session_commit", session.id = field::Empty);
     let is_named = shared.name(&span);
     (span, is_named)
 }
 
-/// The commit, in its span. A session that begins has its id there at the end.
+/// Runs [`commit`] in its tracing span.
 ///
 /// # Errors
 ///
-/// As [`commit`].
-pub(crate) async fn commit_in_span(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
+/// The same as [`commit`].
+pub(crate) async fn commit_in_span(
+    shared: &Shared,
+    occasion: Occasion,
+) -> Result<ResponseHead, Failed> {
     let (span, is_named) = span(shared);
-    // By hand: `Instrumented` would move it, and it is large.
+    // Not with `Instrumented`, which would move the large future.
     let mut commit = pin!(commit(shared, occasion));
     let committed = poll_fn(|context| span.in_scope(|| commit.as_mut().poll(context))).await;
     if !is_named {
@@ -67,17 +71,17 @@ pub(crate) async fn commit_in_span(shared: &Shared, occasion: Occasion) -> Resul
     committed
 }
 
-/// The commit, within the deadline.
+/// Commits within the store timeout.
 ///
 /// # Errors
 ///
-/// Where the store failed and something may be lost by it. At the head nothing
-/// is left pending then: nobody could save it any more.
-pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcome, Failed> {
+/// If the store failed and changes may be lost. At the response head the pending changes are dropped then,
+/// because no later call could save them.
+pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<ResponseHead, Failed> {
     let is_forgotten = shared.state().destroyed.is_some();
     let mut slot = Slot::new(shared, occasion);
     let ran = {
-        // Pinned where it is: it is large, and would be moved otherwise.
+        // Pinned here, so that the large future is not moved.
         let running = pin!(async { Ok(run(&mut slot).await) });
         within(shared.config.store_timeout, running).await
     };
@@ -89,7 +93,7 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
         },
     };
     let error = match ran {
-        Ok(outcome) => return Ok(outcome),
+        Ok(head) => return Ok(head),
         Err(error) => error,
     };
     if occasion == Occasion::Head {
@@ -102,15 +106,14 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Outcom
     Err(Failed { error, cookie })
 }
 
-/// There is no response, or one that says that nothing was kept: what is pending goes with it (rules C2, F2).
+/// Drops what is pending: there is no response, or one that says that nothing was saved (rules C2, F2).
 pub(crate) fn abandon(shared: &Shared) {
     unconfirmed::give_up(shared);
     shared.abandon();
 }
 
-/// Where there was nothing to do but to touch, it is only logged that it came
-/// to nothing (rule F2): be it that others talked with the store for so long.
-fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Outcome> {
+/// The response head without the touch, if a touch was all there was to do. A touch that fails is only logged (rule F2).
+fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<ResponseHead> {
     let now = shared.config.clock.now();
     let mut state = shared.state();
     if state.unconfirmed_save.is_some() || state.is_modified() {
@@ -120,10 +123,10 @@ fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Outco
     warn!(session.id = %id, error = %late, cause = ?late.source(), "touch failed");
     state.is_head_gone |= occasion == Occasion::Head;
     state.is_committed |= occasion == Occasion::Head;
-    Some(outcome(&mut state, shared, Some(now)))
+    Some(response_head(&mut state, shared, Some(now)))
 }
 
-async fn run(slot: &mut Slot<'_>) -> Result<Outcome, Error> {
+async fn run(slot: &mut Slot<'_>) -> Result<ResponseHead, Error> {
     let (shared, occasion) = (slot.shared, slot.occasion);
     let config = &*shared.config;
     let _gate = shared.enter().await;
@@ -146,7 +149,7 @@ async fn run(slot: &mut Slot<'_>) -> Result<Outcome, Error> {
     let is_optional = matches!(plan, Plan::Touch | Plan::Renew);
     let committed = match begin(slot, work, plan, now)? {
         Ok(committed) => Ok(committed),
-        // Boxed, because it is large and rarely needed.
+        // Boxed because the future is large and rarely needed.
         Err(machine) => slot.run(machine).await,
     };
     let committed = match committed {
@@ -160,7 +163,7 @@ async fn run(slot: &mut Slot<'_>) -> Result<Outcome, Error> {
     slot.conclude(committed)
 }
 
-/// Ends what the request has destroyed (rule M4).
+/// Ends the session that the request has destroyed (rule M4).
 async fn destroy(slot: &mut Slot<'_>, ended: Stored) -> Result<(), Error> {
     let shared = slot.shared;
     let config = &shared.config;
@@ -175,7 +178,7 @@ async fn destroy(slot: &mut Slot<'_>, ended: Stored) -> Result<(), Error> {
     Ok(())
 }
 
-/// The machine for `plan`; or what it comes to, where no machine is needed.
+/// The machine for `plan`, or its result if none is needed.
 #[allow(clippy::type_complexity)]
 fn begin<'a>(
     slot: &mut Slot<'a>,
@@ -222,10 +225,10 @@ fn begin<'a>(
     Ok(machine)
 }
 
-/// A session that was loaded longer ago than this is loaded again before it moves: its marker may have expired.
+/// A session that was loaded longer ago is loaded again before it moves, because its marker may have expired.
 const RELOAD_AFTER: Duration = Duration::from_secs(60);
 
-/// The first try of a write, on what the request has loaded; `None` where the session's time is over.
+/// The first try of a write, based on the loaded record. `None` if the session has expired.
 fn first_write(
     work: &mut Work<'_>,
     plan: Plan,
@@ -249,7 +252,7 @@ fn first_write(
     }
 }
 
-/// It is deleted by then, and what the request has changed is lost.
+/// The session is deleted, and the changes are lost.
 fn expired() -> Error {
     Error::new(
         ErrorKind::Ended,

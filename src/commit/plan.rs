@@ -1,4 +1,4 @@
-//! The decision table: what a commit has to do, by what the request did. No I/O.
+//! Decides what a commit has to do, by what the request did: [`Plan`]. No I/O.
 
 use crate::{
     commit::work::{Work, is_touch_due},
@@ -7,14 +7,14 @@ use crate::{
     state::{Identity, State},
 };
 
-/// What the store must do.
+/// What a commit has to do.
 pub(crate) enum Plan {
     Nothing,
     Touch,
     Create,
-    /// With the data as it is to be.
+    /// Store this data.
     Update(Data),
-    /// The secret, and nothing else.
+    /// Renew the secret only.
     Renew,
     Move,
 }
@@ -24,7 +24,7 @@ impl Plan {
     pub(crate) fn of(work: &Work<'_>, state: &State, config: &Config) -> Self {
         let logs_in = matches!(work.identity, Identity::LogIn(_));
         let Some(stored) = &work.stored else {
-            // A visitor about whom there is nothing to remember gets no session.
+            // A new session without values is not stored.
             let changes = work.changes.as_ref();
             let has_data = changes.is_some_and(|changes| changes.leave_values());
             return match (logs_in, has_data && !work.is_displaced) {

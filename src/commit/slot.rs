@@ -1,12 +1,12 @@
-//! Where a commit's machine outlives the future that runs it: [`Slot`].
+//! Holds a commit's machine, so that an abandoned one can be undone: [`Slot`].
 
 use crate::{
     clock::Clock as _,
     commit::{
         drive::{NoAnswers, drive},
         events, expired,
-        outcome::{Committed, Cookie, Outcome},
         protocol::{self, Abandon, Cause, Machine},
+        response::{Committed, Cookie, ResponseHead},
         unconfirmed::keep,
         undo::hand_on,
         work::{Occasion, Work},
@@ -17,13 +17,13 @@ use crate::{
     state::{Stored, shared::Shared},
 };
 
-/// One commit, and the machine that is under way for it. What an abandoned machine has begun is undone.
+/// One commit, and the machine that runs for it. If it is dropped, what the machine has begun is undone.
 pub(crate) struct Slot<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) occasion: Occasion,
     pub(crate) work: Option<Work<'a>>,
     machine: Option<Machine<Kept>>,
-    /// The session that a move has left in doubt.
+    /// The new session of a move that may or may not have been applied.
     in_doubt: Option<Stored>,
 }
 
@@ -38,7 +38,7 @@ impl<'a> Slot<'a> {
         }
     }
 
-    /// Runs `machine`, which ends what the request has destroyed.
+    /// Runs `machine`, which ends the session that the request has destroyed.
     pub(crate) async fn end(&mut self, machine: Machine<Kept>) -> Result<(), Error> {
         let config = &self.shared.config;
         let machine = self.machine.insert(machine);
@@ -48,14 +48,14 @@ impl<'a> Slot<'a> {
             Some(protocol::Outcome::Failed(Cause(error))) => Err(error),
             Some(outcome) => {
                 let now = config.clock.now();
-                events::tell(config, &outcome, EndReason::Destroyed, now);
+                events::notify(config, &outcome, EndReason::Destroyed, now);
                 Ok(())
             }
             None => Ok(()),
         }
     }
 
-    /// Runs `machine`, and says what it came to.
+    /// Runs `machine` and returns its result.
     pub(crate) async fn run(&mut self, machine: Machine<Kept>) -> Result<Committed, Error> {
         let config = &self.shared.config;
         let machine = self.machine.insert(machine);
@@ -82,8 +82,8 @@ impl<'a> Slot<'a> {
         committed
     }
 
-    /// The deadline has passed. What is certain all the same.
-    pub(crate) fn late(&mut self, late: &Error) -> Option<Result<Outcome, Error>> {
+    /// Ends the machine, because the store timeout has passed. Returns its result if that is certain already.
+    pub(crate) fn late(&mut self, late: &Error) -> Option<Result<ResponseHead, Error>> {
         let outcome = self.cut(Abandon::Late(Cause(late.clone())))?;
         Some(match self.take_in(outcome) {
             Ok(committed) => self.conclude(committed),
@@ -102,7 +102,7 @@ impl<'a> Slot<'a> {
         hand_on(&self.shared.config, machine.abandon(why))
     }
 
-    /// A `save` whose fate is open is kept, to be confirmed before anything else.
+    /// Keeps a `save` whose reply is missing, so that the next commit confirms it first.
     fn keeps(&self, machine: &mut Machine<Kept>) -> bool {
         match (self.occasion, machine, &self.work) {
             (Occasion::Save, Machine::Write(write), Some(work)) if write.is_open() => {
@@ -123,22 +123,22 @@ impl<'a> Slot<'a> {
         work.conclude(outcome, now)
     }
 
-    /// Takes what was committed into the request's state.
-    pub(crate) fn conclude(&mut self, committed: Committed) -> Result<Outcome, Error> {
+    /// Updates the request's state with what was committed.
+    pub(crate) fn conclude(&mut self, committed: Committed) -> Result<ResponseHead, Error> {
         let (shared, occasion) = (self.shared, self.occasion);
         let now = shared.config.clock.now();
         let Some(work) = &self.work else {
-            return Ok(Outcome::default());
+            return Ok(ResponseHead::default());
         };
         if let (Occasion::Save, Committed::Begun(stored)) = (occasion, &committed)
             && shared.state().is_head_gone
         {
-            // The request has ended meanwhile: nobody will ever have its token.
+            // The request has ended meanwhile: no visitor will ever have the token.
             crate::commit::unconfirmed::close(shared, stored);
             return Err(Error::too_late("a new session"));
         }
         let is_expired = matches!(committed, Committed::Expired);
-        let outcome = shared.alter(|state| {
+        let head = shared.alter(|state| {
             state.is_committed |= occasion == Occasion::Head;
             state.unconfirmed_save = None;
             state.conclude(committed, work.generations, work.until, shared, now)
@@ -146,10 +146,10 @@ impl<'a> Slot<'a> {
         if is_expired {
             return Err(expired());
         }
-        Ok(outcome)
+        Ok(head)
     }
 
-    /// The cookie of a session that a move has left in doubt.
+    /// The cookie of a move that may or may not have been applied.
     pub(crate) fn cookie_in_doubt(&self) -> Cookie {
         let config = &self.shared.config;
         self.in_doubt.as_ref().map_or(Cookie::None, |stored| {

@@ -1,4 +1,4 @@
-//! The commit that has nothing to wait for: an ordinary request's, of a session in memory.
+//! The fast path: commits without waiting if the session is unchanged, or its store is in memory.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -8,12 +8,12 @@ use std::{
 use crate::{
     clock::Clock as _,
     commit::{
-        Failed, Occasion, Outcome, abandon, commit,
+        Failed, Occasion, ResponseHead, abandon, commit,
         drive::drive_now,
         first_write,
-        outcome::{Cookie, outcome},
         plan::Plan,
         protocol::Machine,
+        response::{Cookie, response_head},
         span,
         work::{Work, is_renewal_due, is_touch_due},
     },
@@ -22,19 +22,19 @@ use crate::{
     state::shared::Shared,
 };
 
-/// The response head is ready: what it says, where nothing has to be waited for.
-pub(crate) fn try_now(shared: &Shared) -> Option<Result<Outcome, Failed>> {
+/// Commits at the response head if nothing has to wait. `None` leaves it to [`commit`].
+pub(crate) fn try_now(shared: &Shared) -> Option<Result<ResponseHead, Failed>> {
     {
         let mut state = shared.state();
         if state.is_untouched() {
             state.is_head_gone = true;
             state.is_committed = true;
-            return Some(Ok(Outcome::default()));
+            return Some(Ok(ResponseHead::default()));
         }
         let config = &*shared.config;
         let has_moved = !state.keeps_id();
         let is_unchanged = !has_moved && state.destroyed.is_none() && state.changes.is_none();
-        // A cookie's Max-Age takes a look at the clock, which is not for this lock.
+        // A cookie needs the clock, which is user code and must not run under this lock.
         if is_unchanged
             && !state.is_cookie_due
             && !is_touch_due(&state, config)
@@ -42,9 +42,9 @@ pub(crate) fn try_now(shared: &Shared) -> Option<Result<Outcome, Failed>> {
         {
             state.is_head_gone = true;
             state.is_committed = true;
-            return Some(Ok(outcome(&mut state, shared, None)));
+            return Some(Ok(response_head(&mut state, shared, None)));
         }
-        // Where it has to wait after all it begins again: a move would have made a record by then.
+        // A commit that has to wait after all starts again. A move would have created a record before.
         if has_moved || state.destroyed.is_some() || !config.store.answers_at_once() {
             return None;
         }
@@ -52,9 +52,9 @@ pub(crate) fn try_now(shared: &Shared) -> Option<Result<Outcome, Failed>> {
     let (span, is_named) = span(shared);
     let settled = span.in_scope(|| {
         match catch_unwind(AssertUnwindSafe(|| write_now(shared))) {
-            Ok(Some(outcome)) => Some(Ok(outcome)),
+            Ok(Some(head)) => Some(Ok(head)),
             Ok(None) => now_or_never(pin!(commit(shared, Occasion::Head))),
-            // It may have been written by then: no second time.
+            // It may have been written already, so it is not tried again.
             Err(_) => {
                 abandon(shared);
                 Some(Err(Failed {
@@ -70,9 +70,8 @@ pub(crate) fn try_now(shared: &Shared) -> Option<Result<Outcome, Failed>> {
     settled
 }
 
-/// The ordinary write: new values, and nobody was faster. `None` leaves everything to the
-/// [`commit`] that can wait, and has written nothing.
-fn write_now(shared: &Shared) -> Option<Outcome> {
+/// Writes new values if no other request was faster. `None` if nothing was written: [`commit`] has to wait.
+fn write_now(shared: &Shared) -> Option<ResponseHead> {
     let config = &*shared.config;
     let _gate = shared.try_enter()?;
     let (mut work, plan) = {

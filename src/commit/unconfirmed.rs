@@ -1,12 +1,12 @@
-//! A save that never heard from the store: kept in the state by [`keep`], made sure of by [`confirm_save`].
+//! A save whose reply did not come: [`keep`] keeps it in the state, [`confirm_save`] finds out whether it was applied.
 
 use crate::{
     clock::Clock as _,
     commit::{
         drive::{NoAnswers, drive},
         events,
-        outcome::Committed,
         protocol::{Abandon, Cause, Machine, Outcome, Write},
+        response::Committed,
         undo::hand_on,
         work::Work,
     },
@@ -16,7 +16,7 @@ use crate::{
     state::{Stored, shared::Shared, unconfirmed::UnconfirmedSave},
 };
 
-/// Keeps `write`, whose fate is open, in the request's state; `false` where nobody would ever have its token.
+/// Keeps `write` in the request's state. Returns `false` if no visitor would ever have its token.
 pub(crate) fn keep(shared: &Shared, work: &Work<'_>, write: &Write<Kept>) -> bool {
     let Some(stored) = work.stored(write.id(), write.next().clone()) else {
         return false;
@@ -37,7 +37,7 @@ pub(crate) fn keep(shared: &Shared, work: &Work<'_>, write: &Write<Kept>) -> boo
     true
 }
 
-/// The machine as it was when it was left.
+/// The machine as it was when the save was interrupted.
 fn resumed(save: &UnconfirmedSave, cut: Error) -> Write<Kept> {
     let (id, next) = (save.stored.id(), save.stored.kept());
     let mut write = match &save.former {
@@ -48,12 +48,11 @@ fn resumed(save: &UnconfirmedSave, cut: Error) -> Write<Kept> {
     write
 }
 
-/// Makes sure of an earlier save that never heard from the store, so that the
-/// changes in it are not made twice (rule M5).
+/// Finds out whether an earlier save was applied, so that its changes are not made twice (rule M5).
 pub(crate) async fn confirm_save(shared: &Shared) -> Result<(), Error> {
     let save = shared.state().unconfirmed_save.clone();
     if let Some(save) = save {
-        // Boxed, because it is rarely needed.
+        // Boxed because the future is large and rarely needed.
         Box::pin(confirm(shared, &save)).await?;
     }
     let stale = {
@@ -79,7 +78,7 @@ async fn confirm(shared: &Shared, save: &UnconfirmedSave) -> Result<(), Error> {
     let until = save.until;
     let committed = match outcome {
         Some(outcome @ Outcome::Created { .. }) => {
-            events::tell(config, &outcome, EndReason::Destroyed, now);
+            events::notify(config, &outcome, EndReason::Destroyed, now);
             Committed::Begun(save.stored.clone())
         }
         Some(Outcome::Saved { former, record }) => {
@@ -88,7 +87,7 @@ async fn confirm(shared: &Shared, save: &UnconfirmedSave) -> Result<(), Error> {
             Committed::Saved(Stored::of(save.stored.token, record))
         }
         Some(Outcome::Failed(Cause(error))) => {
-            // Said once: what was in that save is given up, not counted twice.
+            // Reported once. The changes of that save are dropped rather than applied twice.
             if error.is(&cut) {
                 shared.alter(|state| {
                     state.unconfirmed_save = None;
@@ -111,7 +110,7 @@ async fn confirm(shared: &Shared, save: &UnconfirmedSave) -> Result<(), Error> {
     Ok(())
 }
 
-/// The request has ended: a session that it may have begun is closed.
+/// Closes a session that the unconfirmed save may have begun, because the request has ended.
 pub(crate) fn give_up(shared: &Shared) {
     let begun = {
         let mut state = shared.state();
@@ -123,7 +122,7 @@ pub(crate) fn give_up(shared: &Shared) {
     }
 }
 
-/// Closes the id of a session of which nobody will have the token.
+/// Closes the id of a session whose token no visitor will ever have.
 pub(crate) fn close(shared: &Shared, stored: &Stored) {
     let mut write = Write::create(stored.id(), stored.kept());
     write.resume(Cause(Error::ended()));

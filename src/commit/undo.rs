@@ -1,4 +1,4 @@
-//! Undoes in the background what an abandoned commit has begun: [`undo_later`].
+//! Rolls back in the background what an abandoned commit has begun: [`undo_later`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,10 +20,11 @@ use crate::{
     record::Kept,
 };
 
-/// How often it is tried, with a pause of `store_timeout`, doubled each time.
+/// How often it is tried, with a pause between that begins at `store_timeout` and doubles each time.
 const MAX_TRIES: u32 = 6;
 
-/// What a machine came to, with its undoing handed on and the sessions that it ended by a limit told.
+/// The outcome of a machine. Hands its undoing to the background, and sends the events of the sessions that it ended for
+/// the limit.
 pub(crate) fn hand_on(config: &Arc<Config>, finished: Finished<Kept>) -> Option<Outcome<Kept>> {
     let now = config.clock.now();
     for (id, kept) in finished.evicted {
@@ -35,7 +36,7 @@ pub(crate) fn hand_on(config: &Arc<Config>, finished: Finished<Kept>) -> Option<
     finished.outcome
 }
 
-/// Without a runtime nothing is undone, and what was begun expires.
+/// Undoes `undo` in a background task. Without a runtime nothing is undone, and what was begun expires.
 #[cold]
 pub(crate) fn undo_later(config: &Arc<Config>, undo: Undo<Kept>) {
     if let Ok(runtime) = Handle::try_current() {
@@ -50,18 +51,18 @@ async fn undo_in_the_end(config: &Arc<Config>, mut undo: Undo<Kept>) {
     let mut pause = config.store_timeout;
     for _ in 0..MAX_TRIES {
         let finished = {
-            // Bounded in how many run, not in how many wait: a waiting one is small, and has no data.
+            // Bounds how many run. Waiting ones are small and have no data.
             let _permit = config.undoing.acquire().await;
             try_undo(config, &undo).await
         };
         let id = undo.id();
         match finished.outcome {
             Some(Outcome::Failed(Cause(error))) => {
-                debug!(session.id = %id, %error, "not undone yet");
+                debug!(session.id = %id, %error, "rolling back failed, and is tried again");
                 undo = finished.undo.unwrap_or(undo);
             }
             Some(outcome) => {
-                debug!(session.id = %id, "undone, or finished");
+                debug!(session.id = %id, "an abandoned commit was rolled back or finished");
                 let now = config.clock.now();
                 if let Outcome::Helped {
                     record,
@@ -70,7 +71,7 @@ async fn undo_in_the_end(config: &Arc<Config>, mut undo: Undo<Kept>) {
                 {
                     events::moved(config, *from, id, &record.0, *kind, now);
                 }
-                return events::tell(config, &outcome, EndReason::Destroyed, now);
+                return events::notify(config, &outcome, EndReason::Destroyed, now);
             }
             None => undo = finished.undo.unwrap_or(undo),
         }
@@ -79,7 +80,7 @@ async fn undo_in_the_end(config: &Arc<Config>, mut undo: Undo<Kept>) {
     }
 }
 
-/// With a writer of its own: what an earlier try has sent may still arrive.
+/// Tries once, with a writer of its own, because the writes of an earlier try may still arrive.
 async fn try_undo(config: &Arc<Config>, undo: &Undo<Kept>) -> Finished<Kept> {
     let undoing = undo.machine(unique(), config.clock.now());
     let mut machine = Machine::Undo(Box::new(undoing));

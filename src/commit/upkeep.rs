@@ -1,5 +1,4 @@
-//! What a handler asks of the store before or after the response leaves:
-//! touch, reload, claim.
+//! Store calls that a handler makes by itself: touch, reload and claim.
 
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ use crate::{
     state::{Stored, shared::Shared},
 };
 
-/// Moves the activity forward now, whatever `touch_after` says.
+/// Writes the activity now, whatever `touch_after` says.
 pub(crate) async fn touch(shared: &Shared) -> Result<(), Error> {
     in_turn(shared, async {
         let config = &shared.config;
@@ -57,7 +56,7 @@ pub(crate) async fn touch(shared: &Shared) -> Result<(), Error> {
     .await
 }
 
-/// Puts what the store has now under the pending changes.
+/// Loads the record again, and applies the pending changes to it.
 pub(crate) async fn reload(shared: &Shared) -> Result<(), Error> {
     in_turn(shared, async {
         match stored(shared)? {
@@ -68,14 +67,14 @@ pub(crate) async fn reload(shared: &Shared) -> Result<(), Error> {
     .await
 }
 
-/// Whether `key` has changes that are not saved.
+/// Whether `key` has unsaved changes.
 pub(crate) fn is_pending(shared: &Shared, key: &str) -> bool {
     let state = shared.state();
     let changes = state.changes.as_ref();
     changes.is_some_and(|changes| changes.affects(key))
 }
 
-/// Removes `key` from the record, if `check` accepts its value; `None` where it is not there.
+/// Removes `key` from the stored record if `check` accepts its value. `None` if there is no value.
 pub(crate) async fn claim<T>(
     shared: &Shared,
     key: &str,
@@ -111,7 +110,7 @@ pub(crate) async fn claim<T>(
             Some(Outcome::Saved { former, record }) => {
                 let now = config.clock.now();
                 events::saved(config, id, &former.0, &record.0, now);
-                // Whoever else fails now, the value is this request's.
+                // This request has the value, even if a pending update fails now.
                 if shared.rebase(id, &record).is_err() {
                     let (record, activity) = record;
                     shared.state().replace_record(id, record, activity);
@@ -133,7 +132,7 @@ pub(crate) async fn claim<T>(
     .await
 }
 
-/// A value on its way out of the record.
+/// A value that is being removed from the record.
 struct Taking<'a, T, F> {
     config: &'a Config,
     key: &'a str,
@@ -143,7 +142,7 @@ struct Taking<'a, T, F> {
 }
 
 impl<T, F: Fn(&[u8]) -> Result<T, Error>> Taking<'_, T, F> {
-    /// `latest` without the value.
+    /// The record `latest` without the value.
     fn without(&mut self, latest: &Kept, now: Timestamp) -> Result<Reply<Kept>, Error> {
         let (record, activity) = latest;
         let Some(value) = record.data().get(self.key) else {
@@ -172,7 +171,7 @@ impl<T, F: Fn(&[u8]) -> Result<T, Error>> Answer for Taking<'_, T, F> {
     }
 }
 
-/// Runs `talk` when no other talk with the store is under way for this request, within the deadline.
+/// Runs `talk` after other store calls of this request, within the store timeout.
 async fn in_turn<T>(
     shared: &Shared,
     talk: impl Future<Output = Result<T, Error>>,
@@ -185,7 +184,7 @@ async fn in_turn<T>(
     .await
 }
 
-/// `None` for a session that is new.
+/// The stored session. `None` if it is new.
 fn stored(shared: &Shared) -> Result<Option<Stored>, Error> {
     let state = shared.state();
     state.check_open()?;
@@ -210,7 +209,7 @@ async fn refresh(shared: &Shared, stored: &Stored) -> Result<(), Error> {
     }
 }
 
-/// The deadline has moved: what a persistent cookie says of it is for the head to say.
+/// The deadline has changed, so the response head sends a persistent cookie again.
 fn refresh_cookie(shared: &Shared) {
     let mut state = shared.state();
     let lifetimes = &shared.config.lifetimes;
@@ -219,7 +218,7 @@ fn refresh_cookie(shared: &Shared) {
     state.is_cookie_due |= is_persistent;
 }
 
-/// The session `id` has ended; what the handler has begun since has not.
+/// Notes that the session `id` has ended, unless the handler has begun another since.
 fn end(shared: &Shared, id: SessionId) -> Error {
     shared.alter(|state| {
         if state.is_on(id) {

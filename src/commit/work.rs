@@ -1,5 +1,5 @@
-//! What one commit works on: a copy of the request's state, so that handlers may go on; and what only the
-//! request can answer to a machine: merges, and the records of new sessions.
+//! The input of one commit: [`Work`], a copy of the request's state, so that handlers can go on meanwhile. It also
+//! replies to a machine's asks for merges and new records.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use crate::{
     commit::{
         drive::Answer,
         events,
-        outcome::Committed,
         protocol::{Ask, Cause, Outcome, Reply},
+        response::Committed,
     },
     config::Config,
     error::{Error, ErrorKind},
@@ -29,14 +29,13 @@ use crate::{
 /// When a commit happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Occasion {
-    /// The response head is ready: everything.
+    /// At the response head: everything.
     Head,
-    /// Now, at the handler's request: data. A pending log-in or cycle of a
-    /// stored session waits for the head (rule C7).
+    /// At a `save`: data. A pending log-in or cycle of a stored session waits for the response head (rule C7).
     Save,
 }
 
-/// What a commit works on.
+/// The input of one commit.
 pub(crate) struct Work<'a> {
     config: &'a Config,
     pub(crate) stored: Option<Stored>,
@@ -45,26 +44,26 @@ pub(crate) struct Work<'a> {
     pub(crate) identity: Identity,
     pub(crate) changes: Option<Arc<Changes>>,
     pub(crate) is_displaced: bool,
-    /// Something is to be done about the secret.
+    /// Whether the secrets change.
     pub(crate) renews: bool,
     pub(crate) until: ChangeSeq,
     pub(crate) generations: Generations,
     pub(crate) writer: u64,
-    /// Under which the session goes on, once this is stored.
+    /// The token that the session has after this commit.
     token: Option<Token>,
-    /// The session that this log-in has joined, under the secret of the token.
+    /// The session that this log-in has joined, under the secret of `token`.
     joined: Option<SessionId>,
-    /// Whether nobody has the token's secret yet.
+    /// Whether no visitor has the token yet.
     issues: bool,
-    /// Whether there is more to store than a secret.
+    /// Whether there is more to store than secrets.
     saves: bool,
-    /// Whether its time was over.
+    /// Whether the session had expired.
     is_past: bool,
     draws: u32,
 }
 
-/// Two equal ids are not to be expected; one whose creation was left open is not tried again.
-/// A store that lets none begin, again and again, is broken.
+/// How many ids are tried for a new session. Two equal ids are not to be expected, and an id whose creation may have
+/// been applied is not tried again. A store that refuses this many is broken.
 const MAX_DRAWS: u32 = 4;
 
 impl<'a> Work<'a> {
@@ -89,7 +88,7 @@ impl<'a> Work<'a> {
         };
         if occasion == Occasion::Save && work.stored.is_some() {
             if let Identity::LogIn(log_in) = &work.identity {
-                // What came after the log-in is not for the old token's holder to read.
+                // Holders of the old token must not read changes that came after the log-in.
                 work.until = log_in.since;
                 let earlier = work.changes.map(|changes| changes.until(work.until));
                 work.changes = earlier.filter(|earlier| !earlier.is_empty()).map(Arc::new);
@@ -99,7 +98,7 @@ impl<'a> Work<'a> {
         work
     }
 
-    /// The session that is stored as `kept`, as this request has it.
+    /// The session `kept` with this request's token.
     pub(crate) fn stored(&self, id: SessionId, kept: Kept) -> Option<Stored> {
         let token = self
             .token
@@ -160,7 +159,7 @@ impl<'a> Work<'a> {
         Ok(Reply::Merged(self.kept(next, now)))
     }
 
-    /// A closure that runs again here, runs with no lock held.
+    /// Merges the changes with `latest`. Closures run here without a lock.
     fn merge(&mut self, latest: &Kept, now: Timestamp) -> Result<Reply<Kept>, Error> {
         let merged = match &mut self.changes {
             Some(changes) => {
@@ -246,7 +245,7 @@ impl<'a> Work<'a> {
         Ok(token)
     }
 
-    /// The same user's faster log-in, with this one's changes and secret.
+    /// The session of the same user's faster log-in, with the changes and the secret of this one.
     fn join(&mut self, id: SessionId, target: &Kept, now: Timestamp) -> Result<Reply<Kept>, Error> {
         let Some(own) = self.token else {
             return Ok(Reply::Unchanged);
@@ -277,17 +276,17 @@ impl<'a> Work<'a> {
         (Arc::new(record), activity)
     }
 
-    /// What the request is told of `outcome`, and the observers.
+    /// Turns `outcome` into the result of the commit, and sends its events.
     ///
     /// # Errors
     ///
-    /// Where what the request did is not kept.
+    /// If the changes were not saved.
     pub(crate) fn conclude(
         &self,
         outcome: Outcome<Kept>,
         now: Timestamp,
     ) -> Result<Committed, Error> {
-        events::tell(self.config, &outcome, EndReason::Destroyed, now);
+        events::notify(self.config, &outcome, EndReason::Destroyed, now);
         let begun = |id: SessionId, kept: Kept| match self.stored(id, kept) {
             Some(stored) => Committed::Begun(stored),
             None => Committed::Nothing,
@@ -346,8 +345,7 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// Whether what there was to save is lost because the session's deadline has passed while the
-    /// request was running: the reaper may have deleted it.
+    /// Whether changes are lost because the session expired while the request was running, and may have been deleted.
     fn has_expired(&self, now: Timestamp) -> bool {
         let Some(stored) = &self.stored else {
             return false;
@@ -363,7 +361,7 @@ impl<'a> Work<'a> {
     }
 }
 
-/// As a session of its own: where it came from, and what was taken back there, stays with the old one.
+/// The record as a session of its own, without the fields that belong to the old session.
 fn alone(mut record: Record) -> Record {
     if record.origin().is_some() || record.bar().is_some() {
         record.set_extras(|extras| {
@@ -386,7 +384,7 @@ impl Answer for Work<'_> {
     }
 }
 
-/// Loading counts as activity (rule L2), but is worth a store call only now and then.
+/// Whether the load is written as activity (rule L2). That is only done now and then.
 pub(crate) fn is_touch_due(state: &State, config: &Config) -> bool {
     match (&state.stored, state.loaded_at) {
         (Some(stored), Some(loaded_at)) if state.usage == Usage::Loaded => config
@@ -396,7 +394,7 @@ pub(crate) fn is_touch_due(state: &State, config: &Config) -> bool {
     }
 }
 
-/// By the time of the load, as the touch.
+/// Whether the secret must be renewed, at the time of the load.
 pub(crate) fn is_renewal_due(state: &State, config: &Config) -> bool {
     match (&state.stored, state.loaded_at) {
         (Some(stored), Some(loaded_at)) if state.usage == Usage::Loaded => {

@@ -13,14 +13,13 @@ use crate::error::store::{StoreError, StoreErrorKind};
 /// [`kind`](Self::kind) tells failures apart, and [`source`](error::Error::source) has the cause. The error
 /// is cheap to clone. Neither `Display` nor `Debug` shows a token or a value of the session.
 ///
-/// With the feature `axum` it is a response, so that a handler may return it with `?`: 503 with
-/// `Retry-After` where the same request may succeed later, 400 for a cursor that is not valid, 500
-/// otherwise.
+/// With the feature `axum` it is a response, so that a handler can return it with `?`: a 503 with
+/// `Retry-After` if the same request may succeed later, a 400 for an invalid cursor, and a 500 otherwise.
 ///
 /// ```
 /// use cloakroom::{Error, ErrorKind, Session};
 ///
-/// /// A value of an older version of the application counts as none.
+/// /// Ignores a value that an older version of the application has stored with another type.
 /// fn theme(session: &Session) -> Result<Option<u8>, Error> {
 ///     match session.get("theme") {
 ///         Err(error) if error.kind() == ErrorKind::Deserialize => Ok(None),
@@ -37,45 +36,48 @@ struct Inner {
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
-/// What kind of failure an [`Error`] is. With each stands the status of the response that it makes.
+/// What kind of failure an [`Error`] is. Each variant names the status of its response.
+///
+/// A store reports its failures with a [`StoreErrorKind`](crate::store::StoreErrorKind) of its own. Those become
+/// kinds of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The store cannot be reached, or cannot work for now. 503.
+    /// The store cannot be reached, or cannot work at the moment. 503.
     Unavailable,
     /// The store did not answer within [`store_timeout`](crate::SessionLayer::store_timeout), or other
     /// requests kept changing the session for that long. 503.
     Timeout,
-    /// The store is full, and evicts no other session. 503.
+    /// The store is full, and is set not to evict. 503.
     Full,
-    /// What the store has for the session is not a record. 500, and the response removes the cookie.
+    /// The stored bytes are not a record. 500, and the response removes the cookie.
     Corrupt,
-    /// The record is of a newer format than this version of the crate knows. 503, because another node may
-    /// know it.
+    /// The record has a newer format than this version of the crate knows. 503, because another node may know
+    /// it.
     Incompatible,
     /// The store does not offer this operation. 500.
     Unsupported,
     /// A value does not serialize to JSON, or has a number that is NaN or infinite. 500.
     Serialize,
-    /// A value is not of the type asked for. It stays. 500.
+    /// A value is not of the type that was asked for. The value stays. 500.
     Deserialize,
-    /// The session's data would exceed [`max_data_bytes`](crate::SessionLayer::max_data_bytes). 500. If only
-    /// the commit finds so, after merging with another request, the commit fails with 503.
+    /// The session's data would exceed [`max_data_bytes`](crate::SessionLayer::max_data_bytes). 500; a 503 if
+    /// it is only too large after the merge with another request.
     TooLarge,
     /// The response head was sent already: a new cookie can no longer be set. 500.
     TooLate,
     /// The session has ended: it was destroyed or revoked, moved to another id, or expired. 500.
     Ended,
-    /// A [`try_update`](crate::Session::try_update) refused the value that another request had saved
-    /// meanwhile. Nothing of this request was saved. 503.
+    /// A [`try_update`](crate::Session::try_update) refused the value that another request has saved
+    /// meanwhile. No change of this request was saved. 503.
     Refused,
     /// There is no [`SessionLayer`](crate::SessionLayer) around the handler. 500.
     MissingLayer,
     /// The session is not stored yet, or nobody has logged in. 500.
     NoUser,
-    /// A cursor that this crate did not give out, or one of another filter. 400.
+    /// The cursor is not valid, or belongs to another filter. 400.
     BadCursor,
-    /// Any other failure: of the store, of the operating system's random bytes, or of an
+    /// Any other failure: of the store, of the operating system's random number generator, or of an
     /// [`update`](crate::Session::update) whose closure keeps changing the session. 500.
     Other,
 }
@@ -106,22 +108,24 @@ impl Error {
     }
 
     pub(crate) fn panicked() -> Self {
-        let what = "a panic in the store, or in what was to be saved";
+        let what = "the store panicked, or a value or closure that was to be saved";
         Self::new(ErrorKind::Unavailable, what)
     }
 
-    /// What the closure of an `update` does, for ever.
+    /// The closure of an `update` keeps doing `what`.
     pub(crate) fn endless(what: &str) -> Self {
         Self::new(
             ErrorKind::Other,
-            format!("the update was given up: the closure {what}"),
+            format!("the update was given up, because the closure {what}"),
         )
     }
 
     pub(crate) fn too_late(what: &str) -> Self {
         Self::new(
             ErrorKind::TooLate,
-            format!("too late for {what}: the response head, and with it the cookie, is gone"),
+            format!(
+                "too late for {what}: the response head was already sent, and no cookie can follow"
+            ),
         )
     }
 
@@ -191,7 +195,7 @@ impl From<StoreError> for Error {
     }
 }
 
-/// A setting that cannot work. Its message says which one, and what to do.
+/// A setting that cannot work. The message says which one, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 

@@ -4,9 +4,8 @@ use std::{error, fmt};
 
 /// A failure of a store, with the backend's own error as its source.
 ///
-/// A failed call may have been applied all the same: its reply was lost, or
-/// came too late. That is what an error says unless the store marks it as
-/// [`not_applied`](Self::not_applied).
+/// A call that failed may still have been applied, for example if its reply was lost or came too late. An
+/// error says so by default. A store that knows better marks it as [`not_applied`](Self::not_applied).
 ///
 /// ```
 /// use std::net::TcpStream;
@@ -29,35 +28,37 @@ pub struct StoreError {
     source: Box<dyn error::Error + Send + Sync>,
 }
 
-/// What kind of failure a [`StoreError`] is; it decides what the visitor gets.
+/// What kind of failure a [`StoreError`] is.
+///
+/// Handlers see it as the [`ErrorKind`](crate::ErrorKind) of the same name, which also names the status of the
+/// response. `InvalidPosition` becomes [`BadCursor`](crate::ErrorKind::BadCursor).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// The backend cannot be reached, or refuses to work for now.
+    /// The backend cannot be reached, or cannot work at the moment.
     Unavailable,
     /// The backend did not answer in time.
     Timeout,
     /// The store has no room for the session, and changed nothing; see
     /// [`WhenFull`](crate::store::WhenFull).
     Full,
-    /// What is stored is not a record.
+    /// The stored bytes are not a record.
     Corrupt,
-    /// What is stored is a record of a format that this version does not know.
+    /// The record has a newer format than this version of the crate knows.
     Incompatible,
     /// The store does not offer this operation, and changed nothing.
     Unsupported,
-    /// The position is none that a list of this store ended at.
+    /// The position does not come from a list of this store.
     InvalidPosition,
     /// Any other failure.
     Other,
 }
 
 impl StoreError {
-    /// A failure of this kind, caused by `source`. The source ends up in logs:
-    /// it must not contain what is stored, nor a password.
+    /// A failure of this kind, caused by `source`. The source is logged, so it must not contain stored data
+    /// or a password.
     ///
-    /// The call may have been applied, unless the kind is `Full`,
-    /// `Unsupported` or `InvalidPosition`.
+    /// The call counts as perhaps applied, unless the kind is `Full`, `Unsupported` or `InvalidPosition`.
     pub fn new(
         kind: StoreErrorKind,
         source: impl Into<Box<dyn error::Error + Send + Sync>>,
@@ -74,7 +75,7 @@ impl StoreError {
         }
     }
 
-    /// A store does not offer `what`, such as "list sessions".
+    /// The store does not offer `what`, such as "list sessions".
     #[must_use]
     pub fn unsupported(what: &str) -> Self {
         let source = format!("this store cannot {what}");
@@ -83,8 +84,7 @@ impl StoreError {
 
     /// States that the call was not applied, and never will be.
     ///
-    /// A store says so only where it knows for certain: nothing was sent, or
-    /// the backend refused the call, or rolled it back.
+    /// Call it only if that is certain: nothing was sent, or the backend refused the call or rolled it back.
     #[must_use]
     pub fn not_applied(self) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl StoreError {
         }
     }
 
-    /// Takes [`not_applied`](Self::not_applied) back: another part of the call may have been applied.
+    /// Undoes [`not_applied`](Self::not_applied), because another part of the call may have been applied.
     #[allow(dead_code)] // Only some features need it.
     pub(crate) fn in_doubt(self) -> Self {
         Self {
@@ -114,7 +114,7 @@ impl StoreError {
         self.kind
     }
 
-    /// Whether the record is at fault, and the store in order.
+    /// Whether the record is at fault and the store works.
     pub(crate) fn is_of_record(&self) -> bool {
         matches!(
             self.kind,

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use tracing::{error, warn};
 
 use crate::{
-    commit::{self, Cookie, Failed, Occasion, Outcome, try_now::try_now},
+    commit::{self, Cookie, Failed, Occasion, ResponseHead, try_now::try_now},
     config::Config,
     http::headers,
     session::handle::SessionHandle,
@@ -52,7 +52,7 @@ pin_project! {
     }
 }
 
-type Committing = Pin<Box<dyn Future<Output = Result<Outcome, Failed>> + Send>>;
+type Committing = Pin<Box<dyn Future<Output = Result<ResponseHead, Failed>> + Send>>;
 
 /// The session of a request that is not committed yet. If this is dropped, pending changes are
 /// discarded (rule C2): the closure of an update may hold the session.
@@ -148,16 +148,16 @@ where
 /// The response as it leaves: with its session headers, or replaced if the session was not kept.
 fn finish<B: Default>(
     mut response: Response<B>,
-    committed: Result<Outcome, Failed>,
+    committed: Result<ResponseHead, Failed>,
     config: &Config,
     is_cookie_lost: bool,
 ) -> Response<B> {
     match committed {
-        Ok(outcome) => {
-            if is_cookie_lost && matches!(outcome.cookie, Cookie::Issue(..)) {
+        Ok(head) => {
+            if is_cookie_lost && matches!(head.cookie, Cookie::Issue(..)) {
                 warn_of_lost_cookie(config);
             }
-            headers::apply(response.headers_mut(), outcome, config);
+            headers::apply(response.headers_mut(), head, config);
             response
         }
         Err(failed) => {
@@ -178,7 +178,7 @@ fn warn_of_lost_cookie(config: &Config) {
     }
 }
 
-async fn commit_head(shared: Arc<Shared>) -> Result<Outcome, Failed> {
+async fn commit_head(shared: Arc<Shared>) -> Result<ResponseHead, Failed> {
     commit::commit_in_span(&shared, Occasion::Head).await
 }
 

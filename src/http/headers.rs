@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use tracing::warn;
 
 use crate::{
-    commit::{Cookie, Failed, Outcome},
+    commit::{Cookie, Failed, ResponseHead},
     config::Config,
     cookie::has_header,
 };
@@ -25,12 +25,12 @@ const CDN_HEADERS: [&str; 4] = [
 ];
 
 /// Adds the cookie and the cache headers to `headers`.
-pub(crate) fn apply(headers: &mut HeaderMap, outcome: Outcome, config: &Config) {
-    if !outcome.is_used {
+pub(crate) fn apply(headers: &mut HeaderMap, head: ResponseHead, config: &Config) {
+    if !head.is_used {
         return;
     }
-    let sets_cookie = !matches!(outcome.cookie, Cookie::None);
-    match outcome.cookie {
+    let sets_cookie = !matches!(head.cookie, Cookie::None);
+    match head.cookie {
         Cookie::None => {}
         Cookie::Issue(token, max_age) => {
             let cookie = config.cookie.issue(&token, max_age);
@@ -42,7 +42,7 @@ pub(crate) fn apply(headers: &mut HeaderMap, outcome: Outcome, config: &Config) 
         vary_on_cookie(headers);
         if sets_cookie {
             keep_from_caches(headers);
-        } else if outcome.is_live && !has_header(headers, header::CACHE_CONTROL) {
+        } else if head.is_live && !has_header(headers, header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, PRIVATE);
         }
     }

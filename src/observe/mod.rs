@@ -6,11 +6,11 @@
 //! neither settings nor requests.
 
 mod counters;
-pub(crate) mod endings;
 pub(crate) mod event;
 mod metrics;
 mod minutes;
 pub(crate) mod observers;
+pub(crate) mod removals;
 pub(crate) mod stats;
 pub(crate) mod summary;
 pub(crate) mod timed;

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use crate::{
-    commit::ending::{end, has_arrived},
+    commit::{arrival::has_arrived, revoke::revoke},
     config::Config,
     deadline::{pause, within},
     error::{Error, ErrorKind},
@@ -312,7 +312,7 @@ impl Sessions {
         reason: EndReason,
         is_meant: impl Fn(SessionId, &Kept) -> bool,
     ) -> Result<Option<SessionId>, Error> {
-        self.within(end(&self.0, id, reason, is_meant)).await
+        self.within(revoke(&self.0, id, reason, is_meant)).await
     }
 
     async fn page(

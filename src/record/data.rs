@@ -1,9 +1,8 @@
-//! What a session remembers: [`Data`], key → JSON value.
+//! A session's values by their keys: [`Data`].
 //!
-//! One buffer, never changed: an index of entry offsets, then the entries in
-//! the order of their keys, each the key's length, the key and the value as
-//! JSON text. A session with one integer takes 10 bytes, where a map of
-//! strings takes several hundred, and a look-up touches one allocation.
+//! One immutable buffer: an index of offsets, then the entries sorted by key. An entry is the key's
+//! length, the key, and the value as JSON text. A session with one integer takes 10 bytes, and a look-up
+//! reads one allocation. A map of strings takes several hundred bytes.
 
 use std::{cmp::Ordering, fmt, sync::LazyLock};
 
@@ -12,7 +11,7 @@ use crate::record::value;
 /// Every offset and length is a `u32`.
 const WORD: usize = size_of::<u32>();
 
-/// The most that the offsets can address; the layer's limit is clamped to it.
+/// The most that the offsets can address. The layer's limit is clamped to it.
 pub(crate) const MAX_BYTES: usize = (u32::MAX / 4) as usize;
 
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -21,17 +20,17 @@ pub(crate) struct Data(Box<[u8]>);
 /// A key and its value, as JSON text.
 pub(crate) type KeyValue<'a> = (&'a str, &'a [u8]);
 
-/// The same as it is kept: bytes have the order of their strings.
+/// The same as bytes, which have the order of their strings.
 type RawKeyValue<'a> = (&'a [u8], &'a [u8]);
 
 impl Data {
-    /// What a new session has.
+    /// The data of a new session.
     pub(crate) fn none() -> &'static Self {
         static NONE: LazyLock<Data> = LazyLock::new(Data::default);
         &NONE
     }
 
-    /// From entries in the order of their keys, each key once.
+    /// From entries that are sorted by key, each key once.
     pub(crate) fn from_sorted<'a>(entries: impl Iterator<Item = KeyValue<'a>> + Clone) -> Self {
         Self::build(|each| {
             for (key, value) in entries.clone() {
@@ -40,7 +39,7 @@ impl Data {
         })
     }
 
-    /// From what `walk` tells of, twice: to measure and to copy.
+    /// From the entries that `walk` visits. It is called twice: to measure and to copy.
     fn build(walk: impl Fn(&mut dyn FnMut(&[u8], &[u8]))) -> Self {
         let (mut count, mut bytes) = (0, 0);
         walk(&mut |key, value| {
@@ -78,9 +77,9 @@ impl Data {
         None
     }
 
-    /// In the order of their keys.
+    /// The entries, sorted by key.
     pub(crate) fn iter(&self) -> impl Iterator<Item = KeyValue<'_>> + Clone {
-        // Only `str`s are ever written as keys.
+        // All keys were written from a `str`.
         self.raw()
             .map(|(key, value)| (str::from_utf8(key).unwrap_or_default(), value))
     }
@@ -97,7 +96,7 @@ impl Data {
         }
     }
 
-    /// Bytes of all keys and values, without the index: what `max_data_bytes` limits.
+    /// Bytes of all keys and values, which `max_data_bytes` limits.
     pub(crate) fn bytes(&self) -> usize {
         self.0.len() - 2 * WORD * self.len()
     }
@@ -107,7 +106,7 @@ impl Data {
         self.0.len()
     }
 
-    /// This with `changes` on top, which are in the order of their keys: `None` removes.
+    /// This data with `changes`, which are sorted by key. `None` removes a value.
     pub(crate) fn with<'a>(
         &self,
         changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
@@ -173,7 +172,7 @@ impl Data {
     }
 }
 
-/// Shows how much there is, not what.
+/// Shows the size, not the content.
 impl fmt::Debug for Data {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} values in {} bytes", self.len(), self.bytes())

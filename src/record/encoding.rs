@@ -1,5 +1,5 @@
-//! The one encoding of a record: a JSON object that a person can read in the
-//! database and another program can use.
+//! The encoding of a record: a JSON object, so that people can read it in the database and other programs
+//! can use it.
 
 use std::{collections::BTreeMap, str, time::Duration};
 
@@ -20,28 +20,28 @@ use crate::{
     },
 };
 
-/// What older nodes read. Written where nothing of [`FORMAT_2`] is used.
+/// The format that older nodes read. It is written unless a field of [`FORMAT_2`] is used.
 const FORMAT_1: u64 = 1;
-/// With fields whose neglect would break exactness: a node that knows only format 1 leaves such a record alone.
+/// The format with fields that no node may ignore. A node that knows only format 1 rejects such a record.
 const FORMAT_2: u64 = 2;
 
 const NEVER: &str = "never";
 const LOG_IN: &str = "log_in";
 
 impl Record {
-    /// The one encoding: a JSON object with a format number, see
-    /// [the store contract](crate::store#the-encoding).
+    /// Encodes the record as a JSON object with a format number. The [store
+    /// contract](crate::store#the-encoding) describes it.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         encode(self)
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    /// Decodes the bytes that [`to_bytes`](Self::to_bytes) returned.
     ///
     /// # Errors
     ///
-    /// `Incompatible` for an unknown format number, `Corrupt` for anything else
-    /// that is not a record. Neither repeats the bytes.
+    /// `Incompatible` for an unknown format number, `Corrupt` for anything else that is not a record. The
+    /// errors do not repeat the bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
         decode(bytes)
     }
@@ -181,7 +181,7 @@ impl Object {
         }
     }
 
-    /// Pairs of a verifier and a time.
+    /// Writes pairs of a verifier and a time.
     fn dated(&mut self, name: &str, list: &[DatedVerifier]) {
         if !list.is_empty() {
             let pair = |dated: &DatedVerifier| (dated.verifier.encode(), dated.at.as_millis());
@@ -272,7 +272,7 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
     Ok(record)
 }
 
-/// The fields not read yet.
+/// The fields that are not read yet.
 struct Fields<'a>(BTreeMap<String, &'a RawValue>);
 
 impl<'a> Fields<'a> {
@@ -359,7 +359,7 @@ fn malformed(field: &str) -> StoreError {
     corrupt(&format!("the record's `{field}` is missing or malformed"))
 }
 
-/// Says where, never what: the record's content is the visitor's.
+/// The message names the field, not its content, which belongs to the visitor.
 fn corrupt(what: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, what.to_owned())
 }

@@ -1,8 +1,8 @@
-//! Finds the numbers that JSON has no text for: [`check`].
+//! Finds numbers that JSON cannot express: [`check`].
 //!
-//! serde_json writes NaN and the infinities as `null`, which does not read back as a number. A
-//! value is serialized a second time, into this serializer, which writes nothing and fails at the
-//! first of them. That is done only where the text has a `null`, see [`write`](super::value::write).
+//! serde_json writes NaN and the infinities as `null`, which does not read back as a number. If the JSON of a
+//! value has a `null`, [`write`](super::value::write) serializes the value a second time, into this
+//! serializer, which writes nothing and fails at the first such number.
 
 use std::fmt::{self, Display};
 
@@ -16,7 +16,7 @@ use serde::{
 
 /// # Errors
 ///
-/// Where `value` has a number that is not finite, in whatever it is nested.
+/// If `value` has a number that is not finite, however deep it is nested.
 pub(crate) fn check<V: Serialize + ?Sized>(value: &V) -> Result<(), NotFinite> {
     value.serialize(Check)
 }
@@ -167,7 +167,7 @@ impl ser::Serializer for Check {
     }
 }
 
-/// All that have elements, and check each of them.
+/// Checks each element of what has elements.
 macro_rules! elements {
     ($($trait:ident :: $method:ident),* $(,)?) => {$(
         impl $trait for Check {
@@ -192,7 +192,7 @@ elements! {
     SerializeTupleVariant::serialize_field,
 }
 
-/// All that have named fields.
+/// Checks each field of what has named fields.
 macro_rules! fields {
     ($($trait:ident),* $(,)?) => {$(
         impl $trait for Check {
@@ -216,7 +216,7 @@ impl SerializeMap for Check {
     type Ok = ();
     type Error = NotFinite;
 
-    // serde_json itself refuses a key that is not finite.
+    // serde_json itself rejects a key that is not finite.
     fn serialize_key<T: Serialize + ?Sized>(&mut self, _: &T) -> Checked {
         Ok(())
     }

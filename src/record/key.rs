@@ -1,5 +1,4 @@
-//! What may name a value: any string, with the type given or inferred at the call, or a [`Key`]
-//! that carries it.
+//! The key of a value: any string, or a [`Key`], which has the value's type too.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -7,9 +6,8 @@ use serde::Serialize;
 
 /// The key of a value, together with the value's type.
 ///
-/// Methods of a [`Session`](crate::Session) take any string as a key, and then the type is given or inferred
-/// at each call. A `Key` fixes it in one place, so that a value cannot be written as one type and read as
-/// another.
+/// Methods of a [`Session`](crate::Session) take any string as a key; each call then chooses the type. A
+/// `Key` fixes the type in one place, so that a value cannot be written as one type and read as another.
 ///
 /// ```
 /// use cloakroom::{Error, Key, Session};
@@ -28,7 +26,7 @@ pub struct Key<T> {
 }
 
 impl<T> Key<T> {
-    /// A key with this name, for a value of type `T`. Two keys of the same name are the same value.
+    /// A key with this name, for a value of type `T`. Two keys with the same name name the same value.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
         Self {
@@ -58,14 +56,16 @@ impl<T> fmt::Debug for Key<T> {
     }
 }
 
-/// What may name a value: `&str`, `String`, `&String`, `Cow<str>` and [`Key`]. Other crates cannot implement it.
+/// The types that name a value: `&str`, `String`, `&String`, `Cow<str>` and [`Key`]. Other crates cannot
+/// implement it.
 pub trait KeyName: sealed::Named {}
 
-/// A name under which a `T` may be read: any string, or a `Key<T>`. Other crates cannot implement it.
+/// The types that name a value which is read as a `T`: any string, or a `Key<T>`. Other crates cannot
+/// implement it.
 pub trait ReadKey<T>: KeyName {}
 
-/// A name under which a `V` may be written: any string, or a `Key<T>` where `V` is `T` or `&T`. Other crates
-/// cannot implement it.
+/// The types that name a value which is written as a `V`: any string, or a `Key<T>` where `V` is `T` or `&T`.
+/// Other crates cannot implement it.
 pub trait WriteKey<V: Serialize>: KeyName {}
 
 pub(crate) mod sealed {

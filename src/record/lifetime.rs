@@ -1,4 +1,4 @@
-//! How long a session lives: the idle and the absolute rule, as pure functions of timestamps.
+//! How long a session lives, when it is touched, and the Max-Age of its cookie: pure functions of timestamps.
 
 use std::time::Duration;
 
@@ -7,29 +7,26 @@ use crate::{
     record::{Activity, Record, timeout::Timeout},
 };
 
-/// A moved marker lives this long (rule M6): long enough for requests that
-/// were under way with the old token, too short to keep a door open.
+/// How long a marker lives (rule M6): long enough for requests that are under way with the old token.
 pub(crate) const MARKER_LIFETIME: Duration = Duration::from_secs(60);
 
-/// How long past its deadline a record is deleted at the earliest. The clocks of
-/// different machines may differ by as much.
+/// A record is deleted this long after its deadline, or later. The clocks of the nodes may differ by as much.
 pub(crate) const DELETE_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// The longest Max-Age that browsers honour (RFC 6265bis: 400 days).
 const MAX_AGE_LIMIT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
-/// A tenth of the default idle timeout: how often a session without one is touched, in
-/// milliseconds.
+/// How often a session without an idle timeout is touched, in milliseconds: a tenth of the default idle timeout.
 const TOUCH_WITHOUT_IDLE: u64 = 6 * 60 * 1000;
 
-/// A store may keep deadlines in whole seconds; in milliseconds.
+/// Stores may round deadlines to whole seconds. In milliseconds.
 const ROUNDING: u64 = 1000;
 
-/// The layer's settings of today; a record's own overrides come first.
+/// The layer's current settings. A record's own overrides come first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lifetimes {
     pub(crate) idle: Option<Duration>,
-    /// For visitors who have not logged in; `Layer`: as `idle`.
+    /// For visitors who have not logged in. `Layer`: the same as `idle`.
     pub(crate) anonymous_idle: Timeout,
     pub(crate) absolute: Option<Duration>,
     pub(crate) persistent: bool,
@@ -59,7 +56,7 @@ impl Lifetimes {
         record.idle_timeout().or(layer)
     }
 
-    /// The end that no activity moves; for a moved marker, the end of the marker.
+    /// The deadline that activity does not postpone. For a marker, the end of the marker.
     pub(crate) fn absolute_deadline(&self, record: &Record) -> Option<Timestamp> {
         if let Some(moved_at) = record.moved_at() {
             return Some(moved_at.saturating_add(MARKER_LIFETIME));
@@ -68,7 +65,7 @@ impl Lifetimes {
         Some(record.lifetime_start().saturating_add(timeout))
     }
 
-    /// The earlier of last seen + idle and the absolute deadline (rule L1).
+    /// The idle or the absolute deadline, whichever is earlier (rule L1).
     pub(crate) fn deadline(&self, record: &Record, last_seen_at: Timestamp) -> Option<Timestamp> {
         let idle = self
             .idle(record)
@@ -91,7 +88,7 @@ impl Lifetimes {
         absolute.is_some() && absolute == self.deadline(record, last_seen_at)
     }
 
-    /// What to keep beside `record` when it is seen at `now`.
+    /// The activity of `record` if it is used at `now`.
     pub(crate) fn activity(&self, record: &Record, now: Timestamp) -> Activity {
         Activity {
             last_seen_at: now,
@@ -99,11 +96,11 @@ impl Lifetimes {
         }
     }
 
-    /// Whether it is time to tell the store that the session was seen.
+    /// Whether the session's activity should be written again.
     ///
-    /// Never rarer than every half idle timeout, or a session in constant use would end. And at
-    /// once where the store has an earlier deadline than the session has by the settings of this
-    /// layer: the store deletes by the deadline that it has.
+    /// That is at least every half idle timeout, or a session in constant use could expire. It is at once if
+    /// the stored deadline is earlier than the one by the current settings, because the store deletes by the
+    /// stored one.
     pub(crate) fn is_touch_due(&self, record: &Record, stored: Activity, now: Timestamp) -> bool {
         let last_seen_at = stored.last_seen_at;
         let idle = self.idle(record).map(whole_millis);
@@ -127,7 +124,7 @@ impl Lifetimes {
         record.persistent().unwrap_or(self.persistent)
     }
 
-    /// The cookie's Max-Age in seconds (rule L6), or `None` for one that ends with the browser.
+    /// The cookie's Max-Age in seconds (rule L6). `None` for a cookie that ends with the browser.
     pub(crate) fn max_age(
         &self,
         record: &Record,
@@ -144,7 +141,7 @@ impl Lifetimes {
     }
 }
 
-/// `now >= deadline` is expired (rule L3).
+/// Whether `now` is at the deadline or after it (rule L3).
 pub(crate) fn is_past(deadline: Option<Timestamp>, now: Timestamp) -> bool {
     deadline.is_some_and(|deadline| now >= deadline)
 }

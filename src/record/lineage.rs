@@ -1,22 +1,22 @@
-//! Which session a session comes from, and which one it became: [`Origin`], [`Successor`].
+//! Which session a session comes from, its [`Origin`], and which one it became, its [`Successor`].
 // The model checker sees these through a hidden module, behind a feature.
 #![cfg_attr(not(feature = "__model"), allow(unreachable_pub))]
 
 use crate::record::{token::SessionId, version::Version};
 
-/// How a session goes on under another id.
+/// How a session moved to another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MoveKind {
     /// It stays the same session.
     Cycle,
-    /// A user was bound. Whoever ends the old session does not end the new one.
+    /// A user logged in, which begins another session. Ending the old session does not end it.
     LogIn,
 }
 
-/// Where a new session comes from. The next write under its token clears it.
+/// The session that a new session comes from. The next write under the new token clears it.
 ///
-/// Until the old session is the marker that names this one, the move is not finished: whoever
-/// loads the new session finishes it first.
+/// The move is finished when the record under the old id is a marker that names this session. A request that
+/// loads the new session before finishes the move first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The old session.
@@ -28,14 +28,14 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// No record has this version: the old session counts as changed.
+    /// No record has this version, so the old session counts as changed.
     pub(crate) const UNKNOWN_VERSION: Version = Version {
         counter: 0,
         writer: 0,
     };
 }
 
-/// Where a session went: what the marker under its old id says.
+/// The session that a session became. The marker under the old id has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Successor {
     /// The new session.

@@ -1,7 +1,7 @@
-//! What a store keeps for a session: the [`Record`], and beside it its [`Activity`].
+//! What a store keeps for a session: the [`Record`] and its [`Activity`].
 //!
-//! Everything here is data and pure functions of it: the encoding, the lifetime's rules, the renewal of
-//! secrets. This folder knows no store, no request and no clock but the times that it is given.
+//! This folder holds data and pure functions of it: the encoding, the rules of the lifetime, the renewal of
+//! secrets. It knows no store and no request. Times come as arguments.
 
 pub(crate) mod activity;
 mod base64url;
@@ -38,16 +38,16 @@ use crate::{
 
 /// What a store keeps for a session: verifier, data, user, times, lifetime, version.
 ///
-/// A store keeps it, or its [encoding](Self::to_bytes), as it is. It looks at nothing but the
-/// [`version`](Self::version), which it compares, and the [`user`](Self::user), which it may index.
+/// A store keeps it, or its [encoding](Self::to_bytes), unchanged. It compares the
+/// [`version`](Self::version), may index the [`user`](Self::user), and needs nothing else of it.
 ///
-/// A record holds no secret: who reads it learns the data, but cannot become the visitor. `Debug` shows
-/// neither the data nor the user.
+/// A record has no secret. Whoever reads one sees the session's data, but cannot become the visitor. `Debug`
+/// shows neither the data nor the user.
 ///
 /// ```
 /// use cloakroom::{Record, store::StoreError};
 ///
-/// /// What a store in a table of a database has in its columns.
+/// /// The columns of a store in a database.
 /// fn columns(record: &Record) -> (String, Option<&str>, Vec<u8>) {
 ///     (record.version().to_string(), record.user(), record.to_bytes())
 /// }
@@ -73,23 +73,23 @@ pub(crate) struct Login {
     pub(crate) at: Timestamp,
 }
 
-/// What most records do not have.
+/// Fields that most records do not have.
 #[derive(Clone, Default)]
 pub(crate) struct Extras {
     pub(crate) idle: Timeout,
     pub(crate) absolute: Timeout,
     pub(crate) persistent: Option<bool>,
-    /// Where the log-in counts as a later one than by its own time.
+    /// Orders the log-ins of one user in place of `authenticated_at`, if the clock was set back.
     pub(crate) ranked_at: Option<Timestamp>,
     pub(crate) moved_at: Option<Timestamp>,
-    /// Where the session went.
+    /// In a marker: the session that this one became.
     pub(crate) successor: Option<Successor>,
-    /// Where the session comes from, until it is written again.
+    /// The session that this one comes from, until it is written again.
     pub(crate) origin: Option<Origin>,
-    /// The id that the session never becomes: that move was taken back.
+    /// The id of a move that was rolled back: the session never moves to it.
     pub(crate) bar: Option<SessionId>,
     pub(crate) renewal: Option<Box<Renewal>>,
-    /// Fields that a later version of the same format put there.
+    /// Fields that a later version of the crate wrote.
     pub(crate) unknown: Vec<(String, Box<RawValue>)>,
 }
 
@@ -121,8 +121,7 @@ impl Extras {
     }
 }
 
-/// The chain of recent writers is cut where a session rested this long:
-/// no commit is under way for longer.
+/// After a pause this long, a write drops the list of recent writers: no commit takes longer.
 const RECENT_FOR: Duration = Duration::from_secs(60);
 
 impl Record {
@@ -138,13 +137,13 @@ impl Record {
         }
     }
 
-    /// Which write this record comes from. A store compares it in `update` and `touch`.
+    /// The version of this record. A store compares it in `update` and `touch`.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The user who has logged in. A store that lists sessions by user indexes it.
+    /// The user who has logged in. `None` if nobody has. A store that lists sessions by user indexes it.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.login.as_ref().map(|login| &*login.user)
@@ -156,29 +155,30 @@ impl Record {
         self.created_at
     }
 
-    /// When the user logged in. `None` for a visitor who has not.
+    /// When the user logged in. `None` if nobody has.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<Timestamp> {
         self.login.as_ref().map(|login| login.at)
     }
 
-    /// From when the absolute timeout counts.
+    /// When the absolute timeout begins.
     pub(crate) fn lifetime_start(&self) -> Timestamp {
         self.authenticated_at().unwrap_or(self.created_at)
     }
 
-    /// Whether this is the marker left where a session went on under another
-    /// id, or ended. It has no data and lives 60 seconds. It keeps the user, so that a list by user also finds
+    /// Whether this is a marker: what stays under an id when its session has moved to another id, or ended.
+    ///
+    /// A marker has no data and lives 60 seconds. It keeps the user, so that a list by user also finds
     /// a session that moves while the list is made.
     #[must_use]
     pub fn is_moved(&self) -> bool {
         self.moved_at().is_some()
     }
 
-    /// How many bytes the record takes in memory, with what an allocator adds to each of its blocks.
+    /// How many bytes the record takes in memory, including the allocator's overhead.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        // Reference counts, and what an allocator adds to a block of its own.
+        // The `Arc`'s reference counts, and the allocator's overhead for each block.
         const COUNTS: usize = 2 * size_of::<usize>();
         const BLOCK: usize = 2 * size_of::<usize>();
         let block = |bytes: usize| if bytes == 0 { 0 } else { bytes + BLOCK };
@@ -237,7 +237,7 @@ impl Record {
         self.extras().persistent
     }
 
-    /// By which the log-ins of one user are ordered.
+    /// Orders the log-ins of one user.
     pub(crate) fn ranked_at(&self) -> Option<Timestamp> {
         self.extras().ranked_at.or(self.authenticated_at())
     }
@@ -246,37 +246,38 @@ impl Record {
         self.extras().moved_at
     }
 
-    /// Where the same session goes on. A log-in begins another one (rule M7).
+    /// The id under which the session continues. `None` after a log-in, which begins another session (rule M7).
     pub(crate) fn moved_to(&self) -> Option<SessionId> {
         let cycled = self.leads_to().filter(|to| to.kind == MoveKind::Cycle);
         cycled.map(|to| to.id)
     }
 
-    /// Where the session went, if it went on.
+    /// The session that this one became, by a cycle or a log-in.
     pub(crate) fn leads_to(&self) -> Option<Successor> {
         self.extras().successor
     }
 
-    /// Where the session is still, if it is live there: then the cycle is under way.
+    /// The id that a cycle took this session from. If that one is still live, the cycle is not finished.
     pub(crate) fn moved_from(&self) -> Option<SessionId> {
         let cycled = self.origin().filter(|from| from.kind == MoveKind::Cycle);
         cycled.map(|from| from.id)
     }
 
-    /// Where the session comes from, until a request writes under its token.
+    /// The session that this one comes from, until a request writes under its token.
     pub(crate) fn origin(&self) -> Option<Origin> {
         self.extras().origin
     }
 
-    /// The id that the session never becomes.
+    /// The id that the session never moves to.
     pub(crate) fn bar(&self) -> Option<SessionId> {
         self.extras().bar
     }
 
-    /// Whether the write of `version` made this record, or one before it;
-    /// `None` if it is more writes ago than the record remembers.
+    /// Whether the write with this `version` was applied: it made this record, or one before it. `None` if
+    /// the record does not remember that far back.
     ///
-    /// A store asks this after it has sent a call again whose reply was lost.
+    /// A store that has sent a write twice, because the first reply was lost, finds out here whether the
+    /// first one was applied.
     #[must_use]
     pub fn has_written(&self, version: Version) -> Option<bool> {
         match self.wrote(version) {
@@ -286,12 +287,12 @@ impl Record {
         }
     }
 
-    /// Whether the write of `version` is this record or was before it.
+    /// Whether the write with this `version` made this record, or one before it.
     pub(crate) fn wrote(&self, version: Version) -> Wrote {
         version.is_among(self.version, self.recent())
     }
 
-    /// This record as its next version, by `writer`; `rested`: how long since it was last seen.
+    /// The next version of this record, written by `writer`. `rested` is the time since its last use.
     pub(crate) fn successor(&self, data: Data, writer: u64, rested: Duration) -> Self {
         let earlier = if rested < RECENT_FOR {
             self.recent()
@@ -307,11 +308,11 @@ impl Record {
             extras: self.extras.clone(),
             recent: Recent::after(earlier, self.version.writer),
         };
-        // Only who has its new token can write to it: it has arrived.
+        // Only a visitor with the new token can write here, so the move is finished.
         next.without_origin()
     }
 
-    /// What stays under the old id when the session moves on, to `moved_to` or for good.
+    /// The marker that stays under this id when the session moves to another one, or ends.
     pub(crate) fn marker(
         &self,
         moved_at: Timestamp,
@@ -326,7 +327,7 @@ impl Record {
                     id,
                     kind: MoveKind::Cycle,
                 }),
-                // A straggler may bring any of them.
+                // Requests that are still under way may present any of them.
                 renewal: extras.renewal.take(),
                 ..Extras::default()
             };
@@ -358,7 +359,7 @@ impl Record {
         self
     }
 
-    /// This content in place of `former`: the version after it.
+    /// This content as the version after `former`.
     pub(crate) fn replacing(self, former: &Self, writer: u64) -> Self {
         Self {
             version: former.version.next(writer),
@@ -375,7 +376,7 @@ impl Record {
         self
     }
 
-    /// With the layer's timeouts and persistence.
+    /// This record with the layer's timeouts and persistence.
     pub(crate) fn without_overrides(mut self) -> Self {
         if self.extras.is_some() {
             self.set_extras(|extras| {

@@ -1,28 +1,27 @@
-//! The secret replaced in place, see [`renew_every`](crate::SessionLayer::renew_every):
-//! which of a session's secrets proves it, and what follows from its use.
+//! The renewal of a session's secret, see [`renew_every`](crate::SessionLayer::renew_every): which secrets
+//! open the session, and what the use of each one causes.
 //!
-//! A session's secrets are in the order in which they were given out. *Current*
-//! is the latest that a visitor has presented, *pending* are those given out
-//! after it, *former* those before it:
+//! A session's secrets have the order in which they were issued. The *current* one is the latest that a
+//! visitor has presented. *Pending* ones were issued after it, *former* ones before it. A *joined* one belongs
+//! to a log-in that joined this session.
 //!
-//! | a visitor presents | it proves the session | and the commit |
+//! | a visitor presents | it opens the session | the commit |
 //! | --- | --- | --- |
-//! | the current one, none pending | yes | gives out another, when it is `renew_every` old |
-//! | the current one, one pending | yes | gives out another, where the pending one is 60 s old: its response was lost |
-//! | a pending one | yes | makes it current; what is older becomes former |
-//! | a former one, for 60 s after | yes | does nothing: this request was under way |
-//! | a former one, later | no | ends the session: somebody has copied it |
+//! | the current one, none is pending | yes | issues another one if the current one is `renew_every` old |
+//! | the current one, one is pending | yes | issues another one if the pending one is 60 s old: its response was lost |
+//! | a pending one | yes | makes it current; older ones become former |
+//! | a former one, within 60 s | yes | does nothing: the request was under way |
+//! | a former one, later | no | ends the session: the cookie was copied |
 //! | a joined one | yes | does nothing for 60 s; later makes it current, and the others former |
-//! | the current one, beside one that joined 60 s ago | yes | makes the joined ones former |
+//! | the current one, 60 s after another joined | yes | makes the joined ones former |
 //! | anything else | no | does nothing: anybody may guess |
 //!
-//! So two are never given out within 60 seconds, and a visitor whose requests
-//! and responses take less than that each has them in this order. Older pending
-//! ones are still good when another is given out: who has copied the current one
-//! must not be able to shut the visitor out unnoticed. For the same reason no
-//! pending one is forgotten: when there are eight, no other is given out.
+//! Two secrets are never issued within 60 seconds. So a visitor whose requests and responses take less than
+//! that receives them in order. Pending secrets stay valid when another one is issued, and none is dropped for
+//! room: while eight are pending, no other is issued. Otherwise, somebody who copied the current secret
+//! could lock the visitor out without being noticed.
 //!
-//! Everything here is a function of the record, what was presented, and the time.
+//! Everything here is a function of the record, the presented secret and the time.
 
 use std::{mem, time::Duration};
 
@@ -35,30 +34,29 @@ use crate::{
     },
 };
 
-/// How long a former secret still proves itself, and how long a pending one is
-/// taken to be on its way.
+/// How long a former secret still opens the session, and how long a pending one may take to arrive.
 pub(crate) const GRACE: Duration = Duration::from_secs(60);
 
-/// No other is given out when so many are pending: who brings the current one
-/// again and again does not keep cookies, or has a copy of one.
+/// While so many are pending, no other is issued: whoever keeps presenting the current one does not store cookies,
+/// or has a copied one.
 const MAX_PENDING: usize = 8;
 
-/// A double click is two log-ins: who joins more often than this begins a session of their own.
+/// A double click is two log-ins. If more than this join one session, the next begins its own session.
 const MAX_JOINED: usize = 8;
 
-/// Of former ones the latest are recognised; older ones merely prove nothing.
+/// The latest former secrets are recognised. Older ones count as wrong.
 const MAX_FORMER: usize = 8;
 
-/// What a secret is worth.
+/// What a presented secret shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Proven,
-    /// It was good once, and is not any more.
+    /// It was valid, and was replaced too long ago: the cookie was copied.
     Copied,
     Unproven,
 }
 
-/// Which of the session's secrets it is.
+/// Which of the session's secrets was presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Current,
@@ -68,19 +66,19 @@ enum Place {
     None,
 }
 
-/// What a commit does about the secrets.
+/// What a commit changes about the secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// What becomes the current one.
+    /// The secret that becomes the current one.
     presented: Option<Presented>,
-    /// Another is given out.
+    /// Whether another one is issued.
     pub(crate) issues: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presented {
     Pending(usize),
-    /// The joined ones are settled: this one was presented, or the current one.
+    /// The joined ones become former: this one was presented, or, if `None`, the current one.
     Joined(Option<usize>),
 }
 
@@ -94,7 +92,7 @@ pub(crate) fn judge(record: &Record, secret: &Secret, now: Timestamp) -> Verdict
 }
 
 fn place(record: &Record, secret: &Secret) -> Place {
-    // Most records have no other.
+    // The common case first.
     if record.verifier().accepts(secret) {
         return Place::Current;
     }
@@ -113,7 +111,7 @@ fn place(record: &Record, secret: &Secret) -> Place {
     former.map_or(Place::None, |former| Place::Former(former.at))
 }
 
-/// `None` where there is nothing to do.
+/// What a commit changes when `secret` was presented. `None` if nothing.
 pub(crate) fn step(
     record: &Record,
     secret: &Secret,
@@ -144,8 +142,8 @@ pub(crate) fn step(
     (presented.is_some() || issues).then_some(Step { presented, issues })
 }
 
-/// Whether a cookie with this secret may be sent once more: not where it could
-/// arrive after one with a later secret, and put the visitor back.
+/// Whether a cookie with this secret may be sent again. Not if it could arrive after a cookie with a later secret,
+/// and replace it.
 pub(crate) fn is_repeatable(
     record: &Record,
     secret: &Secret,
@@ -175,7 +173,7 @@ impl Record {
         self.extras().renewal.as_deref()
     }
 
-    /// This record after `step`, with `next` as the secret given out.
+    /// This record after `step`. If it issues a secret, that is `next`.
     pub(crate) fn renewed(self, step: Step, next: &Secret, now: Timestamp) -> Self {
         let mut renewal = self.renewal().cloned().unwrap_or_default();
         let mut current = *self.verifier();
@@ -211,7 +209,7 @@ impl Record {
         self.with_verifier(current).with_renewal(Some(renewal))
     }
 
-    /// This record with `secret` beside its own: of a log-in that joined it. `None`: it takes no more.
+    /// This record with the `secret` of a log-in that joins it. `None` if too many have joined.
     pub(crate) fn joined(&self, secret: &Secret, now: Timestamp) -> Option<Self> {
         let mut renewal = self.renewal().cloned().unwrap_or_default();
         if renewal.joined.len() >= MAX_JOINED {
@@ -222,7 +220,7 @@ impl Record {
         Some(self.clone().with_renewal(Some(renewal)))
     }
 
-    /// Under a token of its own, given out now.
+    /// This record as it is issued now under a new token.
     pub(crate) fn issued(self, every: Option<Duration>, now: Timestamp) -> Self {
         let renewal = every.map(|_| Renewal {
             issued_at: Some(now),

@@ -1,17 +1,17 @@
-//! The secrets that a record keeps beside the current one: [`Renewal`].
+//! The verifiers that a record keeps beside the current one: [`Renewal`].
 
 use crate::{clock::Timestamp, record::token::Verifier};
 
-/// What a record keeps of a session's secrets beside the current one.
+/// The verifiers of a session's other secrets. The module `renewal` explains their kinds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Renewal {
-    /// When the current one was given out; `None`: with the session, or its log-in.
+    /// When the current one was issued. `None`: when the session began or its user logged in.
     pub(crate) issued_at: Option<Timestamp>,
-    /// By when they were given out.
+    /// Each with the time when it was issued, in that order.
     pub(crate) pending: Vec<DatedVerifier>,
-    /// By when they became former ones.
+    /// Each with the time when it was replaced, in that order.
     pub(crate) former: Vec<DatedVerifier>,
-    /// Those of log-ins that joined this one, by when they did: as good as the current one.
+    /// Those of log-ins that joined this session, each with that time. They count like the current one.
     pub(crate) joined: Vec<DatedVerifier>,
 }
 

@@ -1,12 +1,11 @@
-//! A session's own timeout, in place of the layer's: [`Timeout`].
+//! A session's own timeout: [`Timeout`].
 
 use std::time::Duration;
 
-/// A session's own idle or absolute timeout, in place of the layer's.
+/// A session's own idle or absolute timeout, which replaces the layer's.
 ///
 /// Set it with [`Session::set_idle_timeout`](crate::Session::set_idle_timeout) and
-/// [`Session::set_absolute_timeout`](crate::Session::set_absolute_timeout); it is kept with the session
-/// until the next log-in.
+/// [`Session::set_absolute_timeout`](crate::Session::set_absolute_timeout). It holds until the next log-in.
 ///
 /// ```
 /// use std::time::Duration;
@@ -22,12 +21,12 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Timeout {
-    /// As the layer says today: a change of its settings applies to this session too. The default.
+    /// The layer's timeout. If the layer's setting changes, it changes for this session too. The default.
     #[default]
     Layer,
-    /// This long, in whole milliseconds. What is less than a millisecond is cut off.
+    /// This long, cut to whole milliseconds.
     After(Duration),
-    /// Never: the session has no deadline of this kind.
+    /// No timeout of this kind.
     Never,
 }
 

@@ -1,9 +1,8 @@
-//! Who somebody is, and the proof of it: [`SessionId`], [`Secret`], [`Token`], [`Verifier`].
+//! What a cookie holds, and how it is compared with a record: [`Token`], [`SessionId`], [`Secret`], [`Verifier`].
 //!
-//! A token is the id and the secret side by side. The id is public and finds
-//! the record; the secret proves that the record is the visitor's. A record
-//! keeps only the secret's SHA-256: 128 random bits cannot be guessed from it,
-//! so no salt and no slow hash are needed.
+//! A token is an id and a secret. The id is public and finds the record. The secret proves that the session
+//! is the visitor's. A record keeps only the secret's SHA-256, the verifier. Nobody can guess 128 random bits
+//! from a hash, so it needs no salt and no slow hash function.
 
 use std::{fmt, str::FromStr};
 
@@ -18,8 +17,8 @@ use crate::{
 
 /// A session's public id: a random UUID, version 4.
 ///
-/// The id opens nothing, and may stand in logs, lists and URLs. What proves that a session is the visitor's
-/// is the secret beside it in the cookie, which no API shows.
+/// The id opens nothing, so you can use it in logs, lists and URLs. Only the secret beside it in the cookie
+/// opens the session, and no API shows that.
 ///
 /// ```
 /// use cloakroom::SessionId;
@@ -71,7 +70,7 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// 128 random bits that only the visitor has. Has no `Display`; `Debug` hides it.
+/// 128 random bits that only the visitor has. It has no `Display`, and its `Debug` hides it.
 #[derive(Clone, Copy)]
 pub(crate) struct Secret([u8; 16]);
 
@@ -81,12 +80,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The SHA-256 of a secret: what a record keeps instead of it.
+/// The SHA-256 of a secret, which a record keeps in its place.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Verifier([u8; 32]);
 
 impl Secret {
-    /// Of the operating system's random bits.
+    /// From the operating system's random bytes.
     pub(crate) fn generate() -> Result<Self, Error> {
         let mut bytes = [0; 16];
         fill(&mut bytes)?;
@@ -104,10 +103,10 @@ impl Verifier {
         self.matches(&Self::of(secret))
     }
 
-    /// Whether they are of the same secret, in constant time.
+    /// Whether both are of the same secret, in constant time.
     pub(crate) fn matches(&self, other: &Self) -> bool {
-        // All differences in one word: each comparison ends in a barrier against
-        // the optimiser, and 32 of them take as long as the hash itself.
+        // All differences in one word, because each `ct_eq` ends in a barrier against the optimiser: 32 of
+        // them take as long as the hash itself.
         let theirs = words(&other.0);
         let pairs = words(&self.0).into_iter().zip(theirs);
         let difference = pairs.fold(0, |all, (one, other)| all | (one ^ other));
@@ -145,7 +144,7 @@ pub(crate) struct Token {
 pub(crate) const TOKEN_CHARS: usize = CHARS;
 
 impl Token {
-    /// A new id and a new secret, from the operating system, fetched in one call.
+    /// A new id and a new secret, from one call of the operating system.
     pub(crate) fn generate() -> Result<Self, Error> {
         let mut bytes = [0; 32];
         fill(&mut bytes)?;
@@ -156,7 +155,7 @@ impl Token {
         })
     }
 
-    /// `None` unless `value` is exactly what [`encode`](Self::encode) gives for some token (rule T2).
+    /// Parses the cookie's value. `None` unless [`encode`](Self::encode) gives exactly these bytes (rule T2).
     pub(crate) fn parse(value: &[u8]) -> Option<Self> {
         let (id, secret) = halves(&base64url::decode(value)?);
         let id = Uuid::from_bytes(id);
@@ -167,7 +166,7 @@ impl Token {
         })
     }
 
-    /// Compares what one visitor sent twice, so timing tells him nothing new.
+    /// Whether both tokens are the same. Not in constant time: both come from the same request.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.id == other.id && self.secret.0 == other.secret.0
     }

@@ -1,6 +1,6 @@
 //! A session's values as JSON text: [`read`], [`write`], and whether two [are the same](is_same).
 //!
-//! Errors name the key and the type. The messages of serde are not kept: they may repeat the value.
+//! Errors name the key and the type. They do not keep the messages of serde, which may repeat the value.
 
 use std::{any::type_name, collections::BTreeMap, io};
 
@@ -36,7 +36,7 @@ pub(crate) fn read<T: DeserializeOwned>(
 
 /// # Errors
 ///
-/// `Serialize` where the value has no JSON text: a map with keys that are no strings, say, or a
+/// `Serialize` if the value cannot be written as JSON: it has a map whose keys are not strings, or a
 /// number that is NaN or infinite, which would not read back.
 pub(crate) fn write<V: Serialize>(key: &str, value: &V) -> Result<Json, Error> {
     let mut json = Vec::with_capacity(128);
@@ -55,7 +55,8 @@ pub(crate) fn write<V: Serialize>(key: &str, value: &V) -> Result<Json, Error> {
     })
 }
 
-/// Compact, as serde_json's own; notices a `null`, which may be a number that is not finite.
+/// Formats like serde_json's compact formatter, and notes whether there is a `null`, which may stand for a number
+/// that is not finite.
 struct NoticeNull<'a>(&'a mut bool);
 
 impl Formatter for NoticeNull<'_> {
@@ -65,12 +66,11 @@ impl Formatter for NoticeNull<'_> {
     }
 }
 
-/// Nested deeper than this, values are compared as text: serde_json does not read them either.
+/// Values that are nested deeper are compared as text, because serde_json does not parse them.
 const MAX_DEPTH: u32 = 128;
 
-/// Whether two texts are the same JSON value: the members of an object may be in another order, and
-/// between all there may be white space. Numbers are compared as they are written: `1` and `1.0`
-/// are not the same, and no digit of a large one is lost.
+/// Whether two texts are the same JSON value. White space and the order of an object's members do not count.
+/// Numbers are compared as text: `1` and `1.0` differ, and every digit of a large number counts.
 pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
     one == other || is_same_nested(one, other, MAX_DEPTH)
 }
@@ -109,7 +109,7 @@ fn is_same_text(one: &RawValue, other: &RawValue, depth: u32) -> bool {
     one == other || is_same_nested(one, other, depth)
 }
 
-/// In the order of their names; where a name stands twice, the last one counts.
+/// The members of an object, sorted by name. If a name stands twice, the last one counts.
 fn members(text: &[u8]) -> Option<BTreeMap<String, &RawValue>> {
     serde_json::from_slice(text).ok()
 }

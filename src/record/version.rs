@@ -1,25 +1,25 @@
-//! Which write a record stems from: [`Version`], and the [`Recent`] ones before it.
+//! Which write a record comes from: its [`Version`], and the [`Recent`] ones before it.
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 
-/// Whether a record stems from a certain commit.
+/// Whether a certain write is in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrote {
-    /// It is this write, or has it among those before.
+    /// The write made the record, or an earlier version of it.
     Yes,
-    /// Another write has its place.
+    /// Another write made the version with this counter.
     No,
-    /// More writes came on top than the record remembers.
+    /// The record does not remember that far back.
     Unknown,
 }
 
 /// Which write a record comes from: a counter, and a random writer.
 ///
-/// The counter grows by one with each write of a session. The writer is a random number of the commit,
-/// the same for all of its retries, by which a commit recognises its own write where the store's reply
-/// was lost. Stores compare both together.
+/// The counter grows by one with each write of a session. The writer is a random number that each commit
+/// draws and keeps for all its retries. If the store's reply is lost, the commit recognises its own write by
+/// it. Stores compare both numbers.
 ///
-/// As text it is `counter-writer`, with the writer in 16 hexadecimal digits.
+/// As text it is `counter-writer`, with the writer as 16 hexadecimal digits.
 ///
 /// ```
 /// use cloakroom::Version;
@@ -88,19 +88,18 @@ impl FromStr for Version {
     }
 }
 
-/// How many writes can come on top of one whose reply was lost before its
-/// commit can no longer tell whether it was saved.
+/// How many earlier writers a record remembers. If a commit's reply was lost and more writes followed, the
+/// commit cannot tell whether it was applied.
 const KEPT: usize = 16;
 
 /// The writers of the versions just before the current one, newest first.
 ///
-/// They answer the question that a compare-and-swap leaves open when its reply
-/// is lost and others have written since: was mine among them?
+/// They tell a commit whose reply was lost whether its write was applied, also if others have written since.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recent(Box<[u64]>);
 
 impl Recent {
-    /// These with `writer` as the newest.
+    /// The list with `writer` as the newest.
     pub(crate) fn after(earlier: &[u64], writer: u64) -> Self {
         let earlier = &earlier[..earlier.len().min(KEPT - 1)];
         let mut writers = Vec::with_capacity(1 + earlier.len());
@@ -109,7 +108,7 @@ impl Recent {
         Self(writers.into())
     }
 
-    /// The first of `writers`, as many as are kept.
+    /// The first [`KEPT`] of `writers`.
     pub(crate) fn from_newest(writers: impl Iterator<Item = u64>) -> Self {
         Self(writers.take(KEPT).collect())
     }

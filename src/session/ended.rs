@@ -21,21 +21,20 @@ use crate::{
     state::{decision::Decision, shared::Shared},
 };
 
-/// A clock that stands still, or is behind, is not asked more often than this.
+/// The shortest pause between two questions, also if the layer's clock stands still or is behind.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 
-/// Resolves when the session of `shared` is over. Lets go of the request as
-/// soon as it knows which session that is.
+/// Resolves when the session of `shared` is over. Drops the request as soon as it knows which session that is.
 pub(crate) async fn ended(shared: Arc<Shared>) -> SessionEnd {
     if Handle::try_current().is_err() {
-        // Nothing tells the time here, and nobody else can be asked.
+        // There is no timer here.
         debug!("waiting for a session's end outside of a tokio runtime: it is not noticed");
         return std::future::pending().await;
     }
     let watch = Watch::of(&shared.config);
     let waiters = Arc::clone(&watch.store.observers.waiters);
     let decision = shared.state().decision(&waiters);
-    // The response head decides, and the request must be able to end meanwhile.
+    // The response head decides which session it is. The request must be able to end before.
     drop(shared);
     let mut waiter = match decision.await {
         Ok(Decision::Session(waiter)) => waiter,
@@ -51,7 +50,7 @@ pub(crate) async fn ended(shared: Arc<Shared>) -> SessionEnd {
     .await
 }
 
-/// What it takes to ask the store: not the layer, so that its background task ends with it.
+/// What is needed to ask the store. Not the layer itself, because its background task ends when it is dropped.
 struct Watch {
     store: TimedStore,
     clock: Arc<dyn Clock>,
@@ -71,7 +70,7 @@ impl Watch {
         }
     }
 
-    /// Asks the store at the interval, and at the deadline as it was when last asked.
+    /// Asks the store at each interval, and at the session's deadline.
     async fn find_over(&self, id: SessionId) -> SessionEnd {
         loop {
             let asked = async { Ok(self.store.load_latest(id).await?) };
@@ -90,7 +89,7 @@ impl Watch {
         }
     }
 
-    /// How long it has, as things stand; `None`: for ever.
+    /// The time until the session's deadline. `None` if it never expires.
     fn judge(&self, kept: Option<Kept>, now: Timestamp) -> Result<Option<Duration>, SessionEnd> {
         let Some((record, activity)) = kept else {
             return Err(SessionEnd::Gone);

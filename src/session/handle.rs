@@ -1,4 +1,4 @@
-//! The session not loaded yet: [`SessionHandle`].
+//! A session that is not loaded yet: [`SessionHandle`].
 
 use std::{fmt, sync::Arc};
 
@@ -12,12 +12,12 @@ use crate::{
 
 /// The session of a request, not loaded yet. The layer puts it into the request's extensions.
 ///
-/// Use it where the extractors of axum are not at hand: in a plain tower service, or in a middleware that
-/// needs the session of some requests only. It is cheap to clone.
+/// Use it in a plain tower service, or in a middleware that needs the session of some requests only. It is
+/// cheap to clone.
 ///
-/// The store is asked at the first [`load`](Self::load) or [`peek`](Self::peek). What came of it, a
-/// failure included, stands for the rest of the request: every later call and every extractor gets the
-/// same session, or the same error. A request that calls neither costs no store call.
+/// The first [`load`](Self::load) or [`peek`](Self::peek) asks the store. Every later call and every
+/// extractor in the same request gets the same session, or the same error. A request that calls neither
+/// makes no store call.
 ///
 /// ```
 /// use cloakroom::{Error, SessionHandle};
@@ -41,31 +41,31 @@ impl SessionHandle {
         &self.0
     }
 
-    /// Whether a layer with a cookie of this name is around the request already.
+    /// Whether an outer layer with a cookie of this name has handled the request already.
     pub(crate) fn is_within(&self, cookie_name: &str) -> bool {
         self.0.is_within(cookie_name)
     }
 
     /// The visitor's session, or a new one.
     ///
-    /// It counts as activity: the idle timeout starts again. A new session is stored only once it has
-    /// a value or a user.
+    /// It counts as activity: the idle timeout starts again. A new session is stored only if it has
+    /// a value or a user when the response is ready.
     ///
     /// # Errors
     ///
-    /// Those of the store: `Unavailable`, `Timeout` after
+    /// The store's errors: `Unavailable`, `Timeout` after
     /// [`store_timeout`](crate::SessionLayer::store_timeout), `Corrupt` and `Incompatible` for a record
-    /// that does not decode. A failing store never looks like a new session.
+    /// that does not decode. A visitor never gets a new session because the store fails.
     pub async fn load(&self) -> Result<Session, Error> {
         self.0.load(Usage::Loaded).await?;
         Ok(Session::new(Arc::clone(&self.0)))
     }
 
-    /// The visitor's session, or `None` where they have none.
+    /// The visitor's session, or `None` if they have none.
     ///
-    /// It does not count as activity, so that a page that polls, or a log line, does not keep a session
-    /// alive. The session is the same one that [`load`](Self::load) gives: changes made through it are
-    /// saved with the response, and only such a change moves the idle timeout.
+    /// It does not count as activity: use it for pages that poll, so that they do not keep a session alive.
+    /// It is the same session that [`load`](Self::load) returns. Changes through it are saved with the
+    /// response, and count as activity.
     ///
     /// ```
     /// # use cloakroom::{Error, SessionHandle};

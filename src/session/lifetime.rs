@@ -1,4 +1,4 @@
-//! When a [`Session`] began and when it ends, and what a handler has to say about it.
+//! When a [`Session`] began and when it expires, and how a handler changes that.
 
 use std::{
     borrow::Cow,
@@ -14,7 +14,7 @@ use crate::{
 
 /// # Lifetime
 impl Session {
-    /// When the user logged in, or `None` for a visitor who has not. A cycle keeps it.
+    /// When the user logged in. `None` for a visitor who has not logged in. A cycle does not change it.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<SystemTime> {
         let state = self.0.state();
@@ -26,8 +26,9 @@ impl Session {
         at.map(SystemTime::from)
     }
 
-    /// When the session began. `None` until it has been stored. A log-in and a cycle keep it, unless the
-    /// log-in begins without the old session's data.
+    /// When the session began. `None` if it is not stored yet.
+    ///
+    /// A cycle does not change it, and neither does a log-in that keeps the session's data.
     #[must_use]
     pub fn created_at(&self) -> Option<SystemTime> {
         let state = self.0.state();
@@ -35,10 +36,10 @@ impl Session {
         Some(stored.record.created_at().into())
     }
 
-    /// When a request last used the session before this one. `None` until it has been stored.
+    /// When the session was last used before this request. `None` if it is not stored yet.
     ///
-    /// It is exact to the layer's [`touch_after`](crate::SessionLayer::touch_after): a tenth of the idle
-    /// timeout by default.
+    /// The time may be too early by up to the layer's [`touch_after`](crate::SessionLayer::touch_after): a
+    /// tenth of the idle timeout by default.
     #[must_use]
     pub fn last_seen_at(&self) -> Option<SystemTime> {
         let state = self.0.state();
@@ -49,7 +50,7 @@ impl Session {
     /// When the session expires if no further request uses it. `None` if it never expires, or is not
     /// stored yet.
     ///
-    /// It takes into account that this request used the session, a pending log-in, and the timeouts that
+    /// It takes into account that this request uses the session, a pending log-in, and the timeouts that
     /// this request has set.
     #[must_use]
     pub fn expires_at(&self) -> Option<SystemTime> {
@@ -74,10 +75,10 @@ impl Session {
 
     /// Sets the session's own idle timeout: how long it lives without a request.
     ///
-    /// It is kept with the session in place of the layer's [`idle_timeout`](crate::SessionLayer::idle_timeout),
-    /// over later writes and cycles, until the next log-in. [`Timeout::Layer`] takes it back.
+    /// It replaces the layer's [`idle_timeout`](crate::SessionLayer::idle_timeout) for this session until
+    /// the next log-in. [`Timeout::Layer`] undoes it.
     ///
-    /// For a new session it takes effect when the session is stored; it alone does not store one.
+    /// Setting a timeout alone does not store a new session.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -93,29 +94,28 @@ impl Session {
 
     /// Sets the session's own absolute timeout: how long it lives in all, however often it is used.
     ///
-    /// It counts from the beginning of the session, or from its last log-in. It is kept as
-    /// [`set_idle_timeout`](Self::set_idle_timeout) is, in place of the layer's
-    /// [`absolute_timeout`](crate::SessionLayer::absolute_timeout).
+    /// It counts from the beginning of the session, or from its last log-in. It replaces the layer's
+    /// [`absolute_timeout`](crate::SessionLayer::absolute_timeout) for this session until the next log-in.
     pub fn set_absolute_timeout(&self, timeout: Timeout) {
         self.0.state().edit().0.set_absolute(timeout);
     }
 
-    /// Sets whether the cookie outlives the browser: with `Max-Age`, or without.
+    /// Sets whether the browser keeps the cookie when it is closed. A persistent cookie has a `Max-Age`.
     ///
-    /// It is kept as [`set_idle_timeout`](Self::set_idle_timeout) is, in place of the layer's
-    /// [`persistent`](crate::SessionLayer::persistent). The cookie is sent again with this response.
+    /// It replaces the layer's [`persistent`](crate::SessionLayer::persistent) for this session until the
+    /// next log-in. The cookie is sent again with this response.
     pub fn set_persistent(&self, persistent: bool) {
         self.0.state().edit().0.set_persistent(persistent);
     }
 
-    /// "Remember me": keeps the session for `duration` from now, and its cookie as long.
+    /// "Remember me": keeps the session, and its cookie, for `duration` from now.
     ///
-    /// It sets the cookie persistent, the idle timeout to `duration`, and the absolute timeout so that the
-    /// session ends `duration` from now, however old it is. Use moves that end no further; another call
-    /// does. A later log-in ends it: call it in the request that logs in, before or after
-    /// [`log_in`](Self::log_in). See there for an example.
+    /// It makes the cookie persistent, sets the idle timeout to `duration`, and sets the absolute timeout so
+    /// that the session ends `duration` from now, however old it is. Later requests do not postpone that
+    /// end. Another call of this method does.
     ///
-    /// Browsers keep no cookie longer than 400 days.
+    /// A log-in undoes it. Call it in the request that logs in, before or after [`log_in`](Self::log_in),
+    /// which has an example. Browsers keep no cookie longer than 400 days.
     pub fn remember_for(&self, duration: Duration) {
         let now = self.0.config.clock.now();
         self.0.state().edit().0.remember(duration, now);

@@ -1,4 +1,5 @@
-//! Which of the tokens that a request brings opens a session: the load, once for each request.
+//! Loads the session, once for each request: which of the presented tokens opens one, and whether it came under a
+//! former cookie name.
 
 use std::{error::Error as _, mem, sync::Arc, time::Duration};
 
@@ -6,7 +7,10 @@ use tracing::{Instrument as _, debug, debug_span, field, warn};
 
 use crate::{
     clock::Timestamp,
-    commit::ending::{end, help, help_now},
+    commit::{
+        arrival::{help, help_now},
+        revoke::revoke,
+    },
     cookie::Presented,
     deadline::within,
     error::Error,
@@ -21,11 +25,11 @@ use crate::{
     store::StoreCall,
 };
 
-/// A record that was last seen this far ahead of the clock is reported (rule L7).
+/// A session that was last used this far in the future is logged (rule L7).
 const SUSPICIOUS: Duration = Duration::from_secs(60);
 
 impl Shared {
-    /// What came of the first load stands for the whole request.
+    /// The result of the first load holds for the whole request.
     pub(super) async fn load(&self, usage: Usage) -> Result<(), Error> {
         if let Some(loaded) = self.loaded(usage) {
             return loaded;
@@ -48,8 +52,7 @@ impl Shared {
         loaded
     }
 
-    /// The ordinary visitor: no token, or one that a store in memory can tell about.
-    /// `None` where that has to be waited for.
+    /// The common case: no token, or one token and a store in memory. `None` if the load has to wait.
     fn look_up_now(&self, usage: Usage) -> Option<Result<(), Error>> {
         let presented = self.config.cookie.presented(&self.cookies);
         let now = self.config.clock.now();
@@ -109,7 +112,7 @@ impl Shared {
         }
         let loaded = {
             let mut state = self.state();
-            // What another has loaded meanwhile may have changed since, and it has told of it.
+            // Another clone of the handle may have loaded meanwhile, and has sent its events.
             let loaded = match state.load.clone() {
                 Some(loaded) => {
                     rejected.clear();
@@ -134,11 +137,11 @@ impl Shared {
         Some(loaded)
     }
 
-    /// Which of the tokens proves itself (rule T5).
+    /// Looks the tokens up and finds the one that opens a session (rule T5).
     async fn find(&self, presented: &Presented, now: Timestamp) -> Result<Found, Error> {
         let mut found = Found::default();
         let (mut was_moved, mut copied) = (false, Vec::new());
-        // No other host can have set it.
+        // Browsers guarantee that no other host has set this cookie.
         let is_decisive = |found: &(Stored, bool)| self.config.cookie.is_host_bound() && !found.1;
         for presented in presented.iter() {
             let is_former = presented.is_former;
@@ -173,7 +176,7 @@ impl Shared {
                         warn!(
                             session.id = %token.id,
                             other.id = %other.id(),
-                            "two session cookies prove themselves: one was planted, the visitor stays anonymous"
+                            "two session cookies are valid: one was planted, so the visitor is anonymous for this request"
                         );
                         found.stored = None;
                         found.marker = None;
@@ -189,9 +192,9 @@ impl Shared {
             }
         }
         if presented.has_more && !found.stored.as_ref().is_some_and(is_decisive) {
-            // One that is not looked up may be good too.
+            // A token that is not looked up may open a session too.
             warn!(
-                "more session cookies than are looked up: some were planted, the visitor stays anonymous"
+                "too many session cookies: some were planted, so the visitor is anonymous for this request"
             );
             if let Some((stored, _)) = found.stored.take() {
                 let record = Some(stored.record);
@@ -203,7 +206,7 @@ impl Shared {
             return Ok(found);
         }
         let proven = found.stored.as_ref().map(|(stored, _)| stored.id());
-        // Beside one that is good it is a leftover under another path or domain.
+        // Beside a valid token of the same session, an old one is a leftover under another path or domain.
         for token in copied.iter().filter(|token| proven != Some(token.id)) {
             self.end_copied(token).await?;
         }
@@ -211,27 +214,26 @@ impl Shared {
         Ok(found)
     }
 
-    /// A rejection is final only if the store says so past any cache.
+    /// Loads the token's session. A cache may accept a token, but only the store itself may reject it.
     async fn prove(&self, token: &Token, now: Timestamp) -> Result<Result<Kept, Rejected>, Error> {
         let store = &self.config.store;
         let proof = self.judge(store.load(token.id).await?, token, now);
         if proof.is_ok() {
             return Ok(proof);
         }
-        // A cache may only say yes.
         let latest = Box::pin(store.load_latest(token.id)).await?;
         Ok(self.judge(latest, token, now))
     }
 
     fn judge(&self, kept: Option<Kept>, token: &Token, now: Timestamp) -> Result<Kept, Rejected> {
         let Some((record, activity)) = kept else {
-            debug!("a token of an unknown session");
+            debug!("the token names no session");
             return Err(Rejected::of(token.id, None, Rejection::Unknown));
         };
         let rejected = |record, why| Err(Rejected::of(token.id, Some(record), why));
         let verdict = renewal::judge(&record, &token.secret, now);
         if verdict == Verdict::Unproven {
-            debug!(session.id = %token.id, "a token that does not prove itself");
+            debug!(session.id = %token.id, "the token has a wrong secret");
             return rejected(record, Rejection::Unproven);
         }
         let last_seen_at = activity.last_seen_at;
@@ -239,16 +241,16 @@ impl Shared {
             warn!(
                 session.id = %token.id,
                 ahead = ?last_seen_at.since(now),
-                "a session was last seen in the future: check the clocks"
+                "the session was last used in the future: check the clocks"
             );
         }
         let deadline = self.config.lifetimes.deadline(&record, last_seen_at);
         if is_past(deadline, now) {
-            debug!(session.id = %token.id, "a token of an expired session");
+            debug!(session.id = %token.id, "the token names an expired session");
             return rejected(record, Rejection::Expired);
         }
         if record.is_moved() {
-            // One that has ended is as one that never was.
+            // An ended session is reported like one that never existed.
             return match record.leads_to() {
                 Some(_) => rejected(record, Rejection::Moved),
                 None => rejected(record, Rejection::Unknown),
@@ -260,23 +262,23 @@ impl Shared {
         Ok((record, activity))
     }
 
-    /// Two have had the visitor's cookie, and only one of them is the visitor (rule R3).
+    /// Ends a session whose cookie was copied: an old secret came back (rule R3).
     async fn end_copied(&self, token: &Token) -> Result<(), Error> {
         let config = &self.config;
         let is_copied = |_, (record, _): &Kept| {
             renewal::judge(record, &token.secret, config.clock.now()) == Verdict::Copied
         };
-        // Boxed, because it is large and hardly ever needed.
-        let ending = Box::pin(end(config, token.id, EndReason::Copied, is_copied));
+        // Boxed because it is large and rarely needed.
+        let ending = Box::pin(revoke(config, token.id, EndReason::Copied, is_copied));
         if ending.await?.is_some() {
-            warn!(session.id = %token.id, "a secret came back after its time: the session was ended");
+            warn!(session.id = %token.id, "a replaced secret was used again: the cookie was copied, and the session was ended");
         }
         Ok(())
     }
 }
 
 impl State {
-    /// Takes in what the store had, once.
+    /// Takes in the result of the load, once.
     fn accept_load(
         &mut self,
         found: Result<Found, Error>,
@@ -302,21 +304,21 @@ impl State {
 
 #[derive(Default)]
 struct Found {
-    /// And whether it came under a former name.
+    /// With whether its cookie has a former name.
     stored: Option<(Stored, bool)>,
     displaced: bool,
-    /// What the visitor's token led to, where the session has ended or moved.
+    /// The marker that the visitor's token led to, if their session has moved.
     marker: Option<Box<Stored>>,
     rejected: Vec<Rejected>,
 }
 
-/// A cookie that opens nothing.
+/// A cookie that does not open a session.
 struct Rejected {
     id: Option<SessionId>,
-    /// The session that it names, where there is one.
+    /// The record of the session that it names, if there is one.
     record: Option<Arc<Record>>,
     why: Rejection,
-    /// Its secret was the session's, and was replaced (rule R3).
+    /// Whether its secret is an old one of the session (rule R3).
     is_copied: bool,
 }
 
@@ -330,7 +332,7 @@ impl Rejected {
         }
     }
 
-    /// The marker that a token which was good has led to.
+    /// The marker of a session that has moved, if the token was valid for it.
     fn marker(&self, token: &Token) -> Option<Box<Stored>> {
         let record = self
             .record

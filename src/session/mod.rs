@@ -1,7 +1,7 @@
 //! What handlers hold: [`Session`], and the [`SessionHandle`](handle::SessionHandle) that loads it.
 //!
-//! This folder turns what a handler calls into changes of the request's [`State`], or into a commit. It
-//! knows no HTTP: cookies and headers are for the folder `http`.
+//! This folder turns the calls of a handler into changes of the request's [`State`], or into a commit. It
+//! knows no HTTP: cookies and headers belong to the folder `http`.
 
 pub(crate) mod ended;
 pub(crate) mod handle;
@@ -37,14 +37,14 @@ use crate::{
 /// Changes merge key by key with those of other requests on the same session. The last writer of a key
 /// wins; an [`update`](Self::update) is computed again on the value that another request has saved.
 ///
-/// Where the session has ended meanwhile, by a log-out or a revocation, its changes are dropped and the
-/// response is sent as it is. A change that overlaps a log-in or a cycle in another request may be
-/// dropped in the same way.
+/// If another request or process has ended the session meanwhile, the changes are dropped and the
+/// response is sent as it is. Changes may also be dropped if they overlap a log-in or a
+/// [`cycle_id`](Self::cycle_id) in another request.
 ///
 /// # New sessions
 ///
-/// A visitor without a session gets a new one. It is stored, and its cookie sent, once it has a value or
-/// a user. So a handler may take a `Session` without causing one.
+/// A visitor without a session gets a new one. It is stored, and its cookie is sent, only if it has a
+/// value or a user when the response is ready. A handler that only reads causes neither.
 ///
 /// ```
 /// use cloakroom::{Error, Session};
@@ -55,7 +55,7 @@ use crate::{
 /// }
 /// ```
 ///
-/// (Rules C1, C2, M1 to M4.)
+/// ([Rules](crate#rules) C1, C2, M1 to M4.)
 #[derive(Clone)]
 pub struct Session(Arc<Shared>);
 
@@ -69,21 +69,22 @@ impl Session {
         self.0.state().stored.clone()
     }
 
-    /// The session's public id, or `None` until a new session has been stored.
+    /// The session's public id, or `None` if the session is not stored yet.
     ///
-    /// The id opens nothing: it may stand in logs. After [`log_in`](Self::log_in) or
-    /// [`cycle_id`](Self::cycle_id) this is still the old id, also after a [`save`](Self::save), until the
-    /// response head is ready: [`next_id`](Self::next_id) is the one that the session will have.
+    /// The id opens nothing, so you can log it. After [`log_in`](Self::log_in) or
+    /// [`cycle_id`](Self::cycle_id) this returns the old id until the response head is ready, even after a
+    /// [`save`](Self::save). [`next_id`](Self::next_id) returns the new one.
     #[must_use]
     pub fn id(&self) -> Option<SessionId> {
         self.0.state().stored.as_ref().map(Stored::id)
     }
 
-    /// The id that the session will have once a pending [`log_in`](Self::log_in) or
-    /// [`cycle_id`](Self::cycle_id) is committed. `None` where neither is pending.
+    /// The id that the session gets when a pending [`log_in`](Self::log_in) or
+    /// [`cycle_id`](Self::cycle_id) is committed. `None` if neither is pending.
     ///
-    /// Use it to note in an audit log, or in a table of your own, which session a log-in begins. In the
-    /// rare case that the store leaves open whether it was stored, the session begins under another id.
+    /// Use it to write the id of the new session to an audit log or to a table of your own. In rare cases
+    /// the session gets another id: if the store's reply to the log-in was lost, or if two log-ins of the
+    /// same visitor overlap.
     ///
     /// ```
     /// # use cloakroom::{Error, Session, SessionId};
@@ -97,7 +98,7 @@ impl Session {
         self.0.state().next_id()
     }
 
-    /// The user bound by [`log_in`](Self::log_in), or `None` for a visitor who has not logged in.
+    /// The user that [`log_in`](Self::log_in) bound, or `None` for a visitor who has not logged in.
     #[must_use]
     pub fn user(&self) -> Option<String> {
         self.0.state().user().map(str::to_owned)
@@ -105,16 +106,16 @@ impl Session {
 
     /// Binds `user` to the session. Call it when the visitor is fully authenticated.
     ///
-    /// The session gets a new id and a new secret with the response head, so that a cookie which somebody
-    /// planted or copied before is worth nothing after. The absolute timeout starts again.
+    /// The session gets a new id and a new secret with the response head. A cookie that somebody planted
+    /// or copied before the log-in does not open the new session. The absolute timeout starts again.
     ///
-    /// - The data of an anonymous visitor, or of the same user, is kept. Over the session of another user,
-    ///   the new one begins without data, and without what this request has set before.
-    /// - The session begins with the layer's timeouts and persistence, whatever was set for the old one.
+    /// - If the visitor was anonymous, or was logged in as the same user, the session's data is kept. If
+    ///   the session belonged to another user, the new one begins without data, and without the changes
+    ///   that this request made before.
+    /// - The new session has the layer's timeouts and persistence, whatever was set for the old one.
     ///   To remember the user, call [`remember_for`](Self::remember_for) in the same request.
-    /// - Where the old session has ended meanwhile, or has moved by a log-in of somebody else, the user is
-    ///   logged in all the same; the data of the old session is gone then, and this request's changes
-    ///   are kept.
+    /// - If the old session has ended meanwhile, or somebody else has logged in with it, the user is still
+    ///   logged in. The data of the old session is lost then; this request's changes are kept.
     ///
     /// ```
     /// use std::time::Duration;
@@ -131,19 +132,19 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `TooLate` after the response head: no cookie can be sent any more. `Other` where the operating
-    /// system gives no random bytes. (Rules M6 to M8, L4, L5.)
+    /// `TooLate` after the response head, when no cookie can be sent any more. `Other` if the operating
+    /// system gives no random bytes. ([Rules](crate#rules) M6 to M8, L4, L5.)
     pub fn log_in(&self, user: impl Into<String>) -> Result<(), Error> {
         let user = user.into().into_boxed_str();
         let at = self.0.config.clock.now();
         self.0.alter(|state| state.log_in(user, at))
     }
 
-    /// Moves the session to a new id and a new secret, with the same user, data and timeouts.
+    /// Gives the session a new id and a new secret. Its user, data and timeouts stay.
     ///
-    /// Call it when the visitor's privileges change other than by a log-in: after a second factor, say.
-    /// The move happens with the response head. It does not extend the absolute timeout. A session that is
-    /// not stored yet gets a new id anyway, and a pending log-in brings one.
+    /// Call it when the visitor's privileges change without a log-in, for example after a second factor.
+    /// The session moves with the response head. The absolute timeout does not start again. The call has no
+    /// effect on a session that is not stored yet, or with a pending log-in: they get a new id anyway.
     ///
     /// # Errors
     ///
@@ -154,14 +155,15 @@ impl Session {
 
     /// Ends the session and removes its cookie: a log-out.
     ///
-    /// The session is deleted with the response head. A value inserted afterwards, or a log-in, begins a
-    /// new session.
+    /// The session ends with the response head. If the handler inserts a value or logs a user in after this
+    /// call, a new session begins.
     ///
-    /// After the response head, in a WebSocket or an event stream, the session ends with the next
-    /// [`save`](Self::save), and the cookie stays, worthless. Without a `save` it does not end, and a
-    /// warning is logged.
+    /// After the response head, in a WebSocket or an event stream, call [`save`](Self::save) afterwards:
+    /// without it the session does not end, and a warning is logged. The cookie then stays in the browser,
+    /// but opens nothing.
     ///
-    /// A log-in in another request that was faster is not undone: its session goes on.
+    /// If another request has logged in from this session at the same time, the session of that log-in
+    /// stays.
     pub fn destroy(&self) {
         self.0.alter(State::destroy);
     }
@@ -172,14 +174,14 @@ impl Session {
         self.0.state().stored.is_none()
     }
 
-    /// Whether something is pending that a commit would save. A value that was put back as it was, and a
-    /// new session without values, do not count.
+    /// Whether there are pending changes that a commit would save. Inserting the value that is already there
+    /// is not a change. A new session without values and without a user has nothing to save.
     #[must_use]
     pub fn is_modified(&self) -> bool {
         self.0.state().is_modified()
     }
 
-    /// Whether this request has destroyed the session, and has begun no other since.
+    /// Whether this request has destroyed the session, and has not begun a new one since.
     #[must_use]
     pub fn is_destroyed(&self) -> bool {
         self.0.state().is_destroyed()
@@ -188,14 +190,15 @@ impl Session {
 
 /// # Before and after the response head
 ///
-/// The response head saves everything by itself. These are for long work before it, and for WebSockets and
-/// event streams after it.
+/// Everything is saved with the response head. Use these methods during long work before it, and in
+/// WebSockets and event streams after it.
 impl Session {
     /// Saves pending changes now.
     ///
-    /// A pending [`log_in`](Self::log_in) or [`cycle_id`](Self::cycle_id) of a stored session waits for
-    /// the response head, because its cookie does; so does what was changed after a `log_in`. A new
-    /// session is stored, with its user.
+    /// Before the response head, a pending [`log_in`](Self::log_in) or [`cycle_id`](Self::cycle_id) of a
+    /// stored session is not saved by this call. It is committed with the response head, together with its
+    /// cookie, and so is everything that was changed after the `log_in`. A new session is stored at once,
+    /// with its user.
     ///
     /// ```
     /// # use cloakroom::{Error, Session};
@@ -211,12 +214,14 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// Those of the store; `Ended` where the session has ended meanwhile; `Refused` where a
-    /// [`try_update`](Self::try_update) refused the value that another request had saved; `TooLate` for a
-    /// new session after the response head. What was not saved stays pending, but for `Ended`.
+    /// - The store's errors.
+    /// - `Ended` if the session has ended meanwhile. The changes are dropped.
+    /// - `Refused` if a [`try_update`](Self::try_update) refused the value that another request has saved.
+    /// - `TooLate` for a new session after the response head: its cookie can no longer be sent.
+    /// - `TooLate`, once, if the request was cancelled or its commit failed. The changes that were pending
+    ///   at that time are lost. Later changes are saved by this call.
     ///
-    /// `TooLate` also, once, where the request was cancelled or its commit failed: what was pending then
-    /// is lost, and what was changed since is saved. (Rules C6, C7, M5.)
+    /// After any other error than `Ended`, the changes stay pending. ([Rules](crate#rules) C6, C7, M5.)
     pub async fn save(&self) -> Result<(), Error> {
         commit::commit_in_span(&self.0, Occasion::Save)
             .await
@@ -228,26 +233,27 @@ impl Session {
 
     /// Records activity now, without writing data: the idle timeout starts again.
     ///
-    /// Call it from long-lived connections, so that the session does not expire while they are open. A
-    /// request needs no call: loading the session counts as activity. For a session that is not stored
-    /// yet, nothing happens.
+    /// Call it from long-lived connections, so that the session does not expire while they are open. An
+    /// ordinary request need not call it: loading the session counts as activity. It has no effect on a
+    /// session that is not stored yet.
     ///
     /// # Errors
     ///
-    /// `Ended` where the session has ended, and those of the store.
+    /// `Ended` if the session has ended, and the store's errors.
     pub async fn touch(&self) -> Result<(), Error> {
         upkeep::touch(&self.0).await
     }
 
-    /// Reads the session from the store again, and keeps pending changes on top.
+    /// Reads the session from the store again, and applies pending changes on top.
     ///
-    /// A long-lived connection sees the changes of later requests this way. A session that is not stored
-    /// yet stays as it is.
+    /// Call it in a long-lived connection to see the changes of later requests. It has no effect on a
+    /// session that is not stored yet.
     ///
     /// # Errors
     ///
-    /// `Ended` where the session has ended; those of the store; those of an [`update`](Self::update)
-    /// that is pending and runs again. After any error but `Ended` the session is as it was.
+    /// `Ended` if the session has ended, the store's errors, and the errors of a pending
+    /// [`update`](Self::update), which runs again. After any other error than `Ended`, the session is
+    /// unchanged.
     pub async fn reload(&self) -> Result<(), Error> {
         upkeep::reload(&self.0).await
     }
@@ -256,17 +262,17 @@ impl Session {
     ///
     /// It resolves:
     ///
-    /// - at once where this process ends the session: it is destroyed, revoked or evicted, or moves to
+    /// - at once if this process ends the session: it is destroyed, revoked or evicted, or it moves to
     ///   another id by a log-in or a cycle;
-    /// - at the session's deadline, which every request and every [`touch`](Self::touch) moves;
-    /// - within [`check_ended_every`](crate::SessionLayer::check_ended_every), 30 seconds by default, where
+    /// - when the session expires; every request and every [`touch`](Self::touch) postpones that;
+    /// - within [`check_ended_every`](crate::SessionLayer::check_ended_every), 30 seconds by default, if
     ///   another process ends it. The store is asked at that interval. A failing store ends no session.
     ///
-    /// Where the session is new, or about to log in or cycle, it waits for the response head, and then for
-    /// the end of the session that the visitor has. If none was stored, it never resolves.
+    /// If the session is new, or a log-in or a cycle is pending, the future waits for the response head, and
+    /// then for the end of the session that the visitor has got. If none was stored, it never resolves.
     ///
-    /// The future borrows nothing, is cheap to hold for hours, and leaves nothing behind when it is
-    /// dropped. It needs a tokio runtime with time enabled; outside of one it never resolves.
+    /// The future borrows nothing and is cheap to hold for hours. It needs a tokio runtime with time
+    /// enabled; outside of one it never resolves.
     ///
     /// ```
     /// use std::{pin::pin, time::Duration};
@@ -278,7 +284,7 @@ impl Session {
     ///     loop {
     ///         tokio::select! {
     ///             end = &mut ended => return end,
-    ///             // The visitor is still here, as long as the absolute timeout lets them.
+    ///             // The idle timeout starts again. The absolute timeout still holds.
     ///             _ = minutes.tick() => {
     ///                 let _ = session.touch().await;
     ///             }

@@ -1,4 +1,4 @@
-//! A value computed from the one that is there: [`Computation`], which runs again on a fresher one.
+//! A value computed from the former one: [`Computation`]. It runs again if another request has changed the value.
 
 use std::marker::PhantomData;
 
@@ -10,7 +10,7 @@ use crate::{
     state::changes::Replay,
 };
 
-/// An `update` or `try_update`, to be run again.
+/// The closure of an `update` or `try_update`.
 pub(super) struct Computation<F, T, E> {
     compute: F,
     types: PhantomData<fn(T) -> E>,
@@ -28,7 +28,7 @@ where
         }
     }
 
-    /// What it makes of `current`, and its text; or its refusal.
+    /// The value that the closure computes from `current`, with its JSON text, or its refusal.
     #[allow(clippy::type_complexity)]
     pub(super) fn on(
         &self,

@@ -14,37 +14,37 @@ use crate::{
     session::{Session, update::Computation},
 };
 
-/// How often an update is computed again because its value changes meanwhile.
+/// How often an update is computed again if a clone of the session changes its value meanwhile.
 const MAX_TRIES: u32 = 1000;
 
 /// # Values
 impl Session {
-    /// Reads the value of `key`, or `None` where there is none.
+    /// Reads the value of `key`. `None` if there is none.
     ///
-    /// Pending changes of this request are seen.
+    /// It sees the pending changes of this request.
     ///
     /// # Errors
     ///
-    /// `Deserialize` where the value is not a `T`; it stays.
+    /// `Deserialize` if the value is not a `T`. The value stays.
     pub fn get<T: DeserializeOwned>(&self, key: impl ReadKey<T>) -> Result<Option<T>, Error> {
         read(key.name(), self.0.view().get(key.name()))
     }
 
-    /// Sets the value of `key`, in place of the one that is there.
+    /// Sets the value of `key`, and replaces the former one.
     ///
     /// If several requests insert the same key, the last one that commits wins. To compute a value from the
     /// former one, use [`update`](Self::update).
     ///
-    /// A value that is put back as it was is no change: no write, no cookie. Values are compared as JSON, so
-    /// the order of an object's members makes no difference, that of a `HashMap` say. The order of an array
-    /// does: prefer a `BTreeSet` to a `HashSet`. Numbers are compared as they are written: `1` is not `1.0`.
+    /// Inserting the value that is already there is not a change: it causes no write and no cookie. Values
+    /// are compared as JSON, so the order of a map's entries makes no difference. The order of a list does:
+    /// use a `BTreeSet` rather than a `HashSet`. Numbers are compared as text: `1` is not `1.0`.
     ///
     /// # Errors
     ///
-    /// `Serialize` where the value has no JSON text: a number that is NaN or infinite, wherever in the value
-    /// it stands, or a map whose keys are no strings. `TooLarge` where the data would exceed
-    /// [`max_data_bytes`](crate::SessionLayer::max_data_bytes), 64 KiB by default. The session is unchanged
-    /// then.
+    /// `Serialize` if the value cannot be written as JSON: it has a number that is NaN or infinite, or a map
+    /// whose keys are not strings. `TooLarge` if the session's data would exceed
+    /// [`max_data_bytes`](crate::SessionLayer::max_data_bytes), 64 KiB by default. After an error the session
+    /// is unchanged.
     pub fn insert<V: Serialize>(&self, key: impl WriteKey<V>, value: V) -> Result<(), Error> {
         let value = write(key.name(), &value)?;
         self.put(key, Some(value))
@@ -52,18 +52,18 @@ impl Session {
 
     /// Removes the value of `key`. Returns whether this request saw one.
     pub fn remove(&self, key: impl KeyName) -> bool {
-        // A key that never was here may have come meanwhile, by another request.
+        // Removed even if it is not here: another request may have inserted it meanwhile.
         let was_there = self.contains_key(key.name());
         self.put(key, None).is_ok() && was_there
     }
 
-    /// Reads and removes the value of `key`: for a message that is shown once, say.
+    /// Reads and removes the value of `key`.
     ///
-    /// Two requests at the same time may both get it. Where exactly one must, use [`claim`](Self::claim).
+    /// Two requests at the same time may both get it. If exactly one may, use [`claim`](Self::claim).
     ///
     /// # Errors
     ///
-    /// `Deserialize` where the value is not a `T`; it stays.
+    /// `Deserialize` if the value is not a `T`. The value stays.
     pub fn take<T: DeserializeOwned>(&self, key: impl ReadKey<T>) -> Result<Option<T>, Error> {
         let value = read(key.name(), self.0.view().get(key.name()))?;
         if value.is_some() {
@@ -74,14 +74,16 @@ impl Session {
 
     /// Computes the value of `key` from the one that is there, and returns it.
     ///
-    /// The closure runs at once. It runs again, at the commit, if another request has changed the session
-    /// meanwhile: of any number of concurrent increments none is lost. Returned is what this request saw;
-    /// saved is what the closure makes of the latest value. The closure must therefore depend on its
-    /// argument alone and have no other effects. One that changes its own key, or that adds another update
-    /// each time it runs, is given up with an error.
+    /// The closure runs at once. If another request changes the session meanwhile, it runs again at the
+    /// commit, on the latest value, and that result is saved. So no concurrent increment is lost. This
+    /// method returns the first result.
     ///
-    /// The closure is kept until it has been saved, or until the request has ended. After the response head
-    /// it must not hold the session: if nobody calls [`save`](Self::save), neither is ever dropped.
+    /// The closure must depend on its argument alone and have no other effects. If it changes its own key,
+    /// or adds another update each time it runs, the call returns an error.
+    ///
+    /// The closure is dropped when its result is saved, or when the request ends. In an update after the
+    /// response head, the closure must not hold the session: without a [`save`](Self::save) neither of them
+    /// is ever dropped.
     ///
     /// ```
     /// # use cloakroom::{Error, Session};
@@ -92,8 +94,9 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `Deserialize` where the value is not a `T`; `Serialize` and `TooLarge` as for
-    /// [`insert`](Self::insert). The session is unchanged then. (Rule M3.)
+    /// `Deserialize` if the value is not a `T`. `Serialize` and `TooLarge` as for
+    /// [`insert`](Self::insert). `Other` if the closure keeps changing the session. After an error the
+    /// session is unchanged. ([Rule](crate#rules) M3.)
     pub fn update<T, F>(&self, key: impl ReadKey<T>, update: F) -> Result<T, Error>
     where
         T: Serialize + DeserializeOwned + 'static,
@@ -104,11 +107,13 @@ impl Session {
         Ok(value.expect("an update always gives a value"))
     }
 
-    /// Computes the value of `key` as [`update`](Self::update) does, or refuses to. `Ok(None)` removes it.
+    /// Computes the value of `key` as [`update`](Self::update) does, but the closure may refuse. If it
+    /// returns `Ok(None)`, the value is removed.
     ///
-    /// Where the closure returns `Err`, the session is unchanged, and the error is returned. Where it does so
-    /// only at the commit, on a value that another request has saved meanwhile, the whole commit fails: the
-    /// visitor gets a 503, rather than a response that says something was done which was not.
+    /// If the closure returns `Err`, the session is unchanged, and this method returns the error as the inner
+    /// result. If the closure accepts at first and refuses at the commit, because another request has
+    /// changed the value meanwhile, the whole commit fails with a 503. Otherwise the response would claim
+    /// something that was not done.
     ///
     /// ```
     /// # use cloakroom::{Error, Session};
@@ -140,11 +145,11 @@ impl Session {
         self.compute(key, update)
     }
 
-    /// Reads and removes the value of `key`, saved at once: of any number of requests, in any number of
-    /// processes, exactly one gets it.
+    /// Reads and removes the value of `key`, and saves that at once. If several requests claim the same
+    /// value, in one process or in many, exactly one of them gets it.
     ///
-    /// Use it for what must be used once, such as a voucher or a token against double submission. It makes
-    /// a write of its own. A pending change of the same key is [saved](Self::save) first.
+    /// Use it for values that may be used only once, such as a voucher or a form token. Each call writes to
+    /// the store. A pending change of the same key is [saved](Self::save) first.
     ///
     /// ```
     /// # use cloakroom::{Error, Session};
@@ -155,8 +160,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `Deserialize` where the value is not a `T`; it stays. Those of the store: the value may be gone
-    /// then, but nobody else has got it.
+    /// `Deserialize` if the value is not a `T`. The value stays. After one of the store's errors the value
+    /// may be removed; nobody else has got it then.
     pub async fn claim<T: DeserializeOwned>(
         &self,
         key: impl ReadKey<T>,
@@ -168,11 +173,12 @@ impl Session {
         let is_pending = upkeep::is_pending(&self.0, &name);
         let is_stored = self.0.view().is_stored(&name);
         if self.is_new() || (is_pending && !is_stored) {
-            // Nobody else can see it yet.
+            // No other request can see it yet.
             return self.take(name);
         }
         if is_pending {
-            // What waits for the response head is this request's only if what it was made of is.
+            // A log-in is pending, so the change waits for the response head. This request may have the
+            // value only if it gets the stored one that the change replaces.
             let taken = self.take::<T>(&*name)?;
             let claimed = upkeep::claim(&self.0, &name, |_| Ok(())).await?;
             return Ok(taken.filter(|_| claimed.is_some()));
@@ -218,7 +224,7 @@ impl Session {
         let mut state = self.0.state();
         let (changes, base) = state.edit();
         let replaced = changes.put(base, key.into_name(), value, max_bytes)?;
-        // What closures keep may use the session.
+        // After the lock: a closure may hold a value whose `Drop` uses the session.
         drop(state);
         drop(replaced);
         Ok(())
@@ -245,16 +251,15 @@ impl Session {
                 Ok(computed) => computed,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            // What it alone holds goes after the lock: closures, and what they have captured.
+            // Dropped after the lock: closures may hold values whose `Drop` uses the session.
             let _outlived;
             let mut state = self.0.state();
-            // Other keys may have changed: the closure itself may have done that.
+            // Only this key counts: the closure itself may have changed others.
             let is_current = view.is_of(&state) || state.get(&name) == current;
             _outlived = (!view.has(state.changes.as_ref())).then_some(view);
-            // Another clone of this session was faster: once more.
             if is_current {
                 let max_bytes = self.0.config.max_data_bytes;
-                // Where it is refused, it is dropped after the lock.
+                // A clone, so that a refused one is dropped after the lock.
                 let again = Arc::clone(&computation);
                 let (changes, _) = state.edit();
                 changes.compute(name, former, again, json, max_bytes)?;

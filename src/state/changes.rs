@@ -1,10 +1,8 @@
-//! What a request did: [`Changes`], and how it applies to a (fresher) record.
+//! The changes of a request: [`Changes`], and how they apply to a record.
 //!
-//! A change is a list of steps, in the order of their keys and for each key in
-//! the order they were made. A step carries its result; that of an `update`
-//! carries its closure too, which runs again where the record generations out to be
-//! fresher than the one the result was computed from (rule M3). Steps on
-//! different keys are independent, so their order among each other is not kept.
+//! They are a list of steps, sorted by key, and in the order of the calls for each key. A step has its result.
+//! The step of an `update` has its closure too, which runs again if the stored record has changed meanwhile
+//! (rule M3). Steps on different keys are independent, so their order is not kept.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -23,22 +21,22 @@ use crate::{
     },
 };
 
-/// Computes a value from the one that is there, as often as it takes.
+/// The closure of an update, which may run several times.
 pub(crate) trait Replay: Send + Sync {
     fn run(&self, key: &str, current: Option<&[u8]>) -> Result<Option<Json>, Error>;
 }
 
 #[derive(Clone, Default)]
 pub(crate) struct Changes {
-    /// When everything was removed, if it was.
+    /// The last call that removed all values.
     cleared: Option<ChangeSeq>,
     steps: Vec<Step>,
     overrides: Overrides,
     /// The number of the last change.
     last: ChangeSeq,
-    /// What came before it may be asked for by itself, see [`until`](Self::until).
+    /// Changes up to this one stay separable, see [`until`](Self::until).
     mark: ChangeSeq,
-    /// Bytes of the data with these changes on top, by the record they were made on.
+    /// Bytes of the data after these changes, on the record that they were made on.
     bytes: usize,
 }
 
@@ -46,14 +44,14 @@ pub(crate) struct Changes {
 pub(crate) struct Step {
     key: Cow<'static, str>,
     made: ChangeSeq,
-    /// `None`: replayed as it is, the last writer wins (rule M2).
+    /// The closure of an update. `None`: the result is applied as it is, and the last writer wins (rule M2).
     again: Option<Arc<dyn Replay>>,
-    /// Not kept where the next step was computed from it and nobody asks for it.
+    /// `None` if the value was removed, or if only the next step needs it and computes it again.
     result: Option<Json>,
 }
 
 impl Step {
-    /// Whether `next`, on the same key, is all that needs the result, and computes it again.
+    /// Whether only `next`, on the same key, needs the result of this step, and computes it again.
     fn is_covered_by(&self, next: &Self, mark: ChangeSeq) -> bool {
         let is_asked_for = self.made <= mark && mark < next.made;
         self.again.is_some() && next.again.is_some() && self.key == next.key && !is_asked_for
@@ -61,7 +59,7 @@ impl Step {
 }
 
 impl Changes {
-    /// No changes yet on `base`; those to come are after `last`.
+    /// No changes on `base` yet. Their numbers follow `last`.
     pub(crate) fn on(base: &Data, last: ChangeSeq) -> Self {
         Self {
             last,
@@ -74,7 +72,7 @@ impl Changes {
         self.last
     }
 
-    /// What is there now stays to be had by [`until`](Self::until), whatever is computed on top.
+    /// Keeps the current changes separable by [`until`](Self::until).
     pub(crate) fn mark(&mut self) {
         self.mark = self.last;
     }
@@ -84,7 +82,7 @@ impl Changes {
         self.last
     }
 
-    /// The value of `key` with these changes on top of `base`.
+    /// The value of `key` after these changes to `base`.
     pub(crate) fn get<'a>(&'a self, base: &'a Data, key: &str) -> Option<&'a [u8]> {
         let end = self.steps.partition_point(|step| *step.key <= *key);
         match end.checked_sub(1).map(|last| &self.steps[last]) {
@@ -101,11 +99,11 @@ impl Changes {
         }
     }
 
-    /// Sets or removes a value; what that replaces, to be dropped with no lock held.
+    /// Sets or removes a value. Returns what it replaces, to be dropped after the lock.
     ///
     /// # Errors
     ///
-    /// `TooLarge` where the data would exceed `max_bytes`; nothing has changed then.
+    /// `TooLarge` if the data would exceed `max_bytes`. Nothing has changed then.
     pub(crate) fn put(
         &mut self,
         base: &Data,
@@ -126,8 +124,8 @@ impl Changes {
         Ok(self.steps.splice(start..end, [step]).collect())
     }
 
-    /// Adds a computed value, to be computed again on a fresher record; `former`: the length of the value that it
-    /// replaces.
+    /// Adds a computed value, which is computed again if the record changes. `former` is the length of the value
+    /// that it replaces.
     pub(crate) fn compute(
         &mut self,
         key: Cow<'static, str>,
@@ -164,7 +162,7 @@ impl Changes {
         let former = size(former);
         let latter = size(value.map(Vec::len));
         let bytes = self.bytes - former + latter;
-        // What is too large already may still shrink.
+        // Data that is too large already may still shrink.
         if latter > former {
             check_size(bytes, max_bytes)?;
         }
@@ -172,20 +170,20 @@ impl Changes {
         Ok(())
     }
 
-    /// Removes everything.
+    /// Removes all values.
     pub(crate) fn clear(&mut self) {
         self.steps.clear();
         self.bytes = 0;
         self.cleared = Some(self.tick());
     }
 
-    /// Removes everything, overrides included: what follows begins from nothing.
+    /// Removes all values and overrides.
     pub(crate) fn reset(&mut self) {
         self.clear();
         self.overrides = Overrides::default();
     }
 
-    /// Whether `key` is not as the record has it.
+    /// Whether these changes affect `key`.
     pub(crate) fn affects(&self, key: &str) -> bool {
         self.cleared.is_some() || self.steps.iter().any(|step| step.key == key)
     }
@@ -202,7 +200,7 @@ impl Changes {
         self.overrides.persistent = Some((self.tick(), persistent));
     }
 
-    /// Both timeouts at `duration`, counted from `now`, and the cookie persistent.
+    /// Sets both timeouts to `duration`, counted from `now`, and makes the cookie persistent.
     pub(crate) fn remember(&mut self, duration: Duration, now: Timestamp) {
         let seq = self.tick();
         self.overrides = Overrides {
@@ -212,7 +210,7 @@ impl Changes {
         };
     }
 
-    /// As if the overrides had been made now: they are for the session of a log-in alone.
+    /// Counts the overrides as made now, so that they belong to the session of a log-in.
     pub(crate) fn set_overrides_anew(&mut self) {
         if !self.overrides.is_empty() {
             let seq = self.tick();
@@ -220,12 +218,12 @@ impl Changes {
         }
     }
 
-    /// `record` with the overrides made here in place of its own (rule L4).
+    /// `record` with these overrides (rule L4).
     pub(crate) fn overriding(&self, record: Record) -> Record {
         self.overrides.apply(record)
     }
 
-    /// What each key comes to.
+    /// The last result of each key.
     fn results(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> + Clone {
         let is_last = |at: usize, step: &Step| {
             let next = self.steps.get(at + 1);
@@ -237,7 +235,7 @@ impl Changes {
             .map(|(_, step)| (&*step.key, step.result.as_deref()))
     }
 
-    /// `base` with these changes on top.
+    /// `base` after these changes.
     pub(crate) fn apply(&self, base: &Data) -> Data {
         if self.cleared.is_some() {
             Data::default().with(self.results())
@@ -246,23 +244,22 @@ impl Changes {
         }
     }
 
-    /// The data of `record` with these changes on top; `None` where neither the
-    /// data nor an override would differ.
+    /// The data of `record` after these changes. `None` if neither the data nor an override differs.
     pub(crate) fn merged(&self, record: &Record) -> Option<Data> {
         let data = self.apply(record.data());
         (!data.is_same(record.data()) || self.overrides.differ(record)).then_some(data)
     }
 
-    /// Whether there is a value with these changes on top of none.
+    /// Whether a new session has a value after these changes.
     pub(crate) fn leave_values(&self) -> bool {
         self.results().any(|(_, result)| result.is_some())
     }
 
-    /// Computes again, on a fresher record, what was computed. Called with no lock held.
+    /// Computes the updates again on a fresher record. Call it without the lock.
     ///
     /// # Errors
     ///
-    /// What a closure reports, and `TooLarge`.
+    /// A closure's error, and `TooLarge`.
     pub(crate) fn rebase(&mut self, fresher: &Data, max_bytes: usize) -> Result<(), Error> {
         for index in 0..self.steps.len() {
             let (before, rest) = self.steps.split_at_mut(index);
@@ -293,8 +290,8 @@ impl Changes {
         Ok(())
     }
 
-    /// Takes over what these, as they were earlier, came to on `fresher`;
-    /// `false` where something has been computed since, and must be again.
+    /// Takes over the results of `earlier`, which are these changes, computed again on `fresher`. Returns `false`
+    /// if there are updates since, which must be computed again too.
     pub(crate) fn take_results(&mut self, earlier: &Self, fresher: &Data) -> bool {
         let rebased = |step: &Step| earlier.steps.iter().find(|other| other.made == step.made);
         let mut computed = self.steps.iter().filter(|step| step.again.is_some());
@@ -310,19 +307,19 @@ impl Changes {
         true
     }
 
-    /// To be called where these come on top of another record.
+    /// Counts the bytes again. Call it when the changes apply to another record.
     pub(crate) fn measure(&mut self, base: &Data) {
         self.bytes = self.apply(base).bytes();
     }
 
-    /// Only what was done at `until` or before, where [`mark`](Self::mark) was called.
+    /// The changes up to `until`, where [`mark`](Self::mark) was called.
     pub(crate) fn until(&self, until: ChangeSeq) -> Self {
         let mut earlier = self.clone();
         earlier.keep(|made| made <= until);
         earlier
     }
 
-    /// Forgets what was done at `until` or before: it has been saved.
+    /// Drops the changes up to `until`, which have been saved.
     pub(crate) fn forget_until(&mut self, until: ChangeSeq, saved: &Data) {
         self.keep(|made| made > until);
         self.measure(saved);

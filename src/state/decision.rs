@@ -1,4 +1,4 @@
-//! Whose end there is to wait for, once the response head has decided: [`Decision`].
+//! Which session a task that waits for an end has to wait for, after the response head: [`Decision`].
 
 use std::{mem, sync::Arc};
 
@@ -12,22 +12,22 @@ use crate::{
     state::State,
 };
 
-/// What whoever waits for the end of a request's session is to do.
+/// What a task that waits for the end of a request's session does next.
 pub(crate) enum Decision {
     /// Wait for the end of this session.
     Session(Waiter),
-    /// It is over.
+    /// Return: the session is over.
     Over(SessionEnd),
-    /// There is no session, and none to come.
+    /// Wait for ever: there is no session.
     Nobody,
 }
 
-/// Those who wait for a session that is not stored yet, or about to move.
+/// The tasks that wait for the end of a session that is not stored yet, or is about to move.
 #[derive(Default)]
 pub(crate) struct Undecided(Vec<oneshot::Sender<Decision>>);
 
 impl State {
-    /// The decision, as soon as there is one. It never comes if the request keeps no session.
+    /// The decision, when the response head makes one. It never comes if the request is dropped before.
     pub(crate) fn decision(&mut self, waiters: &Arc<Waiters>) -> oneshot::Receiver<Decision> {
         let (sender, receiver) = oneshot::channel();
         self.undecided.get_or_insert_default().0.push(sender);
@@ -35,7 +35,7 @@ impl State {
         receiver
     }
 
-    /// Tells those who wait which session it is. They are among the `waiters` from then on.
+    /// Tells the waiting tasks which session it is, and registers them with `waiters`.
     #[inline]
     pub(crate) fn decide(&mut self, waiters: &Arc<Waiters>) {
         if let Some(undecided) = self.undecided.take() {
@@ -47,7 +47,7 @@ impl State {
     fn tell(&mut self, mut undecided: Box<Undecided>, waiters: &Arc<Waiters>) {
         for sender in mem::take(&mut undecided.0) {
             match self.decided(waiters) {
-                // Who has given up waiting does not mind.
+                // A dropped receiver no longer waits.
                 Some(decision) => drop(sender.send(decision)),
                 None => undecided.0.push(sender),
             }

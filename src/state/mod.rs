@@ -1,8 +1,7 @@
-//! What one request knows of its session: the [`State`], and the [`Shared`](shared::Shared) part around it.
+//! What one request knows of its session: the [`State`]. [`Shared`](shared::Shared) holds it behind a lock.
 //!
-//! The handler's side changes the state, a commit reads it and takes in what the store said. This folder
-//! uses the settings and records below it. It asks the store for nothing, and knows neither sessions nor
-//! commits.
+//! Handlers change the state. A commit reads it and updates it with the store's replies. This folder uses the
+//! settings and records below it. It does not call the store, and knows neither sessions nor commits.
 
 pub(crate) mod change_seq;
 pub(crate) mod changes;
@@ -33,55 +32,53 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) usage: Usage,
-    /// What came of loading, once somebody has asked for the session.
+    /// The result of the load. `None` before the first one.
     pub(crate) load: Option<Result<(), Error>>,
     pub(crate) loaded_at: Option<Timestamp>,
-    /// The record these changes are on top of; `None`: the session is new.
+    /// The record that the changes apply to. `None` if the session is new.
     pub(crate) stored: Option<Stored>,
-    /// What the visitor brought was moved, planted, or has ended since: only
-    /// a log-in stores anything.
+    /// The session that the visitor presented has moved or ended, or the cookie was planted: only a log-in is stored.
     pub(crate) is_displaced: bool,
     pub(crate) identity: Identity,
     pub(crate) changes: Option<Arc<Changes>>,
-    /// The last moment of the changes before these.
+    /// The last change that has been saved.
     confirmed: ChangeSeq,
-    /// The visitor brought a token, whatever it was worth.
+    /// The request has a session cookie, valid or not.
     pub(crate) was_presented: bool,
-    /// What the visitor's token led to, where the session has ended or moved: a log-in may follow it, and so
-    /// does a log-out.
+    /// The marker that the visitor's token led to, if their session has moved. A log-in and a log-out follow it.
     pub(crate) marker: Option<Box<Stored>>,
-    /// Destroyed by this request and still in the store.
+    /// The session that this request has destroyed, until it is deleted from the store.
     pub(crate) destroyed: Option<Box<Stored>>,
     pub(crate) was_destroyed: bool,
-    /// The visitor does not have the token under this cookie's name yet.
+    /// The cookie must be sent with the response.
     pub(crate) is_cookie_due: bool,
-    /// It was drawn by this request: nobody has it yet.
+    /// This request drew the token, so no visitor has it yet.
     pub(crate) is_token_fresh: bool,
-    /// What was loaded came under a former name: to be re-issued where it is used.
+    /// The cookie has a former name: it is issued again under the current one if the session is used.
     pub(crate) is_under_former_name: bool,
     pub(crate) is_head_gone: bool,
-    /// The commit at the head has come to its end.
+    /// The commit at the response head is done.
     pub(crate) is_committed: bool,
     pub(crate) generations: Generations,
-    /// A save that was given up or cancelled before the store had answered.
-    // Boxed, as `destroyed`: rarely there, and every request moves this.
+    /// A save that was cancelled, or took too long, before the store answered.
+    // Boxed like `destroyed`: rarely there, and every request moves this struct.
     pub(crate) unconfirmed_save: Option<Box<UnconfirmedSave>>,
-    /// The pending changes were computed on another record than the stored one.
+    /// The pending changes were computed on another record than `stored`.
     pub(crate) is_stale: bool,
-    /// What was pending at this moment went with the response, and nobody has been told yet.
+    /// Changes up to this one were lost with the response, and no `save` has reported it yet.
     lost_with_response: Option<ChangeSeq>,
-    /// Who waits for the end of the session that the response head decides on.
+    /// Tasks that wait for the end of the session, before the response head decides which one that is.
     undecided: Option<Box<Undecided>>,
 }
 
-/// How often the session took a turn that a commit under way must not undo.
+/// Counts the calls that a commit which started earlier must not undo: `destroy`, `log_in` and `cycle_id`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Generations {
     pub(crate) destroyed: u32,
     pub(crate) identified: u32,
 }
 
-/// A session as the store had it when last asked.
+/// A session as the store last returned it.
 #[derive(Clone)]
 pub(crate) struct Stored {
     pub(crate) token: Token,
@@ -107,7 +104,7 @@ impl Stored {
     }
 }
 
-/// How far the request went with the session.
+/// How the request has used the session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Usage {
     #[default]
@@ -116,31 +113,31 @@ pub(crate) enum Usage {
     Loaded,
 }
 
-/// Under which id and for whom the session goes on.
+/// Whether the session gets another id at the commit, and for which user.
 #[derive(Clone, Default)]
 pub(crate) enum Identity {
     #[default]
     Same,
-    /// Under this token, unless a commit has tried it already.
+    /// With this token. `None` if a commit has already tried it.
     Cycle(Option<Box<Token>>),
-    // Boxed: rarely there, and every request moves this.
+    // Boxed: rarely there, and every request moves this enum.
     LogIn(Box<LogIn>),
 }
 
 #[derive(Clone)]
 pub(crate) struct LogIn {
-    /// Of the session that begins, unless a commit has tried it already.
+    /// The token of the new session. `None` if a commit has already tried it.
     pub(crate) token: Option<Token>,
     pub(crate) user: Box<str>,
     pub(crate) at: Timestamp,
-    /// Nothing is taken over: the session was another user's (rule M8).
+    /// The session belonged to another user, so its data is not taken over (rule M8).
     pub(crate) starts_empty: bool,
-    /// What was done later belongs to the new session alone.
+    /// Later changes belong to the new session only.
     pub(crate) since: ChangeSeq,
 }
 
 impl Identity {
-    /// The token that was drawn for the session to come.
+    /// The token of the new session.
     pub(crate) fn token(&self) -> Option<Token> {
         match self {
             Self::Same => None,
@@ -149,7 +146,7 @@ impl Identity {
         }
     }
 
-    /// Another token: a session may have been left under the one drawn before.
+    /// Draws another token, because a session may exist under the former one.
     pub(crate) fn redraw(&mut self) {
         let drawn = Token::generate().ok();
         match self {
@@ -159,7 +156,7 @@ impl Identity {
         }
     }
 
-    /// Takes that token: a session whose creation was left open does not begin under it again.
+    /// Takes the token, so that no later commit uses it again.
     pub(crate) fn take_token(&mut self) -> Option<Token> {
         match self {
             Self::Same => None,
@@ -179,7 +176,7 @@ impl LogIn {
 }
 
 impl State {
-    /// The pending changes and the data beneath them.
+    /// The pending changes, and the data that they apply to.
     pub(crate) fn edit(&mut self) -> (&mut Changes, &Data) {
         let base = match &self.stored {
             Some(stored) => stored.record.data(),
@@ -210,7 +207,7 @@ impl State {
         }
     }
 
-    /// The last moment at which something was changed.
+    /// The last change of this request.
     pub(crate) fn last_change(&self) -> ChangeSeq {
         match &self.changes {
             Some(changes) => changes.last(),
@@ -218,7 +215,7 @@ impl State {
         }
     }
 
-    /// That moment, with what was changed until then to be had by itself.
+    /// The last change of this request, marked so that [`Changes::until`] can separate the changes up to it.
     pub(crate) fn mark(&mut self) -> ChangeSeq {
         if let Some(changes) = &mut self.changes {
             Arc::make_mut(changes).mark();
@@ -226,7 +223,7 @@ impl State {
         self.last_change()
     }
 
-    /// Whether a cookie with the token would not put the visitor back to an earlier one.
+    /// Whether the cookie may be sent: not if it could replace a later secret in the browser.
     pub(crate) fn may_issue(&self, stored: &Stored, config: &Config, now: Timestamp) -> bool {
         let (record, secret) = (&stored.record, &stored.token.secret);
         self.is_token_fresh || renewal::is_repeatable(record, secret, config.renew_every, now)
@@ -237,8 +234,7 @@ impl State {
         self.changes.take().is_some()
     }
 
-    /// There is no response, or one that says that nothing was kept: what is
-    /// pending goes with it (rules C2, F2).
+    /// Drops what is pending: there is no response, or one that says that nothing was saved (rules C2, F2).
     fn abandon(&mut self) {
         if self.is_modified() {
             self.lost_with_response = Some(self.last_change());
@@ -252,7 +248,7 @@ impl State {
         self.drop_changes();
     }
 
-    /// `TooLate`, once, where something was lost with the response.
+    /// `TooLate`, once, if changes were lost with the response.
     pub(crate) fn check_kept(&mut self) -> Result<(), Error> {
         match self.lost_with_response.take() {
             Some(_) => Err(Error::too_late(
@@ -262,7 +258,7 @@ impl State {
         }
     }
 
-    /// Whether the pending changes make a difference.
+    /// Whether the pending changes differ from what is stored.
     pub(crate) fn is_modified(&self) -> bool {
         if self.destroyed.is_some() || !matches!(self.identity, Identity::Same) {
             return true;
@@ -274,7 +270,7 @@ impl State {
         }
     }
 
-    /// What was done until then makes no difference to what is stored: its closures are let go of.
+    /// Drops changes up to `until` that do not differ from what is stored, with their closures.
     pub(crate) fn forget_what_changed_nothing(&mut self, until: ChangeSeq) {
         if let Some(stored) = self.stored.clone() {
             self.confirm(stored, until);
@@ -288,12 +284,12 @@ impl State {
         matches!(self.identity, Identity::Same)
     }
 
-    /// Whether the pending changes are on top of the stored session `id`.
+    /// Whether the pending changes apply to the stored session `id`.
     pub(crate) fn is_on(&self, id: SessionId) -> bool {
         self.stored.as_ref().is_some_and(|stored| stored.id() == id)
     }
 
-    /// Replaces the record under changes that were computed on another one.
+    /// Replaces the stored record. The pending changes were computed on another one.
     pub(crate) fn replace_record(
         &mut self,
         id: SessionId,
@@ -311,8 +307,7 @@ impl State {
         }
     }
 
-    /// The store no longer has the session: what is pending has nowhere to go
-    /// (rule M4), but for a log-in and what came after it (rule M7).
+    /// Drops what is pending, because the session has ended (rule M4). A log-in and later changes stay (rule M7).
     pub(crate) fn end(&mut self) {
         self.stored = None;
         self.is_cookie_due = false;
@@ -330,7 +325,7 @@ impl State {
         }
     }
 
-    /// Binds `user`, at the commit.
+    /// Binds `user` at the commit.
     pub(crate) fn log_in(&mut self, user: Box<str>, at: Timestamp) -> Result<(), Error> {
         if self.is_head_gone {
             return Err(Error::too_late("log_in"));
@@ -339,7 +334,7 @@ impl State {
             .identity
             .take_token()
             .map_or_else(Token::generate, Ok)?;
-        // Forgetting another user's values is for the new session: a save must not do it to theirs.
+        // The other user's values are dropped in the new session only: a save must not delete them in the old one.
         let (since, started_empty) = match &self.identity {
             Identity::LogIn(former) => (former.since, former.starts_empty),
             Identity::Same | Identity::Cycle(_) => (self.mark(), false),
@@ -348,7 +343,7 @@ impl State {
         if is_other {
             self.edit().0.reset();
         }
-        // So are the timeouts that this request has set for the user.
+        // The timeouts that this request has set are for the new session too.
         if let Some(changes) = &mut self.changes {
             Arc::make_mut(changes).set_overrides_anew();
         }
@@ -363,7 +358,7 @@ impl State {
         Ok(())
     }
 
-    /// Goes on under another id, at the commit.
+    /// Gives the session another id at the commit.
     pub(crate) fn cycle(&mut self) -> Result<(), Error> {
         if self.is_head_gone {
             return Err(Error::too_late("cycle_id"));
@@ -375,7 +370,7 @@ impl State {
         Ok(())
     }
 
-    /// Under which id the session goes on, once the pending log-in or cycle is committed.
+    /// The id that the session gets when the pending log-in or cycle is committed.
     pub(crate) fn next_id(&self) -> Option<SessionId> {
         let attempted = self.unconfirmed_save.as_ref();
         let attempted = attempted.filter(|save| save.former.is_none());
@@ -389,7 +384,7 @@ impl State {
     pub(crate) fn destroy(&mut self) {
         self.generations.destroyed += 1;
         self.was_destroyed = true;
-        // A new session may be there, though nobody has heard of it.
+        // A save whose reply was lost may have stored a new session.
         let attempted = self.unconfirmed_save.take().map(|attempt| attempt.stored);
         if let Some(stored) = self.stored.take().or(attempted) {
             self.destroyed = Some(Box::new(stored));
@@ -401,7 +396,7 @@ impl State {
         self.is_cookie_due = false;
     }
 
-    /// Destroyed by this request, and no other begun since.
+    /// Whether this request has destroyed the session and not begun a new one.
     pub(crate) fn is_destroyed(&self) -> bool {
         let begins_another = match (&self.changes, &self.identity) {
             (_, Identity::LogIn(_)) => true,
@@ -411,7 +406,7 @@ impl State {
         self.was_destroyed && self.stored.is_none() && !begins_another
     }
 
-    /// `Ended` where what the visitor brought has ended, and he did not log in.
+    /// `Ended` if the visitor's session has ended, and no log-in is pending.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         let logs_in = matches!(self.identity, Identity::LogIn(_));
         if self.is_displaced && !logs_in {
@@ -429,17 +424,17 @@ impl State {
         }
     }
 
-    /// The visitor must not stay locked out by a record that does not decode (rule F4).
+    /// Whether the record does not decode. The cookie is removed then, or the visitor would stay locked out (rule F4).
     pub(crate) fn is_corrupt(&self) -> bool {
         matches!(&self.load, Some(Err(error)) if error.kind() == ErrorKind::Corrupt)
     }
 
-    /// Whether nobody has asked for the session, so that there is nothing to commit and nothing to say.
+    /// Whether nobody has asked for the session, so that there is nothing to commit.
     pub(crate) fn is_untouched(&self) -> bool {
         self.load.is_none()
     }
 
-    /// Notes that somebody wants the session, now that it is loaded.
+    /// Notes that the request uses the session, after the load.
     pub(crate) fn use_for(&mut self, usage: Usage) {
         self.usage = self.usage.max(usage);
         if self.usage == Usage::Loaded && self.is_under_former_name && !self.is_head_gone {
@@ -448,9 +443,9 @@ impl State {
         }
     }
 
-    /// What was done until then has been saved as `stored`.
+    /// Changes up to `until` have been saved as `stored`.
     pub(crate) fn confirm(&mut self, stored: Stored, until: ChangeSeq) {
-        // Where the save was under way at that moment, nothing was lost after all.
+        // Those changes were not lost after all: their save was under way.
         self.lost_with_response = self.lost_with_response.filter(|moment| *moment != until);
         if self.last_change() <= until {
             self.drop_changes();

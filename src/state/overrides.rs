@@ -8,7 +8,7 @@ use crate::{
     state::change_seq::ChangeSeq,
 };
 
-/// What is set, and by which change. A record keeps it in place of the layer's settings (rule L4).
+/// The overrides, each with the change that set it. A record's overrides replace the layer's settings (rule L4).
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Overrides {
     pub(crate) idle: Option<(ChangeSeq, Timeout)>,
@@ -21,7 +21,7 @@ pub(crate) struct Overrides {
 #[derive(Clone, Copy)]
 pub(crate) enum Absolute {
     Timeout(Timeout),
-    /// So long from a time, whenever the session began.
+    /// So long after this time, whenever the session began.
     From(Timestamp, Duration),
 }
 
@@ -30,7 +30,7 @@ impl Overrides {
         self.idle.is_none() && self.absolute.is_none() && self.persistent.is_none()
     }
 
-    /// Whether `record` has others.
+    /// Whether `record` has other overrides.
     pub(crate) fn differ(&self, record: &Record) -> bool {
         let extras = record.extras();
         let absolute = self.absolute_timeout(record);
@@ -41,7 +41,7 @@ impl Overrides {
                 .is_some_and(|(_, persistent)| Some(persistent) != extras.persistent)
     }
 
-    /// `record` with these in place of its own.
+    /// `record` with these overrides.
     pub(crate) fn apply(&self, mut record: Record) -> Record {
         if self.differ(&record) {
             let absolute = self.absolute_timeout(&record);

@@ -1,4 +1,4 @@
-//! What the parts of one request share: [`Shared`], the [`State`] behind its one lock.
+//! What the parts of one request share: [`Shared`], with the [`State`] behind its one lock.
 
 use std::{fmt, sync::Arc};
 
@@ -13,19 +13,19 @@ use crate::{
     state::{State, Stored, view::View},
 };
 
-/// How often changes are computed again because there are more of them each time.
+/// How often changes are computed again if a closure adds more of them each time.
 const MAX_ROUNDS: u32 = 100;
 
 /// What the handle, every clone of the session and the response future share.
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) cookies: CookieHeaders,
-    /// The session of a layer around this one, under another cookie name.
+    /// The session of an outer layer with another cookie name.
     pub(crate) outer: Option<Arc<Self>>,
-    /// Held by whoever waits for the store for this request, so that loads,
-    /// saves and the commit follow one another. It guards no data.
+    /// Held during each store call of this request, so that loads, saves and the commit follow one another. It
+    /// guards no data.
     gate: tokio::sync::Mutex<()>,
-    // Never held across an await, nor while a closure or a `Serialize` runs, or what a closure keeps is dropped.
+    // Never held across an await, while a closure or a `Serialize` runs, or while a closure is dropped.
     state: Mutex<State>,
 }
 
@@ -46,18 +46,18 @@ impl Shared {
         }
     }
 
-    /// Whether a layer with a cookie of this name is around the request already.
+    /// Whether this layer or an outer one has a cookie of this name.
     pub(crate) fn is_within(&self, cookie_name: &str) -> bool {
         let outer = self.outer.as_ref();
         self.config.cookie.name() == cookie_name
             || outer.is_some_and(|outer| outer.is_within(cookie_name))
     }
 
-    /// Waits until nobody else talks to the store for this request.
+    /// Waits until no other store call of this request is running.
     pub(crate) async fn enter(&self) -> Gate<'_> {
         match self.try_enter() {
             Some(gate) => gate,
-            // Boxed, because the future that waits is large and rarely needed.
+            // Boxed because the future is large and rarely needed.
             None => Box::pin(self.gate.lock()).await,
         }
     }
@@ -70,7 +70,7 @@ impl Shared {
         self.state.lock()
     }
 
-    /// Gives a span the id it is about; whether there is one.
+    /// Records the session's id in a span. Returns whether there is one.
     pub(crate) fn name(&self, span: &Span) -> bool {
         if span.is_disabled() {
             return false;
@@ -85,8 +85,8 @@ impl Shared {
         id.is_some()
     }
 
-    /// For whatever may let go of changes: what their closures keep is dropped
-    /// after the lock, because it may use the session.
+    /// Changes the state. Closures that this removes are dropped after the lock, because they may hold values
+    /// whose `Drop` uses the session.
     pub(crate) fn alter<T>(&self, alter: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let former = state.changes.clone();
@@ -96,7 +96,7 @@ impl Shared {
         altered
     }
 
-    /// The request has ended before its commit has (rule C2).
+    /// The request has ended before its commit (rule C2).
     pub(crate) fn abandon(&self) {
         let waiters = &self.config.store.observers.waiters;
         self.alter(|state| {
@@ -105,18 +105,18 @@ impl Shared {
         });
     }
 
-    /// A look at the values that needs no lock.
+    /// The current values, to read without the lock.
     pub(crate) fn view(&self) -> View {
         self.state().view()
     }
 
-    /// Puts `latest` under the pending changes, after computing them again on it.
+    /// Computes the pending changes again on `latest`, and keeps it as the stored record.
     ///
-    /// Where the handler has destroyed the session `id` meanwhile, they belong to another.
+    /// Does nothing if the handler has destroyed the session `id` meanwhile.
     ///
     /// # Errors
     ///
-    /// What a closure reports, and where it never comes to an end.
+    /// A closure's error, or `Other` if a closure keeps adding changes.
     pub(crate) fn rebase(&self, id: SessionId, latest: &Kept) -> Result<(), Error> {
         let data = latest.0.data();
         for _ in 0..MAX_ROUNDS {
@@ -134,7 +134,7 @@ impl Shared {
             if !state.is_on(id) {
                 return Ok(());
             }
-            // Meanwhile there may be more: a closure itself may have inserted something.
+            // There may be more changes now: a closure itself may have inserted a value.
             let is_complete = match &mut state.changes {
                 Some(changes) => Arc::make_mut(changes).take_results(&rebased, data),
                 None => true,
@@ -153,7 +153,7 @@ impl Shared {
     }
 }
 
-/// Changes made after the response had left and never saved are lost: say so, once (rule C6).
+/// Logs a warning if changes after the response head were never saved (rule C6).
 impl Drop for Shared {
     fn drop(&mut self) {
         let state = self.state.get_mut();

@@ -1,16 +1,16 @@
-//! A save that was given up or cancelled before the store had answered: [`UnconfirmedSave`].
+//! A save that was cancelled, or took too long, before the store answered: [`UnconfirmedSave`].
 
 use crate::{
     record::Kept,
     state::{Generations, Stored, change_seq::ChangeSeq},
 };
 
-/// A write on its way to the store, of what was done until then. An update that is made
-/// again as it was cannot be made twice: the store compares its version.
+/// A write whose reply did not come. It can be sent again: the store compares the version, so an update is not
+/// applied twice.
 #[derive(Clone)]
 pub(crate) struct UnconfirmedSave {
     pub(crate) stored: Stored,
-    /// What is to be replaced; `None` for a new session.
+    /// The record that the write replaces. `None` for a new session.
     pub(crate) former: Option<Kept>,
     pub(crate) until: ChangeSeq,
     pub(crate) generations: Generations,

@@ -1,4 +1,4 @@
-//! What a request's session holds, without its lock: [`View`].
+//! A session's values at one moment, readable without the lock: [`View`].
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::{
     state::{State, changes::Changes},
 };
 
-/// The values as they were at one moment, shared.
+/// The record's data and the pending changes at one moment.
 #[derive(Clone)]
 pub(crate) struct View {
     pub(crate) record: Option<Arc<Record>>,
@@ -15,7 +15,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Whether these are the changes, and not others since.
+    /// Whether `changes` are still the ones of this view.
     pub(crate) fn has(&self, changes: Option<&Arc<Changes>>) -> bool {
         match (&self.changes, changes) {
             (Some(seen), Some(there)) => Arc::ptr_eq(seen, there),
@@ -41,7 +41,7 @@ impl View {
         }
     }
 
-    /// Whether the record has a value for `key`, whatever is pending.
+    /// Whether the stored record has a value for `key`. Pending changes do not count.
     pub(crate) fn is_stored(&self, key: &str) -> bool {
         self.base().get(key).is_some()
     }

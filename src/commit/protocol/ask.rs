@@ -1,85 +1,85 @@
-//! What a machine asks and what it is told: [`Ask`], [`Reply`], [`Step`].
+//! How a machine and its driver talk: [`Ask`], [`Reply`] and [`Step`].
 
 use crate::{commit::protocol::rec::Rec, record::token::SessionId};
 
-/// What a machine wants to know or have done next. It borrows from the machine.
+/// What a machine asks for next. It borrows from the machine.
 #[derive(Debug)]
 pub enum Ask<'a, R: Rec> {
-    /// What the store has under this id, past any cache. Reply: `Loaded`.
+    /// Load the record under this id, past any cache. Reply: `Loaded`.
     Load(SessionId),
-    /// Store a record where nothing is. Reply: `Created` or `Exists`.
+    /// Create this record if there is none under the id. Reply: `Created` or `Exists`.
     Create(SessionId, &'a R),
-    /// Replace `former` by `next`, if it is still what is stored. Reply: `Saved`, `Conflict` or `Missing`.
+    /// Replace `former` by `next` if `former` is still stored. Reply: `Saved`, `Conflict` or `Missing`.
     Update {
         /// Which session.
         id: SessionId,
-        /// What is to be replaced.
+        /// The record to replace.
         former: &'a R,
-        /// What is to be stored.
+        /// The record to store.
         next: &'a R,
     },
-    /// Move the activity of this very version forward. Reply: `Touched`, `Stale` or `Missing`.
+    /// Write the activity if this version is still stored. Reply: `Touched`, `Stale` or `Missing`.
     Touch(SessionId, &'a R),
-    /// All sessions and markers of the record's user that have not expired, from every page. Reply: `Listed`.
+    /// List all sessions and markers of the record's user that have not expired. Reply: `Listed`.
     List(&'a R),
-    /// The request's changes on top of this record, which another request has written meanwhile, as its next
-    /// version by the machine's writer. Reply: `Merged`, `Unchanged`, `Ended`, or `Refused`
-    /// where a closure refuses.
+    /// Apply the request's changes to this record, which another request has written, as its next version by the
+    /// machine's writer. Reply: `Merged`, `Unchanged`, `Ended`, or `Refused` if a closure refuses.
     Merge(&'a R),
-    /// The record of a new session, as its first version by the machine's writer, with its id. Reply: `Begun`,
-    /// `Ended`, or `Refused` where a closure refuses.
+    /// Make the record of a new session and its id, as the first version by the machine's writer. Reply: `Begun`,
+    /// `Ended`, or `Refused` if a closure refuses.
     Begin {
-        /// What goes on under the new id, as far as its user may see it; `None`: the request's own changes only.
+        /// The old session, whose data is taken over if the user may see it. `None`: only the request's changes.
         base: Option<&'a R>,
-        /// Whether the token drawn so far is no good: another session has its id.
+        /// Whether to draw another token, because another session has the id of the former one.
         redraw: bool,
     },
-    /// This session of the same user with a secret of the request's own beside its secrets, and the request's changes
-    /// on top, as its next version by the machine's writer. Reply: `Merged`, or `Unchanged` where it takes no further secret.
+    /// Add the request's secret and its changes to this session of the same user, as its next version by the machine's
+    /// writer. Reply: `Merged`, or `Unchanged` if it takes no further secret.
     Join(SessionId, &'a R),
-    /// Whether the operator means this session. Reply: `Meant`.
+    /// Is this one of the sessions to end? Reply: `Meant`.
     Judge(SessionId, &'a R),
 }
 
-/// What a machine is told. A store's reply is one of three: done, as the variants say; refused; unknown.
+/// The reply to an ask. A store's reply is one of three: done, as the first variants say; refused; unknown.
 #[derive(Clone, Debug)]
 pub enum Reply<R: Rec> {
-    /// What is stored.
+    /// The stored record, if there is one.
     Loaded(Option<R>),
     /// The record is stored.
     Created,
-    /// Another record has this id; nothing was changed.
+    /// Another record has this id. Nothing was changed.
     Exists,
-    /// The record is stored in place of the former.
+    /// The former record was replaced.
     Saved,
-    /// Another version is stored; nothing was changed.
+    /// Another version is stored. Nothing was changed.
     Conflict,
     /// Nothing is stored under this id.
     Missing,
     /// The activity is stored.
     Touched,
-    /// Another version is stored; nothing was changed.
+    /// Another version is stored. Nothing was changed.
     Stale,
-    /// What the user has.
+    /// The user's sessions and markers.
     Listed(Vec<(SessionId, R)>),
-    /// What is to be stored.
+    /// The record to store.
     Merged(R),
     /// The changes make no difference.
     Unchanged,
-    /// The session's absolute deadline has passed: there is nothing to write to.
+    /// The session's absolute deadline has passed.
     Ended,
     /// A new session's id and record.
     Begun(SessionId, R),
-    /// Whether it is one of those to be ended.
+    /// Whether the session is to be ended.
     Meant(bool),
-    /// Certainly not done.
+    /// The call was certainly not applied.
     Refused(R::Error),
-    /// Done or not, now or within minutes: the reply was lost, late or cut, or the store cannot tell.
+    /// The call may have been applied, or may be within minutes: the reply was lost, late or cut, or the store cannot
+    /// tell.
     Unknown(R::Error),
 }
 
 impl<R: Rec> Reply<R> {
-    /// The error of a call that did not work out.
+    /// The error of a failed call.
     pub(super) fn into_error(self) -> R::Error {
         match self {
             Self::Refused(error) | Self::Unknown(error) => error,
@@ -94,11 +94,11 @@ impl<R: Rec> Reply<R> {
 pub enum Step {
     /// Answer the machine's next ask.
     Ask,
-    /// Others write to this session: wait for a turn, or back off; then answer the next ask.
+    /// Other requests write to this session: wait in its queue or back off, then answer the next ask.
     Wait(SessionId),
     /// Take the outcome.
     Done,
 }
 
-/// How often a machine asks again where a reply was unknown.
+/// How often a machine asks again after an unknown reply.
 pub(super) const MAX_LOST_REPLIES: u8 = 3;

@@ -1,9 +1,9 @@
 //! The compare-and-swap under every write: [`Cas`].
 //!
-//! A write is certain once a reply says so. After an unknown reply only two things settle it: the record's list of
-//! writers, which has this write or does not; or the version that it was to replace, which is gone for good, because no
-//! version comes twice. While that version is still there the same write is sent again: whichever copy comes first,
-//! the store applies one. Where more writes came on top than the record remembers, nobody can tell, and the write fails.
+//! After an unknown reply, the machine loads the record. If its list of writers has this write, the write was applied.
+//! If the record has another version and the list does not have this write, it never will be: no version comes twice.
+//! If the former version is still stored, the same write is sent again, and the store applies only one of the two. If
+//! more writes followed than the record remembers, nobody can tell, and the write fails.
 
 use crate::{
     commit::protocol::{
@@ -13,32 +13,32 @@ use crate::{
     record::{token::SessionId, version::Wrote},
 };
 
-/// One record in place of another, until it is certain what became of it.
+/// Replaces one record by another, and finds out whether that was applied.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Cas<R: Rec> {
     pub(super) id: SessionId,
     pub(super) former: R,
     pub(super) next: R,
-    /// The first failure that leaves open whether `next` was stored.
+    /// The first unknown reply.
     lost: Option<R::Error>,
     lost_replies: u8,
     is_reading: bool,
-    /// Which rule says that it fails beyond the record's memory.
+    /// Whether this is a claim, which has a rule of its own.
     is_claim: bool,
 }
 
-/// What became of the write.
+/// The state of the write after a reply.
 pub(super) enum Swapped<R: Rec> {
-    /// Not settled yet.
+    /// Not certain yet.
     Not(Step),
     Saved,
     /// Certainly not stored: others were faster, with this.
     Fresher(R),
-    /// Certainly not stored: the session ended or went on under another id.
+    /// Certainly not stored: the session has ended or moved to another id.
     Moved(R),
-    /// There is no record any more. The error is that of an unknown reply before.
+    /// There is no record. The error is that of an earlier unknown reply.
     Missing(Option<R::Error>),
-    /// Refused, or never settled; `bool`: whether it may have been stored.
+    /// Failed. The flag says whether it may have been stored.
     Failed(R::Error, bool),
 }
 
@@ -67,7 +67,7 @@ impl<R: Rec> Cas<R> {
         self.is_claim
     }
 
-    /// Another write of the same commit, after this one was certainly not stored.
+    /// Starts another write of the same commit, after this one was certainly not stored.
     pub(super) fn again(&mut self, former: R, next: R) {
         self.former = former;
         self.next = next;
@@ -96,12 +96,12 @@ impl<R: Rec> Cas<R> {
         self.settle(reply)
     }
 
-    /// Whether `next` may be stored, though no reply has told so.
+    /// Whether `next` may be stored although no reply has said so.
     pub(super) fn is_open(&self) -> bool {
         self.lost.is_some()
     }
 
-    /// The call under way was cut, or the last one failed: asks the store what became of it.
+    /// Asks the store whether the last call was applied, because it was interrupted or failed.
     pub(super) fn resume(&mut self, cut: R::Error) {
         self.lost.get_or_insert(cut);
         self.lost_replies = 0;
@@ -118,7 +118,7 @@ impl<R: Rec> Cas<R> {
             Reply::Missing | Reply::Loaded(None) => Swapped::Missing(self.lost.take()),
             Reply::Loaded(Some(latest)) => self.compare(latest),
             Reply::Unknown(error) => self.lose(error),
-            // A later refusal does not tell that an earlier copy was not stored.
+            // An earlier copy may have been stored even if a later one is refused.
             Reply::Refused(error) => {
                 Swapped::Failed(self.lost.clone().unwrap_or(error), self.is_open())
             }
@@ -151,7 +151,7 @@ impl<R: Rec> Cas<R> {
             self.is_reading = false;
             return Swapped::Not(Step::Wait(self.id));
         }
-        // A marker is never replaced: one that is not there was not stored.
+        // A marker is never replaced, so if it is not there it was not stored.
         let is_forgotten = wrote == Wrote::Unknown && !self.next.is_marker();
         match &self.lost {
             Some(lost) if is_forgotten && self.fails_beyond_memory() => {

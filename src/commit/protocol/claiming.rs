@@ -1,8 +1,8 @@
 //! Taking a value that only one request may have: [`Claim`].
 //!
-//! A claim is a write of the record without the value, and the value is the visitor's once that is certain. It differs
-//! from any other write in one point: where a reply was lost and the record is gone, nobody can tell whether the value
-//! was given, and the claim fails instead of saying that the value was not there.
+//! A claim writes the record without the value. The request gets the value when that write is certain. A claim
+//! differs from other writes in one point: if a reply was lost and the record is gone, nobody can tell whether the
+//! value was removed by this claim, so the claim fails rather than report that there was no value.
 
 use crate::{
     clock::Timestamp,
@@ -20,8 +20,7 @@ use crate::{
 pub struct Claim<R: Rec>(Write<R>);
 
 impl<R: Rec> Claim<R> {
-    /// `next` is `former` without the value. To a merge the driver answers
-    /// [`Reply::Unchanged`] where the value is not there.
+    /// `next` is `former` without the value. The driver replies [`Reply::Unchanged`] to a merge if there is no value.
     pub fn new(id: SessionId, former: R, next: R) -> Self {
         Self(Write::claim(id, former, next))
     }
@@ -36,8 +35,8 @@ impl<R: Rec> Claim<R> {
         self.0.step(reply, now)
     }
 
-    /// What it came to, after [`Step::Done`]: [`Saved`](super::Outcome::Saved) where the value is this request's,
-    /// [`Unchanged`](super::Outcome::Unchanged) or [`Ended`](super::Outcome::Ended) where it is not there.
+    /// The outcome, after [`Step::Done`]: [`Saved`](super::Outcome::Saved) if this request has the value,
+    /// [`Unchanged`](super::Outcome::Unchanged) or [`Ended`](super::Outcome::Ended) if there was none.
     pub fn finish(self) -> Finished<R> {
         self.0.finish()
     }

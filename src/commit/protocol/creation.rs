@@ -1,9 +1,9 @@
-//! A new record where nothing is: [`Creation`].
+//! Creates a record: [`Creation`].
 //!
-//! A creation whose reply was lost is sent again as it was. The id is the record's own: what is found there is this
-//! record, or what became of it. A session that has ended leaves a marker, so that sending again brings nothing back,
-//! as long as it is sent within the marker's time. A creation that is taken up later is not sent again: where it is not
-//! there, a marker closes its id.
+//! A creation whose reply was lost is sent again unchanged. The id was drawn for this record, so a record under it is
+//! this one or a later version. If the session has ended meanwhile, there is a marker, and sending again cannot bring
+//! the session back while the marker lives. A creation that is resumed later is not sent again: if there is no
+//! record, a marker closes the id.
 
 use crate::{
     clock::Timestamp,
@@ -14,7 +14,7 @@ use crate::{
     record::{token::SessionId, version::Wrote},
 };
 
-/// A record on its way to the store.
+/// Creates a record, and finds out whether that was applied.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Creation<R: Rec> {
     pub(super) id: SessionId,
@@ -28,18 +28,18 @@ pub(super) struct Creation<R: Rec> {
 enum Stage<R> {
     Sending,
     Reading,
-    /// It is not there, and must not come any more.
+    /// Closing the id, so that the creation cannot be applied any more.
     Closing(R),
 }
 
-/// What became of the creation.
+/// The state of the creation after a reply.
 pub(super) enum Creating<R: Rec> {
-    /// Not settled yet.
+    /// Not certain yet.
     Not(Step),
     Created,
-    /// Not under this id: another session has it, or it has ended already.
+    /// Not stored: another session has the id, or the session has ended already.
     Taken,
-    /// Refused, or never settled; `bool`: whether it may have been stored.
+    /// Failed. The flag says whether it may have been stored.
     Failed(R::Error, bool),
 }
 
@@ -77,12 +77,12 @@ impl<R: Rec> Creation<R> {
         self.settle(reply, is_resumed, now)
     }
 
-    /// Whether the record may be stored, though no reply has told so.
+    /// Whether the record may be stored although no reply has said so.
     pub(super) fn is_open(&self) -> bool {
         self.lost.is_some()
     }
 
-    /// The call under way was cut, or the last one failed: asks the store what became of it.
+    /// Asks the store whether the last call was applied, because it was interrupted or failed.
     pub(super) fn resume(&mut self, cut: R::Error) {
         self.lost.get_or_insert(cut);
         self.lost_replies = 0;
@@ -94,7 +94,7 @@ impl<R: Rec> Creation<R> {
         match reply {
             Reply::Exists if self.lost.is_none() => Creating::Taken,
             Reply::Exists => self.go(Stage::Reading),
-            // The marker: nothing comes under this id any more.
+            // The marker is stored: nothing can be created under this id any more.
             Reply::Created => Creating::Taken,
             Reply::Loaded(Some(found)) => {
                 let is_ours = found.wrote(self.record.version()) == Wrote::Yes;

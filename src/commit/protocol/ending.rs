@@ -1,15 +1,16 @@
 //! Ending a session: [`End`], for a log-out, an operator's revocation, and the limit of sessions for each user.
 //!
-//! The session becomes a marker without successor by one compare-and-swap. The marker expires by itself. As long as it is
-//! there, nothing comes back under the id: a write finds a marker, a cycle or log-in under way finds that the session
-//! it leaves has ended, and a creation that arrives late finds the id taken.
+//! One compare-and-swap replaces the session by a marker without successor, which expires by itself. While it is there,
+//! nothing comes back under the id: a write finds the marker, a concurrent cycle or log-in finds that the session has
+//! ended, and a creation that arrives late finds the id taken. If two requests end one session, the marker of only
+//! one of them is stored, and only that machine comes to [`Outcome::Closed`].
 //!
-//! A session that cycles meanwhile is followed to where it goes; one that a log-in takes away is not, because a log-in
-//! is a new session.
+//! If the session cycles at the same time, the machine follows it to the new id. It does not follow a log-in, which is
+//! a new session.
 //!
-//! A session that has not finished moving is two records. Of a cycle, the old one is the session: it is ended,
-//! and the new one closed. Of a log-in, the new one is: the old one is barred first, which is a write that its marker
-//! conflicts with and that says why. So a log-in either was finished before, or learns that it was ended before it answers.
+//! A session whose move is not finished has two records. In a cycle the old one counts: it is ended, and the new one
+//! closed. In a log-in the new one counts: the old session is barred first, by a write that the log-in's marker
+//! conflicts with. So the log-in was finished before, or learns that it was ended before it answers.
 
 use crate::{
     clock::Timestamp,
@@ -34,7 +35,7 @@ pub struct End<R: Rec> {
     writer: u64,
     reason: Reason<R>,
     stage: Stage<R>,
-    /// What an unfinished cycle has created: it is closed after the session that it comes from.
+    /// The new session of an unfinished cycle, which is closed after the old one.
     unfinished: Option<SessionId>,
     /// The marker that an earlier try has sent.
     sent: Option<Version>,
@@ -44,11 +45,11 @@ pub struct End<R: Rec> {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Reason<R> {
-    /// The visitor logs out: whoever holds the token means the session.
+    /// A log-out.
     Destroy,
-    /// The driver judges.
+    /// A revocation. The driver judges which session is meant.
     Revoke,
-    /// An older log-in of the same user than this one, which is under the id.
+    /// The limit of sessions per user. Ends the session if its log-in is older than this one.
     Limit(SessionId, R),
 }
 
@@ -65,14 +66,15 @@ enum Stage<R: Rec> {
 }
 
 impl<R: Rec> End<R> {
-    /// The visitor's own log-out of `record`, a session or the marker that a straggler found: a cycle is followed.
+    /// A log-out of `record`, which is a session or a marker. A cycle is followed.
     pub fn destroy(id: SessionId, record: R, writer: u64, now: Timestamp) -> Self {
         let mut end = Self::new(id, writer, Reason::Destroy);
         let _ = end.consider(record, now);
         end
     }
 
-    /// An operator's revocation of what the driver [judges](Ask::Judge) to be meant. Each session takes a writer of its own.
+    /// A revocation of the session that the driver [judges](Ask::Judge) to be meant. Each session needs a writer of its
+    /// own.
     pub fn revoke(id: SessionId, writer: u64) -> Self {
         Self::new(id, writer, Reason::Revoke)
     }
@@ -82,7 +84,7 @@ impl<R: Rec> End<R> {
         Self::new(id, writer, Reason::Limit(newer.0, newer.1))
     }
 
-    /// A log-out that was given up, whose marker may be on its way as `sent`.
+    /// A log-out that was abandoned. Its marker may still be stored, as version `sent`.
     pub(super) fn destroy_later(id: SessionId, writer: u64, sent: Option<Version>) -> Self {
         Self {
             sent,
@@ -103,7 +105,7 @@ impl<R: Rec> End<R> {
         }
     }
 
-    /// The next thing to ask; `None` where there is nothing to do: [`finish`](Self::finish) it.
+    /// The next thing to ask; `None` if there is nothing to do; then [`finish`](Self::finish) it.
     pub fn ask(&self) -> Option<Ask<'_, R>> {
         Some(match &self.stage {
             Stage::Loading => Ask::Load(self.id),
@@ -168,7 +170,7 @@ impl<R: Rec> End<R> {
         }
     }
 
-    /// What it came to, after [`Step::Done`].
+    /// The outcome, after [`Step::Done`].
     pub fn finish(self) -> Finished<R> {
         let undo = match (&self.outcome, &self.reason) {
             (Some(Outcome::Failed(_)), Reason::Destroy) => {
@@ -182,7 +184,7 @@ impl<R: Rec> End<R> {
         }
     }
 
-    /// Gives it up before its end. A log-out is tried again in the background.
+    /// Abandons it. A log-out is tried again in the background.
     pub fn abandon(self) -> Finished<R> {
         let sent = match &self.stage {
             Stage::Ending(cas, _) => Some(cas.next.version()),
@@ -198,7 +200,7 @@ impl<R: Rec> End<R> {
         }
     }
 
-    /// What is under the id now.
+    /// Decides what to do with the record that is stored now.
     fn consider(&mut self, record: R, now: Timestamp) -> Step {
         if !record.is_marker() {
             return match &self.reason {
@@ -234,7 +236,7 @@ impl<R: Rec> End<R> {
         }
     }
 
-    /// A session with an origin may not have finished moving.
+    /// Checks whether the move of a session with an origin is finished.
     fn look_back(&mut self, record: R, now: Timestamp) -> Step {
         match record.origin() {
             Some(origin) if R::keeps(Policy::EndBars) => {
@@ -248,7 +250,7 @@ impl<R: Rec> End<R> {
         match origin {
             None => self.mark(record, true, now),
             Some(origin) if origin.is_marker() => {
-                // Where it leads elsewhere, the move has come too late: nobody has its token.
+                // If the marker leads elsewhere, the move was too late, and no visitor has its token.
                 let is_finished = origin.successor().is_some_and(|to| to.id == self.id);
                 self.mark(record, is_finished, now)
             }

@@ -1,18 +1,18 @@
 //! Finishing a move that another request began: [`Help`].
 //!
-//! A new session names the id and the version of the one it comes from. As long as that one has not become the marker
-//! that leads here, the move is not finished: its request may be under way, or gone. Whoever presents the new token loads
-//! the old session first:
+//! A new session names the id and the version of the one it comes from. Until a marker that leads here replaces the old
+//! session, the move is not finished: its request may be under way, or gone. A request with the new token loads the
+//! old session first:
 //!
 //! | the old session | what follows |
 //! | --- | --- |
-//! | is the marker that leads here, or is gone | the move was finished |
-//! | is what the new one was made of | it becomes the marker |
-//! | has changed since | the new one takes over what it has now, then it becomes the marker |
-//! | ended, or went elsewhere | a log-in goes on empty; a cycle has ended, and becomes a marker |
-//! | is barred from this id | the new one has ended, and becomes a marker |
+//! | is a marker that leads here, or is gone | nothing: the move is finished |
+//! | has the version that the new one was made of | a marker replaces it |
+//! | has changed since | the new one takes over its data, then a marker replaces it |
+//! | has ended or moved elsewhere | a log-in continues without data; a cycled session ends |
+//! | is barred from this id | the new one ends |
 //!
-//! So the data is at one place only, before anybody reads it.
+//! So the data is in one place only before anybody reads it.
 
 use crate::{
     clock::Timestamp,
@@ -32,7 +32,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Help<R: Rec> {
     id: SessionId,
-    /// `None`: not loaded yet.
+    /// The new session. `None` if it is not loaded yet.
     record: Option<R>,
     from: Option<Origin>,
     writer: u64,
@@ -44,11 +44,11 @@ pub struct Help<R: Rec> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage<R: Rec> {
     LoadingOrigin,
-    /// The new session has changed, or may have.
+    /// Loading the new session, which may have changed.
     Loading,
     TakingOver(Cas<R>),
     Marking(Cas<R>),
-    /// The new session has ended: it is closed, or it would look finished once the old one's marker has expired.
+    /// Closing the new session, which has ended. Otherwise it would look finished when the old marker has expired.
     Closing(Cas<R>),
     Ready,
     Ended,
@@ -56,7 +56,7 @@ enum Stage<R: Rec> {
 }
 
 impl<R: Rec> Help<R> {
-    /// For a record that was loaded under `id`. Where it has no origin, there is nothing to ask.
+    /// For a record that was loaded under `id`. If it has no origin, there is nothing to ask.
     pub fn new(id: SessionId, record: R, writer: u64) -> Self {
         let from = record.origin().filter(|_| R::keeps(Policy::Helps));
         Self {
@@ -74,7 +74,7 @@ impl<R: Rec> Help<R> {
         }
     }
 
-    /// For a session whose move its own request has left in doubt, to be run in the background.
+    /// For a move that its own request could not finish, to be run in the background.
     pub(super) fn later(id: SessionId, writer: u64) -> Self {
         Self {
             id,
@@ -87,7 +87,7 @@ impl<R: Rec> Help<R> {
         }
     }
 
-    /// The next thing to ask; `None` where there is nothing to do: [`finish`](Self::finish) it.
+    /// The next thing to ask; `None` if there is nothing to do; then [`finish`](Self::finish) it.
     pub fn ask(&self) -> Option<Ask<'_, R>> {
         Some(match (&self.stage, self.from) {
             (Stage::LoadingOrigin, Some(from)) => Ask::Load(from.id),
@@ -140,7 +140,7 @@ impl<R: Rec> Help<R> {
         }
     }
 
-    /// What it came to, after [`Step::Done`].
+    /// The outcome, after [`Step::Done`].
     pub fn finish(self) -> Finished<R> {
         let from = self.from.filter(|_| self.has_moved);
         Finished::of(match (self.stage, self.record) {

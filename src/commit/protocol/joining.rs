@@ -1,12 +1,12 @@
 //! A log-in that joins a faster one of the same user: [`Join`].
 //!
-//! A double-clicked log-in is two log-ins from one session. The first moves the session, with what was in it. The second
-//! finds the marker, and adds a secret of its own to the session that the marker leads to, so that the visitor reaches
-//! the same session whichever response the browser keeps.
+//! A double click on a log-in button makes two log-ins from one session. The first moves the session with its data.
+//! The second finds the marker, and adds a secret of its own to the session that the marker leads to. So the visitor
+//! reaches the same session, whichever response the browser keeps.
 //!
-//! It does so only where the session is of the same user and still names the old one as its origin: nobody has
-//! written under its token. Otherwise somebody who has the old token and the password would get into a session that
-//! has passed more since, a second factor for instance.
+//! It joins only a session of the same user that still names the old one as its origin, which means that nobody has
+//! written under its token. Otherwise, somebody with the old token and the password could get into a session that has
+//! passed a second factor since.
 
 use crate::{
     commit::protocol::{
@@ -33,16 +33,16 @@ enum Stage<R: Rec> {
     Storing(Cas<R>),
 }
 
-/// What came of it.
+/// The state of the join after a reply.
 pub(super) enum Joining<R: Rec> {
-    /// Not settled yet.
+    /// Not certain yet.
     Not(Step),
     Joined {
         id: SessionId,
         former: R,
         record: R,
     },
-    /// There is none to join.
+    /// There is no session to join.
     Alone,
     Failed(R::Error),
 }
@@ -66,7 +66,7 @@ impl<R: Rec> Join<R> {
         }
     }
 
-    /// `own` is what the log-in would begin by itself.
+    /// `own` is the session that the log-in would begin by itself.
     pub(super) fn step(&mut self, reply: Reply<R>, own: &R) -> Joining<R> {
         let old = self.old;
         match (&mut self.stage, reply) {
@@ -79,7 +79,7 @@ impl<R: Rec> Join<R> {
                 Joining::Not(Step::Ask)
             }
             (Stage::Merging(target), Reply::Merged(next)) => {
-                // Whoever comes after may join as well. The two count as the later of them.
+                // Further log-ins may join too. Together they count as the latest of them.
                 let rank = target.ranked_at().max(own.ranked_at());
                 let next = next.with_origin(target.origin()).with_rank(rank);
                 let cas = Cas::new(self.id, target.clone(), next);

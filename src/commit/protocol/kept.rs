@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// What is left of a record when its id is to be closed later.
+/// What is needed of a record to close its id later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stub {
     verifier: Verifier,
@@ -27,7 +27,7 @@ pub struct Stub {
     created_at: Timestamp,
 }
 
-/// Why a call failed. Two are equal where they are the same failure.
+/// Why a call failed. Two are equal if they are the same failure.
 #[derive(Clone, Debug)]
 pub struct Cause(pub Error);
 
@@ -156,7 +156,7 @@ impl Rec for Kept {
 }
 
 trait Next {
-    /// The next version of a record that stays what it is but for `alter`.
+    /// The next version of a record, changed only by `alter`.
     fn next(&self, writer: u64, alter: impl FnOnce(&mut Record)) -> Self;
 }
 

@@ -1,12 +1,11 @@
 //! How many sessions a user may have: [`Limit`].
 //!
-//! A log-in looks after its new session is stored and before it leaves the old one. So the last of many at once sees them
-//! all, and one that is refused has changed nothing for its visitor. All go by the same order, the times of the log-ins, so
-//! that no two end each other: [`rank_after`] sees to it that one that begins later counts as later.
+//! A log-in counts the user's sessions after its new session is stored and before it leaves the old one. So the last of
+//! several concurrent log-ins sees them all, and a refused one has changed nothing for its visitor. All use the same
+//! order, the times of the log-ins, so that no two end each other. [`rank_after`] makes a later log-in count as later.
 //!
-//! A session that is moving is two records and counts once. What a cycle has created counts as the session that it
-//! comes from; the session that a log-in leaves counts as the new one. Log-ins from the same session do not count for each
-//! other: one of them joins the other.
+//! A session that is moving has two records and counts once: in a cycle the old one, in a log-in the new one.
+//! Concurrent log-ins from the same session do not count each other, because one of them joins the other.
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -34,14 +33,14 @@ pub(super) struct Limit<R: Rec> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage<R: Rec> {
     Listing,
-    /// The ids of sessions that cycled to where the list had been already.
+    /// Loads sessions that cycled to an id which the list had passed already.
     Following(Vec<(SessionId, R)>, Vec<SessionId>),
     Ending(Vec<SessionId>, Box<End<R>>),
 }
 
-/// What came of it.
+/// The state after a reply.
 pub(super) enum Limiting<R: Rec> {
-    /// Not settled yet.
+    /// Not certain yet.
     Not(Step),
     /// No more than the limit are left.
     Within,
@@ -50,11 +49,12 @@ pub(super) enum Limiting<R: Rec> {
     Failed(R::Error),
 }
 
-/// What is later by this is later.
+/// The smallest difference between two log-ins.
 const TICK: Duration = Duration::from_millis(1);
 
-/// By which a log-in counts that finds these of its user, and is not stored yet: later than all of them. A clock may have been set
-/// back, stand still, or be behind another node's. Once stored it does not change any more, or two could end each other.
+/// The rank of a log-in that is not stored yet: later than all log-ins of its user that it has `found`. The time alone
+/// would not do: a clock may have been set back, stand still, or be behind another node's. Once stored the rank
+/// does not change, or two log-ins could end each other.
 pub(super) fn rank_after<R: Rec>(own: &R, found: &[(SessionId, R)]) -> Option<Timestamp> {
     let others = found
         .iter()
@@ -64,7 +64,7 @@ pub(super) fn rank_after<R: Rec>(own: &R, found: &[(SessionId, R)]) -> Option<Ti
 }
 
 impl<R: Rec> Limit<R> {
-    /// At most `most` sessions, for a log-in that leaves `old`.
+    /// Allows `most` sessions, for a log-in that leaves `old`.
     pub(super) fn new(most: usize, old: Option<SessionId>) -> Self {
         Self {
             most,
@@ -82,7 +82,7 @@ impl<R: Rec> Limit<R> {
         }
     }
 
-    /// `own` is the new session, which is stored. What is ended goes to `evicted`.
+    /// `own` is the new session, which is stored. Sessions that this ends are added to `evicted`.
     pub(super) fn step(
         &mut self,
         reply: Reply<R>,
@@ -129,7 +129,7 @@ impl<R: Rec> Limit<R> {
         }
     }
 
-    /// Completes the list with what cycled while it was made.
+    /// Completes the list with sessions that cycled while it was made.
     fn follow(
         &mut self,
         found: Vec<(SessionId, R)>,
@@ -160,7 +160,7 @@ impl<R: Rec> Limit<R> {
         Limiting::Outdone
     }
 
-    /// What counts as a session.
+    /// The records that count as sessions.
     fn sessions<'a>(&self, found: &'a [(SessionId, R)], own: SessionId) -> Vec<(SessionId, &'a R)> {
         let get = |id: SessionId| {
             found
@@ -216,7 +216,7 @@ impl<R: Rec> Limit<R> {
     }
 }
 
-/// Where a marker leads, if the list does not have it.
+/// The session that a marker leads to, if the list does not have it.
 fn missed<R: Rec>(record: &R, found: &[(SessionId, R)]) -> Option<SessionId> {
     let to = record.successor().filter(|to| to.kind == MoveKind::Cycle)?;
     let is_listed = found.iter().any(|(id, _)| *id == to.id);

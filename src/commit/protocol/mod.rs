@@ -1,7 +1,7 @@
-//! What must be right whatever is lost, late, cut or abandoned: the machines. No I/O.
+//! The machines: state machines that stay correct when replies are lost or late, and requests are cancelled. No I/O.
 //!
-//! A machine knows no store, clock, lock, randomness or user code. It says what it wants to know or have done
-//! ([`Ask`]), is told a [`Reply`], and says the next [`Step`]; at the end it has an [`Outcome`]. A driver runs it:
+//! A machine knows no store, clock, lock, randomness or user code. It says what it needs ([`Ask`]), takes a [`Reply`],
+//! and returns the next [`Step`]. At the end it has an [`Outcome`]. A driver runs it:
 //!
 //! ```text
 //! loop {
@@ -11,28 +11,29 @@
 //! let finished = machine.finish();
 //! ```
 //!
-//! Each machine has a writer of its own, drawn for it alone: the writes of two could be taken for each other otherwise.
+//! Each machine has a writer of its own, because writes with the same writer cannot be told apart.
 //!
-//! A driver that is cut before that [abandons](Machine::abandon) the machine, and hands what is to be undone to the background.
+//! A driver that is interrupted [abandons](Machine::abandon) the machine, and runs the returned [`Undo`] in the
+//! background.
 //!
-//! # Why it holds
+//! # Why it is correct
 //!
-//! A store applies each call once or not at all, now or within six minutes, and says so or not. The rules:
+//! A store applies each call once or not at all, at once or within six minutes, and its reply may be lost. The rules:
 //!
-//! 1. *A reply is done, refused, or unknown.* After an unknown reply only the record's list of writers settles it, or a version
-//!    that is gone for good: [`cas`].
-//! 2. *An id is closed by a marker, never by a deletion*, which would open it again to a creation that arrives late: [`undoing`].
+//! 1. *A reply is done, refused, or unknown.* After an unknown reply the record's list of writers tells whether the call
+//!    was applied: [`cas`].
+//! 2. *A marker closes an id, never a deletion*: a creation that arrives late would succeed after a deletion: [`undoing`].
 //! 3. *Ending is one compare-and-swap to a marker*, which expires by itself: [`ending`].
-//! 4. *A session is at one id.* The old session becomes the marker that leads to the new one, by one compare-and-swap: the
-//!    moment of the move. Who finds a move that is not finished finishes it before reading: [`moving`], [`helping`].
-//! 5. *Log-ins of one user from one session end in one session*: [`joining`].
-//! 6. *Who ends a session that has not finished moving bars it first*, so that its request learns of it: [`limiting`], [`ending`].
+//! 4. *A session is at one id.* One compare-and-swap replaces the old session by a marker that leads to the new one. A
+//!    request that finds an unfinished move finishes it before it reads: [`moving`], [`helping`].
+//! 5. *Log-ins of one user from one session lead to one session*: [`joining`].
+//! 6. *Ending a session whose move is not finished bars it first*, so that its request learns of it: [`limiting`], [`ending`].
 //!
-//! The model checker in `tests/model` explores every interleaving of these machines within its bounds, and shows that
-//! each rule is needed: without it, one of the properties falls.
+//! The model checker in `tests/model` explores every interleaving of these machines within its bounds. It also switches
+//! each rule off, and shows that a property fails then.
 //!
-//! Files, each of which uses only those before it: `rec`, `ask`, `undo`; `cas`, `creation`; `ending`, `helping`, `undoing`; `write`,
-//! `touching`, `claiming`; `joining`, `limiting`, `moving`. `kept` fits the stored record to all of them.
+//! A file uses only those before it: `rec`, `ask`, `undo`; `cas`, `creation`; `ending`, `helping`, `undoing`; `write`,
+//! `touching`, `claiming`; `joining`, `limiting`, `moving`. `kept` implements [`Rec`] for the stored record.
 // The model checker sees these items through a hidden module, behind a feature.
 #![cfg_attr(not(feature = "__model"), allow(unreachable_pub))]
 
@@ -76,7 +77,7 @@ use crate::clock::Timestamp;
 pub enum Machine<R: Rec> {
     /// Creates or updates a session.
     Write(Write<R>),
-    /// Takes a value that only one may have.
+    /// Takes a value that only one request may have.
     Claim(Claim<R>),
     /// Records activity.
     Touch(Box<Touch<R>>),
@@ -86,12 +87,12 @@ pub enum Machine<R: Rec> {
     End(Box<End<R>>),
     /// Finishes a move that another request began.
     Help(Box<Help<R>>),
-    /// Takes back what an abandoned machine has begun.
+    /// Undoes what an abandoned machine has begun.
     Undo(Box<Undoing<R>>),
 }
 
 impl<R: Rec> Machine<R> {
-    /// The next thing to ask; `None` where there is nothing to do: [`finish`](Self::finish) it.
+    /// The next thing to ask; `None` if there is nothing to do; then [`finish`](Self::finish) it.
     #[inline]
     pub fn ask(&self) -> Option<Ask<'_, R>> {
         match self {
@@ -119,7 +120,7 @@ impl<R: Rec> Machine<R> {
         }
     }
 
-    /// What it came to, after [`Step::Done`], or where there was nothing to ask.
+    /// The outcome, after [`Step::Done`], or if there was nothing to ask.
     #[inline]
     pub fn finish(self) -> Finished<R> {
         match self {
@@ -133,7 +134,7 @@ impl<R: Rec> Machine<R> {
         }
     }
 
-    /// Gives the machine up before its end, with a call under way or not.
+    /// Abandons the machine, perhaps during a call.
     pub fn abandon(self, why: Abandon<R::Error>) -> Finished<R> {
         match self {
             Self::Write(write) => write.abandon(),

@@ -1,17 +1,15 @@
 //! Log-in and cycle: [`Move`].
 //!
-//! The new session is created first, naming the id and version of the old one; then, for a log-in, the limit is
-//! enforced; then the old session becomes the marker that leads to the new one, by compare-and-swap. That is the
-//! moment of the move. Before it the old session is as it was, so that whatever fails costs the visitor nothing; after it
-//! the new token works.
+//! First the new session is created; it names the id and the version of the old one. Then, for a log-in, the limit is
+//! enforced. Then a marker that leads to the new session replaces the old one, by compare-and-swap. That is the
+//! move. Before it the old session is unchanged, so a failure costs the visitor nothing. After it the new token works.
 //!
-//! Where the old session has changed meanwhile, the new one takes in what it has now and the marker is tried again. Where the
-//! old session has ended or moved, a cycle has nothing to go on with. A log-in joins a faster one of the same user, or
-//! begins with the request's own changes alone: what was in the old session has gone elsewhere, and must not be at
-//! two places.
+//! If the old session has changed meanwhile, the new one takes over its data, and the marker is tried again. If the old
+//! session has ended or moved, a cycled session has ended too. A log-in then joins a faster one of the same user, or
+//! begins with the request's own changes alone, because the old data must not be in two places.
 //!
-//! Where nobody can tell whether the marker was applied, the new session is the one to go on with: whoever presents
-//! its token finishes the move. So the response is a 503 with the new token, and nothing is taken back.
+//! If nobody can tell whether the marker was applied, the response is a 503 with the new token, and nothing is undone:
+//! the next request with that token finishes the move.
 
 use crate::{
     clock::Timestamp,
@@ -37,11 +35,11 @@ pub struct Move<R: Rec> {
     kind: MoveKind,
     writer: u64,
     old: Option<SessionId>,
-    /// What the old session has, as far as the new one has taken it in; `None`: it is not left, it is gone.
+    /// The old session, as the new one has taken it over. `None` if there is no old session to leave.
     base: Option<R>,
     new: Option<(SessionId, R)>,
     most: Option<usize>,
-    /// Where a straggler's old session went by a log-in.
+    /// The session that the old one became by another log-in, if the request presented the old token.
     led_to: Option<SessionId>,
     trace: Trace,
     evicted: Vec<(SessionId, R)>,
@@ -50,7 +48,7 @@ pub struct Move<R: Rec> {
 
 const HAS_BEGUN: &str = "the new session has begun";
 
-/// What may be in the store.
+/// What may be stored already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Trace {
     /// The creation was sent, and not refused.
@@ -61,33 +59,32 @@ struct Trace {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage<R: Rec> {
-    /// How often the load was tried again.
+    /// Loading the old session, tried again this often.
     Reloading(u8),
     Beginning {
         redraw: bool,
     },
-    /// How often the list was asked for again.
+    /// Listing the user's sessions, tried again this often.
     Ranking(u8),
     Creating(Creation<R>),
     Limiting(Limit<R>),
     Marking(Cas<R>),
-    /// The old session has this now.
+    /// Taking over this data of the old session.
     Rebuilding(Option<R>),
     Rewriting(Cas<R>, Option<R>),
     Joining(Join<R>),
-    /// The new session is closed: the log-in has come to this.
+    /// Closing the new session. The log-in has this outcome.
     Closing(Cas<R>, Box<Outcome<R>>),
     Done(Box<Outcome<R>>),
 }
 
 impl<R: Rec> Move<R> {
-    /// A log-in from the session `old`, or from the marker that a straggler found under its id. `most`: how many
-    /// sessions its user may have.
+    /// A log-in from the session `old`, or from the marker under its id. `most` is how many sessions the user may have.
     pub fn log_in(old: Option<(SessionId, R)>, writer: u64, most: Option<usize>) -> Self {
         Self::new(MoveKind::LogIn, old, writer, most)
     }
 
-    /// The session `old` under another id.
+    /// A cycle of the session `old`.
     pub fn cycle(old: SessionId, record: R, writer: u64) -> Self {
         Self::new(MoveKind::Cycle, Some((old, record)), writer, None)
     }
@@ -109,8 +106,8 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// For a session that was loaded a minute or more ago: it is loaded again first. The marker of a session that has
-    /// moved or ended since may have expired, and nobody could tell a move in doubt from a finished one.
+    /// Loads the old session again first, because it was loaded a minute ago or earlier. If it has moved or ended since,
+    /// its marker may have expired, and nobody could tell an unfinished move from a finished one.
     #[must_use]
     pub fn reloading(mut self) -> Self {
         if self.old.is_some() {
@@ -119,7 +116,7 @@ impl<R: Rec> Move<R> {
         self
     }
 
-    /// The next thing to ask; `None` where there is nothing to do: [`finish`](Self::finish) it.
+    /// The next thing to ask; `None` if there is nothing to do; then [`finish`](Self::finish) it.
     pub fn ask(&self) -> Option<Ask<'_, R>> {
         Some(match (&self.stage, &self.new) {
             (Stage::Reloading(_), _) => Ask::Load(self.old?),
@@ -206,7 +203,7 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// What it came to, after [`Step::Done`].
+    /// The outcome, after [`Step::Done`].
     pub fn finish(self) -> Finished<R> {
         match self.stage {
             Stage::Done(_) => self.settle(),
@@ -214,12 +211,12 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// Gives it up before its end.
+    /// Abandons it.
     pub fn abandon(mut self, why: Abandon<R::Error>) -> Finished<R> {
         let stage = std::mem::replace(&mut self.stage, Stage::Beginning { redraw: false });
         let outcome = match (stage, why) {
             (Stage::Done(outcome), _) => outcome,
-            // Only the closing is open: that goes on in the background.
+            // Only the closing is missing, which continues in the background.
             (Stage::Closing(_, outcome), Abandon::Late(_)) => outcome,
             (Stage::Marking(_), Abandon::Late(error)) if R::keeps(Policy::TokenInDoubt) => {
                 Box::new(self.in_doubt(error))
@@ -254,7 +251,7 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// What takes back the new session, where there may be one.
+    /// What undoes the new session, if it may have been created.
     fn undo(&self) -> Option<Undo<R>> {
         let (id, record) = self.new.as_ref().filter(|_| self.trace.may_exist)?;
         let old = self.old.filter(|_| self.trace.is_marker_sent);
@@ -278,7 +275,7 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// Where there is a limit, a log-in counts as later than those before it.
+    /// With a limit, lists the user's sessions, so that this log-in counts as later than those.
     fn prepare(&mut self) -> Step {
         match self.most {
             Some(_) if self.kind == MoveKind::LogIn => self.go(Stage::Ranking(0)),
@@ -329,7 +326,7 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// The old session becomes the marker that leads to the new one.
+    /// Replaces the old session by the marker that leads to the new one.
     fn leave(&mut self, now: Timestamp) -> Step {
         let (Some(old), Some(base)) = (self.old, self.base.clone()) else {
             return self.moved();
@@ -405,11 +402,11 @@ impl<R: Rec> Move<R> {
         self.done(outcome)
     }
 
-    /// The new session, with the content that `record` has.
+    /// Writes the new session again, with the content of `record`.
     fn rewrite(&mut self, base: Option<R>, record: R) -> Step {
         let origin = self.origin(base.as_ref());
         let (id, current) = self.current().clone();
-        // It counts as late as it did.
+        // Its rank does not change.
         let next = record.with_origin(origin).with_rank(current.ranked_at());
         let next = next.replacing(&current, self.writer);
         self.go(Stage::Rewriting(Cas::new(id, current, next), base))
@@ -429,13 +426,13 @@ impl<R: Rec> Move<R> {
                 let is_alone = base.is_none();
                 self.base = base;
                 if is_alone {
-                    // It was left out of the count for the session that it came from.
+                    // It did not count before, because the session that it came from did.
                     self.enforce_limit(now)
                 } else {
                     self.leave(now)
                 }
             }
-            // Nobody has its token: it was ended.
+            // No visitor has its token, so somebody ended it.
             Swapped::Fresher(_) | Swapped::Moved(_) | Swapped::Missing(_) => {
                 self.give_up(Outcome::Outdone, now)
             }
@@ -454,7 +451,7 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// The log-in begins with the request's own changes: there is no old session.
+    /// Continues without an old session: the log-in begins with the request's own changes.
     fn go_alone(&mut self) -> Step {
         self.base = None;
         match (self.trace.is_created, R::keeps(Policy::LaterBeginsEmpty)) {
@@ -464,7 +461,7 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// The new session is not needed: closes it where it was created.
+    /// Closes the new session if it was created, because it is not needed.
     fn give_up(&mut self, outcome: Outcome<R>, now: Timestamp) -> Step {
         let is_closed = !matches!(outcome, Outcome::Outdone) || R::keeps(Policy::RefusedIsClosed);
         match &self.new {
@@ -517,14 +514,14 @@ impl<R: Rec> Move<R> {
     }
 }
 
-/// What is under the old id: a session to go on from, or where a straggler's log-in finds one to join.
+/// The session under the old id, or the session that the marker there leads to by a log-in.
 fn left_by<R: Rec>(found: Option<R>) -> (Option<R>, Option<SessionId>) {
     let marker = found.as_ref().filter(|record| record.is_marker());
     let led_to = marker.and_then(joinable);
     (found.filter(|record| !record.is_marker()), led_to)
 }
 
-/// Where a marker leads, if by a log-in.
+/// The session that a marker leads to, if by a log-in.
 fn joinable<R: Rec>(marker: &R) -> Option<SessionId> {
     let to = marker.successor().filter(|to| to.kind == MoveKind::LogIn)?;
     R::keeps(Policy::Joins).then_some(to.id)

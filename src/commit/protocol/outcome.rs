@@ -1,110 +1,113 @@
-//! What a machine came to: [`Outcome`], [`Finished`].
+//! The result of a machine: [`Outcome`] and [`Finished`].
 
 use crate::{
     commit::protocol::{rec::Rec, undo::Undo},
     record::{lineage::MoveKind, token::SessionId},
 };
 
-/// What a machine came to, and with it what is to be told: each variant names the events that are certain.
+/// The result of a machine. Each variant names the events that are sent for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome<R: Rec> {
-    /// A new session is stored. Tell `Created`.
+    /// A new session is stored. Event: `Created`.
     Created {
         /// Which session.
         id: SessionId,
         /// What is stored.
         record: R,
     },
-    /// A write or a claim is stored. Tell `Saved` with what differs.
+    /// A write or a claim is stored. Event: `Saved` with the keys that differ.
     Saved {
-        /// What was there before.
+        /// The record before.
         former: R,
-        /// What was stored. Others may have written on top.
+        /// The stored record. Others may have written since.
         record: R,
     },
-    /// The changes made no difference to this, which is stored; what was to be claimed is not there.
+    /// The changes made no difference to this stored record, or it does not have the value that was to be claimed.
     Unchanged(R),
-    /// What a resumed write was to store is not stored and never will be.
+    /// A resumed write is not stored and never will be.
     NotSaved,
     /// The activity of this record is stored.
     Touched(R),
-    /// Another request has written, and so was seen, since the record was loaded.
+    /// Another request has written since the record was loaded, and has recorded activity by that.
     Stale,
-    /// The session ended or went on under another id: what the request did is dropped, with 200.
+    /// The session has ended or moved to another id: the request's changes are dropped, and its response stays.
     Ended,
-    /// A cycle or log-in has moved the session. Tell `Cycled`, or `LoggedIn` with the old id; `Saved` with what differs.
+    /// A cycle or log-in has moved the session. Events: `Cycled` or `LoggedIn` with the old id, then `Saved` with the
+    /// keys that differ.
     Moved {
         /// The old id.
         from: SessionId,
-        /// What the old session had when it was left.
+        /// The old session when it was left.
         former: R,
         /// The new id.
         id: SessionId,
-        /// What is stored under the new id.
+        /// The record under the new id.
         record: R,
         /// How it moved.
         kind: MoveKind,
     },
-    /// A log-in without an old session, or whose old session ended or moved elsewhere. Tell `Created`, and `LoggedIn` without an old id.
+    /// A log-in without an old session, or whose old session has ended or moved elsewhere. Events: `Created`, and
+    /// `LoggedIn` without an old id.
     Begun {
         /// The new id.
         id: SessionId,
         /// What is stored under it.
         record: R,
     },
-    /// A log-in has joined a faster one of the same user, under a secret of its own. Tell `Saved` with what differs.
+    /// A log-in has joined a faster one of the same user, with a secret of its own. Event: `Saved` with the keys that
+    /// differ.
     Joined {
         /// The session that was joined.
         id: SessionId,
-        /// What it was before.
+        /// The record before.
         former: R,
-        /// What is stored now.
+        /// The record now.
         record: R,
     },
-    /// The new session is stored, and nobody knows whether the old one was left: 503 with the new token. Tell
-    /// nothing: who finishes the move, in the background or by presenting the token, tells of it.
+    /// The new session is stored, and nobody knows whether the old one was left: a 503 with the new token. No event:
+    /// the request or task that finishes the move sends it.
     InDoubt {
         /// The new id.
         id: SessionId,
         /// What is stored under it.
         record: R,
-        /// Why nobody knows.
+        /// The unknown reply.
         error: R::Error,
     },
-    /// A log-in has met the limit, or was ended before its answer: 503, and the old session stays. Tell nothing.
+    /// A log-in was beyond the limit, or was ended before its answer: a 503, and the old session stays. No event.
     Outdone,
-    /// A session was ended, by this machine. Tell `Ended`.
+    /// This machine has ended a session. Event: `Ended`. If several machines end one session, one of them comes to this.
     Closed {
-        /// The id that the session had by then.
+        /// The session's last id.
         id: SessionId,
-        /// What it was; `None` where all that is known is that an earlier try has ended it.
+        /// The record before. `None` if only an earlier try of this machine can have ended it.
         record: Option<R>,
     },
-    /// There was nothing to end: it was not there, has ended already, or is not meant. Tell nothing.
+    /// There was nothing to end: no session, one that has ended already, or one that is not meant. No event.
     Gone,
-    /// A log-in was faster, and is not followed: its session goes on. Tell nothing.
+    /// A log-in was faster, and its session stays. No event.
     LoggedInSince,
-    /// The session is ready to be used. Where this machine finished the move, tell `LoggedIn` or `Cycled`.
+    /// The session is ready to be used. Event, if this machine finished the move: `LoggedIn` or `Cycled`.
     Helped {
         /// What is stored.
         record: R,
-        /// The id that the session came from, and how, where this machine wrote the marker.
+        /// The id that the session came from, and how, if this machine wrote the marker.
         moved: Option<(SessionId, MoveKind)>,
     },
-    /// What an abandoned machine had begun is taken back, or had come about. Tell nothing.
+    /// What an abandoned machine had begun is rolled back, or was finished before. No event.
     Undone,
-    /// 503, or logged where nothing was to be saved. Tell nothing.
+    /// Failed: a 503, or a line in the log if nothing was to be saved. No event.
     Failed(R::Error),
 }
 
-/// What a machine leaves.
+/// What a machine returns at its end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Finished<R: Rec> {
-    /// What it came to. An abandoned machine: what is certain by now; `None`: nothing but that it was abandoned.
+    /// The outcome. For an abandoned machine, what is certain already, or `None`.
     pub outcome: Option<Outcome<R>>,
-    /// What is to be taken back, or ended, in the background.
+    /// What to roll back, end or finish in the background.
     pub undo: Option<Undo<R>>,
-    /// The sessions that a limit has ended, and what they were. Tell `Ended`, whatever the outcome.
+    /// The sessions that the limit has ended, with their records before. Event: `Ended` for each, whatever the outcome.
     pub evicted: Vec<(SessionId, R)>,
 }
 
@@ -126,11 +129,11 @@ impl<R: Rec> Finished<R> {
     }
 }
 
-/// Why a machine is given up before its end.
+/// Why a machine is abandoned.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Abandon<E> {
-    /// There will be no response: the request was dropped, or a panic went through it.
+    /// There will be no response: the request was dropped, or panicked.
     Cancelled,
-    /// The deadline has passed, and the visitor waits for a response: the error that it would be.
+    /// The store timeout has passed, and the visitor waits for a response. The error is that of the timeout.
     Late(E),
 }

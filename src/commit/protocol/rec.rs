@@ -19,47 +19,46 @@ pub trait Rec: Clone {
     /// Why a call failed. The machines keep it and hand it back.
     type Error: Clone + Debug + Eq + Hash;
 
-    /// What is left of a record when only a marker is to be written in its place: no data.
+    /// What is needed of a record to write its marker later. It has no data.
     type Stub: Clone + Debug + Eq + Hash;
 
-    /// Which write the record stems from.
+    /// Which write the record comes from.
     fn version(&self) -> Version;
 
-    /// Whether the write of `version` is this record or was before it.
+    /// Whether the write with this `version` made this record, or one before it.
     fn wrote(&self, version: Version) -> Wrote;
 
-    /// Whether the session is no longer here: it ended, or goes on under another id.
+    /// Whether this is a marker: the session has ended, or moved to another id.
     fn is_marker(&self) -> bool;
 
-    /// Where a marker leads; `None` where the session ended.
+    /// The session that a marker leads to. `None` if the session has ended.
     fn successor(&self) -> Option<Successor>;
 
-    /// Where the session comes from, until a request writes under its token.
+    /// The session that this one comes from, until a request writes under its token.
     fn origin(&self) -> Option<Origin>;
 
-    /// The id that the session never becomes: that move was taken back.
+    /// The id that the session never moves to, because that move was rolled back.
     fn bar(&self) -> Option<SessionId>;
 
-    /// By which the log-ins of one user are ordered; `None` without a log-in.
+    /// Orders the log-ins of one user. `None` without a log-in.
     fn ranked_at(&self) -> Option<Timestamp>;
 
     /// Whether both have the same user. Two without a user do not.
     fn has_user_of(&self, other: &Self) -> bool;
 
-    /// The marker that takes the record's place.
+    /// The marker that replaces the record.
     #[must_use]
     fn marker(&self, to: Option<Successor>, writer: u64, now: Timestamp) -> Self;
 
-    /// The same session, which never becomes `id`. Its origin stays.
+    /// The same session, barred from `id`. Its origin stays.
     #[must_use]
     fn barred(&self, id: SessionId, writer: u64) -> Self;
 
-    /// The same log-in or cycle, with the data that `origin` has now; with none of it where `None`, or where the
-    /// origin is another user's.
+    /// The same log-in or cycle with the data of `origin`. Without data if that is `None`, or belongs to another user.
     #[must_use]
     fn taking_over(&self, origin: Option<&Self>, writer: u64) -> Self;
 
-    /// This content in place of `former`: the version after it, by `writer`.
+    /// This content as the version after `former`, by `writer`.
     #[must_use]
     fn replacing(self, former: &Self, writer: u64) -> Self;
 
@@ -67,7 +66,7 @@ pub trait Rec: Clone {
     #[must_use]
     fn with_origin(self, origin: Option<Origin>) -> Self;
 
-    /// The same version, whose log-in counts as one at `rank`.
+    /// The same version, whose log-in is ordered by `rank`.
     #[must_use]
     fn with_rank(self, rank: Option<Timestamp>) -> Self;
 
@@ -77,7 +76,7 @@ pub trait Rec: Clone {
     /// The marker that closes an id.
     fn closing(stub: &Self::Stub, writer: u64, now: Timestamp) -> Self;
 
-    /// Whether `rule` is in force. All are; the model checker takes out one at a time and shows that it finds out.
+    /// Whether `rule` is in force. All are, except in the model checker, which switches one off at a time.
     #[must_use]
     #[inline]
     fn keeps(rule: Policy) -> bool {
@@ -86,45 +85,45 @@ pub trait Rec: Clone {
     }
 }
 
-/// The rules that the model checker can take out: planted faults.
+/// The rules that the model checker can switch off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Policy {
-    /// A write that no reply told of, and that the record no longer remembers, fails.
+    /// A write whose reply was lost fails if the record does not remember that far back.
     WriteBeyondMemoryFails,
-    /// So does a claim.
+    /// A claim fails in the same case.
     ClaimBeyondMemoryFails,
     /// Whether the write is in the record is asked before whether the session has moved.
     WroteBeforeMoved,
-    /// A claim that no reply told of fails where the record is gone.
+    /// A claim whose reply was lost fails if the record is gone.
     ClaimMissingFails,
     /// A log-in that meets a faster one of the same user joins it.
     Joins,
-    /// Only the session of the same user is joined.
+    /// A log-in joins only a session of the same user.
     JoinsSameUser,
-    /// Only a session that nobody has written to is joined.
+    /// A log-in joins only a session that nobody has written to.
     JoinsUnwritten,
-    /// What meets a faster move begins without the data that moved.
+    /// A log-in whose session has moved begins without its data.
     LaterBeginsEmpty,
-    /// After a conflict the new session takes in what the old one has before the old one is left.
+    /// After a conflict the new session takes over the old data before the marker is tried again.
     RewritesBeforeMarker,
     /// The limit is enforced before the old session is left.
     LimitBeforeMarker,
-    /// Where the marker's fate is unknown, the response carries the new token.
+    /// If the marker may or may not have been applied, the response has the new token.
     TokenInDoubt,
-    /// A log-in that is refused closes the id of what it created.
+    /// A refused log-in closes the session that it has created.
     RefusedIsClosed,
-    /// Who ends a session that has not finished moving bars it first.
+    /// Ending a session whose move is not finished bars it first.
     EndBars,
     /// A log-out follows a cycle.
     EndFollowsCycle,
     /// A log-out does not follow a log-in.
     EndSparesLogIn,
-    /// Who loads a session that has not finished moving finishes the move.
+    /// Loading a session whose move is not finished finishes it.
     Helps,
-    /// Who finishes a move takes over what the old session has now.
+    /// Finishing a move takes over the current data of the old session.
     HelpTakesOver,
-    /// What a cancelled move began in the old session is barred first.
+    /// Undoing a move bars the old session first.
     UndoBars,
-    /// The id of a new session that nobody has the token of is closed by a marker.
+    /// A marker closes the id of a new session whose token no visitor has.
     UndoCloses,
 }

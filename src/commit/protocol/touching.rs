@@ -1,4 +1,4 @@
-//! Recording activity without data: [`Touch`]. To touch twice does no harm, so a lost reply is asked again.
+//! Records activity without data: [`Touch`]. Touching twice does no harm, so after a lost reply it is sent again.
 
 use crate::{
     commit::protocol::{
@@ -9,12 +9,12 @@ use crate::{
     record::token::SessionId,
 };
 
-/// Moves a session's activity forward.
+/// Writes a session's activity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Touch<R: Rec> {
     id: SessionId,
     record: R,
-    /// Whether it goes on where another request has written meanwhile.
+    /// Whether to touch also a version that another request has written meanwhile.
     insists: bool,
     lost_replies: u8,
     stage: Stage<R::Error>,
@@ -31,8 +31,8 @@ enum Stage<E> {
 }
 
 impl<R: Rec> Touch<R> {
-    /// Touches `record`. Where another request has written meanwhile, it comes to [`Outcome::Stale`]; one that
-    /// `insists` touches what that has written.
+    /// Touches `record`. If another request has written meanwhile, the outcome is [`Outcome::Stale`], unless it
+    /// `insists`: then it touches the newer version.
     pub fn new(id: SessionId, record: R, insists: bool) -> Self {
         Self {
             id,
@@ -72,7 +72,7 @@ impl<R: Rec> Touch<R> {
         step
     }
 
-    /// What it came to, after [`Step::Done`].
+    /// The outcome, after [`Step::Done`].
     pub fn finish(self) -> Finished<R> {
         Finished::of(match self.stage {
             Stage::Touched => Outcome::Touched(self.record),

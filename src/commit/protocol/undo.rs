@@ -1,17 +1,17 @@
-//! What an abandoned machine leaves to be done in the background: [`Undo`].
+//! What to do in the background after a machine was abandoned: [`Undo`].
 
 use crate::{
     commit::protocol::rec::Rec,
     record::{token::SessionId, version::Version},
 };
 
-/// What is to be taken back, ended or finished in the background: ids, versions and a verifier, no data.
+/// What to roll back, end or finish in the background. It has ids, versions and a verifier, but no data.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Undo<R: Rec>(pub(super) Task<R::Stub>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Task<S> {
-    /// Close the id `new`; if the old session may be about to become the marker to it, bar that first.
+    /// Close the id `new`. If a marker that leads to it may have been sent, bar the old session first.
     Close {
         new: SessionId,
         stub: S,
@@ -26,12 +26,12 @@ pub(super) enum Task<S> {
 }
 
 impl<R: Rec> Undo<R> {
-    /// Of a session that was being created.
+    /// Undoes a creation.
     pub(super) fn creation(id: SessionId, record: &R) -> Self {
         Self::of_move(id, record, None)
     }
 
-    /// Of a move; `old` where its marker may have been sent.
+    /// Undoes a move. `old` is set if its marker may have been sent.
     pub(super) fn of_move(new: SessionId, record: &R, old: Option<SessionId>) -> Self {
         Self(Task::Close {
             new,
@@ -40,17 +40,17 @@ impl<R: Rec> Undo<R> {
         })
     }
 
-    /// A log-out that was not confirmed.
+    /// Repeats a log-out that was not confirmed.
     pub(super) fn end(id: SessionId, writer: u64, sent: Option<Version>) -> Self {
         Self(Task::End { id, writer, sent })
     }
 
-    /// A move that was left in doubt: it is finished, not taken back.
+    /// Finishes a move that may or may not have been applied.
     pub(super) fn help(id: SessionId) -> Self {
         Self(Task::Help(id))
     }
 
-    /// Which session it is about, for the log.
+    /// The session's id, for the log.
     pub fn id(&self) -> SessionId {
         match &self.0 {
             Task::Close { new, .. } => *new,

@@ -1,13 +1,14 @@
-//! Taking back what an abandoned machine has begun: [`Undoing`], which runs an [`Undo`].
+//! Rolls back what an abandoned machine has begun: [`Undoing`] runs an [`Undo`].
 //!
-//! Nobody will have the new session's token. Its creation, and the marker that takes the old session away, may both still
-//! be on their way. So the old session is barred first, a write that the marker conflicts with; then the new id is
-//! closed by a marker: created where nothing is, so that a late creation finds the id taken, or in place of the session.
-//! Where the marker came first, the session has moved, and stays.
+//! No visitor will have the new session's token. But its creation, and the marker in place of the old session, may still
+//! be applied. So the old session is barred first, by a write that the marker conflicts with. Then a marker closes
+//! the new id, whether the session exists or not, so that a late creation finds the id taken. If the marker of the
+//! old session was applied first, the session has moved, and stays.
 //!
-//! A move that is in doubt is not taken back but finished, so that nobody has to remember the doubt: its marker expires.
+//! A move that may or may not have been applied is finished, not rolled back: later nobody could tell any more, because
+//! its marker expires.
 //!
-//! Nothing is deleted: a deletion would open the id again. Each part of an undoing does no harm if the rest is lost.
+//! Nothing is deleted, because a deletion would open the id again. Each step is harmless if the following ones are lost.
 
 use crate::{
     clock::Timestamp,
@@ -24,7 +25,7 @@ use crate::{
 };
 
 impl<R: Rec> Undo<R> {
-    /// The machine that does it, with a writer of its own. Where it fails, the same may be tried again later.
+    /// The machine that does it, with a writer of its own. If it fails, it can be tried again later.
     pub fn machine(&self, writer: u64, now: Timestamp) -> Undoing<R> {
         match &self.0 {
             Task::Close { new, stub, old } => {
@@ -49,23 +50,23 @@ impl<R: Rec> Undo<R> {
     }
 }
 
-/// Takes back or ends something in the background.
+/// Rolls back, ends or finishes something in the background.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Undoing<R: Rec> {
-    /// Closes the id of a session of which nobody has the token.
+    /// Closes the id of a session whose token no visitor has.
     Close(Close<R>),
     /// Ends a session whose visitor has logged out.
     End(End<R>),
-    /// Finishes a move that its request has left in doubt.
+    /// Finishes a move that may or may not have been applied.
     Help(Help<R>),
 }
 
-/// Closes the id of a session of which nobody has the token.
+/// Closes the id of a session whose token no visitor has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Close<R: Rec> {
     new: SessionId,
     old: Option<SessionId>,
-    /// For where nothing is yet.
+    /// The marker to create if there is no record.
     marker: R,
     writer: u64,
     stage: Stage<R>,
@@ -83,7 +84,7 @@ enum Stage<R: Rec> {
 }
 
 impl<R: Rec> Undoing<R> {
-    /// The next thing to ask; `None` where there is nothing to do.
+    /// The next thing to ask. `None` if there is nothing to do.
     pub fn ask(&self) -> Option<Ask<'_, R>> {
         match self {
             Self::Close(close) => close.ask(),
@@ -101,7 +102,7 @@ impl<R: Rec> Undoing<R> {
         }
     }
 
-    /// What it came to, after [`Step::Done`].
+    /// The outcome, after [`Step::Done`].
     pub fn finish(self) -> Finished<R> {
         match self {
             Self::Close(close) => Finished::of(match close.stage {

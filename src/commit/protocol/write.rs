@@ -1,11 +1,11 @@
-//! Creating and updating a session: [`Write`]; see [`Touch`](super::touching::Touch) for one that records activity alone.
+//! Creates or updates a session: [`Write`]. [`Touch`](super::touching::Touch) records activity alone.
 //!
-//! An update replaces the record that the request's changes are on top of. Where another request was faster, the
-//! driver merges: it applies the changes to the latest record, and the write is tried again with the same writer.
+//! An update replaces the record that the request's changes were made on. If another request was faster, the driver
+//! merges: it applies the changes to the latest record, and the write is tried again with the same writer.
 //!
-//! A write that was late or cut can be kept as it is and resumed: [`Write::resume`]. It then finds out what became of
-//! what it had sent, sends the same again where that can still be decided, and never merges: what is certainly not
-//! stored is still pending in the request.
+//! A write that was interrupted can be kept and resumed: [`Write::resume`]. It then finds out whether it was applied,
+//! and sends the same record again if it still can be. It never merges: changes that are certainly not stored are
+//! still pending in the request.
 
 use crate::{
     clock::Timestamp,
@@ -39,12 +39,12 @@ enum Call<R: Rec> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     Storing,
-    /// An update onto the record that is to be replaced.
+    /// Merging the changes into the record to replace.
     Merging,
-    /// A creation under another id.
+    /// Drawing another id for a creation.
     Drawing,
     Stored,
-    /// The record that is to be replaced needs no change.
+    /// The record to replace needs no change.
     Unchanged,
     NotSaved,
     Ended,
@@ -52,19 +52,19 @@ enum Stage {
 }
 
 impl<R: Rec> Write<R> {
-    /// Stores `record` where nothing is.
+    /// Creates `record`.
     #[inline]
     pub fn create(id: SessionId, record: R) -> Self {
         Self::of(Call::Create(Creation::new(id, record)))
     }
 
-    /// Stores `next` in place of `former`.
+    /// Replaces `former` by `next`.
     #[inline]
     pub fn update(id: SessionId, former: R, next: R) -> Self {
         Self::of(Call::Update(Cas::new(id, former, next)))
     }
 
-    /// As [`update`](Self::update), for a claim.
+    /// The same as [`update`](Self::update), for a claim.
     #[inline]
     pub(super) fn claim(id: SessionId, former: R, next: R) -> Self {
         Self::of(Call::Update(Cas::new(id, former, next).claiming()))
@@ -89,7 +89,7 @@ impl<R: Rec> Write<R> {
         }
     }
 
-    /// What is to be stored.
+    /// The record to store.
     #[inline]
     pub fn next(&self) -> &R {
         match &self.call {
@@ -98,7 +98,7 @@ impl<R: Rec> Write<R> {
         }
     }
 
-    /// What is to be replaced; `None`: it is a creation.
+    /// The record to replace. `None` for a creation.
     pub fn former(&self) -> Option<&R> {
         match &self.call {
             Call::Create(_) => None,
@@ -151,7 +151,7 @@ impl<R: Rec> Write<R> {
         }
     }
 
-    /// Whether what was sent may be stored though no reply has told so: a `save` keeps such a write, to resume it.
+    /// Whether the write may be stored although no reply has said so. A `save` keeps such a write to resume it.
     pub fn is_open(&self) -> bool {
         match (self.stage, &self.call) {
             (Stage::Storing, _) => true,
@@ -161,8 +161,8 @@ impl<R: Rec> Write<R> {
         }
     }
 
-    /// Goes on with a write that [is open](Self::is_open); `cut` is why it was left. It comes to
-    /// [`Outcome::NotSaved`] where what it had sent is not stored and never will be.
+    /// Resumes a write that [is open](Self::is_open). `cut` is why it was interrupted. The outcome is
+    /// [`Outcome::NotSaved`] if it is not stored and never will be.
     pub fn resume(&mut self, cut: R::Error) {
         self.is_resumed = true;
         self.error = None;
@@ -173,7 +173,7 @@ impl<R: Rec> Write<R> {
         }
     }
 
-    /// What it has stored, where it is done and the last reply said so: the ordinary end of a write.
+    /// The outcome, if the write is done and the last reply said so: the ordinary end.
     #[inline]
     pub fn stored(self) -> Option<Outcome<R>> {
         match (self.stage, self.call) {
@@ -188,7 +188,7 @@ impl<R: Rec> Write<R> {
         }
     }
 
-    /// What it came to, after [`Step::Done`].
+    /// The outcome, after [`Step::Done`].
     #[inline]
     pub fn finish(self) -> Finished<R> {
         if let Some(error) = &self.error {
@@ -210,7 +210,7 @@ impl<R: Rec> Write<R> {
         })
     }
 
-    /// Gives it up before its end. What it has begun is to be taken back: nobody will have its token.
+    /// Abandons it. A creation is rolled back, because no visitor will have its token.
     pub fn abandon(self) -> Finished<R> {
         Finished {
             undo: self.undo(),
@@ -270,7 +270,7 @@ fn updated<R: Rec>(cas: &mut Cas<R>, reply: Reply<R>, is_resumed: bool) -> Next<
             cas.former = latest;
             Next::Ask(Stage::Merging, Step::Ask)
         }
-        // The claim alone has to tell: it gives a value away.
+        // Only a claim has to know, because it gives a value away.
         Swapped::Missing(Some(lost)) if cas.is_claim() && R::keeps(Policy::ClaimMissingFails) => {
             Next::Failed(lost)
         }

@@ -1,4 +1,4 @@
-//! A lazy min-heap: [`LazyHeap`], used for eviction and for reaping.
+//! A lazy min-heap: [`LazyHeap`], used to find the next session to evict and the next to reap.
 //!
 //! Pure: it knows neither lock nor clock nor what its keys mean.
 

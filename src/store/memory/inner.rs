@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use super::{
     WhenFull,
     budget::Budget,
-    stamp::{Ticks, Tier},
+    eviction::{Ticks, Tier},
     table::{Slot, Table},
     users::{self, Users},
 };

@@ -6,11 +6,11 @@
 //! deadlines.
 
 mod budget;
+mod eviction;
 mod heap;
 mod inner;
 mod listing;
 mod snapshot;
-mod stamp;
 mod sync;
 mod table;
 mod users;

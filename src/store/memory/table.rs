@@ -5,8 +5,8 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use super::{
+    eviction::{Stamp, Ticks, Tier},
     heap::LazyHeap,
-    stamp::{Stamp, Ticks, Tier},
     users::Users,
 };
 use crate::{

@@ -6,9 +6,10 @@ use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
 use super::{
-    MAX_UNDONE, REAP_BATCH, SqlStore,
+    REAP_BATCH, SqlStore,
     driver::Driver,
     failure::{failure, verdict},
+    retry::MAX_UNDONE,
     statements::Reap,
     value::{SessionRow, Value, Wanted},
     verdict::Verdict,

@@ -11,6 +11,7 @@ mod migrate;
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod retry;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statements;
@@ -26,15 +27,13 @@ use sqlx::{Connection as _, Pool, pool::PoolOptions};
 use self::{
     connections::Connections,
     driver::{Driver, Options},
-    failure::{failure, store_error, verdict},
+    failure::{failure, store_error},
     lease::Lease,
     statements::Statements,
     table::TableName,
-    value::{Answer, Value, Wanted},
-    verdict::Verdict,
 };
 use super::{RemovalSink, StoreError, StoreErrorKind};
-use crate::{deadline::back_off, error::ConfigError};
+use crate::error::ConfigError;
 
 /// Sessions in a PostgreSQL database, from version 12 on.
 ///
@@ -208,9 +207,6 @@ const REAP_BATCH: usize = 500;
 /// How long [`SqlStore::connect`] and its pool try to get a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How often a call is asked again that the database undid in favour of others.
-const MAX_UNDONE: u32 = 20;
-
 impl<D: Driver> SqlStore<D> {
     /// Uses the table `sessions` through this pool.
     #[must_use]
@@ -293,74 +289,6 @@ impl<D: Driver> SqlStore<D> {
         let lease = Lease::of(&self.connections).await;
         // Without a connection nothing was sent.
         lease.map_err(|error| self.error(error).not_applied())
-    }
-
-    /// Asks one statement; again where the connection turns out to be dead, or
-    /// the database undid it. With the answer comes the error of a connection
-    /// that was lost on the way: what was asked may have happened twice.
-    async fn ask(
-        &self,
-        sql: &str,
-        values: &[Value<'_>],
-        wanted: Wanted,
-    ) -> Result<(Asked<D>, Option<StoreError>), StoreError> {
-        let mut lost = None;
-        let mut undone = 0;
-        // After a restart of the server all connections are dead, but none twice.
-        let mut dead = self.pool().size();
-        loop {
-            let mut lease = match self.lease().await {
-                Ok(lease) => lease,
-                // What was sent before may have been applied.
-                Err(error) => return Err(lost.unwrap_or(error)),
-            };
-            let error = match lease.ask(sql, values, wanted).await {
-                Ok(answer) => return Ok((Asked::Answer(answer), lost)),
-                Err(error) => error,
-            };
-            drop(lease);
-            match verdict::<D>(&error) {
-                Verdict::Duplicate => return Ok((Asked::Duplicate, lost)),
-                Verdict::Lost if dead > 0 => {
-                    dead -= 1;
-                    lost = Some(self.error(error));
-                }
-                Verdict::Undone if undone < MAX_UNDONE => {
-                    back_off(undone).await;
-                    undone += 1;
-                }
-                _ => return Err(lost.unwrap_or_else(|| self.error(error))),
-            }
-        }
-    }
-
-    /// How many rows a statement hit.
-    async fn count_hit(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, StoreError> {
-        let (asked, _) = self.ask(sql, values, Wanted::Count).await?;
-        Ok(asked.count())
-    }
-
-    async fn rows(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<D::Row>, StoreError> {
-        match self.ask(sql, values, Wanted::Rows).await? {
-            (Asked::Answer(answer), _) => Ok(answer.rows),
-            (Asked::Duplicate, _) => Ok(Vec::new()),
-        }
-    }
-}
-
-/// What a statement came to.
-enum Asked<D: Driver> {
-    Answer(Answer<D>),
-    /// The row was there already.
-    Duplicate,
-}
-
-impl<D: Driver> Asked<D> {
-    fn count(&self) -> u64 {
-        match self {
-            Self::Answer(answer) => answer.count,
-            Self::Duplicate => 0,
-        }
     }
 }
 

@@ -168,10 +168,7 @@ async fn r3_an_old_secret_that_comes_back_after_its_time_ends_the_session() {
     site.clock.advance(MINUTE);
     let log = Log::capture();
     assert_eq!(look(&thief).await, ANONYMOUS);
-    assert_eq!(
-        log.count(tracing::Level::WARN, "came back after its time"),
-        1
-    );
+    assert_eq!(log.count(tracing::Level::WARN, "the cookie was copied"), 1);
     assert_eq!(site.ended(), [EndReason::Copied]);
     assert_eq!(look(&visitor).await, ANONYMOUS);
     assert_eq!(look(&thief).await, ANONYMOUS);

@@ -16,8 +16,8 @@ use self::{
 };
 use super::{
     Created, MemoryStore, StoreError,
+    eviction::Tier,
     inner::{MemoryInner, Shard},
-    stamp::Tier,
 };
 use crate::record::{Record, data::Data};
 

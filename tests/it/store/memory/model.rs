@@ -4,7 +4,7 @@ use loom::{sync::Arc, thread};
 
 use self::{
     budget::Budget,
-    stamp::{Stamp, Ticks, Tier},
+    eviction::{Stamp, Ticks, Tier},
 };
 
 /// The sources below ask their parent for their atomics: here they get the checker's.
@@ -17,8 +17,8 @@ mod sync {
 mod budget;
 
 #[allow(dead_code)]
-#[path = "../../../../src/store/memory/stamp.rs"]
-mod stamp;
+#[path = "../../../../src/store/memory/eviction.rs"]
+mod eviction;
 
 #[test]
 fn reservations_never_exceed_either_bound_and_nothing_leaks() {

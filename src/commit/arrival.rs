@@ -1,62 +1,25 @@
-//! Sessions that another request or node has left: [`end`] one, [`help`] one, and whether one [`has_arrived`].
+//! Whether a session has arrived at its new id. [`help`] finishes a move that another request began,
+//! [`has_arrived`] only asks.
 
 use std::sync::Arc;
-
-use tracing::debug;
 
 use crate::{
     clock::{Clock as _, Timestamp},
     commit::{
-        drive::{Answer, NoAnswers, drive, drive_now},
+        drive::{NoAnswers, drive, drive_now},
         events,
-        protocol::{Ask, Cause, End, Help, Machine, Outcome, Reply},
+        protocol::{Cause, Help, Machine, Outcome},
         undo::hand_on,
     },
     config::Config,
     error::{Error, ErrorKind, store::StoreError},
-    observe::{event::EndReason, timed::TimedStore},
+    observe::timed::TimedStore,
     random::unique,
     record::{Kept, Record, lineage::MoveKind, token::SessionId},
 };
 
-/// Ends the session `id`, wherever a cycle has taken it meanwhile, if `is_meant`
-/// says so of what it is by then. The id it had, unless there was nothing to end.
-///
-/// A log-in under way is another session, and goes on (rule M7).
-pub(crate) async fn end(
-    config: &Arc<Config>,
-    id: SessionId,
-    reason: EndReason,
-    is_meant: impl Fn(SessionId, &Kept) -> bool,
-) -> Result<Option<SessionId>, Error> {
-    let mut machine = Machine::End(Box::new(End::revoke(id, unique())));
-    drive(config, &mut machine, &mut Judge(is_meant)).await;
-    match hand_on(config, machine.finish()) {
-        Some(outcome @ Outcome::Closed { .. }) => {
-            events::tell(config, &outcome, reason, config.clock.now());
-            let Outcome::Closed { id, .. } = outcome else {
-                return Ok(None);
-            };
-            debug!(session.id = %id, ?reason, "session ended");
-            Ok(Some(id))
-        }
-        Some(Outcome::Failed(Cause(error))) => Err(error),
-        _ => Ok(None),
-    }
-}
-
-struct Judge<F>(F);
-
-impl<F: Fn(SessionId, &Kept) -> bool> Answer for Judge<F> {
-    fn answer(&mut self, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
-        match ask {
-            Ask::Judge(id, kept) => Reply::Meant(self.0(id, kept)),
-            ask => NoAnswers.answer(ask, now),
-        }
-    }
-}
-
-/// What a load has found, once its move is finished; `None` where the session has ended.
+/// Finishes the move that led to the loaded record `found`, if there is one. Returns the latest record, or `None`
+/// if the session has ended.
 pub(crate) async fn help(
     config: &Arc<Config>,
     id: SessionId,
@@ -70,7 +33,7 @@ pub(crate) async fn help(
     helped(config, id, machine, config.clock.now())
 }
 
-/// As [`help`]; an error also where the store has to be waited for.
+/// The same as [`help`] without waiting. It fails if the store does not answer at once.
 pub(crate) fn help_now(
     config: &Arc<Config>,
     id: SessionId,
@@ -106,8 +69,8 @@ fn helped(
     }
 }
 
-/// Whether `id` is a session of its own: until the one that it comes from has become the marker
-/// that leads here, that one is the visitor's.
+/// Whether `id` is the visitor's session. Until the record under the old id is a marker that leads here, the
+/// old one is.
 pub(crate) async fn has_arrived(
     store: &TimedStore,
     id: SessionId,
@@ -120,11 +83,11 @@ pub(crate) async fn has_arrived(
         Ok(None) => Ok(true),
         Ok(Some((origin, _))) => Ok(match (origin.leads_to(), from.kind) {
             (Some(to), _) if to.id == id => true,
-            // What came too late begins by itself.
+            // The old session moved elsewhere first: this log-in begins a session of its own.
             (_, MoveKind::LogIn) => origin.is_moved(),
             (_, MoveKind::Cycle) => false,
         }),
-        // A list leaves out what does not decode, and does not fail for it.
+        // A record that does not decode must not make a whole list fail.
         Err(error) if error.is_of_record() => Ok(true),
         Err(error) => Err(error),
     }

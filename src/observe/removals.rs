@@ -1,4 +1,4 @@
-//! Events for the sessions that a store ends by itself: [`ensure_reporting`].
+//! Events for the sessions that a store removes by itself, expired or evicted: [`ensure_reporting`].
 
 use std::sync::{Arc, Weak};
 
@@ -12,7 +12,7 @@ use crate::{
     store::{DynStore, Removal, RemovalReason, RemovalSink, SessionStore as _},
 };
 
-/// Asks `store`, once, to report the sessions that it ends by itself, where anybody observes.
+/// Asks `store`, once, to report the sessions that it removes, if anybody observes.
 pub(crate) fn ensure_reporting(
     observers: &Arc<Observers>,
     store: &DynStore,
@@ -21,34 +21,34 @@ pub(crate) fn ensure_reporting(
 ) {
     if observers.is_active() {
         observers.reporting.call_once(|| {
-            let endings = Endings {
+            let removals = Removals {
                 observers: Arc::downgrade(observers),
                 lifetimes,
                 clock: Arc::clone(clock),
             };
-            store.report_removals(RemovalSink::new(move |ending| endings.notify(ending)));
+            store.report_removals(RemovalSink::new(move |removal| removals.notify(removal)));
         });
     }
 }
 
 /// The store may outlive the layer, and must not keep its observers alive.
-struct Endings {
+struct Removals {
     observers: Weak<Observers>,
     lifetimes: Lifetimes,
     clock: Arc<dyn Clock>,
 }
 
-impl Endings {
-    fn notify(&self, ending: Removal) {
+impl Removals {
+    fn notify(&self, removal: Removal) {
         let Some(observers) = self.observers.upgrade() else {
             return;
         };
-        let kept = ending.record;
+        let kept = removal.record;
         if kept.as_ref().is_some_and(|(record, _)| record.is_moved()) {
             // Only the marker is gone. The session continues under another id.
             return;
         }
-        let reason = match (ending.reason, &kept) {
+        let reason = match (removal.reason, &kept) {
             (RemovalReason::Evicted, _) => EndReason::Evicted,
             (RemovalReason::Expired, Some((record, activity)))
                 if self
@@ -59,7 +59,7 @@ impl Endings {
             }
             (RemovalReason::Expired, _) => EndReason::Idle,
         };
-        let event = Event::ended(ending.id, kept, self.clock.now(), reason);
+        let event = Event::ended(removal.id, kept, self.clock.now(), reason);
         observers.notify(&event);
     }
 }

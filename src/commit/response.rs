@@ -1,4 +1,7 @@
-//! What a commit came to, and what the response head says of it: [`Committed`], [`Outcome`].
+//! Decides what the response head says after a commit: [`ResponseHead`].
+//!
+//! That is whether the cookie is issued, refreshed (a new Max-Age after a touch, the current name instead of a
+//! former one) or removed.
 
 use tracing::debug;
 
@@ -10,11 +13,11 @@ use crate::{
     state::{Generations, Identity, State, Stored, Usage, change_seq::ChangeSeq, shared::Shared},
 };
 
-/// What the response head tells the visitor.
+/// What the response head says about the session.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Outcome {
+pub(crate) struct ResponseHead {
     pub(crate) cookie: Cookie,
-    /// Whether the request loaded or peeked at the session.
+    /// Whether the request loaded the session or peeked at it.
     pub(crate) is_used: bool,
     /// Whether the visitor has a stored session now.
     pub(crate) is_live: bool,
@@ -24,7 +27,7 @@ pub(crate) struct Outcome {
 pub(crate) enum Cookie {
     #[default]
     None,
-    /// With Max-Age in seconds, if it has one.
+    /// Set the cookie, with this Max-Age in seconds.
     Issue(Token, Option<u64>),
     Remove,
 }
@@ -33,27 +36,27 @@ pub(crate) enum Cookie {
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) error: Error,
-    /// Removed all the same where the visitor asked to be forgotten (rule F2). Issued where a log-in or a cycle
-    /// was left in doubt: the new token works in either case.
+    /// Removed if the visitor logged out (rule F2). Issued if the store left open whether a log-in or a cycle was
+    /// applied: the new token works in either case.
     pub(crate) cookie: Cookie,
 }
 
-/// What a plan came to.
+/// The result of a plan.
 pub(crate) enum Committed {
     Nothing,
     Touched(Stored),
     Saved(Stored),
-    /// Perhaps with changes as well, and under a secret that nobody has yet.
+    /// With a new secret, which no visitor has yet, and perhaps with changes.
     Renewed(Stored),
-    /// Under a new id.
+    /// Stored under a new id.
     Begun(Stored),
     Ended,
-    /// It was deleted after its deadline had passed, while the request was running.
+    /// Its deadline passed while the request was running, and it was deleted.
     Expired,
 }
 
 impl State {
-    /// What the head says, or will say, of what was committed.
+    /// Updates the state with what was committed, and returns what the response head says.
     pub(crate) fn conclude(
         &mut self,
         committed: Committed,
@@ -61,12 +64,13 @@ impl State {
         until: ChangeSeq,
         shared: &Shared,
         now: Timestamp,
-    ) -> Outcome {
+    ) -> ResponseHead {
         self.is_cookie_due |= self.take_in(committed, generations, until, &shared.config, now);
-        outcome(self, shared, Some(now))
+        response_head(self, shared, Some(now))
     }
 
-    /// Whether the cookie must be sent again: for its Max-Age, or to lose it.
+    /// Updates the state with what was committed. Returns whether the cookie must be sent: with a new token, or for
+    /// its Max-Age.
     pub(crate) fn take_in(
         &mut self,
         committed: Committed,
@@ -84,7 +88,7 @@ impl State {
                 self.forget_what_changed_nothing(until);
                 false
             }
-            // Destroyed while this was on its way to the store.
+            // Destroyed while the store was creating it.
             Committed::Begun(stored) if self.generations.destroyed != generations.destroyed => {
                 self.destroyed = Some(Box::new(stored));
                 false
@@ -123,7 +127,7 @@ impl State {
                     .token()
                     .is_some_and(|token| token.id == stored.id())
                 {
-                    // A move needs another id.
+                    // The pending log-in or cycle needs another id.
                     self.identity.redraw();
                 }
                 self.is_displaced = false;
@@ -135,8 +139,12 @@ impl State {
     }
 }
 
-/// What the head says, after whatever the store did.
-pub(crate) fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>) -> Outcome {
+/// What the response head says by the current state.
+pub(crate) fn response_head(
+    state: &mut State,
+    shared: &Shared,
+    now: Option<Timestamp>,
+) -> ResponseHead {
     let config = &*shared.config;
     let now = || now.unwrap_or_else(|| config.clock.now());
     let cookie = match &state.stored {
@@ -161,7 +169,7 @@ pub(crate) fn outcome(state: &mut State, shared: &Shared, now: Option<Timestamp>
         state.is_cookie_due = false;
     }
     state.decide(&config.store.observers.waiters);
-    Outcome {
+    ResponseHead {
         cookie,
         is_used: state.usage != Usage::Untouched,
         is_live: state.stored.is_some(),

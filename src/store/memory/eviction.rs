@@ -1,13 +1,13 @@
-//! When a session was last used, and how well it is known: [`Tier`] and [`Stamp`], in one atomic number.
+//! The order of eviction: the [`Tier`] first, then the last use. Both are in one atomic number, the [`Stamp`].
 
 use super::sync::{AtomicU64, Ordering};
 
-/// How well a session is known: what leaves first when room is needed.
+/// Sessions of a lower tier are evicted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tier {
-    /// Never seen again since it was created; a moved marker stays here.
+    /// Not used since it was created. Markers of moved sessions stay here.
     New,
-    /// Seen again.
+    /// Used again.
     Seen,
     /// Has a user.
     User,
@@ -24,8 +24,10 @@ impl Tier {
 
 const TIER_SHIFT: u32 = 62;
 
-/// Tier above, the shard's tick of the last use below: the key of eviction.
-/// It is stored under a shared lock; of two uses at once either may be the last.
+/// The session with the least key of its shard is evicted first. The tier is in the upper two bits, the tick of the
+/// last use in the others.
+///
+/// It is stored under a shared lock: after two uses at once, either of them may count as the last.
 #[derive(Debug)]
 pub(super) struct Stamp(AtomicU64);
 
@@ -47,7 +49,7 @@ fn pack(tier: Tier, tick: u64) -> u64 {
     (tier as u64) << TIER_SHIFT | tick
 }
 
-/// The ticks of one shard: each use gets the next, so its order is exact.
+/// Counts the uses of one shard, so that their order does not depend on a clock.
 #[derive(Debug, Default)]
 pub(super) struct Ticks(AtomicU64);
 
