@@ -1,7 +1,7 @@
 //! The calls of a store by name: [`StoreCall`].
 
-/// A method of a [`SessionStore`](crate::SessionStore), to ask
-/// [`Stats::store`](crate::Stats::store) about.
+/// A method of a [`SessionStore`](crate::SessionStore). [`Stats::store`](crate::Stats::store) returns the
+/// numbers of each.
 ///
 /// ```
 /// use cloakroom::{SessionLayer, StoreCall};

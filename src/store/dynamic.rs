@@ -1,4 +1,4 @@
-//! A store chosen at run time: [`DynStore`], over the trait's object-safe twin.
+//! A store that is chosen at run time: [`DynStore`].
 
 use std::{any::Any, fmt, pin::Pin, sync::Arc};
 
@@ -11,7 +11,9 @@ use crate::{
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
 
-/// A store chosen at run time. Cheap to clone; every clone is the same store.
+/// A store whose type is chosen at run time.
+///
+/// It is cheap to clone, and every clone is the same store.
 ///
 /// ```
 /// use cloakroom::{SessionLayer, store::{DynStore, MemoryStore}};
@@ -29,13 +31,13 @@ pub struct DynStore(Inner);
 
 #[derive(Clone)]
 enum Inner {
-    /// The default needs neither a box for each call nor a look into a table of functions.
+    // The default store, without a box and a virtual call for each call.
     Memory(MemoryStore),
     Other(Arc<dyn Erased>),
 }
 
 impl DynStore {
-    /// Erases the type of `store`; a `DynStore` stays as it is.
+    /// Erases the type of `store`. A `DynStore` stays as it is.
     pub fn new<S: SessionStore>(store: S) -> Self {
         let any = &store as &dyn Any;
         if let Some(erased) = any.downcast_ref::<Self>() {
@@ -49,7 +51,7 @@ impl DynStore {
 }
 
 impl DynStore {
-    /// The store beneath, where no call has anything to wait for.
+    /// The memory store, whose calls never wait. `None` for any other store.
     pub(crate) fn in_memory(&self) -> Option<&MemoryInner> {
         match &self.0 {
             Inner::Memory(store) => Some(store.inner()),
@@ -57,7 +59,7 @@ impl DynStore {
         }
     }
 
-    /// What a memory store holds: (sessions without markers of moved ones, bytes).
+    /// What a memory store holds: (sessions without markers, bytes).
     pub(crate) fn held_in_memory(&self) -> Option<(usize, usize)> {
         match &self.0 {
             Inner::Memory(store) => Some((store.len(), store.bytes())),

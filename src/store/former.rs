@@ -1,13 +1,12 @@
-//! What an update replaces: [`Former`].
+//! The record that an update replaces: [`Former`].
 
 use std::sync::Arc;
 
 use crate::record::{Activity, Record, version::Version};
 
-/// The record that an update replaces, as the caller last saw it.
+/// The record that an update replaces, as the caller last read it.
 ///
-/// The stored activity may be a later one: a touch moves it, and leaves the
-/// version as it is.
+/// The stored activity may be later: a touch changes it, but not the version.
 #[derive(Clone, Copy, Debug)]
 pub struct Former<'a> {
     record: &'a Arc<Record>,
@@ -15,25 +14,25 @@ pub struct Former<'a> {
 }
 
 impl<'a> Former<'a> {
-    /// What a load or a list gave.
+    /// A record and its activity, as a load or a list returned them.
     #[must_use]
     pub fn new(record: &'a Arc<Record>, activity: Activity) -> Self {
         Self { record, activity }
     }
 
-    /// The version that must be stored for the update to act.
+    /// The version that the stored record must have.
     #[must_use]
     pub fn version(&self) -> Version {
         self.record.version()
     }
 
-    /// The record of that version.
+    /// The record.
     #[must_use]
     pub fn record(&self) -> &'a Arc<Record> {
         self.record
     }
 
-    /// The activity that was stored beside it when it was read.
+    /// The activity that was stored with it.
     #[must_use]
     pub fn activity(&self) -> Activity {
         self.activity

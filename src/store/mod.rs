@@ -10,75 +10,82 @@
 //!
 //! - [`create`](SessionStore::create) never overwrites a record.
 //! - [`update`](SessionStore::update) and [`touch`](SessionStore::touch) act
-//!   only where the stored record has the expected version, and whatever its
-//!   deadline. They never insert. While the record is being deleted they may
+//!   only if the stored record has the expected version. Its deadline does not
+//!   matter. They never insert. While the record is being deleted they may
 //!   answer `Conflict` or `Stale` instead of `Missing`.
 //! - `update` stores the activity as it is given. A store that compares whole
-//!   values may answer `Conflict` where the version is the expected one and a
-//!   touch has moved the activity since the [`Former`] was read.
-//! - `touch` moves both times of the activity forward only, and changes
+//!   values may answer `Conflict` although the version is the expected one, if a
+//!   touch has changed the activity since the [`Former`] was read.
+//! - `touch` moves both times of the activity forward, never back, and changes
 //!   neither data nor version.
-//! - [`delete`](SessionStore::delete) answers `false` where nothing was stored.
+//! - [`delete`](SessionStore::delete) answers `false` if nothing was stored.
 //!
 //! **Failures.** Each failure of the backend becomes a [`StoreError`] with its
 //! kind, and the backend's error as its source. An error leaves open whether
 //! the call was applied, now or later. A store that knows that it was not, and
 //! never will be, says so with [`not_applied`](StoreError::not_applied):
-//! nothing was sent, or the backend refused the call, or rolled it back. To
-//! say so wrongly loses data: the core then tries again, or tells the visitor
-//! that nothing happened.
+//! nothing was sent, or the backend refused the call, or rolled it back. A
+//! store that says so wrongly loses data: the core tries again, or tells the
+//! visitor that nothing happened.
 //!
-//! **Retries.** A store, or its driver, may send a call again after a lost reply. It
-//! does not hide that: the second reply describes the state after the first.
-//! Where a `create` then finds a record, or an `update` another version, the
-//! store compares the writers. [`Record::has_written`] tells whether the call
-//! is in the stored record's history. If so, the answer is `Yes` or `Saved`. If not, it
-//! is `Exists` or `Conflict`. Where the record cannot tell, or is gone, the
-//! call fails with an error that leaves open whether it was applied; so does a
-//! repeated `delete` that finds nothing.
+//! **Retries.** A store, or its driver, may send a call again after a lost reply. The
+//! second reply then describes the state after the first, so the store must not
+//! pass it on as it is. If a repeated `create` finds a record, or a repeated
+//! `update` finds another version, the store asks [`Record::has_written`] whether
+//! the call is in the stored record's history. If so, the answer is `Yes` or
+//! `Saved`. If not, it is `Exists` or `Conflict`. If the record cannot tell, or is
+//! gone, the call fails with an error that leaves open whether it was applied. So
+//! does a repeated `delete` that finds nothing.
 //!
-//! **Cancellation.** A caller may drop a call at any await point. The call was then applied, or
-//! will be, or never is.
+//! **Cancellation.** A caller may drop a call at any await point. The call may then have been
+//! applied, or be applied later, or never.
 //!
-//! **Expiry.** Stores do not judge expiry: [`load`](SessionStore::load) returns what is
-//! stored. The core calls [`delete_expired`](SessionStore::delete_expired)
-//! with a moment five minutes ago. A store with a clock of its own deletes
-//! what has expired by both clocks, and sets a native expiry to `expires_at`
-//! plus five minutes.
+//! **Expiry.** Stores do not judge expiry: [`load`](SessionStore::load) also returns
+//! expired records. The core calls [`delete_expired`](SessionStore::delete_expired)
+//! with a time five minutes ago. A store with a clock of its own deletes only
+//! records that have expired by both clocks, and sets a native expiry to
+//! `expires_at` plus five minutes.
 //!
 //! **Caches.** A cache in front of a store may answer `load`. Such a store says so by
 //! [`is_cached`](SessionStore::is_cached), and its
 //! [`load_latest`](SessionStore::load_latest) asks the backend. The core calls
 //! `load_latest` before it rejects a token, before it judges a session
-//! expired, and after a conflict: a cache may only say yes.
+//! expired, and after a conflict.
 //!
 //! **Lists.** [`list`](SessionStore::list) and [`count`](SessionStore::count) see every
-//! session whose `create` was answered before the call and whose
-//! `delete` was not, expired or not. A user's sessions are found by an index.
-//! A list leaves out a record that does not decode, with a warning. A store
+//! session, expired or not, whose `create` was answered before the call and that
+//! is not deleted. An index finds the sessions of a user.
+//! A list leaves out a record that does not decode, and logs a warning. A store
 //! refuses a [`Query`] with conditions or an order that it does not know, and
-//! a [`Position`] that none of its lists ended at.
+//! a [`Position`] that does not come from one of its lists.
 //!
 //! **Optional calls.** `list`, `count` and [`ping`](SessionStore::ping)
-//! answer `Unsupported` where a store does not offer them.
+//! answer `Unsupported` if a store does not offer them.
 //!
 //! `testing::conformance`, with the feature `testing`, tests a store against this contract.
 //!
 //! # The encoding
 //!
-//! [`Record::to_bytes`] gives a JSON object: `format` (1), `version`,
-//! `verifier`, `created_at` (milliseconds since the epoch), `data` (an object
-//! of the session's values), and where they apply `user`, `authenticated_at`,
-//! `idle_timeout` and `absolute_timeout` (milliseconds or `"never"`),
-//! `persistent`, `recent` (the writers of the versions before this one), `ranked_at`
-//! (the time that a log-in counts by among its user's, where not its own),
-//! `moved_from` (the id before a cycle, until the next write), and for what stays
-//! where a session moved on `moved_at` and `moved_to` (the id after a cycle).
-//! Where the secret was renewed there are `renewed_at` (when the current one was
-//! given out), `pending` and `former`: lists of at most eight pairs of a verifier
-//! and a time, of when a pending one was given out, and of when a former one was
-//! overtaken. Unknown fields are kept and written back. The [`Activity`] is
-//! stored beside it, and so are copies of what a store must index.
+//! [`Record::to_bytes`] returns a JSON object. It always has `format` (1 or 2),
+//! `version`, `verifier`, `created_at` and `data` (an object of the session's
+//! values). Times are milliseconds since the Unix epoch. These fields are there
+//! only if they apply:
+//!
+//! | field | content |
+//! | --- | --- |
+//! | `user`, `authenticated_at` | who logged in, and when |
+//! | `idle_timeout`, `absolute_timeout` | the session's own timeouts, in milliseconds or `"never"` |
+//! | `persistent` | the session's own setting |
+//! | `recent` | the writers of the versions before this one |
+//! | `ranked_at` | orders the log-ins of a user in place of `authenticated_at` |
+//! | `renewed_at` | when the current secret was issued |
+//! | `pending`, `former` | pairs of a verifier and a time: when it was issued, or replaced |
+//! | `moved_from` | the id before a cycle, until the next write |
+//! | `moved_at`, `moved_to` | in a marker: when the session moved, and to which id |
+//!
+//! Format 2 has more fields, which no node may ignore; an older node rejects it.
+//! Unknown fields of a known format are kept and written back. The [`Activity`] is
+//! stored beside the record, and so are copies of the fields that a store indexes.
 //!
 #![doc = include_str!("../../STORES.md")]
 
@@ -183,7 +190,7 @@ impl Reaped {
     }
 }
 
-/// A place that keeps sessions. Its contract is [the module's](self#the-contract).
+/// A place that keeps sessions. The module describes [the contract](self#the-contract).
 ///
 /// Plain `async fn`s implement it:
 ///
@@ -192,7 +199,7 @@ impl Reaped {
 /// use cloakroom::{Activity, Record, SessionId, Timestamp, Version};
 /// use cloakroom::store::{Created, Former, Reaped, SessionStore, StoreError, Touched, Updated};
 ///
-/// /// Keeps nothing: every visitor stays new.
+/// /// A store that keeps nothing.
 /// struct Nowhere;
 ///
 /// impl SessionStore for Nowhere {
@@ -230,13 +237,13 @@ pub trait SessionStore: Send + Sync + 'static {
         activity: Activity,
     ) -> impl Future<Output = Result<Created, StoreError>> + Send;
 
-    /// Returns what is stored under `id`, expired or not. A cache may answer.
+    /// Returns the record under `id`, expired or not. A cache may answer.
     fn load(
         &self,
         id: SessionId,
     ) -> impl Future<Output = Result<Option<(Arc<Record>, Activity)>, StoreError>> + Send;
 
-    /// Returns what the backend has stored under `id`, and asks no cache.
+    /// Returns the record that the backend has under `id`, past any cache.
     ///
     /// By default it is [`load`](Self::load).
     fn load_latest(
@@ -246,8 +253,8 @@ pub trait SessionStore: Send + Sync + 'static {
         self.load(id)
     }
 
-    /// Stores `record` in place of `former`, if the stored record has
-    /// [that version](Former::version). Never inserts.
+    /// Replaces the stored record by `record` if it has the [version](Former::version) of `former`. Never
+    /// inserts.
     fn update(
         &self,
         id: SessionId,
@@ -256,8 +263,7 @@ pub trait SessionStore: Send + Sync + 'static {
         former: Former<'_>,
     ) -> impl Future<Output = Result<Updated, StoreError>> + Send;
 
-    /// Moves the activity forward, if the stored record has the version
-    /// `expected`. Never moves it back.
+    /// Moves the activity forward if the stored record has the version `expected`. Never moves it back.
     fn touch(
         &self,
         id: SessionId,
@@ -265,7 +271,7 @@ pub trait SessionStore: Send + Sync + 'static {
         activity: Activity,
     ) -> impl Future<Output = Result<Touched, StoreError>> + Send;
 
-    /// Deletes what is stored under `id`. Returns `false` if nothing was stored.
+    /// Deletes the record under `id`. Returns `false` if there was none.
     fn delete(&self, id: SessionId) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Deletes at most `limit` records whose `expires_at` is at or before `before`.
@@ -275,16 +281,16 @@ pub trait SessionStore: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Reaped, StoreError>> + Send;
 
-    /// Returns the sessions that `query` asks for, in its order: at most
-    /// `limit` of them, beginning after the position `after`.
+    /// Returns at most `limit` of the sessions that match `query`, in its order,
+    /// beginning after the position `after`.
     ///
-    /// A page may have fewer sessions, or none, before the end of the list:
-    /// only [`StorePage::next`] tells the end.
+    /// A page may have fewer sessions, or none, before the end of the list. The list
+    /// ends where [`StorePage::next`] is `None`.
     ///
     /// # Errors
     ///
-    /// `Unsupported` unless the store lists, and for a query that it does not
-    /// know; `InvalidPosition` where `after` is none of its positions.
+    /// `Unsupported` if the store cannot list, or does not know the query.
+    /// `InvalidPosition` if `after` is not one of its positions.
     fn list(
         &self,
         query: &Query,
@@ -295,33 +301,29 @@ pub trait SessionStore: Send + Sync + 'static {
         async { Err(StoreError::unsupported("list sessions")) }
     }
 
-    /// Returns how many of the stored sessions `query` asks for. Expired ones
-    /// and the markers of sessions that moved are included.
+    /// Returns how many of the stored sessions match `query`, including expired ones
+    /// and the markers of sessions that moved.
     ///
     /// # Errors
     ///
-    /// `Unsupported` unless the store counts, and for a query that it does not
-    /// know.
+    /// `Unsupported` if the store cannot count, or does not know the query.
     fn count(&self, query: &Query) -> impl Future<Output = Result<u64, StoreError>> + Send {
         let _ = query;
         async { Err(StoreError::unsupported("count sessions")) }
     }
 
-    /// Asks the backend whether it would answer, without reading or writing a
-    /// session: for health checks.
+    /// Asks the backend whether it works, without reading or writing a session. Use it for health checks.
     ///
     /// # Errors
     ///
-    /// `Unsupported` unless the store offers it.
+    /// `Unsupported` if the store does not offer it.
     fn ping(&self) -> impl Future<Output = Result<(), StoreError>> + Send {
         async { Err(StoreError::unsupported("be pinged")) }
     }
 
-    /// Whether a cache may answer [`load`](Self::load), so that
-    /// [`load_latest`](Self::load_latest) may know better. By default `false`.
+    /// Whether a cache may answer [`load`](Self::load). By default `false`.
     ///
-    /// Where it is `false`, the core rejects a token that `load` does not find
-    /// without asking a second time.
+    /// If it is `true`, the core calls [`load_latest`](Self::load_latest) before it rejects a token.
     fn is_cached(&self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! What a store lists: [`StorePage`], the [`Listed`] sessions in it, and the [`Position`] after it.
+//! A page of a store's list: [`StorePage`], the [`Listed`] sessions in it, and the [`Position`] after it.
 
 use std::{fmt, sync::Arc};
 
@@ -15,14 +15,14 @@ use crate::{
 pub struct Listed {
     /// The session's id.
     pub id: SessionId,
-    /// What the store keeps for it.
+    /// The stored record.
     pub record: Arc<Record>,
-    /// When it was last seen, and when it ends.
+    /// When it was last used, and when it expires.
     pub activity: Activity,
 }
 
 impl Listed {
-    /// The session `id` with what is stored for it.
+    /// The session `id` with its record and activity.
     #[must_use]
     pub fn new(id: SessionId, record: Arc<Record>, activity: Activity) -> Self {
         Self {
@@ -33,18 +33,18 @@ impl Listed {
     }
 }
 
-/// A part of a list.
+/// A page of a list that a store returns.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct StorePage {
     /// The sessions, in the order of the query.
     pub sessions: Vec<Listed>,
-    /// Where the next page begins; `None` at the end of the list.
+    /// Where the next page begins. `None` at the end of the list.
     pub next: Option<Position>,
 }
 
 impl StorePage {
-    /// A page of these sessions; the next one begins at `next`.
+    /// A page of these sessions. The next one begins at `next`.
     #[must_use]
     pub fn new(sessions: Vec<Listed>, next: Option<Position>) -> Self {
         Self { sessions, next }
@@ -53,18 +53,16 @@ impl StorePage {
 
 /// Where a page of a list ends and the next begins.
 ///
-/// Only the store that gave a position knows what its bytes mean. They travel
-/// through clients, in the text of a [`Cursor`](crate::Cursor): they must not
-/// contain a secret, and a store checks those that come back.
+/// Only the store that returned a position knows what its bytes mean. Clients see them in the text of a
+/// [`Cursor`](crate::Cursor). They must not contain a secret, and a store must check those that it receives.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Position(Box<[u8]>);
 
 impl Position {
-    /// The most bytes that a position has.
+    /// The greatest length of a position in bytes.
     pub const MAX_BYTES: usize = 512;
 
-    /// A position of these bytes; `None` where they are more than
-    /// [`MAX_BYTES`](Self::MAX_BYTES).
+    /// A position with these bytes. `None` if they are more than [`MAX_BYTES`](Self::MAX_BYTES).
     #[must_use]
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Option<Self> {
         let bytes = bytes.into();
@@ -77,17 +75,17 @@ impl Position {
         &self.0
     }
 
-    /// After this id, in a list that is ordered by id.
+    /// The position after this id, in a list that is ordered by id.
     #[must_use]
     pub fn after(id: SessionId) -> Self {
         Self(Box::new(*id.as_bytes()))
     }
 
-    /// The id of [`after`](Self::after).
+    /// The id that was given to [`after`](Self::after).
     ///
     /// # Errors
     ///
-    /// `InvalidPosition` where the bytes are no id.
+    /// `InvalidPosition` if the bytes are not an id.
     pub fn id(&self) -> Result<SessionId, StoreError> {
         let bytes: &[u8; 16] = (*self.0).try_into().map_err(|_| {
             StoreError::new(StoreErrorKind::InvalidPosition, "the position is not an id")

@@ -1,4 +1,4 @@
-//! Asking a store for many sessions: [`Query`], and the [`Selection`] in it.
+//! Which sessions a store lists or counts: [`Query`], and the [`Selection`] in it.
 
 use std::fmt;
 
@@ -8,17 +8,15 @@ use crate::{
     record::{Activity, Record},
 };
 
-/// Which sessions a list or a count is of, and in which order.
+/// Which sessions a store lists or counts, and in which order.
 ///
-/// The default is all sessions, in the order of their ids.
+/// The default matches all sessions, ordered by id.
 ///
 /// # For stores
 ///
-/// A later version may add conditions and orders. A store of today must refuse
-/// what it does not know, so the query is read through methods that make it do so:
-/// [`ordered_by_id`](Self::ordered_by_id) in `list` and
-/// [`unordered`](Self::unordered) in `count`, both of which give the
-/// [`Selection`].
+/// Later versions may add conditions and orders, which an older store must refuse. So a store reads the query
+/// through methods that refuse what it does not know: [`ordered_by_id`](Self::ordered_by_id) in `list` and
+/// [`unordered`](Self::unordered) in `count`. Both return the [`Selection`].
 ///
 /// ```
 /// use cloakroom::store::{Listed, Position, Query, StoreError, StorePage};
@@ -54,40 +52,40 @@ impl Query {
         self
     }
 
-    /// Only the sessions last seen before this moment.
+    /// Only the sessions that were last used before this time.
     #[must_use]
     pub fn with_last_seen_before(mut self, moment: impl Into<Timestamp>) -> Self {
         self.selection.last_seen_before = Some(moment.into());
         self
     }
 
-    /// Only the sessions that began before this moment.
+    /// Only the sessions that began before this time.
     #[must_use]
     pub fn with_created_before(mut self, moment: impl Into<Timestamp>) -> Self {
         self.selection.created_before = Some(moment.into());
         self
     }
 
-    /// The sessions that are asked for in the order of their ids, byte by byte.
+    /// The conditions of a query that is ordered by id, byte by byte.
     ///
     /// # Errors
     ///
-    /// `Unsupported` where another order is asked for. There is none yet.
+    /// `Unsupported` for any other order. There is none yet.
     pub fn ordered_by_id(&self) -> Result<&Selection, StoreError> {
         Ok(&self.selection)
     }
 
-    /// The sessions that are asked for, where their order does not matter.
+    /// The conditions of a query whose order does not matter.
     #[must_use]
     pub fn unordered(&self) -> &Selection {
         &self.selection
     }
 }
 
-/// Which sessions a [`Query`] asks for.
+/// The conditions of a [`Query`].
 ///
-/// A store either decides by [`admits`](Self::admits), which knows every
-/// condition, or translates the [`conditions`](Self::conditions).
+/// A store can decide with [`admits`](Self::admits), which knows every condition, or translate the
+/// [`conditions`](Self::conditions) for its backend. [`Query`] has an example.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Selection {
     user: Option<String>,
@@ -95,23 +93,40 @@ pub struct Selection {
     created_before: Option<Timestamp>,
 }
 
-/// A condition that each session of a [`Selection`] meets.
+/// A condition of a [`Selection`].
 ///
-/// A store that translates conditions answers
-/// [`Unsupported`](StoreError::unsupported) to one that it does not know.
+/// A store that translates conditions returns [`Unsupported`](StoreError::unsupported) for one that it does not
+/// know.
+///
+/// ```
+/// use cloakroom::store::{Condition, Selection, StoreError};
+///
+/// /// The `WHERE` of a statement.
+/// fn condition(selection: &Selection) -> Result<String, StoreError> {
+///     let mut sql = "TRUE".to_owned();
+///     for condition in selection.conditions() {
+///         sql += match condition {
+///             Condition::User(_) => " AND user_id = ?",
+///             Condition::LastSeenBefore(_) => " AND last_seen_at < ?",
+///             _ => return Err(StoreError::unsupported("this condition")),
+///         };
+///     }
+///     Ok(sql)
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Condition<'a> {
-    /// The session is this user's; users are compared byte by byte.
+    /// The session belongs to this user, compared byte by byte.
     User(&'a str),
-    /// The session was last seen before this moment.
+    /// The session was last used before this time.
     LastSeenBefore(Timestamp),
-    /// The session began before this moment.
+    /// The session began before this time.
     CreatedBefore(Timestamp),
 }
 
 impl Selection {
-    /// Whether a session with this record and activity is asked for.
+    /// Whether a session with this record and activity matches.
     #[must_use]
     pub fn admits(&self, record: &Record, activity: Activity) -> bool {
         self.conditions().all(|condition| match condition {
@@ -121,7 +136,7 @@ impl Selection {
         })
     }
 
-    /// The conditions, all of which a session must meet.
+    /// The conditions. A session must meet all of them.
     pub fn conditions(&self) -> impl Iterator<Item = Condition<'_>> {
         let user = self.user.as_deref().map(Condition::User);
         let seen = self.last_seen_before.map(Condition::LastSeenBefore);
@@ -129,14 +144,14 @@ impl Selection {
         [user, seen, created].into_iter().flatten()
     }
 
-    /// The user whose sessions are asked for, if it is one user's: for a look
-    /// into an index. What is found there must still be [admitted](Self::admits).
+    /// The user whose sessions match, if the selection has such a condition. Use it to look into an index. The
+    /// sessions found there must still be [admitted](Self::admits).
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// Whether all sessions are asked for.
+    /// Whether all sessions match.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         self.conditions().next().is_none()

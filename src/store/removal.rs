@@ -1,4 +1,4 @@
-//! Sessions that a store removes by itself: [`Removal`], and the [`RemovalSink`] that is told.
+//! Sessions that a store removes by itself: [`Removal`], and the [`RemovalSink`] that receives them.
 
 use std::{fmt, sync::Arc};
 
@@ -12,12 +12,12 @@ pub struct Removal {
     pub id: SessionId,
     /// Why it was removed.
     pub reason: RemovalReason,
-    /// What was stored, if the store still had it.
+    /// The record, if the store still had it.
     pub record: Option<(Arc<Record>, Activity)>,
 }
 
 impl Removal {
-    /// The store has removed the session `id`; `record` is what it had stored, where it knows that.
+    /// The store has removed the session `id`. Pass its record if the store still has it.
     #[must_use]
     pub fn new(
         id: SessionId,
@@ -38,10 +38,28 @@ pub enum RemovalReason {
     Evicted,
 }
 
-/// Where a store reports the sessions that it removes by itself.
+/// Receives the sessions that a store removes by itself.
 ///
-/// A store reports a removal after it has happened, and holds none of its
-/// locks meanwhile.
+/// A store reports a removal after it has happened, and must not hold a lock while it does.
+///
+/// ```
+/// use std::sync::Mutex;
+/// use cloakroom::{SessionId, store::{Removal, RemovalReason, RemovalSink}};
+///
+/// /// A store keeps the sinks of `report_removals`.
+/// #[derive(Default)]
+/// struct Sinks(Mutex<Vec<RemovalSink>>);
+///
+/// impl Sinks {
+///     fn expired(&self, id: SessionId) {
+///         let sinks = self.0.lock().unwrap().clone();
+///         for sink in sinks {
+///             sink.report(Removal::new(id, RemovalReason::Expired, None));
+///         }
+///     }
+/// }
+/// # Sinks::default().expired("67e55044-10b1-426f-9247-bb680e5fe0c8".parse().unwrap());
+/// ```
 #[derive(Clone)]
 pub struct RemovalSink(Arc<dyn Fn(Removal) + Send + Sync>);
 

@@ -2,9 +2,8 @@
 
 use super::sync::{AtomicUsize, Ordering};
 
-/// How much is taken of how much there is. What is reserved never exceeds
-/// either limit, at any moment, under any number of threads: room is reserved
-/// before something is put in, and released after it has been dropped.
+/// Counts what is reserved. It never exceeds either limit, at any moment and with any number of threads: room
+/// is reserved before a session is inserted, and released after it was dropped.
 #[derive(Debug)]
 pub(super) struct Budget {
     sessions: Counter,
@@ -19,7 +18,7 @@ impl Budget {
         }
     }
 
-    /// Both or neither.
+    /// Reserves both or neither.
     pub(super) fn try_reserve(&self, sessions: usize, bytes: usize) -> bool {
         if !self.sessions.try_add(sessions) {
             return false;
@@ -63,7 +62,7 @@ impl Counter {
         }
     }
 
-    // Relaxed throughout: the numbers order nothing but themselves.
+    // Relaxed, because the numbers guard no other memory.
     fn try_add(&self, amount: usize) -> bool {
         let mut taken = self.taken.load(Ordering::Relaxed);
         loop {

@@ -9,38 +9,37 @@ use std::{
 
 /// A min-heap of `(key, tag)` whose keys are lower bounds of the true ones.
 ///
-/// A key that grows is left alone: when its entry comes to the top it is
-/// compared with the true key and, if that has grown, sinks again. So using a
-/// session costs nothing here, and yet what leaves the top is exactly the
-/// least. A key that shrinks needs a second entry, by [`push`](Self::push).
-/// Entries of tags that are gone vanish at the top, or when
-/// [`trim`](Self::trim) rebuilds the heap from what is there.
+/// If a key grows, its entry stays unchanged. When the entry comes to the top, it is
+/// compared with the true key, and moved down if that has grown. So using a
+/// session costs nothing here, and the top is still exactly the least. A key that
+/// shrinks needs a second entry, by [`push`](Self::push). Entries of removed tags
+/// are dropped at the top, or when [`trim`](Self::trim) rebuilds the heap.
 #[derive(Debug, Default)]
 pub(super) struct LazyHeap(BinaryHeap<Reverse<(u64, u64)>>);
 
-/// What there is room for beside the live and the leftovers, so that few do not rebuild at every step.
+/// Extra capacity, so that a small heap is not rebuilt at every step.
 const SPARE: usize = 8;
 
-/// The capacity for `live` entries, at most.
+/// The largest capacity for `live` entries.
 const fn most(live: usize) -> usize {
     live + live * 5 / 8 + 4 * SPARE
 }
 
 impl LazyHeap {
-    /// What its vector takes at most beside 13/8 of the live entries.
+    /// The bytes of its vector beyond 13/8 of the live entries, at most.
     pub(super) const SPARE_BYTES: usize = most(0) * size_of::<(u64, u64)>();
 
     pub(super) fn push(&mut self, key: u64, tag: u64) {
         if self.0.len() == self.0.capacity() {
-            // Doubling would reserve far more than the sessions are counted with.
+            // Doubling would reserve far more than the budget counts.
             self.0.reserve_exact(self.0.len() / 4 + SPARE);
         }
         self.0.push(Reverse((key, tag)));
     }
 
-    /// Takes the tag with the least true key out, if that key is at most `max`.
+    /// Removes and returns the tag with the least true key, if that key is at most `max`.
     ///
-    /// `true_key` is asked for the tags at the top; `None`: the tag is gone, or not to be taken.
+    /// `true_key` returns `None` for a tag that was removed, or must not be returned.
     pub(super) fn pop_least(
         &mut self,
         max: u64,
@@ -58,7 +57,7 @@ impl LazyHeap {
                     PeekMut::pop(top);
                     return Some(tag);
                 }
-                // Gone, or the second entry of a key that shrank.
+                // A removed tag, or the older entry of a key that shrank.
                 _ => {
                     PeekMut::pop(top);
                 }
@@ -66,8 +65,7 @@ impl LazyHeap {
         }
     }
 
-    /// Rebuilds the heap from `entries`, the true ones, where leftovers are
-    /// about to outnumber them; `live`: how many there are.
+    /// Rebuilds the heap from the `live` true `entries` when there are too many outdated ones.
     pub(super) fn trim<I>(&mut self, live: usize, entries: impl FnOnce() -> I)
     where
         I: Iterator<Item = (u64, u64)>,

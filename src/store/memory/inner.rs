@@ -26,42 +26,42 @@ use crate::{
     store::{Created, Reaped, Removal, RemovalReason, RemovalSink, Touched, Updated},
 };
 
-/// What the store does, at once.
+/// The calls of the store, without futures.
 pub(crate) struct MemoryInner {
-    /// Each a range of ids, in their order.
+    /// Each has a range of ids, in their order.
     pub(super) shards: Box<[Shard]>,
     pub(super) users: Arc<Users>,
     budget: Budget,
-    /// How many of them are markers of moved ones (rule M6). Counted up under a shard's lock.
+    /// How many sessions are markers (rule M6). Counted under a shard's lock.
     markers: AtomicUsize,
     when_full: WhenFull,
-    /// Where the next sweep begins.
+    /// The shard where the next sweep begins.
     swept: AtomicUsize,
     sinks: RwLock<Vec<RemovalSink>>,
 }
 
 pub(super) struct Shard {
     ticks: Ticks,
-    // Never held across an await: every call of this store is synchronous inside.
+    // Never held across an await, because every call of this store is synchronous.
     pub(super) table: RwLock<Table>,
 }
 
-/// What so many shards cost beside their sessions.
+/// The bytes of so many empty shards.
 fn spare_bytes(shards: usize) -> usize {
     shards * (size_of::<Shard>() + Table::SPARE_BYTES) + Users::spare_bytes(shards)
 }
 
-/// About how many sessions share a lock: what one eviction may have to look through.
+/// About how many sessions share a lock. One eviction may have to look through so many.
 const SHARD_SESSIONS: usize = 4096;
 const MAX_SHARDS: usize = 1024;
 
-/// How many sessions leave under one hold of a lock.
+/// How many sessions are removed under one hold of a lock.
 const SWEEP_BATCH: usize = 128;
 
-/// Without a runtime nothing else reaps: so many expired ones a newcomer sees out.
+/// How many expired sessions a new session removes. Without a runtime nothing else reaps.
 const SWEPT_BY_NEWCOMER: usize = 2;
 
-/// Stores delete this long after the deadline at the earliest (rule L3).
+/// A session is deleted this long after its deadline, or later (rule L3).
 const GRACE: Duration = Duration::from_secs(5 * 60);
 
 fn cost(record: &Record) -> usize {
@@ -70,13 +70,13 @@ fn cost(record: &Record) -> usize {
 }
 
 impl MemoryInner {
-    /// For so many sessions, and bytes with all overhead.
+    /// A store for so many sessions, and bytes including all overhead.
     pub(super) fn new(max_sessions: usize, max_bytes: usize, when_full: WhenFull) -> Self {
         let most = max_sessions.min(max_bytes / Table::PLACE_BYTES);
         let shards = (most / SHARD_SESSIONS)
             .clamp(1, MAX_SHARDS)
             .next_power_of_two();
-        // The tables have their room before any session is in them.
+        // The tables take their room before there is any session.
         let max_bytes = max_bytes.saturating_sub(spare_bytes(shards));
         let users = Arc::new(Users::new(shards));
         let shard = || Shard {
@@ -94,22 +94,22 @@ impl MemoryInner {
         }
     }
 
-    /// How many sessions are held.
+    /// How many sessions are stored, including markers.
     pub(super) fn len(&self) -> usize {
         self.budget.sessions()
     }
 
-    /// How many of them are markers.
+    /// How many markers are stored.
     pub(super) fn markers(&self) -> usize {
         self.markers.load(Ordering::Relaxed)
     }
 
-    /// What they are counted with, and the tables.
+    /// The bytes of the sessions and the tables.
     pub(super) fn bytes(&self) -> usize {
         spare_bytes(self.shards.len()) + self.budget.bytes()
     }
 
-    /// Tells of the ends of sessions from now on.
+    /// Reports removals to `sink` from now on.
     pub(super) fn report_removals(&self, sink: RemovalSink) {
         self.sinks.write().push(sink);
     }
@@ -118,8 +118,7 @@ impl MemoryInner {
         &self.shards[self.index(id)]
     }
 
-    /// The ids' first bits, which are random, so that a list in their order
-    /// goes shard by shard.
+    /// The shard of an id: its first bits, so that a list ordered by id goes shard by shard.
     pub(super) fn index(&self, id: SessionId) -> usize {
         let [a, b, c, d, ..] = *id.as_bytes();
         let first = u64::from(u32::from_be_bytes([a, b, c, d]));
@@ -169,7 +168,7 @@ impl MemoryInner {
         shard.table.read().read(id, &shard.ticks)
     }
 
-    /// Which version is kept under `id`, which does not count as a use.
+    /// The version that is stored under `id`. This does not count as a use.
     pub(crate) fn version(&self, id: SessionId) -> Option<Version> {
         let table = self.shard(id).table.read();
         table.get(id).map(|slot| slot.record.version())
@@ -263,7 +262,7 @@ impl MemoryInner {
         }
     }
 
-    /// Ends at most `limit` expired sessions of a shard, under one hold of its lock.
+    /// Removes at most `limit` expired sessions of a shard, under one hold of its lock.
     fn sweep(&self, shard: &Shard, before: Timestamp, limit: usize) -> usize {
         let mut expired = Vec::new();
         {
@@ -279,8 +278,8 @@ impl MemoryInner {
         swept
     }
 
-    /// Ends `least`, or where its shard had nothing to give, one of the lowest
-    /// tier that any other has, but not `spared`.
+    /// Removes `least`. If that is `None`, removes a session of the lowest tier that any other shard has, but not
+    /// `spared`.
     fn evict(&self, least: Option<Slot>, shard: &Shard, spared: Option<SessionId>) {
         let least = least.or_else(|| {
             Tier::ALL.into_iter().find_map(|tier| {
@@ -291,12 +290,12 @@ impl MemoryInner {
         });
         match least {
             Some(slot) => self.end([slot], RemovalReason::Evicted),
-            // All there was is on its way out in other threads.
+            // Other threads are removing all there was.
             None => thread::yield_now(),
         }
     }
 
-    /// Makes room by what has expired, or says that there is none.
+    /// Makes room by removing expired sessions, or returns `Full`.
     fn reap_or_refuse(&self, before: Timestamp) -> Result<(), StoreError> {
         if self.delete_expired(before, SWEEP_BATCH).removed > 0 {
             return Ok(());
@@ -307,10 +306,10 @@ impl MemoryInner {
         ))
     }
 
-    /// Lets go of sessions that leave by themselves. Called with no lock held.
+    /// Drops removed sessions and reports them. Call it without a lock.
     fn end(&self, slots: impl IntoIterator<Item = Slot>, reason: RemovalReason) {
         let sinks = self.sinks.read().clone();
-        // All their room is free before a sink is told: it may need some itself, and it may panic.
+        // Their room is released before a sink is called, because the sink may need room, or panic.
         let removals: Vec<Removal> = slots
             .into_iter()
             .filter_map(|slot| {

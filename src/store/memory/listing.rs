@@ -14,7 +14,7 @@ use crate::{
     store::{Listed, Position, Query, Selection, StorePage},
 };
 
-/// How many sessions one page looks at, about: it is made without an await.
+/// About how many sessions one page looks at, because it is made without an await.
 const LOOKED_AT: usize = 16 * 1024;
 
 /// How many of a user's ids are fetched at once.
@@ -66,7 +66,7 @@ impl MemoryInner {
         }
     }
 
-    /// By the index.
+    /// Lists a user's sessions by the index.
     fn list_of(
         &self,
         user: &str,
@@ -97,7 +97,7 @@ impl MemoryInner {
         }
     }
 
-    /// Shards hold ranges of ids, in their order: only a few are looked at.
+    /// Lists all sessions. Shards hold ranges of ids in their order, so that only a few are locked.
     fn list_all(&self, selection: &Selection, from: SessionId, limit: usize) -> StorePage {
         let mut page = StorePage::default();
         let mut looked_at = 0;
@@ -129,7 +129,7 @@ impl MemoryInner {
         page
     }
 
-    /// The greatest id that belongs into a shard.
+    /// The greatest id of a shard.
     fn last_id(&self, index: usize) -> SessionId {
         let span = (1_u128 << 32) / self.shards.len() as u128;
         let next = ((index as u128 + 1) * span) << 96_u32;

@@ -1,9 +1,8 @@
-//! The default store: [`MemoryStore`], bounded, reaped, least recently used first.
+//! The default store: [`MemoryStore`]. It is bounded, and evicts the least recently used sessions.
 //!
-//! A table in shards, each behind its own lock. Reading takes that lock
-//! shared and stores one atomic stamp; nothing is relinked. What must leave is
-//! found by two lazy heaps, one in the order of last use, one in the order of
-//! deadlines.
+//! The table is divided into shards, each with its own lock. A read takes that lock shared and stores one
+//! atomic stamp. Two lazy heaps for each shard find what to remove: one ordered by last use, for eviction, and
+//! one ordered by deadline, for reaping.
 
 mod budget;
 mod eviction;
@@ -35,11 +34,11 @@ use crate::{
 ///
 /// # Eviction
 ///
-/// When the store is full, sessions leave in this order: those that were never
+/// When the store is full, it evicts sessions in this order: those that were never
 /// used again since they were created, those that were, and those with a user.
-/// Within each group the least recently used session of the same shard leaves
-/// first. A store with room for fewer than about four thousand sessions
-/// has one shard, and so an exact order.
+/// Within each group it evicts the least recently used session of one shard. A
+/// store with room for fewer than about four thousand sessions has one shard, so
+/// the order is exact.
 ///
 /// A flood of new sessions therefore evicts new sessions first. An attacker
 /// who sends each of their cookies a second time competes with your anonymous
@@ -54,9 +53,9 @@ use crate::{
 ///
 /// # Memory
 ///
-/// Each session is counted with its data, the overhead of its allocations and
-/// its place in the table. [`bytes`](Self::bytes) is what the
-/// allocator gave out, or slightly more.
+/// Each session counts with its data, the overhead of its allocations and
+/// its place in the table. [`bytes`](Self::bytes) is as much as the allocator
+/// has given out, or slightly more.
 ///
 /// ```
 /// use cloakroom::{SessionLayer, store::MemoryStore};
@@ -117,7 +116,7 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
-// Nothing here ever waits, so the answers are there before anybody polls.
+// Nothing here ever waits.
 impl SessionStore for MemoryStore {
     async fn create(
         &self,

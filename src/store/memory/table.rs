@@ -1,4 +1,4 @@
-//! The sessions of one shard: [`Table`]. No lock but that of its users, no clock, no bound.
+//! The sessions of one shard: [`Table`]. It has no lock of its own, no clock and no bound.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) struct Slot {
     pub(super) id: SessionId,
     pub(super) record: Arc<Record>,
     last_seen_at: Timestamp,
-    /// Milliseconds; [`NEVER`] where there is no deadline.
+    /// In milliseconds. [`NEVER`] if there is no deadline.
     expires_at: u64,
     stamp: Stamp,
 }
@@ -50,12 +50,11 @@ impl Slot {
     }
 }
 
-/// What the table hashes by and the heaps remember: the id's 128 bits folded to 64.
+/// The hash of an id, for the table and the heaps: its 128 bits folded to 64.
 ///
-/// Ids are random and made by this crate alone, so nobody can aim at a
-/// collision; if two ever met, one would merely outstay its deadline unseen.
-/// Turned, so that the few bits that all ids have in common, and the first
-/// bytes, which all ids of a shard do, meet bits that are random.
+/// Ids are random and drawn by this crate, so nobody can choose colliding ones. If two ids had the same tag, one of
+/// them might be reaped too late. One half is rotated, so that the bits which all ids have in common, and the first
+/// bytes, which the ids of a shard have in common, are combined with random bits.
 pub(super) fn tag(id: SessionId) -> u64 {
     let bits = u128::from_le_bytes(*id.as_bytes());
     ((bits >> 64) as u64).rotate_left(16) ^ bits as u64
@@ -76,23 +75,23 @@ pub(super) struct Table {
     slots: HashTable<Slot>,
     by_use: LazyHeap,
     by_expiry: LazyHeap,
-    /// Of all tables: kept in step with the slots.
+    /// The index of all tables, updated together with the slots.
     users: Arc<Users>,
     rebuilds: u64,
 }
 
-/// Buckets that a table may have beside 18/7 of its sessions.
+/// Buckets of a table beyond 18/7 of its sessions.
 const SPARE: usize = 16;
 
 impl Table {
-    /// What a session costs beside its record: its slot in a table that has
-    /// just grown, and its two heap entries in vectors that have, with leftovers.
+    /// The bytes of a session beside its record, at most: its slot in a table that has just grown, and its entries in
+    /// two heaps that have just grown, with outdated entries.
     pub(super) const PLACE_BYTES: usize =
         (size_of::<Slot>() + 1) * 18 / 7 + 2 * size_of::<(u64, u64)>() * 13 / 8;
 
-    /// What its allocations take at most beside that, however few sessions there are.
+    /// The bytes of its allocations beyond that, at most.
     pub(super) const SPARE_BYTES: usize = {
-        // The control bytes of one group more than there are buckets; what an allocator adds to a block.
+        // The control bytes of one more group, and the allocator's overhead.
         const GROUP: usize = 16;
         const BLOCK: usize = 2 * size_of::<usize>();
         SPARE * (size_of::<Slot>() + 1) + GROUP + 2 * LazyHeap::SPARE_BYTES + 3 * BLOCK
@@ -112,8 +111,8 @@ impl Table {
         self.slots.iter()
     }
 
-    /// The sessions in `count` places, from `place` on; `None` where all have
-    /// got other places since there were so many `rebuilds`.
+    /// The sessions in `count` places, from `place` on. `None` if the table was rebuilt since it had so many
+    /// `rebuilds`, so that sessions have other places.
     pub(super) fn slots_from(
         &self,
         place: usize,
@@ -129,7 +128,7 @@ impl Table {
         self.slots.num_buckets()
     }
 
-    /// How often all sessions got other places.
+    /// How often the table was rebuilt.
     pub(super) fn rebuilds(&self) -> u64 {
         self.rebuilds
     }
@@ -138,14 +137,14 @@ impl Table {
         self.slots.find_mut(tag(id), |slot| slot.id == id)
     }
 
-    /// What is kept under `id`, now used. One atomic store: a shared lock is enough.
+    /// The record under `id`. Counts as a use, by one atomic store, so that a shared lock is enough.
     pub(super) fn read(&self, id: SessionId, ticks: &Ticks) -> Option<Kept> {
         let slot = self.get(id)?;
         slot.stamp.store(tier_when_used(&slot.record), ticks.next());
         Some((Arc::clone(&slot.record), slot.activity()))
     }
 
-    /// Puts in what is not there yet.
+    /// Inserts a session if the id is free.
     pub(super) fn insert(
         &mut self,
         id: SessionId,
@@ -178,7 +177,7 @@ impl Table {
         self.tidy();
     }
 
-    /// Replaces the record of a session that is there; the former record.
+    /// Replaces the record of a stored session. Returns the former one.
     pub(super) fn replace(
         &mut self,
         id: SessionId,
@@ -209,7 +208,7 @@ impl Table {
         Some(former)
     }
 
-    /// Moves the activity of a session that is there forward, each time by itself.
+    /// Moves each time of a stored session's activity forward.
     pub(super) fn advance(&mut self, id: SessionId, activity: Activity, ticks: &Ticks) {
         if let Some(slot) = self.get_mut(id) {
             slot.last_seen_at = slot.last_seen_at.max(activity.last_seen_at);
@@ -222,7 +221,8 @@ impl Table {
         self.take(tag(id), |slot| slot.id == id)
     }
 
-    /// Takes out what has the lowest tier, `up_to` this, and of that the least recently used, but not `spared`.
+    /// Removes the next session to evict: the least recently used of the lowest tier, `up_to` this tier, but not
+    /// `spared`.
     pub(super) fn remove_least(&mut self, up_to: Tier, spared: Option<SessionId>) -> Option<Slot> {
         let slots = &self.slots;
         let spared = spared.map(tag);
@@ -233,13 +233,13 @@ impl Table {
         if let Some(spared) = spared
             && let Some(slot) = slots.find(spared, |slot| slot.tag() == spared)
         {
-            // It may have been at the top: back with it.
+            // It may have been at the top, where it was removed.
             self.by_use.push(slot.stamp.key(), spared);
         }
         self.take(least?, |_| true)
     }
 
-    /// Takes out one whose deadline is at or before `before`.
+    /// Removes a session whose deadline is at or before `before`.
     pub(super) fn remove_expired(&mut self, before: Timestamp) -> Option<Slot> {
         let slots = &self.slots;
         let tag = self.by_expiry.pop_least(before.as_millis(), |tag| {
@@ -261,9 +261,8 @@ impl Table {
         Some(slot)
     }
 
-    /// Moves into a table with room for an eighth more, which has 18/7 buckets
-    /// a session at most. Left to itself it would double whenever the removed
-    /// have worn it out, and take up to twice that.
+    /// Moves the sessions to a table with room for an eighth more, which has at most 18/7 buckets for each session.
+    /// Otherwise it would double after many removals, and take up to twice that.
     fn rebuild(&mut self) {
         let live = self.slots.len();
         let mut rebuilt = HashTable::with_capacity(live + live / 8 + 1);
@@ -274,7 +273,7 @@ impl Table {
         self.rebuilds += 1;
     }
 
-    /// Gives back room after a spike, and clears the heaps of leftovers.
+    /// Shrinks the table after a peak, and removes outdated entries from the heaps.
     fn tidy(&mut self) {
         let live = self.slots.len();
         if self.slots.num_buckets() > live * 18 / 7 + SPARE {
@@ -290,14 +289,14 @@ impl Table {
         });
     }
 
-    /// Bytes of its allocations, without the records.
+    /// The bytes of its allocations, without the records.
     #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         let entries = self.by_use.capacity() + self.by_expiry.capacity();
         self.slots.allocation_size() + entries * size_of::<(u64, u64)>()
     }
 
-    /// That each session is in both heaps, by a lower bound of its key, and with its user.
+    /// Checks that each session is in both heaps, with a lower bound of its key, and in the index of users.
     #[cfg(test)]
     fn validate(&self) {
         let with_user = self.slots().filter(|slot| slot.record.user().is_some());

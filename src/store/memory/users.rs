@@ -10,11 +10,10 @@ use uuid::Uuid;
 
 use crate::record::token::SessionId;
 
-/// The ids of each user's sessions, in their order, found without a scan.
+/// The index of users: the ids of each user's sessions, in order.
 ///
-/// Users are known by a keyed hash: where two have the same, a list looks at
-/// both and the records tell them apart. Written to under the lock of the
-/// session's shard, so that it agrees with the table; that lock is taken first.
+/// It keeps a keyed hash of each user. If two users have the same hash, a list looks at the records of both. It is
+/// changed under the lock of the session's shard, which is taken first, so that it agrees with the table.
 #[derive(Debug)]
 pub(super) struct Users {
     shards: Box<[Mutex<BTreeSet<Entry>>]>,
@@ -23,18 +22,18 @@ pub(super) struct Users {
 
 type Entry = (u64, SessionId);
 
-/// What an entry takes at most: a node has room for 11 and holds five at least.
+/// The bytes of an entry, at most: a node has room for 11 entries and holds at least five.
 pub(super) const ENTRY_BYTES: usize = size_of::<Entry>() * 10 / 3;
 
-/// What a shard takes at most beside that: itself, and a node that is all there is.
+/// The bytes of a shard beyond that, at most: itself, and a single node.
 const SHARD_BYTES: usize =
     size_of::<Mutex<BTreeSet<Entry>>>() + 11 * size_of::<Entry>() + 4 * size_of::<usize>();
 
-/// As many as threads ever write at once.
+/// More threads hardly ever write at once.
 const MAX_SHARDS: usize = 64;
 
 impl Users {
-    /// For a table of so many shards, a power of two.
+    /// An index for a store with so many shards, a power of two.
     pub(super) fn new(shards: usize) -> Self {
         Self {
             shards: (0..shards.min(MAX_SHARDS))
@@ -44,7 +43,7 @@ impl Users {
         }
     }
 
-    /// What it takes at most beside its entries, for a table of so many shards.
+    /// The bytes beside its entries, at most, for a store with so many shards.
     pub(super) fn spare_bytes(shards: usize) -> usize {
         shards.min(MAX_SHARDS) * SHARD_BYTES
     }
@@ -59,7 +58,7 @@ impl Users {
         shard.lock().remove(&(hash, id));
     }
 
-    /// The first `limit` ids from `from` on, which may be of another user.
+    /// The first `limit` ids from `from` on. Some may belong to another user.
     pub(super) fn ids(&self, user: &str, from: SessionId, limit: usize) -> Vec<SessionId> {
         let (hash, shard) = self.find(user);
         let last = SessionId::from(Uuid::max());

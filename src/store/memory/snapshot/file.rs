@@ -1,4 +1,4 @@
-//! A file that is there as a whole or not at all: [`NewFile`].
+//! Writes a file completely or not at all: [`NewFile`].
 
 use std::{
     ffi::OsString,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::random::unique;
 
-/// A file under a temporary name beside the one it is to replace; removed if it does not.
+/// A file under a temporary name beside the one that it replaces. It is removed if that fails.
 pub(super) struct NewFile {
     path: PathBuf,
     temporary: PathBuf,
@@ -18,7 +18,7 @@ pub(super) struct NewFile {
     is_in_place: bool,
 }
 
-/// A temporary file that nobody has written to for so long was left by a process that died.
+/// A temporary file that has not changed for so long was left by a process that died.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60 * 60);
 
 const TEMPORARY: &str = "tmp";
@@ -45,7 +45,7 @@ impl NewFile {
         self.to.get_ref().sync_all()?;
         fs::rename(&self.temporary, &self.path)?;
         self.is_in_place = true;
-        // The new name is in the folder, which has to reach the disk as well.
+        // The folder has the new name, and must be synced too.
         #[cfg(unix)]
         File::open(folder(&self.path))?.sync_all()?;
         Ok(())
@@ -70,7 +70,7 @@ impl Drop for NewFile {
     }
 }
 
-/// Gives a file a second name, which it has still when another takes its place; the same each time.
+/// Keeps a file under a second name, so that it survives when the first is replaced. The second name is always the same.
 pub(super) fn keep_beside(path: &Path) -> io::Result<PathBuf> {
     let kept = path.metadata()?;
     for number in 1_u32.. {
@@ -86,7 +86,7 @@ pub(super) fn keep_beside(path: &Path) -> io::Result<PathBuf> {
                     return Ok(name);
                 }
             }
-            // Some file systems have no second names.
+            // Some file systems have no hard links.
             Err(_) if !name.try_exists()? => return fs::copy(path, &name).map(|_| name),
             Err(error) => return Err(error),
         }
@@ -106,7 +106,7 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
     }
 }
 
-/// `path`'s name with `.extension` after it.
+/// `path` with `.extension` after its name.
 fn beside(path: &Path, extension: &str) -> io::Result<PathBuf> {
     let Some(name) = path.file_name() else {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it names no file"));
@@ -124,7 +124,7 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
-/// Removes what processes that were killed while they saved have left.
+/// Removes temporary files of processes that were killed during a save.
 fn remove_abandoned(path: &Path) {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return;

@@ -1,8 +1,8 @@
-//! What a snapshot is in a file: [`Writer`] and [`Scanner`].
+//! The file format of a snapshot: [`Writer`] and [`Scanner`].
 //!
-//! A head, a frame for each session, and an empty frame as the end. Every
-//! frame begins with a marker that cannot occur inside one, so whatever is
-//! damaged, the next frame is found by it.
+//! A file has a head, a frame for each session, and an empty frame at the end. Every
+//! frame begins with a marker that cannot occur inside one, so that the reader finds
+//! the next frame after a damaged one.
 //!
 //! | head | bytes | frame | bytes |
 //! | --- | --- | --- | --- |
@@ -34,11 +34,11 @@ const FORMAT: u32 = 1;
 const MAGIC: [u8; 16] = *b"cloakroom\0coats\n";
 const HEAD: usize = 24;
 
-/// JSON has no such bytes; ids and times might, were they not random and small.
+/// JSON cannot contain these bytes. The ids are random and the times small, so they do not either.
 const MARKER: [u8; 8] = [0xff, 0xc1, b'c', b'o', b'a', b't', 0xfe, 0xf9];
 const FRAME: usize = 24;
 
-/// Larger than any body: a record, its keys and its user escaped at their worst.
+/// Larger than any body: a record whose keys and user take the most bytes when they are escaped.
 const MAX_BODY: usize = 8 * data::MAX_BYTES;
 
 fn checksum<const N: usize>(bytes: &[u8]) -> [u8; N] {
@@ -47,8 +47,8 @@ fn checksum<const N: usize>(bytes: &[u8]) -> [u8; N] {
     sum
 }
 
-/// A session in a snapshot: its id, last seen, expiry, whether it was seen
-/// again since it was created, and the record as [`Record::to_bytes`] has it.
+/// A session in a snapshot: its id, its activity, whether it was used again since it was created, and the record
+/// as [`Record::to_bytes`] encodes it.
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) activity: Activity,
@@ -69,7 +69,7 @@ impl Session {
         body.extend_from_slice(&self.record.to_bytes());
     }
 
-    /// `None`: too short to be one.
+    /// `None` if the body is too short.
     pub(super) fn decode(body: &[u8]) -> Option<Result<Self, StoreError>> {
         let (before, record) = body.split_at_checked(BEFORE_RECORD)?;
         let (id, rest) = before.split_first_chunk::<16>()?;
@@ -122,7 +122,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Writes the end, without which a snapshot counts as cut short.
+    /// Writes the end. A snapshot without it counts as cut short.
     pub(super) fn end(mut self) -> io::Result<W> {
         self.frame(&[])?;
         Ok(self.to)
@@ -141,30 +141,30 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Reads a snapshot, in windows, whatever is in the file.
+/// Reads a snapshot piece by piece, whatever is in the file.
 pub(super) struct Scanner<R> {
     from: R,
-    /// Read, and not passed yet from `start` on.
+    /// The bytes read. From `start` on they are not consumed yet.
     window: Vec<u8>,
     start: usize,
-    /// Where in the file `start` is.
+    /// The position of `start` in the file.
     offset: u64,
 }
 
-/// What the head says.
+/// What is at the beginning of the file.
 pub(super) enum Head {
     Known,
     Format(u32),
     Damaged,
 }
 
-/// What comes next.
+/// What comes next in the file.
 pub(super) enum Next<'a> {
-    /// The body of an intact frame; an empty one is the end.
+    /// The body of an intact frame. An empty one is the end.
     Frame(&'a [u8]),
-    /// No intact frame up to the next marker.
+    /// Damaged bytes up to the next marker.
     Damaged,
-    /// No intact frame up to the end of the file, which is there unless it has been passed.
+    /// Damaged bytes up to the end of the file, or its end.
     Nothing,
 }
 
@@ -180,12 +180,12 @@ impl<R: Read> Scanner<R> {
         }
     }
 
-    /// How far the file has been passed, in bytes.
+    /// How many bytes of the file are consumed.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Passes an intact head, and nothing else.
+    /// Consumes the head if it is intact.
     pub(super) fn head(&mut self) -> io::Result<Head> {
         self.fill(HEAD)?;
         let head = &self.window[self.start..];
@@ -214,7 +214,7 @@ impl<R: Read> Scanner<R> {
         }
     }
 
-    /// The length of the body of the frame that is here, if it is one.
+    /// The length of the body if there is an intact frame here.
     fn intact(&mut self) -> io::Result<Option<usize>> {
         self.fill(FRAME)?;
         let Some((frame, _)) = self.window[self.start..].split_first_chunk::<FRAME>() else {
@@ -238,7 +238,7 @@ impl<R: Read> Scanner<R> {
             .then_some(len))
     }
 
-    /// Passes everything up to the next marker that is not here, or to the end of the file.
+    /// Consumes everything up to the next marker after this position, or to the end of the file.
     fn find_marker(&mut self) -> io::Result<bool> {
         let finder = Finder::new(&MARKER);
         self.pass(1);
@@ -254,7 +254,7 @@ impl<R: Read> Scanner<R> {
                 self.pass(len);
                 return Ok(false);
             }
-            // A marker may have begun.
+            // The last bytes may be the beginning of a marker.
             self.pass(len - MARKER.len() + 1);
         }
     }
@@ -265,7 +265,7 @@ impl<R: Read> Scanner<R> {
         self.offset += passed as u64;
     }
 
-    /// Reads on until `wanted` bytes are there, or the file ends.
+    /// Reads until `wanted` bytes are available, or the file ends.
     fn fill(&mut self, wanted: usize) -> io::Result<()> {
         let there = self.window.len() - self.start;
         if there >= wanted {

@@ -1,5 +1,4 @@
-//! A memory store's sessions in a file, so that they survive a restart:
-//! [`Snapshot`], and reading it again.
+//! Saves the sessions of a memory store to a file, and restores them after a restart: [`Snapshot`].
 
 mod file;
 mod frame;
@@ -21,25 +20,28 @@ use super::{
 };
 use crate::record::{Record, data::Data};
 
-/// How many places of a table are looked at under one hold of its lock.
+/// How many places of a table are read under one hold of its lock.
 const BATCH: usize = 512;
 
-/// How often a table may be rebuilt in between before all of it is looked at in one hold.
+/// How often reading starts again because the table was rebuilt. After that, it is read under one hold of its lock.
 const PATIENCE: usize = 8;
 
 impl MemoryStore {
-    /// Writes all sessions to a file; see [`snapshot`](Self::snapshot), which
-    /// can leave some of their keys out.
+    /// Writes all sessions to a file, for [`restore_from`](Self::restore_from) after a restart. Returns how
+    /// many.
+    ///
+    /// Call it when the server has shut down. [`Snapshot::save_to`] says how the file is written. To leave
+    /// out some values, use [`snapshot`](Self::snapshot).
     ///
     /// # Errors
     ///
-    /// As [`Snapshot::save_to`].
+    /// The same as [`Snapshot::save_to`].
     pub async fn save_to(&self, path: impl AsRef<Path>) -> io::Result<usize> {
         self.snapshot().save_to(path).await
     }
 
-    /// What is written to a file, to be [restored](Self::restore_from) when the
-    /// process has been started again.
+    /// The store's sessions, to be written to a file. Use it instead of [`save_to`](Self::save_to) to leave
+    /// out some values.
     ///
     /// ```
     /// # use cloakroom::store::MemoryStore;
@@ -62,35 +64,30 @@ impl MemoryStore {
         }
     }
 
-    /// Puts the sessions of a [snapshot](Self::snapshot) into the store, and
-    /// says what became of them; `None`: there is no such file, as before the
-    /// first restart.
+    /// Reads sessions from a file that [`save_to`](Self::save_to) has written, and puts them into the store.
+    /// Returns how many were restored, and what was damaged. `None` if there is no such file, for example at
+    /// the first start.
     ///
-    /// A session that is in the store already stays as it is, so restoring
-    /// twice does no harm. The bounds hold: what does not fit evicts others, or
-    /// is refused, by the ordinary rules.
+    /// A session that is in the store already stays unchanged, so restoring twice does no harm. If there are
+    /// more sessions than the store has room for, the ordinary rules of eviction apply.
     ///
-    /// Nothing is judged here, as stores judge nothing: a session that expired
-    /// meanwhile comes back, opens nothing, and ends as every expired one does,
-    /// in the first sweep, by the layer's clock. Whoever listens for endings
-    /// hears of it even where he began to listen after this.
+    /// Sessions that expired meanwhile are restored too. No request can use them, and the next sweep deletes
+    /// them and sends their events.
     ///
-    /// The file stays where it is. After a crash it is therefore there still,
-    /// and would bring back what ended since it was written, sessions that
-    /// were logged out included: remove it after restoring, unless you prefer
-    /// that to losing the sessions.
+    /// This method does not remove the file. Remove it after restoring. Otherwise it would still be there
+    /// after a crash, and bring back sessions that have ended since it was written, for example by a log-out.
     ///
-    /// # What is damaged
+    /// # Damaged files
     ///
-    /// Each session has a checksum: a damaged one costs itself alone. It is
-    /// reported with its position in [`Restored::flaws`] and by a warning, and
-    /// the file is kept under another name beside it, out of the next one's way.
+    /// Each session has a checksum, so a damaged one does not affect the others. It is reported in
+    /// [`Restored::flaws`] with its position, and logged as a warning. The file is then kept under another
+    /// name as well, so that the next save does not replace it.
     ///
     /// # Errors
     ///
-    /// Those of reading the file: what was restored before stays. `Unsupported`
-    /// for a snapshot of another format, `InvalidData` for a file that is no
-    /// snapshot: then neither store nor file are changed.
+    /// The errors of reading the file. Sessions that were restored before the error stay. `Unsupported` if the
+    /// snapshot has another format, and `InvalidData` if the file is not a snapshot. Neither the store nor the
+    /// file is changed then.
     pub async fn restore_from(&self, path: impl AsRef<Path>) -> io::Result<Option<Restored>> {
         let (store, path) = (self.clone(), path.as_ref().to_owned());
         let named = path.clone();
@@ -103,7 +100,8 @@ impl MemoryStore {
     }
 }
 
-/// A memory store's sessions, about to be written to a file. From [`MemoryStore::snapshot`].
+/// The sessions of a memory store, to be written to a file. [`MemoryStore::snapshot`] returns it, and has an
+/// example.
 #[must_use]
 pub struct Snapshot {
     store: MemoryStore,
@@ -113,8 +111,8 @@ pub struct Snapshot {
 type Filter = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 impl Snapshot {
-    /// Leaves out the values under the keys for which `is_left_out` says so:
-    /// what is cheap to make again, or must not be on a disk. The sessions stay.
+    /// Leaves out the values whose keys `is_left_out` accepts, for example caches, or data that must not be on a
+    /// disk. The sessions themselves are written.
     pub fn without_keys(
         mut self,
         is_left_out: impl Fn(&str) -> bool + Send + Sync + 'static,
@@ -123,22 +121,20 @@ impl Snapshot {
         self
     }
 
-    /// Writes the sessions to a file, and says how many they were.
+    /// Writes the sessions to a file. Returns how many.
     ///
-    /// The file is complete or not there: it is written under a temporary name
-    /// in the same folder, synced, and put in the place of the former one. It can
-    /// be read by its owner alone (mode 0600 on Unix), and must not be written by
-    /// anybody else: whoever can, can give himself any session.
+    /// The file is written completely or not at all: under a temporary name in the same folder first, which is
+    /// synced and then renamed. Only its owner can read it (mode 0600 on Unix). Nobody else may have write
+    /// access, because anybody who can change it can open any session.
     ///
-    /// The work is done on the runtime's threads for blocking calls, or, without
-    /// a runtime, on this one. Requests are served meanwhile; each session is
-    /// then written as it is at some moment in between, and one that begins or
-    /// gets another id just then may be missing: for an exact copy, save
-    /// when the server has shut down. Dropping the future does not stop the work.
+    /// The work is done on the runtime's threads for blocking calls, or on this thread without a runtime. If
+    /// requests are served meanwhile, each session is written as it is at some moment during the save, and one
+    /// that begins or moves at that moment may be missing. For an exact copy, save when the server has shut
+    /// down. Dropping the future does not stop the work.
     ///
     /// # Errors
     ///
-    /// Those of writing the file. The former one is then still there.
+    /// The errors of writing the file. The former file is still there then.
     pub async fn save_to(self, path: impl AsRef<Path>) -> io::Result<usize> {
         let path = path.as_ref().to_owned();
         let named = path.clone();
@@ -166,7 +162,7 @@ impl Snapshot {
         if self.left_out.is_empty() {
             return;
         }
-        // Asked once for each key: it may not say the same twice.
+        // Called once for each key, because it may not return the same twice.
         let kept: Vec<_> = data.iter().filter(|(key, _)| is_kept(key)).collect();
         if kept.len() < data.len() {
             let data = Data::from_sorted(kept.into_iter());
@@ -184,7 +180,7 @@ impl fmt::Debug for Snapshot {
 }
 
 impl Shard {
-    /// Its sessions, the ones to be evicted first foremost.
+    /// The sessions of a shard in the order of eviction.
     fn copies(&self) -> Vec<(u64, Session)> {
         let mut tries = 0..PATIENCE;
         loop {
@@ -196,7 +192,7 @@ impl Shard {
         }
     }
 
-    /// `None`: the table was rebuilt between two holds of its lock, so that some may be missing.
+    /// `None` if the table was rebuilt between two holds of its lock, so that sessions may be missing.
     fn copies_by(&self, batch: usize) -> Option<Vec<(u64, Session)>> {
         let (mut copies, rebuilds) = {
             let table = self.table.read();
@@ -206,7 +202,7 @@ impl Shard {
         loop {
             let table = self.table.read();
             let since = if batch == usize::MAX {
-                // Nothing comes between where there is one hold.
+                // With one hold of the lock nothing can come between.
                 table.rebuilds()
             } else {
                 rebuilds
@@ -231,7 +227,7 @@ impl Shard {
 }
 
 impl MemoryInner {
-    /// Puts a session back as it was.
+    /// Inserts a session as it was.
     fn restore(&self, session: &Session) -> Result<Created, StoreError> {
         let created = self.create(session.id, &session.record, session.activity)?;
         if created == Created::Yes && session.is_seen {
@@ -241,7 +237,7 @@ impl MemoryInner {
     }
 }
 
-/// Does what blocks where it may.
+/// Runs blocking work on a thread where it may block.
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -262,7 +258,7 @@ fn at(path: &Path, what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), Failure { what, error })
 }
 
-/// The system's error, with the path it is about.
+/// An I/O error with its path.
 #[derive(Debug)]
 struct Failure {
     what: String,

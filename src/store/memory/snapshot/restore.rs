@@ -18,26 +18,38 @@ use crate::{
     store::{Created, memory::MemoryInner},
 };
 
-/// What became of a snapshot's sessions.
+/// The result of [`MemoryStore::restore_from`](super::super::MemoryStore::restore_from).
+///
+/// ```
+/// use cloakroom::store::Restored;
+///
+/// fn report(restored: &Restored) {
+///     println!("{} sessions restored", restored.restored);
+///     for flaw in &restored.flaws {
+///         println!("at byte {}: {flaw}", flaw.offset);
+///     }
+/// }
+/// # report(&Restored::default());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restored {
-    /// How many were put into the store.
+    /// How many sessions were put into the store.
     pub restored: usize,
-    /// How many were in the store already, and stayed as they were there.
+    /// How many were in the store already, and stayed unchanged there.
     pub already_there: usize,
-    /// How many the store had no room for, and would not evict others.
+    /// How many did not fit into a store that does not evict.
     pub no_room: usize,
-    /// What could not be read, in the order of the file.
+    /// The parts of the file that could not be read, in their order.
     pub flaws: Vec<Flaw>,
-    /// Where the file is kept because of its flaws: the next save does not replace it.
+    /// The second name under which a file with flaws is kept, so that the next save does not replace it.
     pub kept_as: Option<PathBuf>,
 }
 
 /// A part of a snapshot that could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flaw {
-    /// Where it begins, in bytes from the beginning of the file.
+    /// Its position in the file, in bytes from the beginning.
     pub offset: u64,
     /// What is wrong there.
     pub kind: FlawKind,
@@ -47,11 +59,11 @@ pub struct Flaw {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FlawKind {
-    /// It is not what was written: a session, if not several, or the file's head.
+    /// One or more sessions, or the head of the file, are damaged.
     Damaged,
-    /// An intact session whose record is of a format this version does not know.
+    /// The session is intact, but this version of the crate does not know the format of its record.
     Incompatible,
-    /// The file ends here, and not with what a snapshot ends with: what followed is missing.
+    /// The file ends here without the end of a snapshot: the rest is missing.
     CutShort,
 }
 
@@ -66,7 +78,7 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// So many flaws are logged one by one.
+/// How many flaws are logged one by one.
 const LOGGED: usize = 20;
 
 impl Restored {
@@ -98,7 +110,7 @@ impl Restored {
     }
 }
 
-/// `None`: there is no file.
+/// `None` if there is no file.
 pub(super) fn restore(inner: &MemoryInner, path: &Path) -> io::Result<Option<Restored>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -123,7 +135,7 @@ pub(super) fn restore(inner: &MemoryInner, path: &Path) -> io::Result<Option<Res
     Ok(Some(report))
 }
 
-/// `None`: nothing in it is of a snapshot.
+/// `None` if the file is not a snapshot.
 fn read(
     inner: &MemoryInner,
     scanner: &mut Scanner<File>,
