@@ -1,21 +1,23 @@
 //! The layer's settings, shared by every request: [`Config`].
 
 use std::{
+    any::Any,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::sync::Semaphore;
 use tracing::warn;
 
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, Timestamp},
     cookie::SessionCookie,
     observe::{observers::Observers, removals::ensure_reporting, timed::TimedStore},
     queue::Queues,
+    random::{unique, unique_at},
     record::{lifetime::Lifetimes, timeout::Timeout, token::SessionId},
     store::DynStore,
 };
@@ -37,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) store_timeout: Duration,
     pub(crate) cache_headers: bool,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Whether `clock` is the operating system's.
+    has_system_clock: bool,
     /// Where commits of one session wait for one another, once they have conflicted.
     pub(crate) queues: Arc<Queues<SessionId>>,
     /// Permits for the tasks that undo what an abandoned commit has begun.
@@ -71,6 +75,7 @@ impl Config {
             store_timeout: Duration::from_secs(5),
             cache_headers: true,
             clock: Arc::new(SystemClock),
+            has_system_clock: true,
             queues: Arc::default(),
             undoing: Arc::new(Semaphore::new(MAX_UNDOING)),
             reap_every: Some(Duration::from_secs(60)),
@@ -84,6 +89,22 @@ impl Config {
         self.store.observers = Arc::new(self.store.observers.separate());
         self.queues = Arc::default();
         self.undoing = Arc::new(Semaphore::new(MAX_UNDOING));
+    }
+
+    pub(crate) fn set_clock(&mut self, clock: impl Clock) {
+        self.has_system_clock = (&clock as &dyn Any).is::<SystemClock>();
+        self.clock = Arc::new(clock);
+    }
+
+    /// The time of a commit, and the writer of its versions. Both come of one look at the system's clock, if that is
+    /// the layer's.
+    pub(crate) fn draw(&self) -> (Timestamp, u64) {
+        if self.has_system_clock {
+            let now = SystemTime::now();
+            (now.into(), unique_at(now))
+        } else {
+            (self.clock.now(), unique())
+        }
     }
 
     pub(crate) fn observers(&self) -> &Arc<Observers> {

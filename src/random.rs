@@ -23,12 +23,17 @@ struct Source {
 /// A clone of a virtual machine, or a forked process, begins with the same
 /// memory. So the time goes into each number, and the seed is drawn anew every second.
 pub(crate) fn unique() -> u64 {
+    unique_at(SystemTime::now())
+}
+
+/// As [`unique`]; `now` was read just before.
+pub(crate) fn unique_at(now: SystemTime) -> u64 {
     thread_local! {
         static SOURCE: Cell<Source> = const {
             Cell::new(Source { seed: 0, seeded_at: 0, drawn: 0 })
         };
     }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.duration_since(SystemTime::UNIX_EPOCH);
     // Wraps in the year 2554.
     let nanos = now.map_or(0, |now| {
         let seconds = now.as_secs().wrapping_mul(1_000_000_000);

@@ -135,7 +135,7 @@ async fn run(slot: &mut Slot<'_>) -> Result<ResponseHead, Error> {
         let mut state = shared.state();
         let is_too_late = state.is_head_gone && occasion == Occasion::Save;
         state.is_head_gone |= occasion == Occasion::Head;
-        let work = Work::new(&state, config, occasion);
+        let work = Work::new(&state, config, occasion, unique());
         let plan = Plan::of(&work, &state, config);
         (work, plan, state.destroyed.clone(), is_too_late)
     };

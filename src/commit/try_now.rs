@@ -6,7 +6,6 @@ use std::{
 };
 
 use crate::{
-    clock::Clock as _,
     commit::{
         Failed, Occasion, ResponseHead, abandon, commit,
         drive::drive_now,
@@ -73,6 +72,8 @@ pub(crate) fn try_now(shared: &Shared) -> Option<Result<ResponseHead, Failed>> {
 /// Writes new values if no other request was faster. `None` if nothing was written: [`commit`] has to wait.
 fn write_now(shared: &Shared) -> Option<ResponseHead> {
     let config = &*shared.config;
+    // Before the lock: the clock may be the application's.
+    let (now, writer) = config.draw();
     let _gate = shared.try_enter()?;
     let (mut work, plan) = {
         let mut state = shared.state();
@@ -81,14 +82,13 @@ fn write_now(shared: &Shared) -> Option<ResponseHead> {
             return None;
         }
         state.is_head_gone = true;
-        let work = Work::new(&state, config, Occasion::Head);
+        let work = Work::new(&state, config, Occasion::Head, writer);
         let plan = Plan::of(&work, &state, config);
         (work, plan)
     };
     if work.renews || !matches!(plan, Plan::Create | Plan::Update(_)) {
         return None;
     }
-    let now = config.clock.now();
     let write = first_write(&mut work, plan, now).ok()??;
     let mut machine = Machine::Write(write);
     if !drive_now(config, &mut machine, &mut work, now) {

@@ -14,7 +14,6 @@ use crate::{
     config::Config,
     error::{Error, ErrorKind},
     observe::event::EndReason,
-    random::unique,
     record::{
         Kept, Record,
         data::Data,
@@ -67,7 +66,7 @@ pub(crate) struct Work<'a> {
 const MAX_DRAWS: u32 = 4;
 
 impl<'a> Work<'a> {
-    pub(crate) fn new(state: &State, config: &'a Config, occasion: Occasion) -> Self {
+    pub(crate) fn new(state: &State, config: &'a Config, occasion: Occasion, writer: u64) -> Self {
         let mut work = Self {
             config,
             stored: state.stored.clone(),
@@ -78,7 +77,7 @@ impl<'a> Work<'a> {
             is_displaced: state.is_displaced,
             renews: occasion == Occasion::Head && is_renewal_due(state, config),
             generations: state.generations,
-            writer: unique(),
+            writer,
             token: None,
             joined: None,
             issues: false,

@@ -17,7 +17,7 @@ impl SessionCookie {
         let mut header = Vec::with_capacity(length);
         header.extend_from_slice(self.name.as_bytes());
         header.push(b'=');
-        header.extend_from_slice(&token.encode());
+        token.encode_onto(&mut header);
         header.extend_from_slice(self.attributes.as_bytes());
         header.extend_from_slice(max_age.as_bytes());
         sensitive(header)

@@ -236,7 +236,7 @@ impl SessionLayer {
     /// Tests set a clock that they move themselves, such as the one in the module `testing`.
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
-        self.with(|config| config.clock = Arc::new(clock))
+        self.with(|config| config.set_clock(clock))
     }
 
     /// A handle on all sessions of this layer's store, to count, list and end them, and for

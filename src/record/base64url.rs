@@ -1,4 +1,4 @@
-//! 32 bytes as text: [`encode`] and [`decode`] base64url without padding (RFC 4648, section 5), of this length alone.
+//! 32 bytes as text: [`encode_onto`] and [`decode`], base64url without padding (RFC 4648, section 5), of this length alone.
 //!
 //! Every request that brings a token decodes it. With a fixed length the loops have no ends to look for.
 
@@ -21,9 +21,12 @@ const VALUES: [i8; 256] = {
     values
 };
 
-pub(crate) fn encode(bytes: &[u8; 32]) -> [u8; CHARS] {
+/// Writes `bytes` at the end of `text`.
+pub(crate) fn encode_onto(bytes: &[u8; 32], text: &mut Vec<u8>) {
+    let start = text.len();
+    text.resize(start + CHARS, 0);
+    let text = &mut text[start..];
     let char = |value: u32| ALPHABET[(value & 63) as usize];
-    let mut text = [0; CHARS];
     let (whole, rest) = bytes.as_chunks::<3>();
     let (groups, last) = text.as_chunks_mut::<4>();
     for ([a, b, c], group) in whole.iter().zip(groups) {
@@ -34,10 +37,9 @@ pub(crate) fn encode(bytes: &[u8; 32]) -> [u8; CHARS] {
         let word = u32::from_be_bytes([0, *a, *b, 0]);
         last.copy_from_slice(&[word >> 18, word >> 12, word >> 6].map(char));
     }
-    text
 }
 
-/// `None` unless `text` is exactly what [`encode`] gives for some bytes.
+/// `None` unless `text` is exactly what [`encode_onto`] writes for some bytes.
 pub(crate) fn decode(text: &[u8]) -> Option<[u8; 32]> {
     let text: &[u8; CHARS] = text.try_into().ok()?;
     let mut bytes = [0; 32];
@@ -72,6 +74,12 @@ mod tests {
 
     use super::*;
 
+    fn encode(bytes: &[u8; 32]) -> Vec<u8> {
+        let mut text = Vec::new();
+        encode_onto(bytes, &mut text);
+        text
+    }
+
     proptest! {
         #[test]
         fn it_writes_what_others_write(bytes: [u8; 32]) {
@@ -89,7 +97,7 @@ mod tests {
         ) {
             let mut text = encode(&bytes);
             text[position] = character;
-            let theirs = URL_SAFE_NO_PAD.decode(text).ok();
+            let theirs = URL_SAFE_NO_PAD.decode(&text).ok();
             prop_assert_eq!(decode(&text).map(Vec::from), theirs);
         }
 

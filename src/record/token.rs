@@ -114,7 +114,9 @@ impl Verifier {
     }
 
     pub(crate) fn encode(&self) -> String {
-        base64url::encode(&self.0).map(char::from).iter().collect()
+        let mut text = Vec::with_capacity(CHARS);
+        base64url::encode_onto(&self.0, &mut text);
+        text.into_iter().map(char::from).collect()
     }
 
     pub(crate) fn decode(text: &str) -> Option<Self> {
@@ -171,11 +173,12 @@ impl Token {
         self.id == other.id && self.secret.0 == other.secret.0
     }
 
-    pub(crate) fn encode(&self) -> [u8; TOKEN_CHARS] {
+    /// Writes the cookie's value at the end of `text`.
+    pub(crate) fn encode_onto(&self, text: &mut Vec<u8>) {
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(self.id.as_bytes());
         bytes[16..].copy_from_slice(&self.secret.0);
-        base64url::encode(&bytes)
+        base64url::encode_onto(&bytes, text);
     }
 }
 

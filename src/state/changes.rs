@@ -6,6 +6,8 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use smallvec::SmallVec;
+
 use crate::{
     clock::Timestamp,
     error::{Error, ErrorKind},
@@ -30,7 +32,8 @@ pub(crate) trait Replay: Send + Sync {
 pub(crate) struct Changes {
     /// The last call that removed all values.
     cleared: Option<ChangeSeq>,
-    steps: Vec<Step>,
+    /// Most requests make one change.
+    steps: SmallVec<[Step; 1]>,
     overrides: Overrides,
     /// The number of the last change.
     last: ChangeSeq,
@@ -110,7 +113,7 @@ impl Changes {
         key: Cow<'static, str>,
         value: Option<Json>,
         max_bytes: usize,
-    ) -> Result<Vec<Step>, Error> {
+    ) -> Result<SmallVec<[Step; 1]>, Error> {
         let former = self.get(base, &key).map(<[u8]>::len);
         self.resize(&key, former, value.as_ref(), max_bytes)?;
         let start = self.steps.partition_point(|step| *step.key < *key);
@@ -121,7 +124,9 @@ impl Changes {
             again: None,
             result: value,
         };
-        Ok(self.steps.splice(start..end, [step]).collect())
+        let replaced = self.steps.drain(start..end).collect();
+        self.steps.insert(start, step);
+        Ok(replaced)
     }
 
     /// Adds a computed value, which is computed again if the record changes. `former` is the length of the value
@@ -160,7 +165,7 @@ impl Changes {
     ) -> Result<(), Error> {
         let size = |value: Option<usize>| value.map_or(0, |value| key.len() + value);
         let former = size(former);
-        let latter = size(value.map(Vec::len));
+        let latter = size(value.map(|value| value.len()));
         let bytes = self.bytes - former + latter;
         // Data that is too large already may still shrink.
         if latter > former {
@@ -224,7 +229,7 @@ impl Changes {
     }
 
     /// The last result of each key.
-    fn results(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> + Clone {
+    fn results(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
         let is_last = |at: usize, step: &Step| {
             let next = self.steps.get(at + 1);
             next.is_none_or(|next| next.key != step.key)
@@ -356,7 +361,7 @@ mod tests {
 
     impl Replay for Grow {
         fn run(&self, _: &str, current: Option<&[u8]>) -> Result<Option<Json>, Error> {
-            let mut grown = current.unwrap_or_default().to_vec();
+            let mut grown = Json::from_slice(current.unwrap_or_default());
             grown.push(b'1');
             Ok(Some(grown))
         }
@@ -385,7 +390,7 @@ mod tests {
     /// Bytes of the values that are kept.
     fn held(changes: &Changes) -> usize {
         let results = changes.steps.iter().filter_map(|step| step.result.as_ref());
-        results.map(Vec::capacity).sum()
+        results.map(|result| result.capacity()).sum()
     }
 
     #[test]
@@ -424,7 +429,7 @@ mod tests {
         let base = base(10);
         let mut changes = Changes::on(&base, ChangeSeq::default());
         changes
-            .put(&base, "k".into(), Some(b"22".to_vec()), MAX)
+            .put(&base, "k".into(), Some(Json::from_slice(b"22")), MAX)
             .unwrap();
         grow(&mut changes, &base, 3);
         changes.rebase(&Data::default(), MAX).unwrap();

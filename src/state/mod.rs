@@ -8,6 +8,7 @@ pub(crate) mod changes;
 pub(crate) mod decision;
 mod overrides;
 pub(crate) mod shared;
+mod talk;
 pub(crate) mod unconfirmed;
 pub(crate) mod view;
 
@@ -24,14 +25,16 @@ use crate::{
         token::{SessionId, Token},
     },
     state::{
-        change_seq::ChangeSeq, changes::Changes, decision::Undecided, unconfirmed::UnconfirmedSave,
-        view::View,
+        change_seq::ChangeSeq, changes::Changes, decision::Undecided, talk::Talk,
+        unconfirmed::UnconfirmedSave, view::View,
     },
 };
 
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) usage: Usage,
+    /// Whether somebody talks to the store for this request.
+    talk: Talk,
     /// The result of the load. `None` before the first one.
     pub(crate) load: Option<Result<(), Error>>,
     pub(crate) loaded_at: Option<Timestamp>,

@@ -22,14 +22,23 @@ pub(crate) struct Shared {
     pub(crate) cookies: CookieHeaders,
     /// The session of an outer layer with another cookie name.
     pub(crate) outer: Option<Arc<Self>>,
-    /// Held during each store call of this request, so that loads, saves and the commit follow one another. It
-    /// guards no data.
-    gate: tokio::sync::Mutex<()>,
     // Never held across an await, while a closure or a `Serialize` runs, or while a closure is dropped.
     state: Mutex<State>,
 }
 
-pub(crate) type Gate<'a> = tokio::sync::MutexGuard<'a, ()>;
+/// The permission to talk to the store for a request. Loads, saves and the commit follow one another.
+#[must_use]
+pub(crate) struct Gate<'a>(&'a Shared);
+
+/// The next one is let in.
+impl Drop for Gate<'_> {
+    fn drop(&mut self) {
+        let waiting = self.0.state().talk.end();
+        if let Some(waiting) = waiting {
+            waiting.notify_one();
+        }
+    }
+}
 
 impl Shared {
     pub(crate) fn new(
@@ -41,7 +50,6 @@ impl Shared {
             config,
             cookies,
             outer,
-            gate: tokio::sync::Mutex::const_new(()),
             state: Mutex::default(),
         }
     }
@@ -55,15 +63,19 @@ impl Shared {
 
     /// Waits until no other store call of this request is running.
     pub(crate) async fn enter(&self) -> Gate<'_> {
-        match self.try_enter() {
-            Some(gate) => gate,
+        loop {
+            let waiting = match self.state().talk.begin_or_wait() {
+                None => return Gate(self),
+                Some(waiting) => waiting,
+            };
             // Boxed because the future is large and rarely needed.
-            None => Box::pin(self.gate.lock()).await,
+            Box::pin(waiting.notified()).await;
         }
     }
 
     pub(crate) fn try_enter(&self) -> Option<Gate<'_>> {
-        self.gate.try_lock().ok()
+        let is_ours = self.state().talk.begin();
+        is_ours.then(|| Gate(self))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

@@ -62,7 +62,7 @@ impl Ticket {
             return Err(Error::new(ErrorKind::Other, what));
         };
         let mut cookie = format!("{}=", layer.config().cookie.name()).into_bytes();
-        cookie.extend_from_slice(&token.encode());
+        token.encode_onto(&mut cookie);
         let cookie = sensitive(&cookie);
         Ok(Self {
             layer: layer.clone(),
