@@ -9,14 +9,14 @@ mod site;
 use std::{env, future::Future, io, path::PathBuf, process::ExitCode};
 
 use axum::{Router, response::Html, routing::get};
-use cloakroom::{Error, MemoryStore, Session, SessionLayer};
+use cloakroom::{Error, MemoryStore, Session, SessionLayer, Shutdown};
 use tokio::{fs, net::TcpListener};
 
 /// Counts visits, in sessions that are kept in `store`.
-pub fn app(store: &MemoryStore) -> Router {
+pub fn app(store: &MemoryStore, shutdown: &Shutdown) -> Router {
     let app = Router::new()
         .route("/", get(counter))
-        .layer(SessionLayer::new(store.clone()));
+        .layer(SessionLayer::new(store.clone()).shutdown(shutdown));
     site::finish(app)
 }
 
@@ -32,13 +32,13 @@ async fn counter(session: Session) -> Result<Html<String>, Error> {
     Ok(site::page(&format!("Visit {visits}"), &body))
 }
 
-/// Serves until `shutdown`, with the sessions of the former run, which are there for the next one.
+/// Serves until `signal`, with the sessions of the former run, which are there for the next one.
 async fn run(
     listener: TcpListener,
     path: PathBuf,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    signal: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let store = MemoryStore::default();
+    let (store, shutdown) = (MemoryStore::default(), Shutdown::new());
     if let Some(report) = store.restore_from(&path).await? {
         println!("{} sessions go on", report.restored);
         for flaw in report.flaws {
@@ -47,7 +47,7 @@ async fn run(
         // After a crash it would bring back sessions that have been logged out since.
         fs::remove_file(&path).await?;
     }
-    site::serve_until(listener, app(&store), shutdown).await?;
+    site::serve_until(listener, app(&store, &shutdown), &shutdown, signal).await?;
     let snapshot = store
         .snapshot()
         .without_keys(|key| key.starts_with("cache."));

@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
-use cloakroom::{EndReason, Error, ErrorKind, Key, Session, SessionEnd, SessionLayer};
+use cloakroom::{EndReason, Error, ErrorKind, Key, Session, SessionEnd, SessionLayer, Shutdown};
 use serde::Deserialize;
 use tokio::time::interval;
 
@@ -33,13 +33,16 @@ const TOUCH_EVERY: Duration = Duration::from_secs(60);
 const LOGGED_OUT: u16 = 4000;
 const EXPIRED: u16 = 4001;
 const COME_AGAIN: u16 = 4002;
+/// Registered for a server that restarts.
+const RESTART: u16 = 1012;
 
 /// A session ends after ten minutes without a request or an open socket.
-pub fn app() -> Router {
-    app_under(SessionLayer::default().idle_timeout(Duration::from_secs(10 * 60)))
+pub fn layer() -> SessionLayer {
+    SessionLayer::default().idle_timeout(Duration::from_secs(10 * 60))
 }
 
-fn app_under(layer: SessionLayer) -> Router {
+/// The application, with the sessions of `layer`.
+pub fn app(layer: SessionLayer) -> Router {
     let app = Router::new()
         .route("/", get(entrance))
         .route("/login", post(log_in))
@@ -85,11 +88,17 @@ async fn socket(session: Option<Session>, upgrade: WebSocketUpgrade) -> Response
 /// Runs for as long as the socket is open, long after the response has left.
 async fn serve(mut socket: WebSocket, session: Session) {
     let mut ended = pin!(session.ended());
+    let mut shutting_down = pin!(session.shutting_down());
     let mut touches = interval(TOUCH_EVERY);
     loop {
         let step = tokio::select! {
             end = &mut ended => {
                 let _ = socket.send(Message::Close(Some(farewell(end)))).await;
+                return;
+            }
+            () = &mut shutting_down => {
+                let frame = CloseFrame { code: RESTART, reason: "The server restarts.".into() };
+                let _ = socket.send(Message::Close(Some(frame))).await;
                 return;
             }
             _ = touches.tick() => session.touch().await,
@@ -165,6 +174,7 @@ function connect() {{
   socket.onmessage = message => by('count').textContent = message.data;
   socket.onclose = closed => {{
     if (closed.code === {COME_AGAIN}) connect();
+    else if (closed.code === {RESTART}) setTimeout(connect, 2000);
     else if (closed.code >= 4000) show('Closed: ' + closed.reason, {{ hasEnded: true }});
     else show('Closed: the connection was lost.', {{ isLost: true }});
   }};
@@ -184,7 +194,8 @@ fn page(body: &str) -> PrivatePage {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    site::serve(app()).await
+    let shutdown = Shutdown::new();
+    site::serve_with(app(layer().shutdown(&shutdown)), &shutdown).await
 }
 
 #[cfg(test)]
@@ -273,7 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_socket_counts_is_kept() {
-        let ann = Tab::of_ann(&app()).await;
+        let ann = Tab::of_ann(&app(layer())).await;
         let (mut one, mut other) = (ann.connect().await.unwrap(), ann.connect().await.unwrap());
         assert_eq!(count(&mut one).await, "1");
         assert_eq!(count(&mut other).await, "2");
@@ -283,7 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_log_out_in_another_tab_closes_the_sockets_of_that_session_alone() {
-        let app = app();
+        let app = app(layer());
         let mut ann = Tab::of_ann(&app).await;
         let phone = Tab::of_ann(&app).await;
         let (mut one, mut other) = (ann.connect().await.unwrap(), ann.connect().await.unwrap());
@@ -297,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_log_in_in_another_tab_asks_the_page_to_come_again() {
-        let mut ann = Tab::of_ann(&app()).await;
+        let mut ann = Tab::of_ann(&app(layer())).await;
         let mut socket = ann.connect().await.unwrap();
         assert_eq!(count(&mut socket).await, "1");
         ann.post("/login", "name=Ann").await;
@@ -310,7 +321,7 @@ mod tests {
     async fn at_the_absolute_limit_the_page_is_told_that_the_session_has_expired() {
         let clock = FixedClock::default();
         let layer = SessionLayer::default().clock(clock.clone());
-        let ann = Tab::of_ann(&app_under(layer.check_ended_every(Duration::ZERO))).await;
+        let ann = Tab::of_ann(&app(layer.check_ended_every(Duration::ZERO))).await;
         let mut socket = ann.connect().await.unwrap();
         assert_eq!(count(&mut socket).await, "1");
         clock.advance(Duration::from_secs(24 * 60 * 60));
@@ -318,8 +329,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_that_shuts_down_closes_its_sockets_and_keeps_the_sessions() {
+        let shutdown = Shutdown::new();
+        let app = app(layer().shutdown(&shutdown));
+        let ann = Tab::of_ann(&app).await;
+        let mut socket = ann.connect().await.unwrap();
+        assert_eq!(count(&mut socket).await, "1");
+        shutdown.begin();
+        assert_eq!(close_code(&mut socket).await, RESTART);
+        assert!(ann.page().await.contains(r#"<output id="count">1<"#));
+    }
+
+    #[tokio::test]
     async fn without_a_log_in_there_is_no_socket() {
-        let app = app();
+        let app = app(layer());
         let mut ann = Tab::of_ann(&app).await;
         let before = ann.clone();
         ann.post("/logout", "").await;
@@ -335,14 +358,14 @@ mod tests {
 
     #[tokio::test]
     async fn the_page_of_a_closed_socket_has_a_way_back() {
-        let page = Tab::of_ann(&app()).await.page().await;
+        let page = Tab::of_ann(&app(layer())).await.page().await;
         assert!(page.contains(r#"<a href="/">Log in again</a>"#));
         assert!(page.contains("<button>Connect again</button>"));
     }
 
     #[tokio::test]
     async fn another_site_logs_nobody_in_or_out() {
-        let app = app();
+        let app = app(layer());
         for path in ["/login", "/logout"] {
             let (status, _) = site::tests::form_from_another_site(&app, path).await;
             assert_eq!(status, StatusCode::FORBIDDEN);

@@ -2,24 +2,28 @@
 
 use std::{
     any::Any,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
 
+use http::request::Parts;
 use tokio::sync::Semaphore;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::{
+    breaker::CircuitBreaker,
     clock::{Clock, SystemClock, Timestamp},
     cookie::SessionCookie,
-    observe::{observers::Observers, removals::ensure_reporting, timed::TimedStore},
+    observe::{
+        context::EventContext, observers::Observers, removals::ensure_reporting, timed::TimedStore,
+    },
     queue::Queues,
     random::{unique, unique_at},
     record::{lifetime::Lifetimes, timeout::Timeout, token::SessionId},
+    shutdown::Shutdown,
     store::DynStore,
+    throttle::Throttle,
 };
 
 /// How many abandoned commits are undone at the same time. In an outage each of them waits for the
@@ -30,6 +34,8 @@ const MAX_UNDOING: usize = 64;
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) store: TimedStore,
+    /// What the layer is called in metrics; the name of its cookie, unless it has one.
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) cookie: SessionCookie,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) max_data_bytes: usize,
@@ -37,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) check_ended_every: Duration,
     pub(crate) max_sessions_per_user: Option<usize>,
     pub(crate) store_timeout: Duration,
+    pub(crate) circuit_breaker: Option<CircuitBreaker>,
     pub(crate) cache_headers: bool,
     pub(crate) clock: Arc<dyn Clock>,
     /// Whether `clock` is the operating system's.
@@ -47,6 +54,10 @@ pub(crate) struct Config {
     pub(crate) undoing: Arc<Semaphore>,
     pub(crate) reap_every: Option<Duration>,
     pub(crate) warned: Arc<Warned>,
+    pub(crate) failures: Arc<Failures>,
+    pub(crate) shutdown: Shutdown,
+    /// What events keep of the request that caused them.
+    pub(crate) event_context: Option<Arc<dyn Fn(&Parts) -> EventContext + Send + Sync>>,
 }
 
 /// Which warnings the layer has logged. Each is logged once.
@@ -54,18 +65,22 @@ pub(crate) struct Config {
 pub(crate) struct Warned {
     /// A `Secure` cookie was set over plain http.
     pub(crate) of_lost_cookie: AtomicBool,
-    /// The absolute timeout is shorter than the idle timeout, if it is: set once that is checked.
-    has_checked_timeouts: AtomicBool,
+}
+
+/// How often the layer logs that a request has failed. While the store is down, each one does.
+#[derive(Default)]
+pub(crate) struct Failures {
+    pub(crate) not_loaded: Throttle,
+    pub(crate) not_kept: Throttle,
+    pub(crate) not_touched: Throttle,
 }
 
 impl Config {
     /// Keeps sessions in `store`. Everything else has its default.
     pub(crate) fn new(store: DynStore) -> Self {
-        Self {
-            store: TimedStore {
-                store,
-                observers: Arc::new(Observers::new(Vec::new())),
-            },
+        let mut config = Self {
+            store: TimedStore::new(store, Arc::new(Observers::new(Vec::new()))),
+            name: None,
             cookie: SessionCookie::default(),
             lifetimes: Lifetimes::default(),
             max_data_bytes: 64 * 1024,
@@ -73,6 +88,7 @@ impl Config {
             check_ended_every: Duration::from_secs(30),
             max_sessions_per_user: None,
             store_timeout: Duration::from_secs(5),
+            circuit_breaker: Some(CircuitBreaker::default()),
             cache_headers: true,
             clock: Arc::new(SystemClock),
             has_system_clock: true,
@@ -80,7 +96,12 @@ impl Config {
             undoing: Arc::new(Semaphore::new(MAX_UNDOING)),
             reap_every: Some(Duration::from_secs(60)),
             warned: Arc::default(),
-        }
+            failures: Arc::default(),
+            shutdown: Shutdown::new(),
+            event_context: None,
+        };
+        config.break_circuit();
+        config
     }
 
     /// Shares nothing with its clones any more but the store, the clock and the listeners.
@@ -107,17 +128,29 @@ impl Config {
         }
     }
 
+    /// By the settings as they are now.
+    pub(crate) fn break_circuit(&mut self) {
+        let (breaker, timeout) = (self.circuit_breaker, self.store_timeout);
+        self.store.break_circuit(breaker, timeout, &self.clock);
+    }
+
+    /// What events keep of the request with this head. `None` where nobody listens.
+    pub(crate) fn context_of(&self, head: &Parts) -> Option<EventContext> {
+        let keep = self.event_context.as_ref()?;
+        if !self.observers().has_listeners() {
+            return None;
+        }
+        let kept = catch_unwind(AssertUnwindSafe(|| keep(head)));
+        kept.inspect_err(|_| error!("the closure of `event_context` has panicked"))
+            .ok()
+    }
+
     pub(crate) fn observers(&self) -> &Arc<Observers> {
         &self.store.observers
     }
 
-    /// Warns, once, where the absolute timeout ends sessions before the idle timeout can.
+    /// Warns where the absolute timeout ends sessions before the idle timeout can.
     pub(crate) fn check_timeouts(&self) {
-        // Read first: every request reads this, and none writes it.
-        let is_checked = &self.warned.has_checked_timeouts;
-        if is_checked.load(Ordering::Relaxed) || is_checked.swap(true, Ordering::Relaxed) {
-            return;
-        }
         let Some(absolute) = self.lifetimes.absolute else {
             return;
         };
@@ -133,6 +166,13 @@ impl Config {
                 "the absolute timeout ends sessions before the idle timeout: set `absolute_timeout` as well"
             );
         }
+    }
+
+    /// Names the layer and its store in metrics.
+    pub(crate) fn label_metrics(&self) {
+        let name = self.name.as_deref().unwrap_or(self.cookie.name());
+        let store = self.store.store.name();
+        self.observers().counters.label(name, store);
     }
 
     /// Asks the store, once, to report the sessions that it ends by itself, where anybody observes.

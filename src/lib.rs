@@ -52,6 +52,7 @@
 //! merging, L for lifetime, H for headers, F for failure, R for renewal, P for all sessions
 //! together.
 
+mod breaker;
 mod clock;
 mod commit;
 mod config;
@@ -65,10 +66,12 @@ mod queue;
 mod random;
 mod record;
 mod session;
+mod shutdown;
 mod state;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod throttle;
 
 /// The commit's machines, for the model checker. No part of the API.
 #[cfg(feature = "__model")]
@@ -85,7 +88,10 @@ pub mod protocol {
 
 #[cfg(feature = "axum")]
 pub use self::http::extract::{SessionData, SessionValue};
+#[cfg(feature = "metrics")]
+pub use self::observe::metrics::metric_buckets;
 pub use self::{
+    breaker::CircuitBreaker,
     clock::{Clock, SystemClock, Timestamp},
     cookie::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder},
     error::{ConfigError, Error, ErrorKind},
@@ -96,7 +102,10 @@ pub use self::{
         summary::SessionSummary,
     },
     operator::{
-        paging::{Cursor, SessionFilter, SessionPage},
+        count::SessionCount,
+        filter::SessionFilter,
+        paging::{Cursor, SessionPage},
+        revoking::{RevokePreview, RevokeProgress},
         sessions::Sessions,
     },
     record::{
@@ -107,6 +116,7 @@ pub use self::{
         version::Version,
     },
     session::{Session, handle::SessionHandle},
+    shutdown::Shutdown,
     store::{MemoryStore, SessionStore, StoreCall, StoreError},
 };
 

@@ -1,7 +1,10 @@
 //! What the examples share: the frame of a page, errors as pages, and a server that ends on Ctrl-C.
 #![allow(dead_code)] // Each example uses its part.
 
-use std::{env, fmt::Display, future::Future, io, pin::pin, process::ExitCode, time::Duration};
+use std::{
+    env, fmt::Display, future::Future, io, net::SocketAddr, pin::pin, process::ExitCode,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -9,7 +12,8 @@ use axum::{
     middleware,
     response::{Html, IntoResponse, Response},
 };
-use tokio::{net::TcpListener, sync::oneshot, time::timeout};
+use cloakroom::Shutdown;
+use tokio::{net::TcpListener, time::timeout};
 use tower_http::csrf::CsrfLayer;
 
 /// How long the server waits, once it is asked to end, for requests under way.
@@ -104,11 +108,16 @@ async fn show_error(response: Response) -> Response {
 
 /// Serves on the port `PORT`, by default 3000, until Ctrl-C.
 pub(crate) async fn serve(app: Router) -> ExitCode {
+    serve_with(app, &Shutdown::new()).await
+}
+
+/// As [`serve`], and what waits for `shutdown` ends with it.
+pub(crate) async fn serve_with(app: Router, shutdown: &Shutdown) -> ExitCode {
     let listener = match listen().await {
         Ok(listener) => listener,
         Err(message) => return fail(message),
     };
-    match serve_until(listener, app, asked_to_end()).await {
+    match serve_until(listener, app, shutdown, asked_to_end()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(format_args!("the server stopped: {error}")),
     }
@@ -132,31 +141,32 @@ pub(crate) async fn listen() -> Result<TcpListener, String> {
     Ok(listener)
 }
 
-/// Serves until `shutdown`, and then until all requests are answered or patience ends: a client that never reads
+/// Serves until `signal`, and then until all requests are answered or patience ends: a client that never reads
 /// its answer does not keep the program alive.
 pub(crate) async fn serve_until(
     listener: TcpListener,
     app: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: &Shutdown,
+    signal: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let (told, mut begun) = oneshot::channel::<()>();
-    let shutdown = async move {
-        shutdown.await;
-        drop(told);
-    };
-    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown);
+    let server = axum::serve(
+        listener,
+        app.into_make_service_with_connect_info::<SocketAddr>(),
+    )
+    .with_graceful_shutdown(shutdown.after(signal));
     let mut server = pin!(server.into_future());
     tokio::select! {
         ended = &mut server => return ended,
-        _ = &mut begun => {}
+        () = shutdown.begun() => {}
     }
-    match timeout(PATIENCE, server).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            eprintln!("some requests are not waited for any longer");
-            Ok(())
-        }
+    if let Ok(ended) = timeout(PATIENCE, server).await {
+        ended?;
+    } else {
+        eprintln!("some requests are not waited for any longer");
     }
+    // What requests that were cut short have begun in the store is taken back.
+    shutdown.finish(PATIENCE).await;
+    Ok(())
 }
 
 /// Ctrl-C, or what a supervisor sends.

@@ -3,6 +3,8 @@
 //! If two requests end one session, the machine of only one of them comes to [`Outcome::Closed`], so the
 //! end is told once.
 
+use std::sync::Arc;
+
 use crate::{
     clock::Timestamp,
     commit::protocol::Outcome,
@@ -33,7 +35,7 @@ pub(crate) fn notify(config: &Config, outcome: &Outcome<Kept>, reason: EndReason
                 saved(config, *id, &former.0, &record.0, now);
             }
         }
-        Outcome::Closed { id, record } => ended(config, *id, record.clone(), reason, now),
+        Outcome::Closed { id, record } => ended(config, *id, record.clone(), reason, None, now),
         _ => {}
     }
 }
@@ -78,10 +80,11 @@ pub(crate) fn ended(
     id: SessionId,
     record: Option<Kept>,
     reason: EndReason,
+    operator: Option<Arc<str>>,
     now: Timestamp,
 ) {
     let observers = config.observers();
-    observers.notify_with(|| Event::ended(id, record, now, reason));
+    observers.notify_with(|| Event::ended(id, record, now, reason).by(operator));
 }
 
 /// Sends the events of a new session, perhaps with a log-in.

@@ -120,7 +120,9 @@ fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<Respo
         return None;
     }
     let id = state.stored.as_ref().map(Stored::id)?;
-    warn!(session.id = %id, error = %late, cause = ?late.source(), "touch failed");
+    if let Some(suppressed) = shared.config.failures.not_touched.admit() {
+        warn!(session.id = %id, error = %late, cause = ?late.source(), suppressed, "touch failed");
+    }
     state.is_head_gone |= occasion == Occasion::Head;
     state.is_committed |= occasion == Occasion::Head;
     Some(response_head(&mut state, shared, Some(now)))
@@ -155,7 +157,9 @@ async fn run(slot: &mut Slot<'_>) -> Result<ResponseHead, Error> {
     let committed = match committed {
         Err(error) if is_optional => {
             let id = shared.state().stored.as_ref().map(Stored::id);
-            warn!(session.id = ?id, %error, cause = ?error.source(), "touch or renewal failed");
+            if let Some(suppressed) = shared.config.failures.not_touched.admit() {
+                warn!(session.id = ?id, %error, cause = ?error.source(), suppressed, "touch or renewal failed");
+            }
             Committed::Nothing
         }
         committed => committed?,

@@ -22,23 +22,22 @@ use crate::{
 };
 
 /// Ends the session `id` if `is_meant` says so of its latest record. Follows it to the id that a cycle has given it.
-/// Returns the id under which it ended, or `None` if there was nothing to end.
+/// Returns the id under which it ended, or `None` if there was nothing to end. The event names the operator.
 ///
 /// A concurrent log-in makes another session, which stays (rule M7).
 pub(crate) async fn revoke(
     config: &Arc<Config>,
     id: SessionId,
     reason: EndReason,
+    operator: Option<&Arc<str>>,
     is_meant: impl Fn(SessionId, &Kept) -> bool,
 ) -> Result<Option<SessionId>, Error> {
     let mut machine = Machine::End(Box::new(End::revoke(id, unique())));
     drive(config, &mut machine, &mut Judge(is_meant)).await;
     match hand_on(config, machine.finish()) {
-        Some(outcome @ Outcome::Closed { .. }) => {
-            events::notify(config, &outcome, reason, config.clock.now());
-            let Outcome::Closed { id, .. } = outcome else {
-                return Ok(None);
-            };
+        Some(Outcome::Closed { id, record }) => {
+            let (operator, now) = (operator.cloned(), config.clock.now());
+            events::ended(config, id, record, reason, operator, now);
             debug!(session.id = %id, ?reason, "session ended");
             Ok(Some(id))
         }

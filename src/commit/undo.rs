@@ -28,7 +28,7 @@ const MAX_TRIES: u32 = 6;
 pub(crate) fn hand_on(config: &Arc<Config>, finished: Finished<Kept>) -> Option<Outcome<Kept>> {
     let now = config.clock.now();
     for (id, kept) in finished.evicted {
-        events::ended(config, id, Some(kept), EndReason::Limit, now);
+        events::ended(config, id, Some(kept), EndReason::Limit, None, now);
     }
     if let Some(undo) = finished.undo {
         undo_later(config, undo);
@@ -40,8 +40,9 @@ pub(crate) fn hand_on(config: &Arc<Config>, finished: Finished<Kept>) -> Option<
 #[cold]
 pub(crate) fn undo_later(config: &Arc<Config>, undo: Undo<Kept>) {
     if let Ok(runtime) = Handle::try_current() {
-        let config = Arc::clone(config);
+        let (config, task) = (Arc::clone(config), config.shutdown.track());
         runtime.spawn(async move {
+            let _task = task;
             catching_panics(undo_in_the_end(&config, undo)).await;
         });
     }

@@ -59,6 +59,8 @@ pub(crate) struct Work<'a> {
     /// Whether the session had expired.
     is_past: bool,
     draws: u32,
+    /// When the id of a cycle came to be.
+    begun_at: Option<Timestamp>,
 }
 
 /// How many ids are tried for a new session. Two equal ids are not to be expected, and an id whose creation may have
@@ -84,6 +86,7 @@ impl<'a> Work<'a> {
             saves: false,
             is_past: false,
             draws: 0,
+            begun_at: None,
         };
         if occasion == Occasion::Save && work.stored.is_some() {
             if let Identity::LogIn(log_in) = &work.identity {
@@ -198,6 +201,9 @@ impl<'a> Work<'a> {
             }
             (Some((base, _)), Identity::Cycle(_)) => {
                 let moved = alone(Record::clone(base)).with_token(verifier, version);
+                // The same if the move is tried again: it never changes while the id is in use.
+                let begun_at = *self.begun_at.get_or_insert(now);
+                let moved = moved.with_begun_at(Some(begun_at));
                 moved.issued(self.config.renew_every, now)
             }
             (Some(base), Identity::LogIn(log_in)) if !log_in.starts_empty && !is_over(base) => {

@@ -14,7 +14,7 @@ use crate::error::store::{StoreError, StoreErrorKind};
 /// is cheap to clone. Neither `Display` nor `Debug` shows a token or a value of the session.
 ///
 /// With the feature `axum` it is a response, so that a handler can return it with `?`: a 503 with
-/// `Retry-After` if the same request may succeed later, a 400 for an invalid cursor, and a 500 otherwise.
+/// `Retry-After` if the same request may succeed later, a 400 for an invalid cursor or filter, and a 500 otherwise.
 ///
 /// ```
 /// use cloakroom::{Error, ErrorKind, Session};
@@ -77,6 +77,8 @@ pub enum ErrorKind {
     NoUser,
     /// The cursor is not valid, or belongs to another filter. 400.
     BadCursor,
+    /// [`revoke_matching`](crate::Sessions::revoke_matching) with a filter that has no condition. 400.
+    EmptyFilter,
     /// Any other failure: of the store, of the operating system's random number generator, or of an
     /// [`update`](crate::Session::update) whose closure keeps changing the session. 500.
     Other,

@@ -114,6 +114,14 @@ impl StoreError {
         self.kind
     }
 
+    /// Whether the store is at fault, for whatever session.
+    pub(crate) fn is_of_store(&self) -> bool {
+        matches!(
+            self.kind,
+            StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Other
+        )
+    }
+
     /// Whether the record is at fault and the store works.
     pub(crate) fn is_of_record(&self) -> bool {
         matches!(

@@ -155,8 +155,8 @@ impl<T: SessionValue, S: Sync> FromRequestParts<S> for SessionData<T> {
     }
 }
 
-/// A 503 with `Retry-After` if the same request may succeed later, a 400 for a bad cursor, and
-/// otherwise a 500.
+/// A 503 with `Retry-After` if the same request may succeed later, a 400 for a bad cursor or an
+/// empty filter, and otherwise a 500.
 ///
 /// The body is a sentence for visitors, and says nothing about the cause. Only a missing layer,
 /// which is a mistake in the program, is explained there.
@@ -173,6 +173,9 @@ impl IntoResponse for Error {
             (StatusCode::SERVICE_UNAVAILABLE, headers, body).into_response()
         } else if self.kind() == ErrorKind::BadCursor {
             let body = "This page of the list does not exist.";
+            (StatusCode::BAD_REQUEST, body).into_response()
+        } else if self.kind() == ErrorKind::EmptyFilter {
+            let body = "This would end every session.";
             (StatusCode::BAD_REQUEST, body).into_response()
         } else {
             let body = "Something went wrong on our side.";

@@ -16,6 +16,7 @@ use crate::{
     commit::{self, Cookie, Failed, Occasion, ResponseHead, try_now::try_now},
     config::Config,
     http::headers,
+    observe::context::EventContext,
     session::handle::SessionHandle,
     state::shared::Shared,
 };
@@ -60,6 +61,8 @@ struct Uncommitted {
     handle: Option<SessionHandle>,
     /// Whether a `Secure` cookie in the response does not come back.
     is_cookie_lost: bool,
+    /// What the events of this request carry.
+    context: Option<EventContext>,
 }
 
 impl Uncommitted {
@@ -78,10 +81,16 @@ impl Drop for Uncommitted {
 }
 
 impl<F, B> ResponseFuture<F, B> {
-    pub(crate) fn new(inner: F, handle: SessionHandle, is_cookie_lost: bool) -> Self {
+    pub(crate) fn new(
+        inner: F,
+        handle: SessionHandle,
+        is_cookie_lost: bool,
+        context: Option<EventContext>,
+    ) -> Self {
         let session = Uncommitted {
             handle: Some(handle),
             is_cookie_lost,
+            context,
         };
         Self {
             state: State::Inner { inner, session },
@@ -108,6 +117,7 @@ where
             match state.as_mut().project() {
                 StateProj::PassThrough { inner } => return inner.poll(context),
                 StateProj::Inner { inner, session } => {
+                    let _entered = session.context.as_ref().map(EventContext::enter);
                     let response = ready!(inner.poll(context))?;
                     let is_cookie_lost = session.is_cookie_lost;
                     let handle = session.take();
@@ -117,6 +127,7 @@ where
                         let response = finish(response, committed, config, is_cookie_lost);
                         return Poll::Ready(Ok(response));
                     }
+                    let context = session.context.take();
                     let commit = Box::pin(commit_head(Arc::clone(shared)));
                     state.set(State::Committing {
                         response: Some(response),
@@ -124,6 +135,7 @@ where
                         session: Uncommitted {
                             handle: Some(handle),
                             is_cookie_lost,
+                            context,
                         },
                     });
                 }
@@ -132,6 +144,7 @@ where
                     commit,
                     session,
                 } => {
+                    let _entered = session.context.as_ref().map(EventContext::enter);
                     let committed = ready!(commit.as_mut().poll(context));
                     let response = response.take().expect("polled after completion");
                     let handle = session.take();
@@ -162,7 +175,9 @@ fn finish<B: Default>(
         }
         Err(failed) => {
             let Failed { error, .. } = &failed;
-            error!(%error, cause = ?error.source(), "the session was not kept");
+            if let Some(suppressed) = config.failures.not_kept.admit() {
+                error!(%error, cause = ?error.source(), suppressed, "the session was not kept");
+            }
             headers::unavailable(&failed, config)
         }
     }

@@ -2,16 +2,19 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::{
+    breaker::CircuitBreaker,
     clock::Clock,
     config::Config,
     cookie::SessionCookie,
     http::{service::SessionService, setup::Setup},
-    observe::event::Listener,
+    observe::{context::EventContext, event::Listener},
     operator::sessions::Sessions,
     record::timeout::Timeout,
+    shutdown::Shutdown,
     store::{DynStore, MemoryStore, SessionStore},
 };
 
@@ -72,6 +75,16 @@ impl SessionLayer {
             Ok(cookie) => self.with(|config| config.cookie = cookie),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// What the layer is called in [metrics](crate::Stats#as-metrics). Default: the full name of its
+    /// cookie, such as `__Host-id`.
+    ///
+    /// Clones of a layer count together, under the name that one of them had first when it was put
+    /// around a service.
+    #[must_use]
+    pub fn name(self, name: impl Into<Arc<str>>) -> Self {
+        self.with(|config| config.name = Some(name.into()))
     }
 
     /// How long after its last request a session expires. Default: 1 hour. `None`: never.
@@ -204,6 +217,30 @@ impl SessionLayer {
         self.with(|config| config.store_timeout = timeout)
     }
 
+    /// When requests stop waiting for a store that is down. Default: [`CircuitBreaker::default`].
+    /// `None`: never.
+    ///
+    /// After a number of failures in a row the circuit opens: each request that needs the store
+    /// gets its 503 at once instead of after [`store_timeout`](Self::store_timeout), and the store
+    /// is left alone but for one call in each pause, which probes it. The first call that succeeds
+    /// closes the circuit. A call that is refused by the breaker was certainly not applied. The
+    /// layer logs both, tells listeners [`CircuitOpened`](crate::EventKind::CircuitOpened) and
+    /// [`CircuitClosed`](crate::EventKind::CircuitClosed), and counts what it refused in
+    /// [`CallStats::refused`](crate::CallStats::refused).
+    ///
+    /// A [`MemoryStore`] has no circuit breaker. A layer whose settings change has one of its own.
+    #[must_use]
+    pub fn circuit_breaker(self, breaker: impl Into<Option<CircuitBreaker>>) -> Self {
+        self.with(|config| config.circuit_breaker = breaker.into())
+    }
+
+    /// The shutdown that the server's sockets, event streams and background tasks end with. Default: one that never
+    /// begins.
+    #[must_use]
+    pub fn shutdown(self, shutdown: &Shutdown) -> Self {
+        self.with(|config| config.shutdown = shutdown.clone())
+    }
+
     /// How often a background task deletes expired sessions from the store. Default: 60 seconds.
     /// `None`: this layer deletes none.
     ///
@@ -281,6 +318,35 @@ impl SessionLayer {
         self
     }
 
+    /// Keeps something of each request for the events that it causes, such as its peer's address for an
+    /// audit log. Default: nothing is kept.
+    ///
+    /// `keep` runs before the request is handled, if there is a listener. It sees the request's
+    /// method, URI, headers and extensions. Listeners find what it returned in
+    /// [`Event::context`](crate::Event::context).
+    ///
+    /// ```
+    /// use cloakroom::{Event, SessionLayer};
+    ///
+    /// struct Asked(String);
+    ///
+    /// let layer = SessionLayer::default()
+    ///     .event_context(|head| Asked(format!("{} {}", head.method, head.uri.path())))
+    ///     .on_event(|event: &Event| {
+    ///         if let Some(Asked(request)) = event.context() {
+    ///             println!("{request}: {:?}", event.kind());
+    ///         }
+    ///     });
+    /// ```
+    #[must_use]
+    pub fn event_context<T>(self, keep: impl Fn(&Parts) -> T + Send + Sync + 'static) -> Self
+    where
+        T: Send + Sync + 'static,
+    {
+        let keep = move |head: &Parts| EventContext::new(keep(head));
+        self.with(|config| config.event_context = Some(Arc::new(keep)))
+    }
+
     /// The same settings over the same store, as another machine has them.
     #[cfg(feature = "testing")]
     pub(crate) fn second_node(&self) -> Self {
@@ -292,6 +358,7 @@ impl SessionLayer {
         let mut config = Config::clone(&self.setup.config);
         config.warned = Arc::default();
         set(&mut config);
+        config.break_circuit();
         Self {
             setup: Setup::new(config),
         }
@@ -318,10 +385,7 @@ impl<S> Layer<S> for SessionLayer {
     type Service = SessionService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        // Axum calls this for each request.
-        let config = &self.setup.config;
-        config.check_timeouts();
-        config.ensure_reporting();
+        self.setup.prepare();
         SessionService::new(inner, Arc::clone(&self.setup))
     }
 }

@@ -12,6 +12,7 @@ use tower_service::Service;
 use crate::{
     cookie::CookieHeaders,
     http::{future::ResponseFuture, plain::loses_secure_cookies, setup::Setup},
+    observe::context::EventContext,
     session::handle::SessionHandle,
 };
 
@@ -68,7 +69,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let Setup { config, reaper } = &*self.setup;
+        let Setup { config, reaper, .. } = &*self.setup;
         let outer = request.extensions().get::<SessionHandle>();
         if outer.is_some_and(|outer| outer.is_within(config.cookie.name())) {
             // A layer around this one has the same session in hand (rule C5).
@@ -83,6 +84,15 @@ where
             && loses_secure_cookies(&request);
         let handle = SessionHandle::new(Arc::clone(config), cookies, outer);
         request.extensions_mut().insert(handle.clone());
-        ResponseFuture::new(self.inner.call(request), handle, is_cookie_lost)
+        let mut context = None;
+        if config.event_context.is_some() {
+            let (head, body) = request.into_parts();
+            context = config.context_of(&head);
+            request = Request::from_parts(head, body);
+        }
+        let entered = context.as_ref().map(EventContext::enter);
+        let inner = self.inner.call(request);
+        drop(entered);
+        ResponseFuture::new(inner, handle, is_cookie_lost, context)
     }
 }

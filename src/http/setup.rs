@@ -1,6 +1,9 @@
 //! What a layer and its services share: [`Setup`].
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use crate::{config::Config, operator::reaper::Reaper};
 
@@ -11,6 +14,7 @@ pub(crate) struct Setup {
     // Sessions hold the settings alone: one that a handler keeps does not keep the task alive.
     pub(crate) config: Arc<Config>,
     pub(crate) reaper: Reaper,
+    is_prepared: AtomicBool,
 }
 
 impl Setup {
@@ -18,6 +22,20 @@ impl Setup {
         Arc::new(Self {
             config: Arc::new(config),
             reaper: Reaper::default(),
+            is_prepared: AtomicBool::default(),
         })
+    }
+
+    /// Checks the settings, once. Axum layers its routes for each request, so the rest is for the first time alone.
+    pub(crate) fn prepare(&self) {
+        // Read before it is written: all requests share it.
+        if !self.is_prepared.load(Ordering::Relaxed)
+            && !self.is_prepared.swap(true, Ordering::Relaxed)
+        {
+            self.config.check_timeouts();
+            self.config.label_metrics();
+        }
+        // A listener may be added at any time.
+        self.config.ensure_reporting();
     }
 }

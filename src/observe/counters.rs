@@ -12,12 +12,13 @@ use crate::{
     error::store::StoreError,
     observe::{
         event::{EndReason, Event, EventKind, Rejection},
+        latency::LatencyCounters,
         metrics::{Measurement, Metrics},
         minutes::Minutes,
         stats::{CallStats, Stats},
         summary::SessionSummary,
     },
-    store::StoreCall,
+    store::{Held, StoreCall},
 };
 
 /// Counts what happens to the sessions of one layer, and passes it on to the metrics.
@@ -57,8 +58,10 @@ struct CallCounters {
     calls: AtomicU64,
     failures: AtomicU64,
     abandoned: AtomicU64,
+    refused: AtomicU64,
     nanos: AtomicU64,
     longest_nanos: AtomicU64,
+    latencies: LatencyCounters,
 }
 
 impl Counters {
@@ -100,8 +103,16 @@ impl Counters {
                 self.metrics.record(Measurement::Rejected(*why));
                 sessions.rejected[*why as usize] += 1;
             }
-            EventKind::Cycled { .. } | EventKind::Saved { .. } => {}
+            EventKind::Cycled { .. }
+            | EventKind::Saved { .. }
+            | EventKind::CircuitOpened
+            | EventKind::CircuitClosed => {}
         }
+    }
+
+    /// What the layer and its store are called in metrics.
+    pub(crate) fn label(&self, layer: &str, store: &'static str) {
+        self.metrics.label(layer, store);
     }
 
     /// All listeners together took this long for one event.
@@ -122,9 +133,11 @@ impl Counters {
         self.touches.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A memory store holds this many bytes.
-    pub(crate) fn memory(&self, bytes: usize) {
-        self.metrics.record(Measurement::MemoryBytes(bytes));
+    /// A memory store has been swept.
+    pub(crate) fn memory(&self, held: &Held) {
+        let (bytes, max_bytes) = (held.bytes, held.max_bytes);
+        let measurement = Measurement::Memory { bytes, max_bytes };
+        self.metrics.record(measurement);
     }
 
     pub(crate) fn called(&self, call: StoreCall, took: Duration, failure: Option<&StoreError>) {
@@ -138,6 +151,7 @@ impl Counters {
         let counters = &self.calls[call as usize];
         counters.calls.fetch_add(1, Ordering::Relaxed);
         counters.nanos.fetch_add(nanos, Ordering::Relaxed);
+        counters.latencies.add(nanos);
         counters.longest_nanos.fetch_max(nanos, Ordering::Relaxed);
         if has_failed {
             counters.failures.fetch_add(1, Ordering::Relaxed);
@@ -150,11 +164,28 @@ impl Counters {
         counters.abandoned.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The counts as of `at`. `memory` is what a memory store holds: (sessions, bytes).
-    pub(crate) fn stats(&self, at: Timestamp, memory: Option<(usize, usize)>) -> Stats {
+    /// The circuit breaker has refused a call.
+    pub(crate) fn refused(&self, call: StoreCall) {
+        self.metrics.record(Measurement::Refused(call));
+        let counters = &self.calls[call as usize];
+        counters.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The circuit to the store has opened, or closed.
+    pub(crate) fn circuit(&self, is_open: bool) {
+        self.metrics.record(Measurement::Circuit { is_open });
+    }
+
+    /// The counts as of `at`. `memory` is what a memory store holds.
+    pub(crate) fn stats(
+        &self,
+        at: Timestamp,
+        memory: Option<Held>,
+        is_circuit_open: bool,
+    ) -> Stats {
         let sessions = self.sessions.lock();
-        let held = memory.map(|(sessions, _)| sessions as u64);
-        let live = held.unwrap_or(sessions.live);
+        let live = memory.as_ref().map(|held| held.sessions as u64);
+        let live = live.unwrap_or(sessions.live);
         let mean_millis = sessions.total_life / u128::from(sessions.lives.max(1));
         let mean_life = Duration::from_millis(u64::try_from(mean_millis).unwrap_or(u64::MAX));
         Stats {
@@ -166,7 +197,9 @@ impl Counters {
             touches: self.touches.load(Ordering::Relaxed),
             mean_life: (sessions.lives > 0).then_some(mean_life),
             longest_life: (sessions.lives > 0).then_some(sessions.longest_life),
-            memory_bytes: memory.map(|(_, bytes)| bytes),
+            memory_bytes: memory.as_ref().map(|held| held.bytes),
+            memory_max_bytes: memory.as_ref().map(|held| held.max_bytes),
+            is_circuit_open,
             listening: sessions.listening,
             longest_listening: sessions.longest_listening,
             ended: sessions.ended,
@@ -185,8 +218,10 @@ impl CallCounters {
             calls: self.calls.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
             abandoned: self.abandoned.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
             total: duration(&self.nanos),
             longest: duration(&self.longest_nanos),
+            latencies: self.latencies.get(),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What happens to sessions: [`Event`], and the [`Listener`] that is called for it.
 
-use std::{fmt, time::SystemTime};
+use std::{any::Any, fmt, sync::Arc, time::SystemTime};
 
 use crate::{
     clock::Timestamp,
-    observe::summary::SessionSummary,
+    observe::{context::EventContext, summary::SessionSummary},
     record::{Kept, Record, token::SessionId},
 };
 
@@ -65,6 +65,8 @@ pub struct Event {
     pub(crate) at: Timestamp,
     pub(crate) kind: EventKind,
     pub(crate) summary: Option<SessionSummary>,
+    pub(crate) operator: Option<Arc<str>>,
+    pub(crate) context: Option<EventContext>,
 }
 
 /// What happened to a session.
@@ -77,7 +79,7 @@ pub struct Event {
 ///
 /// # Which endings are reported
 ///
-/// The process that ends a session for `Destroyed`, `Revoked`, `Limit` or `Copied` reports it,
+/// The process that ends a session for `Destroyed`, `Revoked`, `RevokedAll`, `Limit` or `Copied` reports it,
 /// with every store. Sessions that a store ends by itself are reported in the process in which the
 /// store does so, through [`report_removals`](crate::SessionStore::report_removals):
 ///
@@ -125,6 +127,11 @@ pub enum EventKind {
         /// Why it did not.
         why: Rejection,
     },
+    /// The store has failed so often that the layer does not ask it any more, see
+    /// [`circuit_breaker`](crate::SessionLayer::circuit_breaker). The event is about no session.
+    CircuitOpened,
+    /// The store answers again. The event is about no session.
+    CircuitClosed,
 }
 
 /// Why a session ended.
@@ -163,10 +170,13 @@ pub enum EndReason {
     /// A secret came back after [`renew_every`](crate::SessionLayer::renew_every) had replaced it
     /// and its grace period had passed: somebody copied the cookie.
     Copied,
+    /// [`Sessions::revoke_all`](crate::Sessions::revoke_all) ended it, with all others.
+    RevokedAll,
 }
 
 impl EndReason {
-    pub(crate) const ALL: [Self; 7] = [
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
         Self::Destroyed,
         Self::Idle,
         Self::Absolute,
@@ -174,7 +184,23 @@ impl EndReason {
         Self::Revoked,
         Self::Limit,
         Self::Copied,
+        Self::RevokedAll,
     ];
+
+    /// The reason in lower case, as in the label of the metrics, such as `revoked_all`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Destroyed => "destroyed",
+            Self::Idle => "idle",
+            Self::Absolute => "absolute",
+            Self::Evicted => "evicted",
+            Self::Revoked => "revoked",
+            Self::Limit => "limit",
+            Self::Copied => "copied",
+            Self::RevokedAll => "revoked_all",
+        }
+    }
 }
 
 /// How a session ended, for code that waits for it with [`Session::ended`](crate::Session::ended).
@@ -227,7 +253,8 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    pub(crate) const ALL: [Self; 6] = [
+    /// Every kind of rejection.
+    pub const ALL: [Self; 6] = [
         Self::Malformed,
         Self::Unknown,
         Self::Unproven,
@@ -235,6 +262,19 @@ impl Rejection {
         Self::Moved,
         Self::Planted,
     ];
+
+    /// The kind in lower case, as in the label of the metrics, such as `unproven`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown",
+            Self::Unproven => "unproven",
+            Self::Expired => "expired",
+            Self::Moved => "moved",
+            Self::Planted => "planted",
+        }
+    }
 }
 
 impl Event {
@@ -245,6 +285,8 @@ impl Event {
             at,
             kind,
             summary: None,
+            operator: None,
+            context: None,
         }
     }
 
@@ -262,7 +304,27 @@ impl Event {
             at,
             kind: EventKind::Ended { reason },
             summary,
+            operator: None,
+            context: None,
         }
+    }
+
+    /// Something that is about no session.
+    pub(crate) fn of_store(at: Timestamp, kind: EventKind) -> Self {
+        Self {
+            id: None,
+            user: None,
+            at,
+            kind,
+            summary: None,
+            context: None,
+            operator: None,
+        }
+    }
+
+    /// On behalf of this operator.
+    pub(crate) fn by(self, operator: Option<Arc<str>>) -> Self {
+        Self { operator, ..self }
     }
 
     pub(crate) fn rejected(
@@ -277,10 +339,13 @@ impl Event {
             at,
             kind: EventKind::Rejected { why },
             summary: None,
+            operator: None,
+            context: None,
         }
     }
 
-    /// The session's id. `None` for a cookie whose value is not a token.
+    /// The session's id. `None` for a cookie whose value is not a token, and for events about the
+    /// store.
     #[must_use]
     pub fn id(&self) -> Option<SessionId> {
         self.id
@@ -293,6 +358,14 @@ impl Event {
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// The operator who ended the session, as named by
+    /// [`Sessions::as_operator`](crate::Sessions::as_operator). `None` for all other events, and if
+    /// no operator was named.
+    #[must_use]
+    pub fn operator(&self) -> Option<&str> {
+        self.operator.as_deref()
     }
 
     /// When it happened, by the layer's clock.
@@ -312,6 +385,14 @@ impl Event {
     #[must_use]
     pub fn session(&self) -> Option<&SessionSummary> {
         self.summary.as_ref()
+    }
+
+    /// What [`SessionLayer::event_context`](crate::SessionLayer::event_context) kept of the request
+    /// that caused this. `None` without a request: what a background task or an operator does, and
+    /// what a handler does in a task that it has spawned. `None` too if the value is no `T`.
+    #[must_use]
+    pub fn context<T: Any>(&self) -> Option<&T> {
+        self.context.as_ref()?.get()
     }
 }
 

@@ -33,8 +33,15 @@ pub(crate) enum Measurement {
         has_failed: bool,
     },
     Abandoned(StoreCall),
+    Refused(StoreCall),
+    Circuit {
+        is_open: bool,
+    },
     Listened(Duration),
-    MemoryBytes(usize),
+    Memory {
+        bytes: usize,
+        max_bytes: usize,
+    },
 }
 
 /// Records the numbers of one layer.
@@ -42,31 +49,71 @@ pub(crate) enum Measurement {
 pub(crate) struct Metrics {
     #[cfg(feature = "metrics")]
     described: std::sync::OnceLock<()>,
+    /// Those of every metric.
+    #[cfg(feature = "metrics")]
+    labels: std::sync::OnceLock<facade::Labels>,
 }
 
 #[cfg(not(feature = "metrics"))]
+#[allow(clippy::unused_self)] // As with the feature.
 impl Metrics {
-    #[allow(clippy::unused_self)] // As with the feature.
+    pub(crate) fn label(&self, _: &str, _: &'static str) {}
+
     pub(crate) fn record(&self, _: Measurement) {}
 }
 
 #[cfg(feature = "metrics")]
 impl Metrics {
+    /// The names of the layer and of its store. The first ones stay: clones of a layer count together.
+    pub(crate) fn label(&self, layer: &str, store: &'static str) {
+        let labels = || facade::Labels::new(layer, store);
+        self.labels.get_or_init(labels);
+    }
+
     pub(crate) fn record(&self, measurement: Measurement) {
         // Not when the layer is built: the program may install its recorder later.
         self.described.get_or_init(facade::describe);
-        facade::record(measurement);
+        let unlabelled = || facade::Labels::new("", "");
+        self.labels.get_or_init(unlabelled).record(measurement);
     }
+}
+
+/// The histograms among the [metrics](crate::Stats#as-metrics), each with buckets that suit it.
+///
+/// An exporter for Prometheus needs buckets: without them it exports summaries, which cannot be
+/// added up over several nodes. With the crate `metrics-exporter-prometheus`:
+///
+/// ```text
+/// let mut builder = PrometheusBuilder::new();
+/// for (metric, buckets) in cloakroom::metric_buckets() {
+///     builder = builder.set_buckets_for_metric(Matcher::Full(metric.to_owned()), buckets)?;
+/// }
+/// builder.install()?;
+/// ```
+///
+/// The buckets are in seconds, in ascending order, and none is empty:
+///
+/// ```
+/// let (metric, buckets) = cloakroom::metric_buckets().next().unwrap();
+/// assert_eq!(metric, "cloakroom_session_life_seconds");
+/// assert_eq!(buckets[0], 60.0);
+/// ```
+#[cfg(feature = "metrics")]
+#[must_use = "iterators do nothing unless consumed"]
+pub fn metric_buckets() -> impl Iterator<Item = (&'static str, &'static [f64])> {
+    facade::BUCKETS.into_iter()
 }
 
 #[cfg(feature = "metrics")]
 mod facade {
+    use std::sync::Arc;
+
     use metrics::{
-        Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+        Label, SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+        gauge, histogram,
     };
 
     use super::Measurement;
-    use crate::observe::event::{EndReason, Rejection};
 
     const SESSIONS: &str = "cloakroom_sessions";
     const CREATED: &str = "cloakroom_sessions_created_total";
@@ -79,8 +126,49 @@ mod facade {
     const STORE_CALL: &str = "cloakroom_store_call_seconds";
     const STORE_FAILURES: &str = "cloakroom_store_failures_total";
     const STORE_ABANDONED: &str = "cloakroom_store_abandoned_total";
+    const STORE_REFUSED: &str = "cloakroom_store_refused_total";
+    const CIRCUIT: &str = "cloakroom_store_circuit_open";
     const LISTENING: &str = "cloakroom_listening_seconds";
     const MEMORY: &str = "cloakroom_memory_bytes";
+    const MEMORY_MAX: &str = "cloakroom_memory_max_bytes";
+
+    const MINUTE: f64 = 60.0;
+    const HOUR: f64 = 60.0 * MINUTE;
+    const DAY: f64 = 24.0 * HOUR;
+
+    pub(super) const BUCKETS: [(&str, &[f64]); 3] = [
+        (
+            LIFE,
+            &[
+                MINUTE,
+                5.0 * MINUTE,
+                15.0 * MINUTE,
+                HOUR,
+                4.0 * HOUR,
+                12.0 * HOUR,
+                DAY,
+                7.0 * DAY,
+                30.0 * DAY,
+                90.0 * DAY,
+            ],
+        ),
+        // From a store in memory to the default `store_timeout`.
+        (
+            STORE_CALL,
+            &[
+                0.000_001, 0.000_01, 0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05,
+                0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+            ],
+        ),
+        (
+            LISTENING,
+            &[0.000_001, 0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0],
+        ),
+    ];
+
+    /// The labels that every metric has.
+    #[derive(Debug)]
+    pub(super) struct Labels([Label; 2]);
 
     pub(super) fn describe() {
         let (count, seconds) = (Unit::Count, Unit::Seconds);
@@ -115,6 +203,16 @@ mod facade {
             count,
             "Calls that were given up before the store answered, by call"
         );
+        describe_counter!(
+            STORE_REFUSED,
+            count,
+            "Calls that were not made because the circuit breaker was open, by call"
+        );
+        describe_gauge!(
+            CIRCUIT,
+            count,
+            "1 while the circuit breaker is open, else 0"
+        );
         describe_histogram!(
             LISTENING,
             seconds,
@@ -125,65 +223,72 @@ mod facade {
             Unit::Bytes,
             "What a memory store held at its last sweep"
         );
+        describe_gauge!(MEMORY_MAX, Unit::Bytes, "What a memory store may hold");
     }
 
-    pub(super) fn record(measurement: Measurement) {
-        match measurement {
-            Measurement::Created => {
-                counter!(CREATED).increment(1);
-                gauge!(SESSIONS).increment(1);
-            }
-            Measurement::LoggedIn => counter!(LOG_INS).increment(1),
-            Measurement::Ended { reason, was_live } => {
-                counter!(ENDED, "reason" => end_reason(reason)).increment(1);
-                if was_live {
-                    gauge!(SESSIONS).decrement(1);
+    impl Labels {
+        pub(super) fn new(layer: &str, store: &'static str) -> Self {
+            let layer = SharedString::from(Arc::<str>::from(layer));
+            Self([
+                Label::new("layer", layer),
+                Label::from_static_parts("store", store),
+            ])
+        }
+
+        fn all(&self) -> Vec<Label> {
+            self.0.to_vec()
+        }
+
+        fn and(&self, key: &'static str, value: &'static str) -> Vec<Label> {
+            let mut labels = self.all();
+            labels.push(Label::from_static_parts(key, value));
+            labels
+        }
+
+        pub(super) fn record(&self, measurement: Measurement) {
+            match measurement {
+                Measurement::Created => {
+                    counter!(CREATED, self.all()).increment(1);
+                    gauge!(SESSIONS, self.all()).increment(1);
+                }
+                Measurement::LoggedIn => counter!(LOG_INS, self.all()).increment(1),
+                Measurement::Ended { reason, was_live } => {
+                    counter!(ENDED, self.and("reason", reason.name())).increment(1);
+                    if was_live {
+                        gauge!(SESSIONS, self.all()).decrement(1);
+                    }
+                }
+                Measurement::Lived(life) => histogram!(LIFE, self.all()).record(life),
+                Measurement::Rejected(reason) => {
+                    counter!(REJECTED, self.and("reason", reason.name())).increment(1);
+                }
+                Measurement::Conflict => counter!(CONFLICTS, self.all()).increment(1),
+                Measurement::Touch => counter!(TOUCHES, self.all()).increment(1),
+                Measurement::Answered {
+                    call,
+                    took,
+                    has_failed,
+                } => {
+                    histogram!(STORE_CALL, self.and("call", call.name())).record(took);
+                    if has_failed {
+                        counter!(STORE_FAILURES, self.and("call", call.name())).increment(1);
+                    }
+                }
+                Measurement::Abandoned(call) => {
+                    counter!(STORE_ABANDONED, self.and("call", call.name())).increment(1);
+                }
+                Measurement::Refused(call) => {
+                    counter!(STORE_REFUSED, self.and("call", call.name())).increment(1);
+                }
+                Measurement::Circuit { is_open } => {
+                    gauge!(CIRCUIT, self.all()).set(f64::from(u8::from(is_open)))
+                }
+                Measurement::Listened(took) => histogram!(LISTENING, self.all()).record(took),
+                Measurement::Memory { bytes, max_bytes } => {
+                    gauge!(MEMORY, self.all()).set(bytes as f64);
+                    gauge!(MEMORY_MAX, self.all()).set(max_bytes as f64);
                 }
             }
-            Measurement::Lived(life) => histogram!(LIFE).record(life),
-            Measurement::Rejected(reason) => {
-                counter!(REJECTED, "reason" => rejection(reason)).increment(1);
-            }
-            Measurement::Conflict => counter!(CONFLICTS).increment(1),
-            Measurement::Touch => counter!(TOUCHES).increment(1),
-            Measurement::Answered {
-                call,
-                took,
-                has_failed,
-            } => {
-                histogram!(STORE_CALL, "call" => call.name()).record(took);
-                if has_failed {
-                    counter!(STORE_FAILURES, "call" => call.name()).increment(1);
-                }
-            }
-            Measurement::Abandoned(call) => {
-                counter!(STORE_ABANDONED, "call" => call.name()).increment(1);
-            }
-            Measurement::Listened(took) => histogram!(LISTENING).record(took),
-            Measurement::MemoryBytes(bytes) => gauge!(MEMORY).set(bytes as f64),
-        }
-    }
-
-    fn end_reason(reason: EndReason) -> &'static str {
-        match reason {
-            EndReason::Destroyed => "destroyed",
-            EndReason::Idle => "idle",
-            EndReason::Absolute => "absolute",
-            EndReason::Evicted => "evicted",
-            EndReason::Revoked => "revoked",
-            EndReason::Limit => "limit",
-            EndReason::Copied => "copied",
-        }
-    }
-
-    fn rejection(reason: Rejection) -> &'static str {
-        match reason {
-            Rejection::Malformed => "malformed",
-            Rejection::Unknown => "unknown",
-            Rejection::Unproven => "unproven",
-            Rejection::Expired => "expired",
-            Rejection::Moved => "moved",
-            Rejection::Planted => "planted",
         }
     }
 }

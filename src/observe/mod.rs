@@ -5,9 +5,11 @@
 //! wait for a session's end, and to the listeners. Uses records and the store's contract. Knows
 //! neither settings nor requests.
 
+pub(crate) mod context;
 mod counters;
 pub(crate) mod event;
-mod metrics;
+mod latency;
+pub(crate) mod metrics;
 mod minutes;
 pub(crate) mod observers;
 pub(crate) mod removals;

@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 use tracing::error;
 
 use crate::observe::{
+    context::EventContext,
     counters::Counters,
     event::{Event, Listener},
     waiters::Waiters,
@@ -40,6 +41,10 @@ impl Observers {
             is_active: AtomicBool::new(is_active),
             reporting: Once::new(),
         }
+    }
+
+    pub(crate) fn has_listeners(&self) -> bool {
+        !self.listeners.read().is_empty()
     }
 
     pub(crate) fn is_active(&self) -> bool {
@@ -85,7 +90,8 @@ impl Observers {
     /// Builds an event and passes it on, where anybody observes.
     pub(crate) fn notify_with(&self, event: impl FnOnce() -> Event) {
         if self.is_active() {
-            self.notify(&event());
+            let context = EventContext::current();
+            self.notify(&Event { context, ..event() });
         }
     }
 }

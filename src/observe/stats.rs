@@ -6,6 +6,7 @@ use crate::{
     clock::Timestamp,
     observe::{
         event::{EndReason, Rejection},
+        latency::Latencies,
         minutes::Minutes,
     },
     store::StoreCall,
@@ -17,7 +18,7 @@ use crate::{
 /// store. Counting begins with the first call of
 /// [`SessionLayer::sessions`](crate::SessionLayer::sessions), or at once where
 /// the layer has a listener, or the feature `metrics` is on. All numbers start
-/// at zero with the process, and all but `live` and `memory_bytes` only grow.
+/// at zero with the process, and all but `live`, `memory_bytes` and `is_circuit_open` only grow.
 ///
 /// ```
 /// use cloakroom::{EndReason, SessionLayer};
@@ -38,10 +39,11 @@ use crate::{
 ///
 /// With the feature `metrics`, the same numbers go to the recorder that the
 /// program has installed for the `metrics` facade.
-/// They are of all layers of the process together, and come with a description
-/// and their unit:
+/// They come with a description and their unit. Each has the label `layer`, which is the layer's
+/// [`name`](crate::SessionLayer::name), and the label `store`, which is the store's type, such as
+/// `MemoryStore`. [`metric_buckets`](crate::metric_buckets) suggests buckets for the histograms.
 ///
-/// | metric | kind | label | unit | what it measures |
+/// | metric | kind | further label | unit | what it measures |
 /// | --- | --- | --- | --- | --- |
 /// | `cloakroom_sessions` | gauge | | count | sessions that this process has seen begin and not end; never negative |
 /// | `cloakroom_sessions_created_total` | counter | | count | sessions stored for the first time |
@@ -54,8 +56,11 @@ use crate::{
 /// | `cloakroom_store_call_seconds` | histogram | `call` | seconds | how long the store took to answer, by [`StoreCall::name`] |
 /// | `cloakroom_store_failures_total` | counter | `call` | count | calls that the store answered with an error |
 /// | `cloakroom_store_abandoned_total` | counter | `call` | count | calls that were given up before the store answered |
+/// | `cloakroom_store_refused_total` | counter | `call` | count | calls that were not made because the circuit breaker was open |
+/// | `cloakroom_store_circuit_open` | gauge | | count | 1 while the circuit breaker is open, else 0 |
 /// | `cloakroom_listening_seconds` | histogram | | seconds | how long all listeners together took for each event |
 /// | `cloakroom_memory_bytes` | gauge | | bytes | what a memory store held at its last sweep |
+/// | `cloakroom_memory_max_bytes` | gauge | | bytes | what it may hold |
 ///
 /// No label names a session or a user.
 #[derive(Clone, Debug)]
@@ -85,6 +90,11 @@ pub struct Stats {
     /// How many bytes a [`MemoryStore`](crate::MemoryStore) counts for its sessions. `None` with
     /// any other store.
     pub memory_bytes: Option<usize>,
+    /// How many bytes they may be. `None` with any other store.
+    pub memory_max_bytes: Option<usize>,
+    /// Whether the [circuit breaker](crate::SessionLayer::circuit_breaker) is open: the store is
+    /// down.
+    pub is_circuit_open: bool,
     /// How long the listeners took for all events together.
     pub listening: Duration,
     /// The longest time that the listeners took for one event.
@@ -110,13 +120,46 @@ pub struct CallStats {
     /// [`store_timeout`](crate::SessionLayer::store_timeout) or their request was dropped.
     /// `calls` does not include them.
     pub abandoned: u64,
+    /// How many calls were not made because the
+    /// [circuit breaker](crate::SessionLayer::circuit_breaker) was open. `calls` does not include
+    /// them.
+    pub refused: u64,
     /// How long all answers took together.
     pub total: Duration,
     /// How long the slowest answer took.
     pub longest: Duration,
+    pub(crate) latencies: Latencies,
 }
 
 impl CallStats {
+    /// The time within which this share of the answers came, from 0 to 1, right to a fifth: 0.99
+    /// for the 99th percentile. Zero where there was none.
+    ///
+    /// ```
+    /// use cloakroom::{SessionLayer, StoreCall};
+    ///
+    /// let stats = SessionLayer::default().sessions().stats();
+    /// println!("loads: p99 {:?}", stats.store(StoreCall::Load).quantile(0.99));
+    /// ```
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Duration {
+        self.latencies.quantile(share).min(self.longest)
+    }
+
+    /// What came after `earlier`, which was taken before this. `longest` stays that of all.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            calls: self.calls.saturating_sub(earlier.calls),
+            failures: self.failures.saturating_sub(earlier.failures),
+            abandoned: self.abandoned.saturating_sub(earlier.abandoned),
+            refused: self.refused.saturating_sub(earlier.refused),
+            total: self.total.saturating_sub(earlier.total),
+            longest: self.longest,
+            latencies: self.latencies.since(&earlier.latencies),
+        }
+    }
+
     /// The mean time of an answer. Zero where there was none.
     #[must_use]
     pub fn mean(&self) -> Duration {

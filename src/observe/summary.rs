@@ -60,6 +60,12 @@ impl SessionSummary {
         self.record.created_at().into()
     }
 
+    /// When the session came to its id: by its creation, a log-in or a cycle.
+    #[must_use]
+    pub fn begun_at(&self) -> SystemTime {
+        self.record.begun_at().into()
+    }
+
     /// When the session's user logged in. `None` if nobody has.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<SystemTime> {

@@ -56,7 +56,11 @@ impl Waiters {
             EventKind::Ended { reason } => (event.id, SessionEnd::Ended(*reason)),
             EventKind::LoggedIn { from, .. } => (*from, SessionEnd::Moved),
             EventKind::Cycled { from, .. } => (Some(*from), SessionEnd::Moved),
-            EventKind::Created | EventKind::Saved { .. } | EventKind::Rejected { .. } => return,
+            EventKind::Created
+            | EventKind::Saved { .. }
+            | EventKind::Rejected { .. }
+            | EventKind::CircuitOpened
+            | EventKind::CircuitClosed => return,
         };
         if let Some(id) = id
             && let Some(sender) = self.sessions.lock().get(&id)

@@ -1,113 +1,15 @@
-//! Lists of sessions, a page at a time: [`SessionFilter`], [`SessionPage`], [`Cursor`].
+//! Lists of sessions, a page at a time: [`SessionPage`], [`Cursor`].
 
-use std::{
-    fmt,
-    str::FromStr,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use sha2::{Digest as _, Sha256};
 
 use crate::{
-    clock::Timestamp,
     error::{Error, ErrorKind},
     observe::summary::SessionSummary,
-    store::{Position, Query},
+    operator::filter::SessionFilter,
+    store::Position,
 };
-
-/// Which sessions [`Sessions::list`](crate::Sessions::list) returns. The default matches all of them.
-///
-/// A session must match every condition that is set.
-///
-/// ```
-/// use std::time::Duration;
-/// use cloakroom::SessionFilter;
-///
-/// let filter = SessionFilter::default()
-///     .user("ann")
-///     .idle_for(Duration::from_secs(600));
-/// ```
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct SessionFilter {
-    user: Option<String>,
-    idle_for: Option<Duration>,
-    created_before: Option<Timestamp>,
-}
-
-impl SessionFilter {
-    /// Only sessions of this user, compared byte by byte.
-    #[must_use]
-    pub fn user(self, user: impl Into<String>) -> Self {
-        let user = Some(user.into());
-        Self { user, ..self }
-    }
-
-    /// Only sessions that no request has used for longer than this, in whole milliseconds.
-    ///
-    /// A session's last use may be up to the layer's
-    /// [`touch_after`](crate::SessionLayer::touch_after) later than the store knows.
-    #[must_use]
-    pub fn idle_for(self, longer_than: Duration) -> Self {
-        let idle_for = Some(longer_than);
-        Self { idle_for, ..self }
-    }
-
-    /// Only sessions that were created before this moment, in whole milliseconds.
-    #[must_use]
-    pub fn created_before(self, moment: SystemTime) -> Self {
-        let created_before = Some(moment.into());
-        Self {
-            created_before,
-            ..self
-        }
-    }
-
-    /// What the store is asked for at `now`.
-    pub(crate) fn at(&self, now: Timestamp) -> Query {
-        let mut query = Query::default();
-        if let Some(user) = &self.user {
-            query = query.with_user(user);
-        }
-        if let Some(idle) = self.idle_for {
-            query = query.with_last_seen_before(now.saturating_sub(idle));
-        }
-        if let Some(moment) = self.created_before {
-            query = query.with_created_before(moment);
-        }
-        query
-    }
-
-    fn fingerprint(&self) -> [u8; 7] {
-        let number = |number: Option<u128>| {
-            let mut bytes = [u8::from(number.is_some()); 17];
-            bytes[1..].copy_from_slice(&number.unwrap_or_default().to_be_bytes());
-            bytes
-        };
-        let created_before = self.created_before.map(Timestamp::as_millis);
-        let mut hash = Sha256::new();
-        hash.update(b"cloakroom cursor 1");
-        hash.update(number(self.idle_for.map(|idle| idle.as_millis())));
-        hash.update(number(created_before.map(u128::from)));
-        hash.update([u8::from(self.user.is_some())]);
-        hash.update(self.user.as_deref().unwrap_or_default());
-        std::array::from_fn({
-            let hash = hash.finalize();
-            move |index| hash[index]
-        })
-    }
-}
-
-/// Does not show the user.
-impl fmt::Debug for SessionFilter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionFilter")
-            .field("has_user", &self.user.is_some())
-            .field("idle_for", &self.idle_for)
-            .field("created_before", &self.created_before)
-            .finish()
-    }
-}
 
 /// A page of a list of sessions. [`Sessions::list`](crate::Sessions::list) returns it.
 ///
@@ -125,7 +27,7 @@ impl fmt::Debug for SessionFilter {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct SessionPage {
-    /// The sessions, ordered by id. There may be none although there is a `next` page.
+    /// The sessions, in the filter's order. There may be none although there is a `next` page.
     pub sessions: Vec<SessionSummary>,
     /// Where the next page begins. `None` if this is the last page.
     pub next: Option<Cursor>,

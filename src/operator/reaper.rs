@@ -60,6 +60,7 @@ impl Reaper {
         }
         let running = Running(Arc::clone(&self.is_running));
         let sweep = Sweep::of(config);
+        let shutdown = config.shutdown.begun();
         let start = Start {
             instant: Instant::now(),
             // A clock that panics must not fail a request that does not use the session.
@@ -67,7 +68,12 @@ impl Reaper {
         };
         let task = runtime.spawn(async move {
             let _running = running;
-            if catching_panics(sweep.repeat(interval, start)).await.is_none() {
+            let sweeping = catching_panics(sweep.repeat(interval, start));
+            let has_panicked = tokio::select! {
+                panicked = sweeping => panicked.is_none(),
+                () = shutdown => false,
+            };
+            if has_panicked {
                 error!("expired sessions are not deleted: the tokio runtime has no timer, see `enable_time`");
                 // Not to be tried again with every request.
                 std::future::pending::<()>().await;

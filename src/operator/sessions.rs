@@ -1,19 +1,20 @@
 //! The operator's handle on all sessions: [`Sessions`].
 
-use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use crate::{
-    commit::{arrival::has_arrived, revoke::revoke},
+    commit::arrival::has_arrived,
     config::Config,
-    deadline::{pause, within},
-    error::{Error, ErrorKind},
-    observe::{event::EndReason, stats::Stats, summary::SessionSummary},
+    deadline::within,
+    error::Error,
+    observe::{stats::Stats, summary::SessionSummary},
     operator::{
-        paging::{Cursor, SessionFilter, SessionPage},
+        count::SessionCount,
+        filter::SessionFilter,
+        paging::{Cursor, SessionPage},
         reaper::Sweep,
     },
     record::{Kept, token::SessionId},
-    session::Session,
     store::{Position, Query, StorePage},
 };
 
@@ -64,13 +65,16 @@ use crate::{
 /// and the sessions that were ended until then stay ended: make the same call again. Methods that
 /// list return [`Unsupported`](crate::ErrorKind::Unsupported) if the store cannot list.
 #[derive(Clone)]
-pub struct Sessions(Arc<Config>);
+pub struct Sessions {
+    config: Arc<Config>,
+    operator: Option<Arc<str>>,
+}
 
 /// How many sessions a page has at most.
-const MAX_PAGE: usize = 1000;
+pub(super) const MAX_PAGE: usize = 1000;
 
-/// How many sessions are listed at once when all of a list are ended.
-const BATCH: usize = 100;
+/// Where counts by a filter stop.
+const MAX_COUNT: u64 = 10_000;
 
 /// After this many calls of the store, a page is returned with fewer sessions than its limit.
 const MAX_CALLS: usize = 16;
@@ -78,8 +82,33 @@ const MAX_CALLS: usize = 16;
 impl Sessions {
     pub(crate) fn of(config: &Arc<Config>) -> Self {
         config.observers().activate();
+        config.label_metrics();
         config.ensure_reporting();
-        Self(Arc::clone(config))
+        Self {
+            config: Arc::clone(config),
+            operator: None,
+        }
+    }
+
+    /// This handle on behalf of the operator with this name: the events of the sessions that it ends
+    /// [have it](crate::Event::operator), for an audit log.
+    #[must_use]
+    pub fn as_operator(&self, name: &str) -> Self {
+        Self {
+            config: Arc::clone(&self.config),
+            operator: Some(name.into()),
+        }
+    }
+
+    /// Asks the store whether it would answer, without reading or writing a session: for a readiness
+    /// check.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if the store cannot be pinged, and the store's errors.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.within(async { Ok(self.config.store.ping().await?) })
+            .await
     }
 
     /// The statistics of this process, without a call of the store.
@@ -87,8 +116,10 @@ impl Sessions {
     /// See [`Stats`] for when counting begins.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let held = self.0.store.store.held_in_memory();
-        self.0.observers().counters.stats(self.0.clock.now(), held)
+        let store = &self.config.store;
+        let (held, is_circuit_open) = (store.store.held_in_memory(), store.is_circuit_open());
+        let counters = &self.config.observers().counters;
+        counters.stats(self.config.clock.now(), held, is_circuit_open)
     }
 
     /// How many records the store has.
@@ -100,8 +131,31 @@ impl Sessions {
     ///
     /// `Unsupported` if the store cannot count, and the store's errors.
     pub async fn count(&self) -> Result<u64, Error> {
-        self.within(async { Ok(self.0.store.count(&Query::default()).await?) })
+        self.within(async { Ok(self.config.store.count(&Query::default()).await?) })
             .await
+    }
+
+    /// How many records of the store match `filter`, counted up to 10,000.
+    ///
+    /// It includes the same as [`count`](Self::count) does.
+    ///
+    /// ```
+    /// # async fn run(sessions: cloakroom::Sessions) -> Result<(), cloakroom::Error> {
+    /// let filter = cloakroom::SessionFilter::default().logged_in();
+    /// let count = sessions.count_matching(&filter).await?;
+    /// println!("{count} users are here"); // "412", or "more than 10000"
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if the store cannot count, and the store's errors.
+    pub async fn count_matching(&self, filter: &SessionFilter) -> Result<SessionCount, Error> {
+        let query = filter.at(self.config.clock.now());
+        let query = query.counting_up_to(MAX_COUNT + 1);
+        let count = self.within(async { Ok(self.config.store.count(&query).await?) });
+        Ok(SessionCount::up_to(count.await?, MAX_COUNT))
     }
 
     /// The session with this id. `None` if there is none, if it has expired, or if it continues
@@ -111,7 +165,7 @@ impl Sessions {
     ///
     /// The store's errors.
     pub async fn get(&self, id: SessionId) -> Result<Option<SessionSummary>, Error> {
-        let latest = self.within(async { Ok(self.0.store.load_latest(id).await?) });
+        let latest = self.within(async { Ok(self.config.store.load_latest(id).await?) });
         match latest.await? {
             Some(kept) if self.is_session(id, &kept).await? => {
                 Ok(Some(SessionSummary::new(id, kept.0, kept.1)))
@@ -120,7 +174,7 @@ impl Sessions {
         }
     }
 
-    /// A page of the live sessions that match `filter`, ordered by id. This is no activity.
+    /// A page of the live sessions that match `filter`, in its order. This is no activity.
     ///
     /// Pass `None` as `after` for the first page, and then the former page's
     /// [`next`](SessionPage::next). A page has at most `limit` sessions; `limit` is clamped to 1
@@ -132,8 +186,8 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// `BadCursor` if `after` belongs to another filter, `Unsupported` if the store cannot list,
-    /// and the store's errors.
+    /// `BadCursor` if `after` belongs to another filter, `Unsupported` if the store cannot list, or
+    /// not in this order, and the store's errors.
     pub async fn list(
         &self,
         filter: &SessionFilter,
@@ -142,7 +196,7 @@ impl Sessions {
     ) -> Result<SessionPage, Error> {
         let after = after.map(|cursor| cursor.after(filter)).transpose()?;
         let mut after = after.cloned();
-        let query = filter.at(self.0.clock.now());
+        let query = filter.at(self.config.clock.now());
         let limit = limit.clamp(1, MAX_PAGE);
         let mut page = SessionPage::default();
         for _ in 0..MAX_CALLS {
@@ -163,83 +217,35 @@ impl Sessions {
         Ok(page)
     }
 
-    /// Ends the session with this id. Returns whether there was one.
+    /// The live sessions that match `filter` and were used last, the latest first: at most `limit`,
+    /// which is clamped to 1 through 1000.
+    ///
+    /// The order changes with each request, so this is no list with pages. The filter's own order does
+    /// not matter. A memory store and the SQL stores look at every session for it.
     ///
     /// # Errors
     ///
-    /// The store's errors. The session may have ended or not.
-    pub async fn revoke(&self, id: SessionId) -> Result<bool, Error> {
-        let ended = self.end(id, EndReason::Revoked, |_, _| true).await?;
-        Ok(ended.is_some())
-    }
-
-    /// Ends the session with this id if it belongs to `user`. Returns false if there is none, and
-    /// if it belongs to somebody else.
-    ///
-    /// Use it on a page where users see and end their own sessions: the id may come from a form.
-    ///
-    /// # Errors
-    ///
-    /// The store's errors. The session may have ended or not.
-    pub async fn revoke_for(&self, user: &str, id: SessionId) -> Result<bool, Error> {
-        let is_theirs = |_, (record, _): &Kept| record.user() == Some(user);
-        let ended = self.end(id, EndReason::Revoked, is_theirs).await?;
-        Ok(ended.is_some())
-    }
-
-    /// Ends all sessions that the user has when this is called. Returns how many.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` if the store cannot list, and the store's errors.
-    pub async fn revoke_user(&self, user: &str) -> Result<u64, Error> {
-        let filter = SessionFilter::default().user(user);
-        let is_theirs = |_, (record, _): &Kept| record.user() == Some(user);
-        self.end_all(filter, EndReason::Revoked, None, is_theirs)
-            .await
-    }
-
-    /// Ends all sessions of this session's user, but not this session. Returns how many.
-    ///
-    /// It uses the session as it is stored: call it in a later request than the log-in.
-    ///
-    /// # Errors
-    ///
-    /// `NoUser` if the session is not stored yet, or nobody has logged in. `Ended` if the session
-    /// has ended. `Unsupported` if the store cannot list, and the store's errors.
-    pub async fn revoke_others(&self, session: &Session) -> Result<u64, Error> {
-        let stored = session.stored();
-        let user = stored.as_ref().and_then(|stored| stored.record.user());
-        // A log-in that is not stored yet has no others.
-        let user = user.filter(|user| session.user().as_deref() == Some(user));
-        let (Some(stored), Some(user)) = (&stored, user) else {
-            return Err(Error::new(
-                ErrorKind::NoUser,
-                "the others of a session are its user's: it must be stored, with a log-in",
-            ));
-        };
-        let filter = SessionFilter::default().user(user);
-        let is_theirs = |_, (record, _): &Kept| record.user() == Some(user);
-        self.end_all(filter, EndReason::Revoked, Some(stored.id()), is_theirs)
-            .await
-    }
-
-    /// Ends all sessions that no request has used for longer than this. Returns how many.
-    ///
-    /// Their events have the reason [`Idle`](EndReason::Idle). A session's last use may be up to the
-    /// layer's [`touch_after`](crate::SessionLayer::touch_after) later than the store knows, so pass
-    /// more than that.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` if the store cannot list, and the store's errors.
-    pub async fn expire_idle(&self, longer_than: Duration) -> Result<u64, Error> {
-        let filter = SessionFilter::default().idle_for(longer_than);
-        let is_idle = |_, (_, activity): &Kept| {
-            let before = self.0.clock.now().saturating_sub(longer_than);
-            activity.last_seen_at < before
-        };
-        self.end_all(filter, EndReason::Idle, None, is_idle).await
+    /// `Unsupported` with all other stores, and the store's errors.
+    pub async fn last_seen(
+        &self,
+        filter: &SessionFilter,
+        limit: usize,
+    ) -> Result<Vec<SessionSummary>, Error> {
+        let query = filter.at(self.config.clock.now()).last_seen_first();
+        let limit = limit.clamp(1, MAX_PAGE);
+        // Some of them are markers of sessions that moved or ended.
+        let stored = self.page(&query, None, limit.saturating_mul(2)).await?;
+        let mut found = Vec::new();
+        for listed in stored.sessions {
+            let kept = (Arc::clone(&listed.record), listed.activity);
+            if self.is_session(listed.id, &kept).await? {
+                found.push(listed.into());
+            }
+            if found.len() == limit {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Deletes the records that expired more than five minutes ago. Returns how many, including the
@@ -252,90 +258,41 @@ impl Sessions {
     ///
     /// The store's errors.
     pub async fn reap(&self) -> Result<u64, Error> {
-        Ok(Sweep::of(&self.0).once().await? as u64)
+        Ok(Sweep::of(&self.config).once().await? as u64)
     }
 
-    async fn end_all(
-        &self,
-        filter: SessionFilter,
-        reason: EndReason,
-        spared: Option<SessionId>,
-        is_meant: impl Fn(SessionId, &Kept) -> bool,
-    ) -> Result<u64, Error> {
-        let query = filter.at(self.0.clock.now());
-        let mut spared: Vec<SessionId> = spared.into_iter().collect();
-        let (mut ended, mut after) = (HashSet::new(), None::<Position>);
-        loop {
-            let stored = self.page(&query, after.as_ref(), BATCH).await?;
-            self.follow(&mut spared).await?;
-            let is_meant = |id, kept: &Kept| {
-                let origin = kept.0.moved_from();
-                let mut ids = origin.into_iter().chain([id]);
-                !ids.any(|id| spared.contains(&id)) && is_meant(id, kept)
-            };
-            for listed in stored.sessions {
-                let record = &listed.record;
-                // The marker of a session that moved while the list was made leads to it.
-                let is_left = record.is_moved() && record.moved_to().is_none();
-                if !is_left && !spared.contains(&listed.id) {
-                    ended.extend(self.end(listed.id, reason, &is_meant).await?);
-                }
-            }
-            after = stored.next;
-            if after.is_none() {
-                return Ok(ended.len() as u64);
-            }
-            // A store in memory never waits. Other tasks need to run too.
-            pause(Duration::ZERO).await;
-        }
+    pub(super) fn config(&self) -> &Arc<Config> {
+        &self.config
     }
 
-    /// Adds the ids that the last session of `chain` has had since, by cycles.
-    async fn follow(&self, chain: &mut Vec<SessionId>) -> Result<(), Error> {
-        while let Some(last) = chain.last() {
-            let latest = self.within(async { Ok(self.0.store.load_latest(*last).await?) });
-            match latest.await? {
-                None => return Err(Error::ended()),
-                Some((record, _)) => match record.moved_to() {
-                    Some(next) => chain.push(next),
-                    None if record.is_moved() => return Err(Error::ended()),
-                    None => return Ok(()),
-                },
-            }
-        }
-        Ok(())
+    pub(super) fn operator(&self) -> Option<&Arc<str>> {
+        self.operator.as_ref()
     }
 
-    async fn end(
-        &self,
-        id: SessionId,
-        reason: EndReason,
-        is_meant: impl Fn(SessionId, &Kept) -> bool,
-    ) -> Result<Option<SessionId>, Error> {
-        self.within(revoke(&self.0, id, reason, is_meant)).await
-    }
-
-    async fn page(
+    pub(super) async fn page(
         &self,
         query: &Query,
         after: Option<&Position>,
         limit: usize,
     ) -> Result<StorePage, Error> {
-        self.within(async { Ok(self.0.store.list(query, after, limit).await?) })
+        self.within(async { Ok(self.config.store.list(query, after, limit).await?) })
             .await
     }
 
-    async fn within<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        within(self.0.store_timeout, call).await
+    pub(super) async fn within<T>(
+        &self,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        within(self.config.store_timeout, call).await
     }
 
     /// Whether it is live, and not the half of a move that is under way.
     async fn is_session(&self, id: SessionId, (record, activity): &Kept) -> Result<bool, Error> {
-        let now = self.0.clock.now();
-        if !self.0.lifetimes.is_live(record, *activity, now) {
+        let now = self.config.clock.now();
+        if !self.config.lifetimes.is_live(record, *activity, now) {
             return Ok(false);
         }
-        self.within(async { Ok(has_arrived(&self.0.store, id, record).await?) })
+        self.within(async { Ok(has_arrived(&self.config.store, id, record).await?) })
             .await
     }
 }

@@ -66,6 +66,9 @@ fn encode(record: &Record) -> Vec<u8> {
     if let Some(ranked_at) = extras.ranked_at {
         object.field("ranked_at", &ranked_at.as_millis());
     }
+    if let Some(begun_at) = extras.begun_at {
+        object.field("begun_at", &begun_at.as_millis());
+    }
     if let Some(moved_at) = extras.moved_at {
         object.field("moved_at", &moved_at.as_millis());
     }
@@ -232,6 +235,7 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
     let absolute = fields.timeout("absolute_timeout")?;
     let persistent = fields.optional("persistent")?;
     let ranked_at: Option<u64> = fields.optional("ranked_at")?;
+    let begun_at: Option<u64> = fields.optional("begun_at")?;
     let moved_at: Option<u64> = fields.optional("moved_at")?;
     let successor = fields.successor()?;
     let origin = fields.origin()?;
@@ -258,6 +262,7 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
         extras.absolute = absolute;
         extras.persistent = persistent;
         extras.ranked_at = ranked_at.map(Timestamp::from_millis);
+        extras.begun_at = begun_at.map(Timestamp::from_millis);
         extras.moved_at = moved_at.map(Timestamp::from_millis);
         extras.successor = successor;
         extras.origin = origin;

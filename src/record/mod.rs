@@ -81,6 +81,8 @@ pub(crate) struct Extras {
     pub(crate) persistent: Option<bool>,
     /// Orders the log-ins of one user in place of `authenticated_at`, if the clock was set back.
     pub(crate) ranked_at: Option<Timestamp>,
+    /// When the id came to be, where a cycle gave the session that id.
+    pub(crate) begun_at: Option<Timestamp>,
     pub(crate) moved_at: Option<Timestamp>,
     /// In a marker: the session that this one became.
     pub(crate) successor: Option<Successor>,
@@ -99,6 +101,7 @@ impl Extras {
         absolute: Timeout::Layer,
         persistent: None,
         ranked_at: None,
+        begun_at: None,
         moved_at: None,
         successor: None,
         origin: None,
@@ -112,6 +115,7 @@ impl Extras {
             && self.absolute == Timeout::Layer
             && self.persistent.is_none()
             && self.ranked_at.is_none()
+            && self.begun_at.is_none()
             && self.moved_at.is_none()
             && self.successor.is_none()
             && self.origin.is_none()
@@ -159,6 +163,16 @@ impl Record {
     #[must_use]
     pub fn authenticated_at(&self) -> Option<Timestamp> {
         self.login.as_ref().map(|login| login.at)
+    }
+
+    /// When the session came to its id: by its creation, a log-in or a cycle.
+    ///
+    /// It does not change while the session has the id, so lists that are ordered by it stay exact
+    /// from page to page.
+    #[must_use]
+    pub fn begun_at(&self) -> Timestamp {
+        let cycled = self.extras().begun_at;
+        cycled.unwrap_or_else(|| self.lifetime_start())
     }
 
     /// When the absolute timeout begins.
@@ -327,6 +341,7 @@ impl Record {
                     id,
                     kind: MoveKind::Cycle,
                 }),
+                begun_at: extras.begun_at,
                 // Requests that are still under way may present any of them.
                 renewal: extras.renewal.take(),
                 ..Extras::default()
@@ -344,6 +359,14 @@ impl Record {
         self.verifier = verifier;
         self.version = version;
         self.recent = Recent::default();
+        self.with_begun_at(None)
+    }
+
+    /// `begun_at`: when a cycle gave the session its id.
+    pub(crate) fn with_begun_at(mut self, begun_at: Option<Timestamp>) -> Self {
+        if self.extras().begun_at != begun_at {
+            self.set_extras(|extras| extras.begun_at = begun_at);
+        }
         self
     }
 

@@ -90,8 +90,10 @@ impl Shared {
         let now = self.config.clock.now();
         let presented = self.config.cookie.presented(&self.cookies);
         let found = within(self.config.store_timeout, self.find(&presented, now)).await;
-        if let Err(error) = &found {
-            warn!(%error, cause = ?error.source(), "the session was not loaded");
+        if let Err(error) = &found
+            && let Some(suppressed) = self.config.failures.not_loaded.admit()
+        {
+            warn!(%error, cause = ?error.source(), suppressed, "the session was not loaded");
         }
         self.finish_load(found, &presented, now, usage)
     }
@@ -269,7 +271,7 @@ impl Shared {
             renewal::judge(record, &token.secret, config.clock.now()) == Verdict::Copied
         };
         // Boxed because it is large and rarely needed.
-        let ending = Box::pin(revoke(config, token.id, EndReason::Copied, is_copied));
+        let ending = Box::pin(revoke(config, token.id, EndReason::Copied, None, is_copied));
         if ending.await?.is_some() {
             warn!(session.id = %token.id, "a replaced secret was used again: the cookie was copied, and the session was ended");
         }

@@ -298,6 +298,26 @@ impl Session {
         config.ensure_reporting();
         ended(Arc::clone(&self.0))
     }
+
+    /// Resolves when the server shuts down: a WebSocket or an event stream that is open ends then, and the session
+    /// stays. Never, unless the layer was given a [`Shutdown`](crate::Shutdown).
+    ///
+    /// The future borrows nothing.
+    ///
+    /// ```
+    /// use cloakroom::Session;
+    ///
+    /// /// Why an event stream ends.
+    /// async fn stream_end(session: Session) -> &'static str {
+    ///     tokio::select! {
+    ///         _ = session.ended() => "log in again",
+    ///         () = session.shutting_down() => "connect again",
+    ///     }
+    /// }
+    /// ```
+    pub fn shutting_down(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.0.config.shutdown.begun()
+    }
 }
 
 impl fmt::Debug for Session {

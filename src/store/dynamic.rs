@@ -1,6 +1,11 @@
 //! A store that is chosen at run time: [`DynStore`].
 
-use std::{any::Any, fmt, pin::Pin, sync::Arc};
+use std::{
+    any::{self, Any},
+    fmt,
+    pin::Pin,
+    sync::Arc,
+};
 
 use super::{
     Created, Former, MemoryStore, Position, Query, Reaped, RemovalSink, SessionStore, StoreError,
@@ -59,13 +64,35 @@ impl DynStore {
         }
     }
 
-    /// What a memory store holds: (sessions without markers, bytes).
-    pub(crate) fn held_in_memory(&self) -> Option<(usize, usize)> {
+    /// The store's type, without its path and parameters.
+    pub(crate) fn name(&self) -> &'static str {
+        let path = match &self.0 {
+            Inner::Memory(_) => any::type_name::<MemoryStore>(),
+            Inner::Other(store) => store.type_name(),
+        };
+        let name = path.split('<').next().unwrap_or(path);
+        name.rsplit("::").next().unwrap_or(name)
+    }
+
+    /// What a memory store holds.
+    pub(crate) fn held_in_memory(&self) -> Option<Held> {
         match &self.0 {
-            Inner::Memory(store) => Some((store.len(), store.bytes())),
+            Inner::Memory(store) => Some(Held {
+                sessions: store.len(),
+                bytes: store.bytes(),
+                max_bytes: store.max_bytes(),
+            }),
             Inner::Other(_) => None,
         }
     }
+}
+
+/// What a memory store holds.
+pub(crate) struct Held {
+    /// Without the markers of those that ended or moved.
+    pub(crate) sessions: usize,
+    pub(crate) bytes: usize,
+    pub(crate) max_bytes: usize,
 }
 
 impl fmt::Debug for DynStore {
@@ -111,9 +138,14 @@ trait Erased: Send + Sync + 'static {
     fn ping(&self) -> Boxed<'_, ()>;
     fn is_cached(&self) -> bool;
     fn report_removals(&self, sink: RemovalSink);
+    fn type_name(&self) -> &'static str;
 }
 
 impl<S: SessionStore> Erased for S {
+    fn type_name(&self) -> &'static str {
+        any::type_name::<S>()
+    }
+
     fn create<'a>(
         &'a self,
         id: SessionId,

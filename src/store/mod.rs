@@ -59,6 +59,11 @@
 //! refuses a [`Query`] with conditions or an order that it does not know, and
 //! a [`Position`] that does not come from one of its lists.
 //!
+//! **Orders.** A list by id, and one of the newest first, has each session exactly once that is stored
+//! from its first page to its last. [`Record::begun_at`] belongs to an id and never changes: an
+//! index of it is written in `create` alone. A list of the sessions last seen is a single page. A position
+//! of one order is invalid in another.
+//!
 //! **Optional calls.** `list`, `count` and [`ping`](SessionStore::ping)
 //! answer `Unsupported` if a store does not offer them.
 //!
@@ -80,6 +85,7 @@
 //! | `ranked_at` | orders the log-ins of a user in place of `authenticated_at` |
 //! | `renewed_at` | when the current secret was issued |
 //! | `pending`, `former` | pairs of a verifier and a time: when it was issued, or replaced |
+//! | `begun_at` | when the session came to its id, if a cycle gave it that id |
 //! | `moved_from` | the id before a cycle, until the next write |
 //! | `moved_at`, `moved_to` | in a marker: when the session moved, and to which id |
 //!
@@ -105,12 +111,12 @@ mod removal;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
 mod tiered;
+mod top;
 
 use std::sync::Arc;
 
 #[cfg(feature = "file")]
 pub use self::file::FileStore;
-pub(crate) use self::memory::MemoryInner;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 #[cfg(feature = "mysql")]
@@ -121,6 +127,7 @@ pub use self::sql::PostgresStore;
 pub use self::sql::SqlStore;
 #[cfg(feature = "sqlite")]
 pub use self::sql::SqliteStore;
+pub(crate) use self::{dynamic::Held, memory::MemoryInner};
 pub use crate::error::store::{StoreError, StoreErrorKind};
 
 pub use self::{
@@ -129,7 +136,7 @@ pub use self::{
     former::Former,
     memory::{Flaw, FlawKind, MemoryStore, MemoryStoreBuilder, Restored, Snapshot, WhenFull},
     page::{Listed, Position, StorePage},
-    query::{Condition, Query, Selection},
+    query::{Condition, Order, Query, Selection},
     removal::{Removal, RemovalReason, RemovalSink},
     tiered::TieredStore,
 };
@@ -302,7 +309,8 @@ pub trait SessionStore: Send + Sync + 'static {
     }
 
     /// Returns how many of the stored sessions match `query`, including expired ones
-    /// and the markers of sessions that moved.
+    /// and the markers of sessions that moved. It may stop at
+    /// the query's [limit](Query::count_limit).
     ///
     /// # Errors
     ///

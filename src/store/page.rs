@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use uuid::Uuid;
 
 use crate::{
+    clock::Timestamp,
     error::store::{StoreError, StoreErrorKind},
     record::{Activity, Record, token::SessionId},
 };
@@ -81,17 +82,48 @@ impl Position {
         Self(Box::new(*id.as_bytes()))
     }
 
+    /// After the session with this id that came to it at `begun_at`, in a list of the newest first.
+    #[must_use]
+    pub fn after_begun(begun_at: Timestamp, id: SessionId) -> Self {
+        let begun_at = begun_at.as_millis().to_be_bytes();
+        Self([&begun_at[..], id.as_bytes()].concat().into())
+    }
+
     /// The id that was given to [`after`](Self::after).
     ///
     /// # Errors
     ///
     /// `InvalidPosition` if the bytes are not an id.
     pub fn id(&self) -> Result<SessionId, StoreError> {
-        let bytes: &[u8; 16] = (*self.0).try_into().map_err(|_| {
-            StoreError::new(StoreErrorKind::InvalidPosition, "the position is not an id")
-        })?;
+        let bytes: &[u8; 16] = (*self.0)
+            .try_into()
+            .map_err(|_| invalid("the position is not an id"))?;
         Ok(Uuid::from_bytes(*bytes).into())
     }
+
+    /// The error where a list has no further pages.
+    pub(crate) fn of_no_list(&self) -> StoreError {
+        invalid("this list has a single page")
+    }
+
+    /// The time and the id of [`after_begun`](Self::after_begun).
+    ///
+    /// # Errors
+    ///
+    /// `InvalidPosition` where the bytes are not of both.
+    pub fn begun(&self) -> Result<(Timestamp, SessionId), StoreError> {
+        let parts = self.0.split_first_chunk::<8>();
+        let parts = parts.and_then(|(begun_at, id)| {
+            let begun_at = Timestamp::from_millis(u64::from_be_bytes(*begun_at));
+            let id: &[u8; 16] = id.try_into().ok()?;
+            Some((begun_at, Uuid::from_bytes(*id).into()))
+        });
+        parts.ok_or_else(|| invalid("the position is not a time and an id"))
+    }
+}
+
+fn invalid(what: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::InvalidPosition, what)
 }
 
 impl fmt::Debug for Position {

@@ -1,4 +1,4 @@
-//! What the standard library leaves to do about files: private ones, synced ones, [`TempFile`].
+//! Private files, locks and syncs, which the standard library does not offer as such, and [`TempFile`].
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -9,7 +9,7 @@ use std::{
 
 use crate::random::unique;
 
-/// Makes a folder for this user alone, with those above it; whether it was not there.
+/// Creates a folder that only this user can read, and its parents. Returns whether it was missing.
 pub(super) fn ensure_folder(path: &Path) -> io::Result<bool> {
     if path.is_dir() {
         return Ok(false);
@@ -21,7 +21,7 @@ pub(super) fn ensure_folder(path: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Makes the root folder, with those above it; what was made outlasts a loss of power.
+/// Creates the root folder and its parents, and syncs them.
 pub(super) fn ensure_root(path: &Path) -> io::Result<()> {
     let made: Vec<&Path> = path.ancestors().take_while(|path| !path.is_dir()).collect();
     ensure_folder(path)?;
@@ -39,7 +39,7 @@ fn private() -> OpenOptions {
     options
 }
 
-/// Makes a file for this user alone, which must not be there yet.
+/// Creates a file that only this user can read. It must not exist.
 pub(super) fn new_file(path: &Path) -> io::Result<File> {
     private().create_new(true).open(path)
 }
@@ -51,7 +51,7 @@ pub(super) fn lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// As [`lock`], without waiting: `WouldBlock` where another holds it.
+/// The same as [`lock`] without waiting. `WouldBlock` if another one holds it.
 pub(super) fn try_lock(path: &Path) -> io::Result<File> {
     let file = lock_file(path)?;
     file.try_lock().map_err(|error| match error {
@@ -70,16 +70,16 @@ pub(super) fn write_at(mut file: &File, place: u64, bytes: &[u8]) -> io::Result<
     file.write_all(bytes)
 }
 
-/// Makes what was linked, renamed and removed in a folder outlast a loss of power.
+/// Syncs a folder, so that links, renames and removals in it survive a loss of power.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    // Elsewhere a folder cannot be opened, and its entries are written through.
+    // Other systems do not open folders, and write their entries through.
     if cfg!(unix) {
         File::open(path)?.sync_all()?;
     }
     Ok(())
 }
 
-/// A file that is complete and synced, but not yet where it belongs. Removed when it is dropped.
+/// A complete and synced file under a temporary name. It is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct TempFile(PathBuf);
 
@@ -93,12 +93,12 @@ impl TempFile {
         Ok(temp)
     }
 
-    /// Puts it where nothing may be yet.
+    /// Gives it its name, which must be free.
     pub(super) fn link(self, path: &Path) -> io::Result<()> {
         fs::hard_link(&self.0, path)
     }
 
-    /// Puts it in the place of what is there.
+    /// Gives it its name, and replaces the file there.
     pub(super) fn rename(self, path: &Path) -> io::Result<()> {
         fs::rename(&self.0, path)
     }
@@ -110,10 +110,10 @@ impl Drop for TempFile {
     }
 }
 
-/// How old a temporary file is whose process is surely gone.
+/// A temporary file of this age was left by a process that died.
 const LEFT_OVER: Duration = Duration::from_secs(60 * 60);
 
-/// Removes what processes left behind that ended in the middle of a write.
+/// Removes temporary files of processes that died during a write.
 pub(super) fn remove_left_overs(folder: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

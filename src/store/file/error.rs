@@ -9,7 +9,7 @@ pub(super) enum FileError {
     Io(io::Error),
     /// A checksum is wrong, or something is missing.
     Damaged,
-    /// The file is of this format.
+    /// The file has this format, which is newer.
     Newer(u32),
     /// The record is of a format that this version does not know.
     Incompatible(StoreError),
@@ -50,7 +50,7 @@ impl From<FileError> for StoreError {
     }
 }
 
-/// Whether the call came to a lock that another holds, before it changed anything.
+/// Whether the call found a lock that another process holds, before it changed anything.
 pub(super) fn is_locked(error: &StoreError) -> bool {
     let source = std::error::Error::source(error);
     source
@@ -58,13 +58,13 @@ pub(super) fn is_locked(error: &StoreError) -> bool {
         .is_some_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
-/// The failure of a call that has waited for such a lock.
+/// The error of a call that has waited too long for such a lock.
 pub(super) fn locked_for_long() -> StoreError {
     let what = "another process has held the lock of the session's folder for long";
     StoreError::new(StoreErrorKind::Unavailable, what).not_applied()
 }
 
-/// A full, failing or read-only disk refuses to work for now; what can never work is something else.
+/// `Unavailable` for a full, failing or read-only disk, which may work later. `Other` for what can never work.
 fn kind(error: &io::Error) -> StoreErrorKind {
     match error.kind() {
         ErrorKind::TimedOut => StoreErrorKind::Timeout,

@@ -1,4 +1,4 @@
-//! What a session's file begins with: [`Header`]. Pure: bytes in, bytes out.
+//! The header of a session's file: [`Header`]. Pure: bytes in, bytes out.
 //!
 //! | bytes | what |
 //! | --- | --- |
@@ -11,11 +11,11 @@
 //! | 80..112, 112..144 | two slots for the activity: sequence, last seen, expiry, checksum |
 //! | 144.. | the record, as [`Record::to_bytes`] gives it |
 //!
-//! Numbers are little-endian; a checksum is the first 8 bytes of the SHA-256.
-//! A touch writes the slot that does not count, and of two sound slots the one
-//! with the higher sequence counts: so a touch that was torn, or is being
-//! written while somebody reads, leaves the former activity. Measured on ext4,
-//! a touch takes 34 µs so, and a new file, synced and renamed, 900.
+//! Numbers are little-endian. A checksum is the first 8 bytes of the SHA-256.
+//!
+//! Of two intact slots the one with the higher sequence counts, and a touch writes the other one. So if a touch is cut
+//! off, or is being written while another process reads, the former activity counts. On ext4 such a touch takes 34 µs.
+//! A new file, synced and renamed, takes 900 µs.
 
 use std::io::{self, Read};
 
@@ -34,7 +34,7 @@ const CHECKSUM_BYTES: usize = 8;
 
 const MAGIC: [u8; 4] = *b"CLKR";
 const FORMAT: u32 = 1;
-/// An expiry that never comes.
+/// The expiry of a session that never expires.
 const NEVER: u64 = u64::MAX;
 
 #[derive(Debug)]
@@ -150,7 +150,7 @@ impl Header {
         file: &mut impl Read,
         file_bytes: u64,
     ) -> Result<Record, FileError> {
-        // Compared first, so that a damaged length reserves nothing.
+        // Compared first, so that a damaged length allocates nothing.
         if file_bytes.checked_sub(HEADER_BYTES as u64) != Some(self.length) {
             return Err(FileError::Damaged);
         }
@@ -163,12 +163,12 @@ impl Header {
         Ok(Record::from_bytes(&encoded)?)
     }
 
-    /// What a touch writes, and where; `None`: the activity was as late already.
+    /// The position and bytes that a touch writes. `None` if the stored activity is as late already.
     pub(super) fn touched(&self, activity: Activity) -> Option<(u64, [u8; SLOT_BYTES])> {
         let former = self.activity;
         let later = Activity {
             last_seen_at: former.last_seen_at.max(activity.last_seen_at),
-            // `None` is never, and later than any moment.
+            // `None` means never, which is later than any time.
             expires_at: (former.expires_at.zip(activity.expires_at)).map(|(a, b)| a.max(b)),
         };
         let other = 1 - self.slot;

@@ -1,4 +1,4 @@
-//! The store beneath the trait: [`FileInner`], whose every call blocks.
+//! The blocking calls of the store: [`FileInner`].
 
 use std::{
     fs::{self, File},
@@ -29,7 +29,7 @@ use crate::{
 pub(super) struct FileInner {
     place: Place,
     pub(super) users: Users,
-    /// The last session a sweep looked at: the next begins after it.
+    /// The last session that a sweep looked at. The next sweep begins after it.
     pub(super) swept: Mutex<Option<SessionId>>,
     pub(super) sinks: RwLock<Vec<RemovalSink>>,
     pub(super) threads: Threads,
@@ -56,7 +56,7 @@ impl FileInner {
         Ok(inner)
     }
 
-    /// Does all that a session's file will need, in the last of the folders.
+    /// Tries every file operation that the store needs, in the last of the folders.
     fn try_out(&self, lock: impl Fn(&Path) -> io::Result<File>) -> io::Result<()> {
         let folder = self.root().join(folder_name(FOLDERS - 1));
         let _lock = self.in_folder(&folder, || lock(&folder.join(LOCK)))?;
@@ -71,7 +71,7 @@ impl FileInner {
         self.place.root()
     }
 
-    /// Fails where the store's directory is gone: then nothing is known of its sessions.
+    /// Fails if the store's directory is gone, because then a missing file does not mean a missing session.
     pub(super) fn check_place(&self) -> io::Result<()> {
         self.place.check()
     }
@@ -85,10 +85,10 @@ impl FileInner {
         self.root().join(folder_name(number))
     }
 
-    /// Does `act` in a folder of the store, which is made again where somebody has
-    /// removed it: what cleans `/tmp` takes empty ones.
+    /// Runs `act` in a folder of the store. Creates the folder again if it was removed: programs that clean `/tmp`
+    /// remove empty folders.
     ///
-    /// Another store may be where this one was: a directory under the place of a disk.
+    /// Checks that the directory is still the same, because after an unmount there may be another one.
     fn in_folder<T>(&self, folder: &Path, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
         self.check_place()?;
         match act() {
@@ -111,15 +111,15 @@ impl FileInner {
         self.folder(id).join(id.to_string())
     }
 
-    /// Keeps every other thread and process from changing what is in the folder of `id`.
+    /// Locks the folder of `id` against other threads and processes.
     ///
-    /// `WouldBlock` where another one holds it: no thread waits for that.
+    /// `WouldBlock` if another one holds the lock, because no thread may wait here.
     pub(super) fn lock(&self, id: SessionId) -> io::Result<File> {
         let folder = self.folder(id);
         self.in_folder(&folder, || disk::try_lock(&folder.join(LOCK)))
     }
 
-    /// As [`lock`](Self::lock), for the one sweep of the process: it may wait.
+    /// The same as [`lock`](Self::lock) for the sweep, which may wait: there is only one in the process.
     pub(super) fn lock_patiently(&self, id: SessionId) -> io::Result<File> {
         let folder = self.folder(id);
         self.in_folder(&folder, || disk::lock(&folder.join(LOCK)))
@@ -157,8 +157,8 @@ impl FileInner {
         Ok(Some((Arc::new(record), header.activity)))
     }
 
-    /// Does `read` without a lock, and once more with it where the file looks
-    /// damaged: then nobody is writing to it, and it is set aside if it still does.
+    /// Runs `read` without a lock. If the file looks damaged, runs it again with the lock, so that nobody is writing to
+    /// the file. A file that still looks damaged is set aside.
     pub(super) fn settle<T>(
         &self,
         id: SessionId,
@@ -191,7 +191,7 @@ impl FileInner {
         let path = self.path(id);
         let mut aside = with_added_extension(&path, "corrupt");
         let mut number = 1;
-        // Links, because a rename would overwrite what was set aside before.
+        // A link, because a rename would overwrite a file that was set aside before.
         while let Err(error) = fs::hard_link(&path, &aside) {
             if error.kind() != io::ErrorKind::AlreadyExists {
                 return Err(error);
@@ -225,7 +225,7 @@ impl FileInner {
         Ok(Created::Yes)
     }
 
-    /// The file to link, with the user's entry in the index; `None` where the id is taken.
+    /// Writes the temporary file and the user's entry in the index. `None` if the id is taken.
     fn prepare_create(
         &self,
         id: SessionId,
@@ -276,7 +276,7 @@ impl FileInner {
         Ok(Updated::Saved)
     }
 
-    /// The file to put in the place of the former, with the user's entry in the index.
+    /// Writes the temporary file that replaces the former one, and the user's entry in the index.
     fn prepare_update(
         &self,
         id: SessionId,
@@ -292,7 +292,7 @@ impl FileInner {
         Ok(file)
     }
 
-    /// Not synced: a loss of power may take the last touches back.
+    /// Not synced, so a loss of power may lose the last touches.
     pub(super) fn touch(
         &self,
         id: SessionId,
@@ -317,7 +317,7 @@ impl FileInner {
         let _lock = self.lock(id).map_err(not_applied)?;
         let header = match self.set_aside_if_damaged(id, self.header(id)) {
             Ok(None) => return Ok(false),
-            // Gone from its place: what is damaged is never deleted.
+            // It was set aside. A damaged file is never deleted.
             Err(FileError::Damaged) => return Ok(true),
             Err(FileError::Newer(_)) => None,
             header => header.map_err(not_applied)?,
@@ -343,7 +343,7 @@ impl FileInner {
     }
 }
 
-/// The failure of something that comes before the write.
+/// An error that came before the write.
 fn not_applied(error: impl Into<FileError>) -> StoreError {
     StoreError::from(error.into()).not_applied()
 }

@@ -1,6 +1,6 @@
-//! Lists and counts: all sessions by a walk, a user's by the index.
+//! Lists and counts: all sessions by reading the folders, a user's by the index.
 
-use std::{io, path::Path};
+use std::{io, path::Path, sync::Arc};
 
 use tracing::warn;
 
@@ -13,10 +13,10 @@ use super::{
 use crate::{
     error::store::StoreError,
     record::token::SessionId,
-    store::{Listed, Position, Query, Selection, StorePage},
+    store::{Listed, Order, Position, Query, Selection, StorePage, top::Top},
 };
 
-/// How many records one page looks at, where few get through the filter.
+/// How many records one page reads if few match.
 const MAX_RECORDS: usize = 1024;
 
 impl FileInner {
@@ -26,13 +26,43 @@ impl FileInner {
         after: Option<&Position>,
         limit: usize,
     ) -> Result<StorePage, StoreError> {
-        let selection = query.ordered_by_id()?;
-        let after = after.map(Position::id).transpose()?;
-        Ok(self.page(selection, after, limit)?)
+        match query.order() {
+            Order::NewestFirst => self.newest(query, after, limit),
+            Order::Id | Order::LastSeenFirst => {
+                let selection = query.ordered_by_id()?;
+                let after = after.map(Position::id).transpose()?;
+                Ok(self.page(selection, after, limit)?)
+            }
+        }
     }
 
-    /// How many sessions are stored, what does not decode included where no record has to be read.
-    pub(super) fn count(&self, selection: &Selection) -> Result<u64, FileError> {
+    /// There is no index of it: every record that may be meant is read.
+    fn newest(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<StorePage, StoreError> {
+        let mut top = Top::new(query, after, limit)?;
+        let mut reached = None;
+        loop {
+            let page = self.page(query.unordered(), reached, MAX_RECORDS)?;
+            for listed in page.sessions {
+                let (id, activity) = (listed.id, listed.activity);
+                let record = Arc::clone(&listed.record);
+                top.offer(id, &record, activity, || listed);
+            }
+            reached = page.next.as_ref().map(Position::id).transpose()?;
+            if reached.is_none() {
+                return Ok(top.into_page());
+            }
+        }
+    }
+
+    /// How many sessions match. Records that do not decode count if no record has to be read.
+    pub(super) fn count(&self, query: &Query) -> Result<u64, FileError> {
+        let selection = query.unordered();
+        let most = query.count_limit().unwrap_or(u64::MAX);
         let mut count = 0;
         if selection.is_everything() {
             for id in Walk::after(self.root(), None) {
@@ -49,7 +79,7 @@ impl FileInner {
             count += page.sessions.len() as u64;
             // Every position of a page is an id.
             after = page.next.and_then(|next| next.id().ok());
-            if after.is_none() {
+            if after.is_none() || count >= most {
                 return Ok(count);
             }
         }
@@ -95,12 +125,12 @@ impl FileInner {
         Ok(page)
     }
 
-    /// Takes out of the index what was left there by a process that ended in between.
+    /// Removes an entry of the index that a process left there when it died.
     fn remove_stale_entry(&self, user: UserKey, id: SessionId) -> Result<(), FileError> {
         let _lock = self.lock(id)?;
         let header = match self.header(id) {
             Err(FileError::Io(error)) => return Err(error.into()),
-            // Nobody knows whose it is.
+            // The record does not say which user it has.
             Err(_) => return Ok(()),
             Ok(header) => header,
         };

@@ -116,7 +116,7 @@ impl FileStore {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// Does `work`, which changes the folder of `id`, as [`block`](Self::block) does.
+    /// Runs `work`, which changes the folder of `id`, as [`block`](Self::block) does.
     async fn block_in_folder<T, E>(
         &self,
         id: SessionId,
@@ -127,7 +127,7 @@ impl FileStore {
         StoreError: From<E>,
     {
         let turn = self.0.threads.enter_folder(id).await;
-        // Kept until the work is done, even where nobody waits for it any more.
+        // Held until the work is done, even if its caller is gone.
         let turn = Arc::new(turn);
         self.block(move |inner| {
             let _turn = &turn;
@@ -136,8 +136,8 @@ impl FileStore {
         .await
     }
 
-    /// Does `work` where it may block; outside of a runtime, here. Where another process
-    /// holds a lock that it needs, it is done again, and no thread waits meanwhile.
+    /// Runs `work` on a blocking thread, or here if there is no runtime. If another process holds a lock that it needs,
+    /// it is run again later, so that no thread waits.
     async fn block<T, E>(
         &self,
         work: impl Fn(&FileInner) -> Result<T, E> + Send + Sync + 'static,
@@ -180,7 +180,7 @@ impl FileStore {
         };
         let permit = self.0.threads.permit().await;
         let inner = Arc::clone(&self.0);
-        // What is logged belongs to the request.
+        // Its log lines belong to the request.
         let subscriber = tracing::dispatcher::get_default(Clone::clone);
         let span = tracing::Span::current();
         let mut task = Task(runtime.spawn_blocking(move || {
@@ -200,13 +200,13 @@ impl FileStore {
 /// How long a call waits for a lock that another process holds.
 const LOCKED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Up to 8 milliseconds between two tries to get it: who holds it, holds it for two syncs of the disk.
+/// The pause between two tries doubles so often, to 8 milliseconds: a lock is held for two syncs of the disk.
 const MAX_DOUBLINGS: u32 = 3;
 
-/// Between two tries outside of a runtime.
+/// The pause between two tries without a runtime.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Where the caller is gone before the work has begun, it never does: a disk that hangs gathers no backlog.
+/// Cancels the work if its caller is gone before it has begun, so that a disk that hangs gathers no backlog.
 struct Task<T>(JoinHandle<T>);
 
 impl<T> Drop for Task<T> {
@@ -285,8 +285,8 @@ impl SessionStore for FileStore {
     }
 
     async fn count(&self, query: &Query) -> Result<u64, StoreError> {
-        let selection = query.unordered().clone();
-        self.block(move |inner| inner.count(&selection)).await
+        let query = query.clone();
+        self.block(move |inner| inner.count(&query)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -5,10 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The root directory, and what tells it from another one under the same path.
+/// The root directory, and what identifies it.
 ///
-/// A disk that is unmounted leaves an empty directory behind. Without a look
-/// at this, every session would seem to be missing.
+/// An unmounted disk leaves an empty directory under the same path. Without this check every session would seem to be
+/// missing.
 #[derive(Debug)]
 pub(super) struct Place {
     root: PathBuf,
@@ -19,7 +19,7 @@ pub(super) struct Place {
 #[cfg(unix)]
 type Identity = (u64, u64);
 
-/// Elsewhere the directory must be there.
+/// On other systems the directory must only exist.
 #[cfg(not(unix))]
 type Identity = ();
 
@@ -34,7 +34,7 @@ fn identity(metadata: &fs::Metadata) -> Identity {
 fn identity(_: &fs::Metadata) -> Identity {}
 
 impl Place {
-    /// Of a root directory that is there.
+    /// The place of an existing root directory.
     pub(super) fn of(root: PathBuf) -> io::Result<Self> {
         let identity = identity(&fs::metadata(&root)?);
         Ok(Self { root, identity })
@@ -44,7 +44,7 @@ impl Place {
         &self.root
     }
 
-    /// Fails where the directory is gone, or another one is in its place.
+    /// Fails if the directory is gone, or another one is in its place.
     pub(super) fn check(&self) -> io::Result<()> {
         if identity(&fs::metadata(&self.root)?) == self.identity {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Deleting what has expired: [`FileInner::delete_expired`], by the headers alone.
+//! Deletes expired sessions: [`FileInner::delete_expired`]. It reads only the headers.
 
 use std::io;
 
@@ -11,11 +11,11 @@ use crate::{
     store::{Reaped, Removal, RemovalReason, RemovalSink},
 };
 
-/// How many headers one call reads: what it costs where nothing has expired.
+/// How many headers one call reads, even if nothing has expired.
 const MAX_HEADERS: usize = 16_384;
 
 impl FileInner {
-    /// Goes on where the last call ended, once around at most.
+    /// Continues where the last call ended, and reads each session at most once.
     pub(super) fn delete_expired(
         &self,
         before: Timestamp,
@@ -55,7 +55,7 @@ impl FileInner {
             match self.reap(id, before, with_records) {
                 Ok(ending) => endings.extend(ending),
                 Err(FileError::Damaged) => {}
-                // One file must not keep the others.
+                // One unreadable file must not stop the sweep.
                 Err(error) => warn!(%id, ?error, "whether a session has expired cannot be read"),
             }
         }
@@ -78,7 +78,7 @@ impl FileInner {
             return Ok(None);
         }
         let _lock = self.lock_patiently(id)?;
-        // Once more: it may have been touched meanwhile.
+        // Read again under the lock: it may have been touched meanwhile.
         let header = self.set_aside_if_damaged(id, self.header(id))?;
         let Some(header) = header.filter(is_expired) else {
             return Ok(None);
@@ -87,7 +87,7 @@ impl FileInner {
             None | Some(Err(FileError::Incompatible(_))) => None,
             Some(read) => self.set_aside_if_damaged(id, read)?,
         };
-        // Not synced: where a loss of power brings it back, it has expired still.
+        // Not synced: if a loss of power brings it back, it is still expired.
         self.remove(id, header.user)?;
         Ok(Some(Removal::new(id, RemovalReason::Expired, record)))
     }

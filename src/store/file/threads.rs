@@ -1,4 +1,4 @@
-//! How many blocking threads the store uses, and who waits for a folder: [`Threads`].
+//! How many blocking threads the store uses, and the queues for its folders: [`Threads`].
 
 use std::{array, sync::Arc};
 
@@ -7,14 +7,14 @@ use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use super::walk::FOLDERS;
 use crate::record::token::SessionId;
 
-/// How many threads the store uses at once. The process has 512 by default.
+/// How many threads the store uses at once. A runtime has 512 by default.
 const MAX_THREADS: usize = 64;
 
-/// What waits here holds no thread.
+/// A call that waits here holds no thread.
 #[derive(Debug)]
 pub(super) struct Threads {
     permits: Arc<Semaphore>,
-    /// Who writes in a folder, in this process: the others wait in their order.
+    /// The queue of this process for each folder.
     folders: [Arc<Mutex<()>>; FOLDERS],
 }
 

@@ -1,7 +1,7 @@
-//! Which sessions a user may have: [`Users`], a folder for each user with an empty file for each session.
+//! The index of users: [`Users`], a folder for each user with an empty file for each session.
 //!
-//! An entry is there before the session and leaves after it, so the index
-//! knows at least what there is; who asks it compares with the record.
+//! An entry is created before its session and removed after it, so the index may have too many entries, but never too
+//! few. A list compares each with the record.
 
 use std::{
     fs, io,
@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::disk;
 use crate::record::token::SessionId;
 
-/// The SHA-256 of a user: nothing of the name itself reaches a path.
+/// The SHA-256 of a user, so that the name itself is not in a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct UserKey(pub(super) [u8; 32]);
 
@@ -54,18 +54,18 @@ impl Users {
             match disk::new_file(&folder.join(id.to_string())) {
                 Ok(_) => return disk::sync_folder(&folder),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-                // Whoever removed the last entry removed the folder too.
+                // Another process has removed the last entry, and the folder with it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Leaves an entry too many where it fails: `list` finds it.
+    /// If this fails, an entry too many stays, and `list` finds it.
     pub(super) fn remove(&self, user: UserKey, id: SessionId) {
         let folder = self.folder(user);
         let _ = fs::remove_file(folder.join(id.to_string()));
-        // Only an empty one goes.
+        // Fails unless the folder is empty.
         let _ = fs::remove_dir(folder);
     }
 
@@ -81,7 +81,7 @@ impl Users {
     }
 }
 
-/// The ids that name files in a folder, in their order; whatever else is there is passed over.
+/// The ids of a folder's files, in order. Other files are ignored.
 pub(super) fn ids_in(folder: &Path) -> io::Result<Vec<SessionId>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -91,7 +91,7 @@ pub(super) fn ids_in(folder: &Path) -> io::Result<Vec<SessionId>> {
     for entry in entries {
         let name = entry?.file_name();
         let id: Option<SessionId> = name.to_str().and_then(|name| name.parse().ok());
-        // A UUID can be written in several ways: only ours is a session.
+        // A UUID can be written in several ways, and only one of them is a session's.
         ids.extend(id.filter(|id| name == *id.to_string()));
     }
     ids.sort_unstable();

@@ -1,4 +1,4 @@
-//! All the sessions of a directory in the order of their ids: [`Walk`].
+//! Iterates over all sessions of a directory, ordered by id: [`Walk`].
 
 use std::{io, path::Path, vec};
 
@@ -34,7 +34,7 @@ impl<'a> Walk<'a> {
         let number = self.next_folder;
         self.next_folder += 1;
         let mut ids = ids_in(&self.root.join(folder_name(number)))?;
-        // What somebody put into another's folder is not found by its id either.
+        // A file in the wrong folder is not found by its id either.
         ids.retain(|id| usize::from(id.as_bytes()[0]) == number && Some(*id) > self.after);
         self.ids = ids.into_iter();
         Ok(())

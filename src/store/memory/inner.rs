@@ -109,6 +109,11 @@ impl MemoryInner {
         spare_bytes(self.shards.len()) + self.budget.bytes()
     }
 
+    /// How many they may be.
+    pub(super) fn max_bytes(&self) -> usize {
+        spare_bytes(self.shards.len()).saturating_add(self.budget.max_bytes())
+    }
+
     /// Reports removals to `sink` from now on.
     pub(super) fn report_removals(&self, sink: RemovalSink) {
         self.sinks.write().push(sink);

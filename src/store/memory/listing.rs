@@ -1,17 +1,15 @@
 //! Lists and counts of the sessions in a [`MemoryInner`].
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use super::{
-    inner::{MemoryInner, Shard},
-    table::Slot,
-};
+use super::{inner::MemoryInner, table::Slot};
 use crate::{
+    deadline::pause,
     error::store::StoreError,
     record::token::SessionId,
-    store::{Listed, Position, Query, Selection, StorePage},
+    store::{Listed, Order, Position, Query, Selection, StorePage, top::Top},
 };
 
 /// About how many sessions one page looks at, because it is made without an await.
@@ -21,7 +19,76 @@ const LOOKED_AT: usize = 16 * 1024;
 const BATCH: usize = 128;
 
 impl MemoryInner {
-    pub(super) fn list(
+    pub(super) async fn list(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<StorePage, StoreError> {
+        match query.order() {
+            Order::Id => self.list_by_id(query, after, limit),
+            Order::NewestFirst | Order::LastSeenFirst => {
+                let mut top = Top::new(query, after, limit)?;
+                let offer = |slot: &Slot| {
+                    top.offer(slot.id, &slot.record, slot.activity(), || listed(slot));
+                    true
+                };
+                self.look_at(query.unordered().user(), offer).await;
+                Ok(top.into_page())
+            }
+        }
+    }
+
+    pub(super) async fn count(&self, query: &Query) -> u64 {
+        let selection = query.unordered();
+        if selection.is_everything() {
+            return self.len() as u64;
+        }
+        let most = query.count_limit().unwrap_or(u64::MAX);
+        let mut count = 0;
+        let add = |slot: &Slot| {
+            count += u64::from(admits(selection, slot));
+            count < most
+        };
+        self.look_at(selection.user(), add).await;
+        count
+    }
+
+    /// Passes each session of the user, or all sessions, until `look` says no. Other tasks run in between.
+    async fn look_at(&self, user: Option<&str>, mut look: impl FnMut(&Slot) -> bool) {
+        let mut from = 0;
+        if let Some(user) = user {
+            let mut first = Some(Uuid::nil().into());
+            while let Some(id) = first {
+                let ids = self.users.ids(user, id, BATCH);
+                let goes_on = ids.iter().all(|id| {
+                    let table = self.shard(*id).table.read();
+                    table.get(*id).is_none_or(&mut look)
+                });
+                let last = ids.last().filter(|_| goes_on && ids.len() == BATCH);
+                first = last.and_then(|id| successor(*id));
+                from += ids.len();
+                if from % LOOKED_AT < BATCH {
+                    pause(Duration::ZERO).await;
+                }
+            }
+            return;
+        }
+        while from < self.shards.len() {
+            let mut looked_at = 0;
+            while from < self.shards.len() && looked_at < LOOKED_AT {
+                let table = self.shards[from].table.read();
+                if !table.slots().all(&mut look) {
+                    return;
+                }
+                looked_at += table.slots().len();
+                from += 1;
+            }
+            pause(Duration::ZERO).await;
+        }
+    }
+
+    fn list_by_id(
         &self,
         query: &Query,
         after: Option<&Position>,
@@ -37,33 +104,6 @@ impl MemoryInner {
             (Some(from), Some(user)) => self.list_of(user, selection, from, limit),
             (Some(from), None) => self.list_all(selection, from, limit),
         })
-    }
-
-    pub(super) fn count(&self, selection: &Selection) -> usize {
-        match selection.user() {
-            None if selection.is_everything() => self.len(),
-            None => {
-                let in_shard = |shard: &Shard| {
-                    let table = shard.table.read();
-                    table.slots().filter(|slot| admits(selection, slot)).count()
-                };
-                self.shards.iter().map(in_shard).sum()
-            }
-            Some(user) => {
-                let is_counted = |id: &SessionId| {
-                    let table = self.shard(*id).table.read();
-                    table.get(*id).is_some_and(|slot| admits(selection, slot))
-                };
-                let (mut count, mut from) = (0, Some(Uuid::nil().into()));
-                while let Some(first) = from {
-                    let ids = self.users.ids(user, first, BATCH);
-                    count += ids.iter().filter(|id| is_counted(id)).count();
-                    let last = ids.last().filter(|_| ids.len() == BATCH);
-                    from = last.and_then(|id| successor(*id));
-                }
-                count
-            }
-        }
     }
 
     /// Lists a user's sessions by the index.

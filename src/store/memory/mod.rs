@@ -99,6 +99,12 @@ impl MemoryStore {
     pub fn bytes(&self) -> usize {
         self.0.bytes()
     }
+
+    /// How many bytes they may take, see [`MemoryStoreBuilder::max_bytes`].
+    #[must_use]
+    pub fn max_bytes(&self) -> usize {
+        self.0.max_bytes()
+    }
 }
 
 impl Default for MemoryStore {
@@ -164,11 +170,11 @@ impl SessionStore for MemoryStore {
         after: Option<&Position>,
         limit: usize,
     ) -> Result<StorePage, StoreError> {
-        self.0.list(query, after, limit)
+        self.0.list(query, after, limit).await
     }
 
     async fn count(&self, query: &Query) -> Result<u64, StoreError> {
-        Ok(self.0.count(query.unordered()) as u64)
+        Ok(self.0.count(query).await)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -1,10 +1,10 @@
-//! What goes wrong with Redis, as the contract has it.
+//! Turns errors of Redis and its driver into those of the store contract.
 
 use ::redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 
 use crate::error::store::{StoreError, StoreErrorKind};
 
-/// A failure on the way to the server or in its reply, of one command that was sent once.
+/// The error of one command that was sent once.
 pub(super) fn failed(error: RedisError) -> StoreError {
     // Both come from making the connection, before the command is sent.
     let is_unsent =
@@ -31,9 +31,9 @@ fn translated(error: RedisError) -> StoreError {
     };
     const REFUSED: &str = "Redis refuses user or password";
     match (error.kind(), error.detail()) {
-        // Nothing but the operating system's words.
+        // Its text comes from the operating system only.
         (ErrorKind::Io, None) => StoreError::new(kind, error),
-        // With what each node said, which may be anything.
+        // Its text repeats what each node said, which may be anything.
         (ErrorKind::Io, Some(said)) => {
             let is_refused = said.contains("AuthenticationFailed");
             let none = "no node of the cluster can be reached";
@@ -46,7 +46,7 @@ fn translated(error: RedisError) -> StoreError {
     }
 }
 
-/// An error that the server replied. Its text may repeat what was sent: the code alone is kept.
+/// An error reply of the server. Only its code is kept, because its text may repeat the command.
 pub(super) fn refused(error: &ServerError) -> StoreError {
     let code = error.code();
     let kind = match (error.kind(), code) {
@@ -81,21 +81,21 @@ fn is_certain(error: &ServerError) -> bool {
     match error.code() {
         // Within a script these are checked before its first write.
         "OOM" | "READONLY" | "MISCONF" | "NOREPLICAS" => true,
-        // The primary ended a command that was waiting: a `WAIT` comes after a write.
+        // The primary ended a waiting command. A `WAIT` comes after a write.
         "UNBLOCKED" => false,
-        // A script that fails keeps what it has written by then.
+        // A script that fails keeps what it has written before.
         _ => !error
             .details()
             .is_some_and(|details| details.contains("user_script") || details.contains("script:")),
     }
 }
 
-/// What is stored is nothing this store wrote.
+/// The stored bytes do not come from this store.
 pub(super) fn corrupt(what: &'static str) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, what)
 }
 
-/// A reply that no command of ours has. Says its type alone.
+/// A reply that no command here has. The error names its type only.
 pub(super) fn unexpected(reply: &Value) -> StoreError {
     match reply {
         Value::ServerError(error) => refused(error),

@@ -1,10 +1,8 @@
-//! Finding sessions: all of them by the first byte of the id, and a user's.
+//! The indexes: of all sessions, in buckets by the first byte of the id, and of each user's sessions.
 //!
-//! A bucket is written in one step with its sessions, and so has an entry for
-//! each of them. A user's ids are in another slot: they are written with the
-//! session, before its `create` is answered, and taken out by the sweep. So
-//! an index may have entries too many, and never too few; whoever reads it
-//! looks whether the session is there.
+//! A session and its entry in the bucket are written in one step. The index of a user is in another slot: the entry
+//! is written before the `create` is answered, and the sweep removes it. So an index may have too many entries, but
+//! never too few, and a list checks whether each session is there.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -26,17 +24,17 @@ use crate::{
     clock::{Clock as _, SystemClock},
     error::store::StoreError,
     record::token::SessionId,
-    store::{Listed, Position, Reaped, Selection, StorePage},
+    store::{Condition, Listed, Position, Query, Reaped, Selection, StorePage},
 };
 
-/// How many entries are looked at in one step of a server.
-const CHUNK: usize = 1000;
+/// How many entries are read in one step of a server.
+pub(super) const CHUNK: usize = 1000;
 
-/// How many chunks one sweep looks at.
+/// How many chunks one sweep reads.
 const CHUNKS_A_SWEEP: usize = 16;
 
-/// How old a user's entry without a session must be to be removed by whoever
-/// meets it: the session of a younger one may be on its way to another node.
+/// A user's entry without a session is removed if it is this old. The session of a younger one may still be about to
+/// be created on another node.
 const SETTLED: Duration = Duration::from_secs(10 * 60);
 
 /// How far the sweep has come.
@@ -47,7 +45,7 @@ pub(super) struct Progress {
 }
 
 impl RedisStore {
-    /// Puts a session into its user's index.
+    /// Adds a session to its user's index.
     pub(super) fn enter(&self, entry: &Entry) -> Batch {
         let route = self.keys.user(&entry.user);
         let now = SystemClock.now().as_millis();
@@ -134,7 +132,7 @@ impl RedisStore {
         let mut entries: Vec<Entry> = Vec::new();
         let mut window = 8;
         while entries.len() < limit && first < BUCKETS {
-            // In an empty house, few round trips; in a full one, little in vain.
+            // Reads more buckets at once if they have few sessions, to save round trips.
             let end = BUCKETS.min(first + window);
             let places = (first..end).map(|bucket| (byte(bucket), after));
             for found in self.entries(places, limit).await? {
@@ -146,6 +144,14 @@ impl RedisStore {
         entries.truncate(limit);
         let last = entries.last().filter(|_| !is_end);
         let next = last.map(|entry| Position::after(entry.id));
+        // The entry knows whether there is a user: fewer sessions to look up.
+        let is_meant = |entry: &Entry| {
+            selection.conditions().all(|condition| match condition {
+                Condition::LoggedIn(is_logged_in) => entry.user.is_empty() != is_logged_in,
+                _ => true,
+            })
+        };
+        entries.retain(is_meant);
         let (sessions, stale) = self.look_up(&entries, selection).await?;
         let stale = stale
             .into_iter()
@@ -155,16 +161,30 @@ impl RedisStore {
         Ok(StorePage::new(sessions, next))
     }
 
-    pub(super) async fn count_selected(&self, selection: &Selection) -> Result<u64, StoreError> {
+    pub(super) async fn count_selected(&self, query: &Query) -> Result<u64, StoreError> {
+        let selection = query.unordered();
         if selection.is_everything() {
             return self.count_all().await;
         }
+        let is_begun = |condition: Condition<'_>| {
+            matches!(
+                condition,
+                Condition::BegunSince(_) | Condition::BegunBefore(_)
+            )
+        };
+        let by_begun = self.keeps_begun && selection.conditions().any(is_begun);
+        let most = query.count_limit().unwrap_or(u64::MAX);
         let (mut count, mut after) = (0, None);
         loop {
-            let page = self.page(selection, after, CHUNK).await?;
+            let page = if by_begun {
+                self.newest(query, after.as_ref(), CHUNK).await?
+            } else {
+                let after = after.as_ref().map(Position::id).transpose()?;
+                self.page(selection, after, CHUNK).await?
+            };
             count += page.sessions.len() as u64;
-            after = page.next.as_ref().map(Position::id).transpose()?;
-            if after.is_none() {
+            after = page.next;
+            if after.is_none() || count >= most {
                 return Ok(count);
             }
         }
@@ -189,7 +209,7 @@ impl RedisStore {
         Ok(u64::try_from(count).unwrap_or(u64::MAX))
     }
 
-    /// Takes entries whose session is gone out of the indexes, at most `limit`.
+    /// Removes at most `limit` entries without a session from the indexes.
     pub(super) async fn sweep(&self, limit: usize) -> Result<Reaped, StoreError> {
         let mut removed = 0;
         for _ in 0..CHUNKS_A_SWEEP {
@@ -227,7 +247,7 @@ impl RedisStore {
     ) -> Result<Vec<Vec<Entry>>, StoreError> {
         let batches = places.map(|(bucket, after)| {
             let route = self.keys.bucket(bucket);
-            // Behind every entry of that id, whoever its user.
+            // After every entry of that id, whichever user it has.
             let from = after.map_or(b"-".to_vec(), |id| {
                 [b"(", &id.as_bytes()[..], &[0xff]].concat()
             });
@@ -278,7 +298,7 @@ impl RedisStore {
         let replies = self.link.send(batches).await?;
         for (place, (entry, reply)) in entries.iter().zip(replies).enumerate() {
             let stored = Stored::read(reply).map(|found| {
-                // Gone, or another user's since.
+                // Deleted, or another user's since.
                 found.filter(|stored| stored.user == entry.user)
             });
             let Some(stored) = stored.transpose() else {
@@ -296,7 +316,7 @@ impl RedisStore {
         Ok((sessions, stale))
     }
 
-    /// Those of the entries, by bucket, whose session is gone or another user's.
+    /// The entries, by bucket, whose session is deleted or another user's.
     async fn stale(&self, buckets: &[Vec<Entry>]) -> Result<Vec<Vec<Entry>>, StoreError> {
         let asked: Vec<&Vec<Entry>> = buckets.iter().filter(|bucket| !bucket.is_empty()).collect();
         if asked.is_empty() {
@@ -331,8 +351,9 @@ impl RedisStore {
             .collect()
     }
 
-    /// Takes these out of the indexes: the users' first, because only the bucket knows of it.
+    /// Removes these entries from the indexes: from the bucket last, because only it names the others.
     async fn forget(&self, stale: Vec<Entry>) -> Result<(), StoreError> {
+        self.forget_begun(&stale).await?;
         let mut users = BTreeMap::<Vec<u8>, Vec<Vec<u8>>>::new();
         let mut buckets = BTreeMap::<Vec<u8>, Vec<Vec<u8>>>::new();
         for entry in &stale {
@@ -359,14 +380,14 @@ impl RedisStore {
     }
 }
 
-fn remove(key: &[u8], members: &[Vec<u8>]) -> Cmd {
+pub(super) fn remove(key: &[u8], members: &[Vec<u8>]) -> Cmd {
     let mut remove = ::redis::cmd("ZREM");
     remove.arg(key).arg(members);
     remove
 }
 
-const BUCKETS: usize = 256;
+pub(super) const BUCKETS: usize = 256;
 
-fn byte(bucket: usize) -> u8 {
+pub(super) fn byte(bucket: usize) -> u8 {
     u8::try_from(bucket).unwrap_or(u8::MAX)
 }

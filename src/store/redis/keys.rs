@@ -1,4 +1,4 @@
-//! How things are called in Redis: [`Keys`], and the [`Entry`] of a session in an index.
+//! The names of keys in Redis: [`Keys`], and the [`Entry`] of a session in an index.
 
 use std::{fmt::Write as _, str};
 
@@ -6,8 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::record::token::SessionId;
 
-/// The first 16 bytes of the SHA-256 of a user's name, in hexadecimal digits;
-/// empty for a session without.
+/// The first 16 bytes of the SHA-256 of a user's name, as hexadecimal digits. Empty without a user.
 pub(super) type UserHash = String;
 
 pub(super) fn user_hash(user: Option<&str>) -> UserHash {
@@ -29,10 +28,15 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// The ids that begin with `first`. What is in braces decides on the
-    /// cluster's slot, so that a session and its bucket share one.
+    /// The ids that begin with `first`. The part in braces decides the cluster's slot, so that a session and its bucket
+    /// share one.
     pub(super) fn bucket(&self, first: u8) -> Vec<u8> {
         format!("{}{{{first:02x}}}", self.prefix).into_bytes()
+    }
+
+    /// The ids of a bucket by the time at which their sessions came to them.
+    pub(super) fn begun(&self, first: u8) -> Vec<u8> {
+        format!("{}{{{first:02x}}}begun", self.prefix).into_bytes()
     }
 
     pub(super) fn session(&self, id: SessionId) -> Vec<u8> {
@@ -46,7 +50,7 @@ impl Keys {
     }
 }
 
-/// What a bucket keeps of a session: its id, and whose it was when it was written.
+/// An entry of a bucket: a session's id, and its user when it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) id: SessionId,
@@ -54,7 +58,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// `None` for what this store never put there.
+    /// `None` if this store did not write it.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let (id, user) = bytes.split_first_chunk::<16>()?;
         Some(Self {

@@ -1,4 +1,4 @@
-//! The way to the server, or to the cluster's servers: [`Link`].
+//! The connection to the server, or to the cluster's servers: [`Link`].
 
 use std::{
     sync::Arc,
@@ -26,15 +26,15 @@ use crate::error::store::{StoreError, StoreErrorKind};
 /// How long a connection may take to be made, hand-shake included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long one server may take to answer. A layer's `store_timeout` limits
-/// that too; this is for what nobody waits for any more.
+/// How long one server may take to answer. A layer's `store_timeout` is shorter; this is for calls that no request
+/// waits for any more.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// A connection over which nothing has come for so long while somebody waited is given up.
+/// A connection that has not answered for so long, while a call waited, is replaced.
 const UNANSWERED_FOR: Duration = Duration::from_secs(1);
 
-/// How long what was sent may stay unconfirmed by the other machine before the
-/// connection is given up; without it that takes a quarter of an hour.
+/// How long the operating system waits for the other machine to confirm what was sent. The default is a quarter of an
+/// hour.
 #[cfg(target_os = "linux")]
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
@@ -45,7 +45,7 @@ pub(super) struct Batch {
     pub(super) commands: Vec<Cmd>,
 }
 
-/// Connections that mend themselves. Every clone uses the same ones.
+/// Connections that are replaced when they break. Every clone uses the same ones.
 #[derive(Clone)]
 pub(super) struct Link(Arc<Shared>);
 
@@ -61,7 +61,7 @@ enum Connection {
     Cluster(ClusterConnection),
 }
 
-/// What another connection is made from.
+/// How another connection is made.
 enum Source {
     One(Client, ConnectionManagerConfig),
     Cluster(ClusterClient),
@@ -96,7 +96,7 @@ impl Link {
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT_WITHIN))
             .set_response_timeout(Some(ANSWER_WITHIN))
-            // About a second: requests outlast a server's restart, and the first says soon that there is none.
+            // About a second: long enough for a restart of the server, short enough to report that there is none.
             .set_number_of_retries(6)
             .set_min_delay(Duration::from_millis(20))
             .set_max_delay(Duration::from_millis(400));
@@ -117,7 +117,7 @@ impl Link {
             .tcp_settings(tcp())
             .connection_timeout(CONNECT_WITHIN)
             .response_timeout(ANSWER_WITHIN)
-            // Over a failover; whoever asked gives up at the layer's `store_timeout`.
+            // Long enough for a failover. A request gives up at its `store_timeout`.
             .retries(60)
             .min_retry_wait(10)
             .max_retry_wait(200)
@@ -138,7 +138,7 @@ impl Link {
         matches!(*self.0.connection.lock(), Connection::Cluster(_))
     }
 
-    /// The batches as they have to be sent: to one server, all in one.
+    /// The batches to send: a single one if there is one server.
     pub(super) fn gather(&self, batches: Vec<Batch>) -> Vec<Batch> {
         if self.is_cluster() {
             return batches;
@@ -185,7 +185,7 @@ impl Link {
         if batches.len() == 1 {
             return self.ask_all(batches.remove(0)).await;
         }
-        // Those that are left are aborted where this is dropped.
+        // When this is dropped, the remaining ones are aborted.
         let mut tasks = JoinSet::new();
         let mut replies: Vec<Vec<Value>> = Vec::new();
         for (place, batch) in batches.into_iter().enumerate() {
@@ -209,7 +209,7 @@ impl Link {
         for command in &mut batch.commands {
             *command = script::spelled_out(command);
         }
-        // What was done already is done twice then, and harmless (rule M5).
+        // Commands that were applied already are applied twice, which is harmless (rule M5).
         self.pass(&batch).await.map_err(failed)
     }
 
@@ -253,7 +253,7 @@ impl Link {
         self.0.connection.lock().clone()
     }
 
-    /// Waits for the answer, and gives the connection up where it has been silent too long.
+    /// Waits for the answer, and replaces the connection if it has been silent too long.
     async fn watch<T>(
         &self,
         route: &[u8],
@@ -267,7 +267,7 @@ impl Link {
         answer
     }
 
-    /// Goes on over another connection: this one says nothing, and does not end either.
+    /// Replaces the connection, which neither answers nor ends.
     fn renew(&self) {
         self.0.unanswered.forget();
         match &self.0.source {
@@ -290,8 +290,8 @@ impl Link {
     }
 }
 
-/// Since when nothing has come from where the asked keys are: a share of the
-/// keys each, because in a cluster one node may be silent and others not.
+/// How long the servers have not answered. The keys are divided into shares, because in a cluster a single node may be
+/// silent.
 struct Unanswered(Mutex<[Option<Instant>; SHARES]>);
 
 const SHARES: usize = 64;
@@ -308,8 +308,7 @@ impl Unanswered {
     }
 }
 
-/// A question to the server. One that is dropped without an answer, because
-/// nobody waits any longer, shows that the connection may be dead.
+/// A call to the server. If it is dropped without an answer, the connection may be dead.
 struct Asking<'a> {
     link: &'a Link,
     share: usize,
@@ -371,7 +370,7 @@ fn parse(url: &str) -> Result<ConnectionInfo, StoreError> {
     Ok(info.set_tcp_settings(tcp()))
 }
 
-/// The address in a URL with nothing wrong but that the driver was built without TLS.
+/// The address in a URL that only fails because the driver was built without TLS.
 fn lacks_tls(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let is_over_tls = matches!(scheme, "rediss" | "valkeys");
@@ -390,7 +389,7 @@ fn tcp() -> TcpSettings {
     settings
 }
 
-/// Names the server, and neither user nor password.
+/// The error names the server, but neither user nor password.
 fn unreachable_at(address: &str, error: RedisError) -> StoreError {
     use std::error::Error as _;
 

@@ -4,10 +4,12 @@
 //!
 //! ```text
 //! {67}67e55044-…   a session, as `stored.rs` has it
+//! {67}begun        the same ids by the time at which their sessions came to them, if that is kept
 //! {67}             the ids that begin with the byte 67, in their order, and whose they are
 //! user:5f1d…       the ids of a user, under a hash of the user's name
 //! ```
 
+mod begun;
 mod failure;
 mod index;
 mod keys;
@@ -36,20 +38,19 @@ use self::{
     stored::Stored,
 };
 use super::{
-    Created, Former, Position, Query, Reaped, SessionStore, StoreError, StoreErrorKind, StorePage,
-    Touched, Updated,
+    Created, Former, Order, Position, Query, Reaped, SessionStore, StoreError, StoreErrorKind,
+    StorePage, Touched, Updated,
 };
 use crate::{
     clock::Timestamp,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
 
-/// Sessions in Redis or Valkey, on one server or in a cluster, shared by any
-/// number of processes.
+/// Sessions in Redis or Valkey, on one server or in a cluster. Any number of processes may share them.
 ///
-/// Cheap to clone; every clone uses the same connections, and they mend
-/// themselves. Needs the feature `redis`, Redis 7 or Valkey, and eviction
-/// switched off (`maxmemory-policy noeviction`, the default).
+/// It is cheap to clone, and every clone uses the same connections. A connection that breaks is replaced. The
+/// store needs the feature `redis`, Redis 7 or Valkey, and a server that does not evict keys
+/// (`maxmemory-policy noeviction`, the default).
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), cloakroom::StoreError> {
@@ -63,44 +64,40 @@ use crate::{
 ///
 /// # What it guarantees
 ///
-/// Compare-and-swap and touch are scripts on the keys of one slot, so they are
-/// exact on one server and in a cluster. A command that is sent again after a
-/// lost connection does no harm: versions tell (rule M5). What outlasts a
-/// crash of the server is the server's to say:
+/// Updates and touches are scripts on the keys of one slot, so they are exact on one server and in a cluster.
+/// If the driver sends a command twice after a lost connection, the store recognises its own write by the
+/// version. The server's settings decide what a crash of the server loses:
 ///
-/// | `appendonly` | `appendfsync` | a crash takes back | a write costs |
+/// | `appendonly` | `appendfsync` | a crash loses | cost of a write |
 /// | --- | --- | --- | --- |
-/// | `yes` | `always` | nothing that was answered | a sync of the disk, shared by those that wait together |
-/// | `yes` | `everysec` | up to two seconds of writes where the machine goes down, none where the process does | next to nothing |
-/// | `yes` | `no` | what the kernel had not written yet, some 30 seconds, where the machine goes down | nothing |
-/// | `no` | | all since the last snapshot | nothing |
+/// | `yes` | `always` | nothing that was answered | a sync of the disk, which concurrent writes share |
+/// | `yes` | `everysec` | up to two seconds of writes if the machine fails, nothing if the process does | hardly any |
+/// | `yes` | `no` | the last 30 seconds or so if the machine fails | none |
+/// | `no` | | everything since the last snapshot | none |
 ///
-/// A replica follows a moment later. So a failover without warning takes back
-/// what was answered and the replica had not heard of: a session that was
-/// destroyed can be back, an update gone, a new session unknown. In the tests,
-/// which kill primaries under load on one machine, that was nothing; where the
-/// link to the replica was down before, it was all since then. A planned
-/// failover (`CLUSTER FAILOVER`) takes nothing back.
-/// [`wait_replicas`](Self::wait_replicas) closes that window, except where the
-/// replica that is promoted is not among those that confirmed.
+/// Replicas follow with a short delay. A failover without warning loses the writes that the replica has not
+/// received: a destroyed session may be back, an update may be lost, a new session may be unknown. If the
+/// link to the replica was down before, it loses everything since then. A planned failover
+/// (`CLUSTER FAILOVER`) loses nothing. With [`wait_replicas`](Self::wait_replicas) a failover loses nothing
+/// either, if the promoted replica is one of those that confirmed the write.
 ///
 /// # What it costs
 ///
-/// A round trip for each call, and one more for an update that binds another user. Redis
-/// expires sessions by itself, five minutes past their deadline, and reports no endings.
-/// `delete_expired` takes their entries out of the indexes, and those of users' deleted
-/// sessions: it looks at 16,000 entries at most in a call and goes on there in the next,
-/// and what it takes out counts as removed.
-/// The indexes take some 100 bytes a session.
+/// Each call is one round trip. An update that binds another user is two. Redis expires sessions by itself,
+/// five minutes after their deadline, and reports no endings. `delete_expired` removes their entries from the
+/// indexes, and counts those as removed. It reads at most 16,000 entries in a call, and the next call continues
+/// there. The indexes take about 100 bytes for each session.
 #[derive(Clone)]
 pub struct RedisStore {
     link: Link,
     keys: Keys,
     replicas: Option<Replicas>,
+    /// Whether there is an index of the newest sessions.
+    keeps_begun: bool,
     swept: Arc<Mutex<Progress>>,
 }
 
-/// How many replicas must have a write, and how long they may take.
+/// How many replicas must confirm a write, and in which time.
 #[derive(Clone, Copy, Debug)]
 struct Replicas {
     count: usize,
@@ -109,36 +106,35 @@ struct Replicas {
 
 impl RedisStore {
     /// Connects to one server: `redis://user:password@host:port/database`, or
-    /// `rediss://` over TLS, which [has to be turned on](super#tls).
+    /// `rediss://` over TLS, which [must be turned on](super#tls).
     ///
-    /// Connections that break are made anew, by up to six attempts in about a
-    /// second; requests wait for that, up to their `store_timeout`. A connection over which
-    /// nothing has come for a second when a request gives up is replaced.
+    /// If the connection breaks, the store tries to connect again, up to six times in about a second. Requests
+    /// wait for that, up to their `store_timeout`. A connection that has not answered for a second when a
+    /// request gives up is replaced.
     ///
     /// # Errors
     ///
-    /// `Unavailable` where it does not connect: the error's source names host
-    /// and port. `Other` for what is no URL of Redis, or asks for TLS that the
-    /// driver was built without.
+    /// `Unavailable` if it does not connect. The error's source names the host and the port. `Other` if `url`
+    /// is not a URL of Redis, or asks for TLS and the driver was built without.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         Ok(Self::over(Link::one(url).await?))
     }
 
     /// Connects to a cluster by any of its nodes.
     ///
-    /// Sessions spread over it by the first byte of their id. It is database 0; user
-    /// and password are the same for all nodes. After a failover, requests are sent
-    /// again to the new primary, up to their `store_timeout`.
+    /// The first byte of a session's id decides which node has it. The database is 0, and all nodes need the
+    /// same user and password. After a failover, requests are sent again to the new primary, up to their
+    /// `store_timeout`.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect).
+    /// The same as [`connect`](Self::connect).
     pub async fn cluster<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Self, StoreError> {
         Ok(Self::over(Link::cluster(urls).await?))
     }
 
-    /// Uses connections to one server that the application has already, with their own
-    /// settings: the driver's default gives an answer half a second, which is short.
+    /// Uses connections to one server that the application has already. They keep their own settings. The
+    /// driver's default waits half a second for an answer, which is short.
     #[must_use]
     pub fn from_connection(connection: ConnectionManager) -> Self {
         Self::over(connection.into())
@@ -164,34 +160,48 @@ impl RedisStore {
                 prefix: "cloakroom:".to_owned(),
             },
             replicas: None,
+            keeps_begun: false,
             swept: Arc::new(Mutex::new(first)),
         }
     }
 
-    /// What the name of every key begins with; `cloakroom:` by default.
+    /// Sets the prefix of all keys. Default: `cloakroom:`.
     ///
-    /// Applications that share a server need different ones, and none may
-    /// begin with another's. One with braces, `{shop}:`, puts all of it into one slot.
+    /// Applications that share a server need different prefixes, and no prefix may begin with another one. In a
+    /// cluster, a prefix in braces, such as `{shop}:`, puts all sessions on one node.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.keys.prefix = prefix.into();
         self
     }
 
-    /// After each write of a session, waits until `count` replicas have it, for
-    /// at most `timeout`, at least a millisecond; by default it does not wait.
+    /// Keeps an index of the sessions by the time at which they came to their ids, so that
+    /// [`Sessions`](crate::Sessions) can list the newest first. By default there is none, and such a
+    /// list, unless it is of one user, is `Unsupported`.
     ///
-    /// Where fewer have confirmed, the call fails with `Timeout`: it
-    /// happened, and may yet be lost, so the visitor gets a 503. A touch is not waited
-    /// for. The wait holds up what shares the connection, and
-    /// `load_latest` becomes a write, so that it only tells what replicas have.
+    /// It is written in `create` alone, and takes about 134 bytes a session. Every node needs the same setting. Sessions that
+    /// were created without it are not in such lists.
+    #[must_use]
+    pub fn index_begun(mut self) -> Self {
+        self.keeps_begun = true;
+        self
+    }
+
+    /// After each write of a session, waits until `count` replicas have it, for at most `timeout`. The shortest
+    /// timeout is a millisecond. By default the store does not wait.
+    ///
+    /// If fewer replicas confirm in time, the call fails with `Timeout`, and the visitor gets a 503. The write
+    /// was applied then, but a failover may lose it. Touches do not wait.
+    ///
+    /// While a write waits, other calls on the same connection wait too. `load_latest` becomes a write, so that
+    /// it returns only what the replicas have.
     #[must_use]
     pub fn wait_replicas(mut self, count: usize, timeout: Duration) -> Self {
         self.replicas = (count > 0).then_some(Replicas { count, timeout });
         self
     }
 
-    /// Sends what must not be lost, and waits for replicas if it should.
+    /// Sends a write, and waits for replicas if that is set.
     async fn write(&self, route: Vec<u8>, command: Cmd) -> Result<Value, StoreError> {
         if self.replicas.is_none() {
             return self.link.ask(&route, command).await;
@@ -201,7 +211,7 @@ impl RedisStore {
         Ok(replies.swap_remove(0))
     }
 
-    /// As [`write`](Self::write), in one round trip.
+    /// Several [writes](Self::write) in one round trip.
     async fn write_all(&self, batches: Vec<Batch>) -> Result<Vec<Value>, StoreError> {
         let Some(replicas) = self.replicas else {
             return self.link.send(batches).await;
@@ -235,11 +245,11 @@ impl RedisStore {
         [self.keys.session(id), self.keys.bucket(id.as_bytes()[0])]
     }
 
-    /// What a script says, unless that is no session to it.
+    /// The reply of a script, or an error if it did not find a session of a known layout.
     async fn said(&self, id: SessionId, reply: &Value) -> Result<i64, StoreError> {
         match number(reply)? {
             NO_SESSION => {
-                // Whoever reads it is told what it is.
+                // A load says what is wrong with it.
                 let error = self.load(id).await.err();
                 Err(error.unwrap_or_else(|| corrupt("what a script found is no session")))
             }
@@ -312,7 +322,9 @@ impl SessionStore for RedisStore {
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
         let [key, bucket] = self.places(id);
-        let mut delete = DELETE.on(&[&key, &bucket]);
+        let begun = self.keys.begun(id.as_bytes()[0]);
+        let keys: [&[u8]; 3] = [&key, &bucket, &begun];
+        let mut delete = DELETE.on(&keys[..if self.keeps_begun { 3 } else { 2 }]);
         delete.arg(id.as_bytes());
         delete.arg(if self.replicas.is_some() { "w" } else { "" });
         let deleted = self.write(key, delete).await;
@@ -320,7 +332,7 @@ impl SessionStore for RedisStore {
         Ok(self.vouched(deleted)? == 1)
     }
 
-    /// Redis has deleted them: what is left are their entries in the indexes.
+    /// Redis itself deletes the sessions. This removes their entries from the indexes.
     async fn delete_expired(&self, _: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
         self.sweep(limit).await
     }
@@ -331,13 +343,18 @@ impl SessionStore for RedisStore {
         after: Option<&Position>,
         limit: usize,
     ) -> Result<StorePage, StoreError> {
-        let selection = query.ordered_by_id()?;
-        let after = after.map(Position::id).transpose()?;
-        self.page(selection, after, limit).await
+        match query.order() {
+            Order::NewestFirst => self.newest(query, after, limit).await,
+            Order::Id | Order::LastSeenFirst => {
+                let selection = query.ordered_by_id()?;
+                let after = after.map(Position::id).transpose()?;
+                self.page(selection, after, limit).await
+            }
+        }
     }
 
     async fn count(&self, query: &Query) -> Result<u64, StoreError> {
-        self.count_selected(query.unordered()).await
+        self.count_selected(query).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -1,15 +1,14 @@
-//! What Redis does in one step: the scripts, all on keys of one slot.
+//! The scripts that Redis runs in one step, on keys of one slot.
 //!
-//! Each call of a command from a script costs as much as the script itself:
-//! the ordinary way through each makes the fewest. Places in a session are
-//! those of its head, see `stored.rs`; versions and times are
-//! compared as text, because a number in Lua is a double.
+//! A command that a script calls costs as much as the script itself, so the common path of each script calls as few as
+//! possible. `stored.rs` describes the layout of a session. Versions and times are compared as text, because a number
+//! in Lua is a double.
 
 use std::sync::LazyLock;
 
 use ::redis::{Arg, Cmd};
 
-/// A script, and the SHA-1 by which a server that knows it finds it.
+/// A script, and its SHA-1, by which a server finds it.
 pub(super) struct Script {
     source: &'static str,
     hash: String,
@@ -21,7 +20,7 @@ impl Script {
         Self { source, hash }
     }
 
-    /// A call of it on these keys; its arguments follow.
+    /// A call of the script on these keys. Its arguments follow.
     pub(super) fn on(&self, keys: &[&[u8]]) -> Cmd {
         let mut call = ::redis::cmd("EVALSHA");
         call.arg(&self.hash).arg(keys.len()).arg(keys);
@@ -29,10 +28,18 @@ impl Script {
     }
 }
 
-static ALL: [&LazyLock<Script>; 6] = [&CREATE, &UPDATE, &TOUCH, &DELETE, &CONFIRM, &STALE];
+static ALL: [&LazyLock<Script>; 7] = [
+    &CREATE,
+    &CREATE_BEGUN,
+    &UPDATE,
+    &TOUCH,
+    &DELETE,
+    &CONFIRM,
+    &STALE,
+];
 
-/// The same call for a server that does not know the script, because it was
-/// restarted for example, and knows it then. Other commands stay as they are.
+/// The same call for a server that does not know the script, for example after a restart, with the whole text. Other
+/// commands stay as they are.
 pub(super) fn spelled_out(command: &Cmd) -> Cmd {
     let mut arguments = command.args_iter().filter_map(|argument| match argument {
         Arg::Simple(argument) => Some(argument),
@@ -51,18 +58,18 @@ pub(super) fn spelled_out(command: &Cmd) -> Cmd {
     spelled_out
 }
 
-/// What a script says, where it is not about the index.
+/// The replies of the scripts on a session.
 pub(super) const MISSING: i64 = 0;
 pub(super) const OTHER_VERSION: i64 = 1;
 pub(super) const DONE: i64 = 2;
-/// Done, and the user is another: he has to be indexed.
+/// Done, and the session has another user, whose index needs an entry.
 pub(super) const DONE_OTHER_USER: i64 = 3;
-/// The version that was to be stored is there: its reply was lost, and it is sent again.
+/// This version is stored already: its first reply was lost, and it was sent again.
 pub(super) const DONE_BEFORE: i64 = 4;
-/// What is there is of no layout that the script knows.
+/// The script does not know the layout of the stored string.
 pub(super) const NO_SESSION: i64 = 5;
 
-/// Keys: session, bucket. Arguments: entry in the bucket, session and what else `SET` takes.
+/// Keys: session, bucket. Arguments: entry in the bucket, session and further arguments of `SET`.
 pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "if not redis.call('SET', KEYS[1], ARGV[2], 'NX', unpack(ARGV, 3)) then return 1 end
@@ -71,8 +78,19 @@ return 2",
     )
 });
 
-/// Keys: session, bucket. Arguments: the head's begin that is expected, with the user of
-/// the new session; id, entry in the bucket, session and what else `SET` takes.
+/// As `CREATE`, for the index of the newest too. Keys: session, bucket, that index. Arguments:
+/// entry in the bucket, when the session came to its id, its id, session and what else `SET` takes.
+pub(super) static CREATE_BEGUN: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "if not redis.call('SET', KEYS[1], ARGV[4], 'NX', unpack(ARGV, 5)) then return 1 end
+redis.call('ZADD', KEYS[2], 0, ARGV[1])
+redis.call('ZADD', KEYS[3], ARGV[2], ARGV[3])
+return 2",
+    )
+});
+
+/// Keys: session, bucket. Arguments: the expected beginning of the head, with the user of
+/// the new session; id, entry in the bucket, session and further arguments of `SET`.
 ///
 /// The entry of a former user stays in the bucket, for the sweep to take the
 /// session out of that user's index.
@@ -119,7 +137,8 @@ return 2",
     )
 });
 
-/// Keys: session, bucket. Arguments: id, and `w` where replicas are waited for.
+/// Keys: session, bucket, and the index of the newest where there is one. Arguments: id, and `w`
+/// where replicas are waited for.
 ///
 /// A user's session stays in the bucket, for the sweep to take it out of the
 /// user's index. A wait is for the connection's own last write, so there has
@@ -133,12 +152,13 @@ if there == 0 and ARGV[2] == 'w' then
   redis.call('DEL', KEYS[1])
 end
 if there == 1 and user == '-' then redis.call('ZREM', KEYS[2], ARGV[1]) end
+if there == 1 and KEYS[3] then redis.call('ZREM', KEYS[3], ARGV[1]) end
 return there",
     )
 });
 
-/// Key: session. What is there, written once more, so that replicas can be
-/// waited for: whoever wrote it may not have waited long enough.
+/// Key: session. Writes the stored string again, so that the call can wait for replicas: the call that wrote it may not
+/// have waited long enough.
 pub(super) static CONFIRM: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local session = redis.call('GET', KEYS[1])
@@ -147,9 +167,8 @@ return session",
     )
 });
 
-/// Keys: sessions of one bucket. Arguments: the user of each, as a head has him
-/// that agrees with the entry. Says which entries are stale, counting from one;
-/// what is of an unknown layout is not.
+/// Keys: sessions of one bucket. Arguments: the user of each entry, as the head has it. Returns which entries are stale,
+/// counted from one. A session of an unknown layout is not stale.
 pub(super) static STALE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local stale = {}

@@ -1,14 +1,13 @@
-//! What a session is kept as: one string, a head and behind it the record.
+//! The layout of a session in Redis: one string, with a head and the record.
 //!
 //! ```text
 //! 1 00000000000000000007-53cf1b0a9f2e4d68 5f1dae…32 digits or hyphens 001763712345678 001763798745678
 //! {"format":1,…
 //! ```
 //!
-//! The number of this layout, the version, whose it is, last seen, expiry and a
-//! line feed, each of fixed width: a script reads and replaces them by their
-//! place, and times compare as text. A string costs a reader less than a hash
-//! with a field for each.
+//! The head has the number of the layout, the version, the user's hash, the last use, the expiry and a line feed, each
+//! of fixed width. So a script reads and replaces them by their position, and times compare as text. Reading a string
+//! costs less than reading a hash with a field for each.
 
 use std::{str, sync::Arc};
 
@@ -24,41 +23,41 @@ use crate::{
     record::{Activity, Kept, Record, version::Version},
 };
 
-/// Of the head, line feed included.
+/// The length of the head, including the line feed.
 const LENGTH: usize = 105;
 
-/// The expiry of a session without: later than [`Timestamp::MAX`], in as many digits.
+/// The expiry of a session that never expires: later than [`Timestamp::MAX`], with as many digits.
 const NEVER: u64 = 999_999_999_999_999;
 
-/// Layout and version: what a touch compares.
+/// Layout and version, which a touch compares.
 pub(super) fn identity(version: Version) -> String {
     format!("1 {:020}-{:016x}", version.counter, version.writer)
 }
 
-/// Up to the user: what an update compares.
+/// The head up to the user, which an update compares.
 pub(super) fn begin(version: Version, user: &UserHash) -> String {
     format!("{} {}", identity(version), padded(user))
 }
 
-/// A user as the head has him.
+/// A user's hash as the head has it.
 pub(super) fn padded(user: &UserHash) -> String {
     format!("{user:-<32}")
 }
 
-/// Last seen and expiry.
+/// The last use and the expiry.
 pub(super) fn times(activity: Activity) -> [String; 2] {
     let expiry = activity.expires_at.map_or(NEVER, Timestamp::as_millis);
     [activity.last_seen_at.as_millis(), expiry].map(|millis| format!("{millis:015}"))
 }
 
-/// All of it.
+/// The whole string.
 pub(super) fn whole(record: &Record, activity: Activity, user: &UserHash) -> Vec<u8> {
     let [seen, expiry] = times(activity);
     let head = format!("{} {seen} {expiry}\n", begin(record.version(), user));
     [head.as_bytes(), &record.to_bytes()].concat()
 }
 
-/// A session as it was found.
+/// A session as it was read.
 pub(super) struct Stored {
     pub(super) user: UserHash,
     activity: Activity,

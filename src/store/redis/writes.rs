@@ -1,4 +1,4 @@
-//! The writes, each sent once: what they came to is settled in `mod.rs`.
+//! The writes, each sent once. `mod.rs` interprets their replies.
 
 use std::sync::Arc;
 
@@ -9,7 +9,10 @@ use super::{
     keys::{Entry, UserHash, user_hash},
     link::Batch,
     reply::number,
-    script::{CREATE, DONE, DONE_BEFORE, DONE_OTHER_USER, MISSING, OTHER_VERSION, TOUCH, UPDATE},
+    script::{
+        CREATE, CREATE_BEGUN, DONE, DONE_BEFORE, DONE_OTHER_USER, MISSING, OTHER_VERSION, TOUCH,
+        UPDATE,
+    },
     stored::{begin, identity, times, whole},
 };
 use crate::{
@@ -18,7 +21,7 @@ use crate::{
     store::{Created, SessionStore as _, Touched, Updated},
 };
 
-/// How long past its deadline a session stays: what clocks of different machines may differ by.
+/// How long a session stays after its deadline, because the clocks of machines may differ.
 const GRACE_MILLIS: u64 = 5 * 60 * 1000;
 
 /// When Redis may delete it, in milliseconds since the epoch.
@@ -27,7 +30,7 @@ fn native(activity: Activity) -> Option<u64> {
     Some(at.as_millis().saturating_add(GRACE_MILLIS))
 }
 
-/// The last arguments of `CREATE` and `UPDATE`: what `SET` takes.
+/// The last arguments of `CREATE` and `UPDATE`, which `SET` takes.
 fn set(call: &mut Cmd, record: &Record, activity: Activity, user: &UserHash) {
     call.arg(whole(record, activity, user));
     if let Some(at) = native(activity) {
@@ -45,8 +48,17 @@ impl RedisStore {
         let user = user_hash(record.user());
         let [key, bucket] = self.places(id);
         let entry = Entry { id, user };
-        let mut create = CREATE.on(&[&key, &bucket]);
-        create.arg(entry.to_bytes());
+        let mut create = if self.keeps_begun {
+            let begun = self.keys.begun(id.as_bytes()[0]);
+            let mut create = CREATE_BEGUN.on(&[&key, &bucket, &begun]);
+            create.arg(entry.to_bytes());
+            create.arg(record.begun_at().as_millis()).arg(id.as_bytes());
+            create
+        } else {
+            let mut create = CREATE.on(&[&key, &bucket]);
+            create.arg(entry.to_bytes());
+            create
+        };
         set(&mut create, record, activity, &entry.user);
         let done = if entry.user.is_empty() {
             number(&self.write(key, create).await?)?
@@ -114,8 +126,7 @@ impl RedisStore {
         })
     }
 
-    /// A refusal is certain only where the driver did not send the command before, with a
-    /// reply that was lost.
+    /// A refusal is only certain if the driver has not sent the same command before and lost the reply.
     pub(super) fn vouched<T>(&self, reply: Result<T, StoreError>) -> Result<T, StoreError> {
         match reply {
             Err(error) if self.link.sends_again() => Err(error.in_doubt()),
@@ -123,8 +134,7 @@ impl RedisStore {
         }
     }
 
-    /// Whether a write that found another record has been applied before, when the driver
-    /// sent it the first time.
+    /// Whether a write that found another record was applied when the driver sent it the first time.
     pub(super) async fn has_written(
         &self,
         id: SessionId,
@@ -135,7 +145,7 @@ impl RedisStore {
         }
         let latest = self.load_latest(id).await.map_err(StoreError::in_doubt)?;
         let Some((record, _)) = latest else {
-            // Deleted since: what was written before does not matter any more.
+            // Deleted since, so an earlier write does not matter any more.
             return Ok(false);
         };
         record.has_written(version).ok_or_else(|| {

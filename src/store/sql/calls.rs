@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tracing::warn;
 
 use super::{
     REAP_BATCH, SqlStore,
@@ -20,13 +19,10 @@ use crate::{
     error::store::{StoreError, StoreErrorKind},
     record::{Activity, Kept, Record, token::SessionId, version::Version},
     store::{
-        Condition, Created, Former, Listed, Position, Query, Reaped, Removal, RemovalReason,
-        RemovalSink, Selection, SessionStore, StorePage, Touched, Updated,
+        Created, Former, Position, Query, Reaped, Removal, RemovalReason, RemovalSink,
+        SessionStore, StorePage, Touched, Updated,
     },
 };
-
-/// The most rows of one page: they are in memory all at once.
-const MAX_PAGE: usize = 1000;
 
 impl<D: Driver> SessionStore for SqlStore<D> {
     async fn create(
@@ -36,7 +32,9 @@ impl<D: Driver> SessionStore for SqlStore<D> {
         activity: Activity,
     ) -> Result<Created, StoreError> {
         let columns = Columns::of(record)?;
-        let values = [&columns.values(activity)[..], &[Value::Id(id.into())]].concat();
+        let begun_at = Value::Number(millis(record.begun_at()));
+        let place = [Value::Id(id.into()), begun_at];
+        let values = [&columns.values(activity)[..], &place].concat();
         let create = &self.statements().create;
         let (asked, lost) = self.ask(create, &values, Wanted::Count).await?;
         match lost {
@@ -114,7 +112,7 @@ impl<D: Driver> SessionStore for SqlStore<D> {
         match self.ask(delete, &values, Wanted::Count).await? {
             (asked, _) if asked.count() > 0 => Ok(true),
             (_, None) => Ok(false),
-            // Perhaps it was deleted when the statement was sent the first time.
+            // The statement may have deleted it when it was sent the first time.
             (_, Some(lost)) => Err(lost),
         }
     }
@@ -135,7 +133,7 @@ impl<D: Driver> SessionStore for SqlStore<D> {
                 break;
             }
         }
-        // Where another node holds what is left, that node deletes it.
+        // If another node has locked the rest, that node deletes it.
         let more = removed == limit;
         Ok(Reaped { removed, more })
     }
@@ -146,52 +144,14 @@ impl<D: Driver> SessionStore for SqlStore<D> {
         after: Option<&Position>,
         limit: usize,
     ) -> Result<StorePage, StoreError> {
-        let selection = query.ordered_by_id()?;
-        let after = after.map(Position::id).transpose()?;
-        let limit = limit.min(MAX_PAGE);
-        if limit == 0 {
-            let after = after.unwrap_or_else(|| uuid::Uuid::nil().into());
-            return Ok(StorePage::new(Vec::new(), Some(Position::after(after))));
-        }
-        let hash = selection.user().map(hash);
-        let after = after.map(|id| ("id > ", Value::Id(id.into())));
-        let conditions = conditions(selection, hash.as_ref()).chain(after);
-        let rows = i64::try_from(limit).unwrap_or(i64::MAX);
-        let (sql, values) = self.statements().list(conditions, rows);
-        let rows = self.rows(&sql, &values).await?;
-        let mut page = StorePage::default();
-        for row in &rows {
-            let row = D::session(row).map_err(|error| self.error(error))?;
-            let id = row.id.into();
-            if rows.len() == limit {
-                page.next = Some(Position::after(id));
-            }
-            let activity = row.activity();
-            match Record::from_bytes(row.record) {
-                Ok(record) => {
-                    let listed = Listed::new(id, Arc::new(record), activity);
-                    page.sessions.push(listed);
-                }
-                Err(error) => warn!(session.id = %id, %error, "left out of a list"),
-            }
-        }
-        Ok(page)
+        self.page(query, after, limit).await
     }
 
     async fn count(&self, query: &Query) -> Result<u64, StoreError> {
-        let selection = query.unordered();
-        let hash = selection.user().map(hash);
-        let conditions = conditions(selection, hash.as_ref());
-        let (sql, values) = self.statements().count(conditions);
-        let rows = self.rows(&sql, &values).await?;
-        let count = rows.first().map(D::number).transpose();
-        let count = count.map_err(|error| self.error(error))?.flatten();
-        Ok(count
-            .and_then(|count| u64::try_from(count).ok())
-            .unwrap_or(0))
+        self.count_selected(query).await
     }
 
-    /// Asks the table, so that one that is missing is an error too.
+    /// Reads the table, so that a missing one is an error too.
     async fn ping(&self) -> Result<(), StoreError> {
         self.exists(uuid::Uuid::nil().into()).await.map(drop)
     }
@@ -208,7 +168,7 @@ impl<D: Driver> SqlStore<D> {
         Ok(!rows.is_empty())
     }
 
-    /// Whether a write that was sent again, and hit nothing then, was applied the first time.
+    /// Whether a write that hit nothing when it was sent again was applied the first time.
     async fn has_written(
         &self,
         id: SessionId,
@@ -266,7 +226,7 @@ impl<D: Driver> SqlStore<D> {
         }
     }
 
-    /// In one transaction; gives the rows that were deleted.
+    /// Deletes in one transaction. Returns the deleted rows.
     async fn lock_and_delete(
         &self,
         lock: &str,
@@ -281,7 +241,7 @@ impl<D: Driver> SqlStore<D> {
             ids.push(Value::Id(D::session(row)?.id));
         }
         if let Some(last) = ids.last().copied() {
-            // The statement takes so many: to name one twice deletes it once.
+            // The statement takes this many. An id that is named twice is deleted once.
             ids.resize(REAP_BATCH, last);
             lease.ask_within(delete, &ids, Wanted::Count).await?;
         }
@@ -305,21 +265,7 @@ fn is_undone<D: Driver>(error: &sqlx::Error) -> bool {
     matches!(verdict::<D>(error), Verdict::Undone)
 }
 
-/// The conditions of a statement that selects these sessions, of whose user this is the hash.
-fn conditions<'a>(
-    selection: &'a Selection,
-    hash: Option<&'a [u8; 32]>,
-) -> impl Iterator<Item = (&'static str, Value<'a>)> {
-    selection
-        .conditions()
-        .map(move |condition| match condition {
-            Condition::User(_) => ("user_hash = ", Value::Hash(hash.map(|hash| &hash[..]))),
-            Condition::LastSeenBefore(time) => ("last_seen_at < ", Value::Number(millis(time))),
-            Condition::CreatedBefore(time) => ("created_at < ", Value::Number(millis(time))),
-        })
-}
-
-/// What is stored of a record.
+/// The columns of a record.
 struct Columns {
     version: Version,
     user_hash: Option<[u8; 32]>,
@@ -353,7 +299,7 @@ impl Columns {
 }
 
 impl SessionRow<'_> {
-    fn activity(&self) -> Activity {
+    pub(super) fn activity(&self) -> Activity {
         Activity {
             last_seen_at: moment(self.last_seen_at),
             expires_at: self.expires_at.map(moment),
@@ -361,7 +307,7 @@ impl SessionRow<'_> {
     }
 }
 
-/// Which version of which session.
+/// The values that identify a version of a session.
 fn place(id: SessionId, version: Version) -> [Value<'static>; 3] {
     [
         Value::Id(id.into()),
@@ -370,15 +316,15 @@ fn place(id: SessionId, version: Version) -> [Value<'static>; 3] {
     ]
 }
 
-fn hash(user: &str) -> [u8; 32] {
+pub(super) fn hash(user: &str) -> [u8; 32] {
     Sha256::digest(user).into()
 }
 
-fn millis(moment: Timestamp) -> i64 {
+pub(super) fn millis(moment: Timestamp) -> i64 {
     // A timestamp ends with the year 9999.
     moment.as_millis().cast_signed()
 }
 
-fn moment(millis: i64) -> Timestamp {
+pub(super) fn moment(millis: i64) -> Timestamp {
     Timestamp::from_millis(u64::try_from(millis).unwrap_or(0))
 }

@@ -1,4 +1,4 @@
-//! Where connections come from and go to: [`Connections`].
+//! Keeps a connection for the next call before it goes back to the pool: [`Connections`].
 
 use std::{
     collections::VecDeque,
@@ -20,34 +20,31 @@ use super::driver::Driver;
 /// shares the pool may be waiting for it.
 const KEPT: Duration = Duration::from_millis(2);
 
-/// After how many calls in a row a connection goes back, however many more
-/// wait here: who waits at the pool has a turn.
+/// A connection goes back to the pool after so many calls in a row, so that other users of the pool get it.
 const CALLS: u32 = 32;
 
-/// How long a connection may take to prove that it is fit for the pool.
+/// How long the pool may take to check a connection that goes back.
 const RETURN: Duration = Duration::from_secs(5);
 
 /// The pool, and the connections that were just used.
 ///
-/// sqlx pings a connection that goes back to its pool, and that is as much
-/// work for the server as loading a session. Where many calls follow each
-/// other the next one takes it from here.
+/// sqlx pings a connection that goes back to its pool, which costs the server as much as a load. So the next call
+/// takes it from here.
 pub(super) struct Connections<D: Driver> {
     pub(super) pool: Pool<D>,
     kept: Mutex<Kept<D>>,
 }
 
 struct Kept<D: Driver> {
-    /// With the time since when, the latest last.
+    /// The kept connections, each with the time since when, the latest last.
     connections: Vec<(Instant, LeasedConnection<D>)>,
-    /// Calls that found neither a connection here nor place in the pool for another.
+    /// Calls that found no connection here, while the pool was full.
     waiting: VecDeque<oneshot::Sender<LeasedConnection<D>>>,
-    /// Whether a task takes back to the pool what stays too long.
+    /// Whether a task is running that returns connections to the pool.
     is_watched: bool,
 }
 
-/// A connection, and how many calls it has served since it left the pool, to
-/// which it goes back when this is dropped.
+/// A connection of the pool, and how many calls it has served. It goes back to the pool when this is dropped.
 pub(super) struct LeasedConnection<D: Driver> {
     connection: Option<PoolConnection<D>>,
     calls: u32,
@@ -74,7 +71,7 @@ impl<D: Driver> Connections<D> {
             if let Some((_, leased)) = kept.connections.pop() {
                 return Ok(leased);
             }
-            // Where the pool can open another, what comes first here would cut that off.
+            // If the pool can open another connection, this must not be interrupted by one that is returned here.
             let is_full = self.pool.size() >= self.pool.options().get_max_connections();
             (is_full && self.pool.num_idle() == 0).then(|| {
                 while kept.waiting.front().is_some_and(oneshot::Sender::is_closed) {
@@ -91,7 +88,7 @@ impl<D: Driver> Connections<D> {
         let (mut offered, mut acquired) = (pin!(offered), pin!(self.pool.acquire()));
         poll_fn(|context| match offered.as_mut().poll(context) {
             Poll::Ready(Ok(leased)) => Poll::Ready(Ok(leased)),
-            // Promises are kept for as long as `self` is there.
+            // A waiting sender lives as long as `self`.
             _ => acquired
                 .as_mut()
                 .poll(context)
@@ -100,7 +97,7 @@ impl<D: Driver> Connections<D> {
         .await
     }
 
-    /// Keeps a connection for the next call; nothing is open on it.
+    /// Keeps a connection for the next call. It must have no open transaction.
     pub(super) fn keep(self: &Arc<Self>, mut leased: LeasedConnection<D>) {
         leased.calls += 1;
         let is_tired = leased.calls >= CALLS || self.pool.is_closed();
@@ -114,20 +111,20 @@ impl<D: Driver> Connections<D> {
         while let Some(offer) = kept.waiting.pop_front() {
             match offer.send(leased) {
                 Ok(()) => return,
-                // Who waited has gone, or got another.
+                // The call that waited was dropped, or has another connection.
                 Err(back) => leased = back,
             }
         }
         kept.connections.push((Instant::now(), leased));
         let was_watched = mem::replace(&mut kept.is_watched, true);
-        // A runtime that ends drops the task at once, which takes the lock.
+        // Before the task starts: a runtime that ends drops it at once, which takes the lock.
         drop(kept);
         if !was_watched {
             runtime.spawn(watch(Watched(Arc::downgrade(self))));
         }
     }
 
-    /// What was kept too long, and when the next will have been.
+    /// The connections that were kept too long, and when the next one will be.
     fn idle(&self) -> (Vec<(Instant, LeasedConnection<D>)>, Option<Instant>) {
         let mut kept = self.kept.lock();
         let young = |(since, _): &(Instant, _)| since.elapsed() < KEPT;
@@ -140,7 +137,7 @@ impl<D: Driver> Connections<D> {
     }
 }
 
-/// The task's hold: where its runtime ends before it does, another may begin.
+/// Held by the task. When its runtime ends, this allows another task to start.
 struct Watched<D: Driver>(Weak<Connections<D>>);
 
 impl<D: Driver> Drop for Watched<D> {
@@ -180,7 +177,7 @@ impl<D: Driver> LeasedConnection<D> {
         self.connection.as_mut().expect("a connection was lent")
     }
 
-    /// Not to be used again.
+    /// Closes the connection.
     pub(super) fn close(mut self) {
         let Some(mut connection) = self.connection.take() else {
             return;
@@ -188,7 +185,7 @@ impl<D: Driver> LeasedConnection<D> {
         if tokio::runtime::Handle::try_current().is_ok() {
             connection.close_on_drop();
         } else {
-            // Nobody is left to talk to the server.
+            // Without a runtime nobody can talk to the server.
             drop(connection.detach());
         }
     }
@@ -200,8 +197,7 @@ impl<D: Driver> Drop for LeasedConnection<D> {
             return;
         };
         match tokio::runtime::Handle::try_current() {
-            // By itself the pool would wait for a server that hangs for as long as it
-            // hangs, and lend the connection's place to nobody meanwhile.
+            // The pool itself would wait as long as the server hangs, and not open another connection meanwhile.
             Ok(runtime) => {
                 let mut connection = connection;
                 runtime.spawn(async move {

@@ -1,4 +1,4 @@
-//! What each database does in its own way: [`Driver`].
+//! The differences between the databases: [`Driver`].
 
 #![allow(
     missing_debug_implementations,
@@ -6,6 +6,7 @@
 )]
 
 use sqlx::{Connection, Database, error::DatabaseError};
+use uuid::Uuid;
 
 use super::{
     statements::Statements,
@@ -16,22 +17,21 @@ use super::{
 
 /// A database that sessions can be kept in: sqlx's `Postgres`, `MySql` or `Sqlite`.
 ///
-/// Nothing else implements it.
+/// Other crates cannot implement it.
 pub trait Driver: Database {
-    /// What people call it.
+    /// The database's name.
     #[doc(hidden)]
     const TITLE: &'static str;
 
-    /// How a URL of it looks.
+    /// What a URL of it looks like.
     #[doc(hidden)]
     const URL: &'static str;
 
-    /// Whether a connection that a call left before its end is closed: what
-    /// comes next on it may be the reply to that call.
+    /// Whether the connection of an abandoned call is closed, because the next reply on it may be that call's.
     #[doc(hidden)]
     const CLOSES_ABANDONED: bool;
 
-    /// What to do where the driver cannot log in, whatever the database says.
+    /// What to do if the driver cannot log in.
     #[doc(hidden)]
     const NO_LOG_IN: &'static str = "no log-in with these settings: look at the user, the password, \
                                      and the certificate and key in the options";
@@ -42,7 +42,7 @@ pub trait Driver: Database {
         options
     }
 
-    /// Where it is, for errors: host and port, or a path.
+    /// The server's host and port, or the file's path, for errors.
     #[doc(hidden)]
     fn place(options: &Options<Self>) -> String;
 
@@ -54,7 +54,7 @@ pub trait Driver: Database {
     #[doc(hidden)]
     fn judge(error: &dyn DatabaseError) -> Verdict;
 
-    /// Asks one statement; one without values goes as text and is not prepared.
+    /// Runs one statement. A statement without values is not prepared.
     #[doc(hidden)]
     fn ask<'a>(
         connection: &'a mut Self::Connection,
@@ -67,11 +67,15 @@ pub trait Driver: Database {
     #[doc(hidden)]
     fn session(row: &Self::Row) -> Result<SessionRow<'_>, sqlx::Error>;
 
+    /// Reads the id, and when the session came to it, of a row of a list.
+    #[doc(hidden)]
+    fn key(row: &Self::Row) -> Result<(Uuid, i64), sqlx::Error>;
+
     /// Reads a row of one number.
     #[doc(hidden)]
     fn number(row: &Self::Row) -> Result<Option<i64>, sqlx::Error>;
 
-    /// What has to be done before a migration locks anything.
+    /// Runs before a migration locks anything.
     #[doc(hidden)]
     fn before_migrating(
         connection: &mut Self::Connection,
@@ -83,9 +87,9 @@ pub trait Driver: Database {
 
 pub(super) type Options<D> = <<D as Database>::Connection as Connection>::Options;
 
-/// The methods of [`Driver`] that read the same for each, but that each has types of its own for.
+/// The methods of [`Driver`] whose code is the same for each database, with other types.
 ///
-/// `text`: what a record is bound as.
+/// `text` is the type that a record is bound as.
 macro_rules! through_sqlx {
     (text: $text:ty) => {
         async fn ask<'a>(
@@ -131,6 +135,10 @@ macro_rules! through_sqlx {
                 last_seen_at: row.try_get(2)?,
                 expires_at: row.try_get(3)?,
             })
+        }
+
+        fn key(row: &Self::Row) -> Result<(uuid::Uuid, i64), sqlx::Error> {
+            Ok((row.try_get("id")?, row.try_get("begun")?))
         }
 
         fn number(row: &Self::Row) -> Result<Option<i64>, sqlx::Error> {

@@ -1,4 +1,4 @@
-//! Errors of the databases that tell neither data nor passwords.
+//! Errors of the databases without data and passwords.
 
 use std::{error, fmt, io};
 

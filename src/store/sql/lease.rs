@@ -8,11 +8,10 @@ use super::{
     value::{Answer, Value, Wanted},
 };
 
-/// A connection that is used again only if the last call came to its end.
+/// A connection for one call. It is used again only if the call was completed.
 ///
-/// A call may be dropped at any await point. Its reply is then still to come,
-/// perhaps never: such a connection is closed, so that no other call reads
-/// that reply, and none waits behind it.
+/// A call may be dropped at any await point. Its reply may then still come, so the connection is closed: no other call
+/// must read that reply, or wait behind it.
 pub(super) struct Lease<D: Driver> {
     connections: Arc<Connections<D>>,
     leased: Option<LeasedConnection<D>>,
@@ -36,7 +35,7 @@ impl<D: Driver> Lease<D> {
             .connection()
     }
 
-    /// Asks one statement that is a transaction of its own.
+    /// Runs one statement that is a transaction of its own.
     pub(super) async fn ask(
         &mut self,
         sql: &str,
@@ -55,7 +54,7 @@ impl<D: Driver> Lease<D> {
         answer
     }
 
-    /// Asks one statement of a transaction that is still open afterwards.
+    /// Runs one statement of a transaction that stays open.
     pub(super) async fn ask_within(
         &mut self,
         sql: &str,
@@ -66,7 +65,7 @@ impl<D: Driver> Lease<D> {
         D::ask(self.connection(), sql, values, wanted).await
     }
 
-    /// The transaction has come to its end.
+    /// Notes that the transaction has ended.
     pub(super) fn settle(&mut self) {
         self.is_sound = true;
     }

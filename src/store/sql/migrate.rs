@@ -1,4 +1,4 @@
-//! Bringing the tables up to date: [`SqlStore::migrate`].
+//! Creates the tables, and brings them up to date: [`SqlStore::migrate`].
 
 use super::{
     SqlStore,
@@ -56,8 +56,7 @@ impl<D: Driver> SqlStore<D> {
         ))
     }
 
-    /// All of it on one connection, which is closed if anything fails: that
-    /// undoes what is open, and gives the lock back.
+    /// Migrates on one connection. If anything fails, it is closed, which rolls back and releases the lock.
     async fn upgrade(&self, lease: &mut Lease<D>, migration: &Migration) -> Result<(), StoreError> {
         let mut held = None;
         for sql in &migration.lock {
@@ -95,7 +94,11 @@ impl<D: Driver> SqlStore<D> {
         values: &[Value<'_>],
     ) -> Result<(), StoreError> {
         let told = lease.ask_within(sql, values, Wanted::Count).await;
-        told.map(drop).map_err(|error| self.error(error))
+        match told {
+            // A step that was interrupted, and is there already.
+            Err(error) if matches!(verdict::<D>(&error), Verdict::Duplicate) => Ok(()),
+            told => told.map(drop).map_err(|error| self.error(error)),
+        }
     }
 
     async fn number(&self, lease: &mut Lease<D>, sql: &str) -> Result<Option<i64>, StoreError> {
@@ -108,7 +111,7 @@ impl<D: Driver> SqlStore<D> {
 }
 
 impl Migration {
-    /// The version that the last step makes.
+    /// The version after the last step.
     fn known(&self) -> i64 {
         i64::try_from(self.steps.len()).unwrap_or(i64::MAX)
     }

@@ -1,17 +1,18 @@
-//! Sessions in a database that sqlx talks to: [`SqlStore`], under the names
-//! of its databases.
+//! Sessions in a database, through sqlx: [`SqlStore`], with a name for each database.
 
 mod calls;
 mod connections;
 mod driver;
 mod failure;
 mod lease;
+mod listing;
 mod migrate;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod retry;
+mod selecting;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statements;
@@ -167,6 +168,7 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 /// | `counter`, `writer` | the version, the 64 bits of each number as a signed one |
 /// | `user_hash` | the SHA-256 of the user's bytes, indexed; NULL without a user |
 /// | `created_at`, `last_seen_at` | milliseconds since the Unix epoch |
+/// | `begun_at` | the same: when the session came to its id, indexed; NULL in rows of an earlier version, for `created_at` |
 /// | `expires_at` | the same; NULL if the session never expires |
 /// | `record` | the JSON of [`Record::to_bytes`](crate::Record::to_bytes), for people and other programs to read |
 ///
@@ -200,8 +202,7 @@ pub struct SqlStore<D: Driver> {
     sinks: Arc<RwLock<Vec<RemovalSink>>>,
 }
 
-/// How many expired sessions are deleted by one statement, and so under one
-/// lock. MariaDB makes another plan of a list of 1000.
+/// How many expired sessions one statement deletes, and so locks. With a list of 1000 MariaDB chooses another plan.
 const REAP_BATCH: usize = 500;
 
 /// How long [`SqlStore::connect`] and its pool try to get a connection.
@@ -225,7 +226,7 @@ impl<D: Driver> SqlStore<D> {
         let scheme = url.split(':').next().unwrap_or_default();
         let is_ours = D::URL_SCHEMES.contains(&scheme);
         let Some(options) = url.parse::<Options<D>>().ok().filter(|_| is_ours) else {
-            // What the parser says may repeat parts of the URL.
+            // The parser's error may repeat parts of the URL.
             let expected = format!("not a URL of {}: expected {}", D::TITLE, D::URL);
             return Err(failure(StoreErrorKind::Other, expected));
         };
@@ -234,12 +235,12 @@ impl<D: Driver> SqlStore<D> {
             .test_before_acquire(false)
             .connect_lazy_with(D::adjust(options));
         let store = Self::new(pool);
-        // By itself, for the pool would not say why it does not connect.
+        // Not through the pool, which would not say why it does not connect.
         let options = store.pool().connect_options();
         match tokio::time::timeout(CONNECT, D::Connection::connect_with(&options)).await {
             Ok(connected) => {
                 let connection = connected.map_err(|error| store.error(error))?;
-                // It has answered; how it takes its leave does not matter.
+                // It has answered, so an error here does not matter.
                 let _ = connection.close().await;
                 Ok(store)
             }
@@ -292,7 +293,7 @@ impl<D: Driver> SqlStore<D> {
     }
 }
 
-// By hand, because a derived one would ask the same of the driver.
+// Not derived, which would require `D: Clone`.
 impl<D: Driver> Clone for SqlStore<D> {
     fn clone(&self) -> Self {
         Self {

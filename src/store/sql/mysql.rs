@@ -18,11 +18,13 @@ const DIALECT: Dialect = Dialect {
     quote: '`',
     // ON DUPLICATE KEY counts the row as hit, and IGNORE hides every other error too.
     unless_there: "",
-    // Whatever the connection's character set is.
+    // In bytes, whatever the connection's character set is.
     record: "CAST(record AS BINARY)",
     later_seen: "GREATEST(last_seen_at, $1)",
     // NULL if one of them is.
     later_expiry: "GREATEST(expires_at, $2)",
+    begun: "listed_at",
+    compares_pairs: false,
     numbers: false,
 };
 
@@ -49,13 +51,14 @@ impl Driver for MySql {
         use StoreErrorKind::{Other, Timeout, Unavailable};
         let error = error.try_downcast_ref::<MySqlDatabaseError>();
         match error.map_or(0, MySqlDatabaseError::number) {
-            1062 => Verdict::Duplicate,
+            // A row, a column, a key
+            1062 | 1060 | 1061 => Verdict::Duplicate,
             1054 | 1146 => Verdict::NoTable,
             // Lock wait timeout, deadlock, MariaDB's snapshot isolation
             1205 | 1213 | 1020 => Verdict::Undone,
             // Shutdown, killed by an administrator, idle for too long
             1053 | 1927 | 4031 | 3169 => Verdict::Lost,
-            // Of a proxy or a cluster during a failover: the reply to a commit may be lost behind it.
+            // From a proxy or a cluster during a failover, which may have lost the reply to a commit.
             1047 | 1105 | 9001 => Verdict::Failed(
                 Unavailable,
                 "a proxy or a node of the cluster fails, perhaps at a failover",
@@ -107,14 +110,14 @@ fn reap(table: &str, columns: &str) -> Reap {
 
 fn migration(table: &TableName) -> Migration {
     let versions = table.with("_schema").quoted('`');
-    // At most 64 characters. Not by MD5, which MySQL has no more.
+    // At most 64 characters. Without MD5, which new versions of MySQL do not have.
     let lock = format!(
         "CONCAT('cloakroom.{:016x}.', LEFT(SHA2(COALESCE(DATABASE(), ''), 256), 32))",
         table.number()
     );
     let table = table.quoted('`');
     Migration {
-        // Statements that change tables commit by themselves, so no transaction keeps others out.
+        // Statements that change tables commit by themselves, so a transaction does not lock.
         lock: vec![format!("SELECT GET_LOCK({lock}, 60)")],
         unlock: vec![format!("DO RELEASE_LOCK({lock})")],
         begin: format!(
@@ -122,8 +125,9 @@ fn migration(table: &TableName) -> Migration {
         ),
         version: format!("SELECT MAX(version) FROM {versions}"),
         done: format!("INSERT INTO {versions} (version) VALUES ($1)"),
-        steps: vec![vec![format!(
-            "CREATE TABLE IF NOT EXISTS {table} (\
+        steps: vec![
+            vec![format!(
+                "CREATE TABLE IF NOT EXISTS {table} (\
              id BINARY(16) NOT NULL PRIMARY KEY, \
              counter BIGINT NOT NULL, \
              writer BIGINT NOT NULL, \
@@ -135,6 +139,16 @@ fn migration(table: &TableName) -> Migration {
              KEY expires_at (expires_at), \
              KEY user_hash (user_hash, id)\
              ) ENGINE = InnoDB"
-        )]],
+            )],
+            vec![
+                format!("ALTER TABLE {table} ADD COLUMN begun_at BIGINT"),
+                // Virtual: nothing is rewritten, and nodes of an earlier version go on writing.
+                format!(
+                    "ALTER TABLE {table} ADD COLUMN listed_at BIGINT \
+                 AS (COALESCE(begun_at, created_at)) VIRTUAL"
+                ),
+                format!("ALTER TABLE {table} ADD KEY begun (listed_at, id)"),
+            ],
+        ],
     }
 }

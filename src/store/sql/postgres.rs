@@ -17,9 +17,11 @@ const DIALECT: Dialect = Dialect {
     unless_there: " ON CONFLICT (id) DO NOTHING",
     record: "record",
     later_seen: "GREATEST(last_seen_at, $1)",
-    // GREATEST passes over NULL here.
+    // GREATEST ignores NULL here.
     later_expiry: "CASE WHEN expires_at IS NOT NULL THEN \
                    CASE WHEN $2 IS NOT NULL THEN GREATEST(expires_at, $2) END END",
+    begun: "COALESCE(begun_at, created_at)",
+    compares_pairs: true,
     numbers: true,
 };
 
@@ -84,8 +86,8 @@ impl Driver for Postgres {
 }
 
 fn reap(table: &str, columns: &str) -> Reap {
-    // An array, and not IN: so the rows are chosen and locked once, whatever
-    // plan the database makes. What was touched since is looked at again.
+    // An array, not IN, so that the rows are chosen and locked once, whatever plan the database chooses. Sessions that
+    // were touched since are checked again.
     let silent = format!(
         "DELETE FROM {table} WHERE id = ANY(ARRAY(\
          SELECT id FROM {table} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 \
@@ -99,6 +101,7 @@ fn migration(table: &TableName) -> Migration {
     let versions = table.with("_schema").quoted('"');
     let expires = table.with("_expires_at").bare('"');
     let user = table.with("_user").bare('"');
+    let begun = table.with("_begun").bare('"');
     let lock = table.number();
     let table = table.quoted('"');
     Migration {
@@ -110,11 +113,12 @@ fn migration(table: &TableName) -> Migration {
         begin: format!("CREATE TABLE IF NOT EXISTS {versions} (version bigint PRIMARY KEY)"),
         version: format!("SELECT max(version) FROM {versions}"),
         done: format!("INSERT INTO {versions} (version) VALUES ($1)"),
-        steps: vec![vec![
-            // text: json would check it once more at each write, and jsonb
-            // changes it (order, numbers, repeated keys) and refuses \u0000.
-            format!(
-                "CREATE TABLE IF NOT EXISTS {table} (\
+        steps: vec![
+            vec![
+                // text, because json would check it again at each write, and jsonb
+                // changes it (order, numbers, repeated keys) and refuses \u0000.
+                format!(
+                    "CREATE TABLE IF NOT EXISTS {table} (\
                  id uuid PRIMARY KEY, \
                  counter bigint NOT NULL, \
                  writer bigint NOT NULL, \
@@ -123,13 +127,21 @@ fn migration(table: &TableName) -> Migration {
                  last_seen_at bigint NOT NULL, \
                  expires_at bigint, \
                  record text NOT NULL)"
-            ),
-            format!(
-                "CREATE INDEX IF NOT EXISTS {expires} ON {table} (expires_at) WHERE expires_at IS NOT NULL"
-            ),
-            format!(
-                "CREATE INDEX IF NOT EXISTS {user} ON {table} (user_hash, id) WHERE user_hash IS NOT NULL"
-            ),
-        ]],
+                ),
+                format!(
+                    "CREATE INDEX IF NOT EXISTS {expires} ON {table} (expires_at) WHERE expires_at IS NOT NULL"
+                ),
+                format!(
+                    "CREATE INDEX IF NOT EXISTS {user} ON {table} (user_hash, id) WHERE user_hash IS NOT NULL"
+                ),
+            ],
+            vec![
+                format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS begun_at bigint"),
+                // As of rows without: nothing is rewritten, and nodes of an earlier version go on writing.
+                format!(
+                    "CREATE INDEX IF NOT EXISTS {begun} ON {table} ((COALESCE(begun_at, created_at)), id)"
+                ),
+            ],
+        ],
     }
 }

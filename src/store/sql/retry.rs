@@ -1,5 +1,5 @@
-//! How a statement is retried: on another connection where the first turns out to be dead, and after a back-off where the
-//! database rolled it back in favour of another one.
+//! Retries a statement: on another connection if the first one is dead, and after a back-off if the database rolled it
+//! back in favour of another one.
 
 use super::{
     SqlStore,
@@ -10,13 +10,12 @@ use super::{
 };
 use crate::{deadline::back_off, error::store::StoreError};
 
-/// How often a statement is asked again that the database rolled back in favour of another.
+/// How often a statement is retried that the database rolled back in favour of another one.
 pub(super) const MAX_UNDONE: u32 = 20;
 
 impl<D: Driver> SqlStore<D> {
-    /// Asks one statement; again where the connection turns out to be dead, or
-    /// the database undid it. With the answer comes the error of a connection
-    /// that was lost on the way: what was asked may have happened twice.
+    /// Runs one statement, and retries it. If a connection was lost on the way, its error is returned with the answer:
+    /// the statement may have been applied twice.
     pub(super) async fn ask(
         &self,
         sql: &str,
@@ -25,12 +24,12 @@ impl<D: Driver> SqlStore<D> {
     ) -> Result<(Asked<D>, Option<StoreError>), StoreError> {
         let mut lost = None;
         let mut undone = 0;
-        // After a restart of the server all connections are dead, but none twice.
+        // After a restart of the server all connections are dead, each of them once.
         let mut dead = self.pool().size();
         loop {
             let mut lease = match self.lease().await {
                 Ok(lease) => lease,
-                // What was sent before may have been applied.
+                // An earlier try may have been applied.
                 Err(error) => return Err(lost.unwrap_or(error)),
             };
             let error = match lease.ask(sql, values, wanted).await {
@@ -75,10 +74,10 @@ impl<D: Driver> SqlStore<D> {
     }
 }
 
-/// What a statement came to.
+/// The result of a statement.
 pub(super) enum Asked<D: Driver> {
     Answer(Answer<D>),
-    /// The row was there already.
+    /// The row exists already.
     Duplicate,
 }
 

@@ -22,19 +22,21 @@ const DIALECT: Dialect = Dialect {
     later_seen: "max(last_seen_at, $1)",
     // NULL if one of them is.
     later_expiry: "max(expires_at, $2)",
+    begun: "listed_at",
+    compares_pairs: true,
     numbers: true,
 };
 
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
 
-/// How long a migration waits for others to leave the file alone.
+/// How long a migration waits for a file that others use.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Driver for Sqlite {
     const TITLE: &'static str = "SQLite";
     const URL: &'static str = "sqlite:///path/to/sessions.db";
-    // A thread of its own brings each statement to its end.
+    // A thread of the driver completes each statement.
     const CLOSES_ABANDONED: bool = false;
 
     fn adjust(options: SqliteConnectOptions) -> SqliteConnectOptions {
@@ -56,6 +58,7 @@ impl Driver for Sqlite {
         // The lowest byte of an extended code is the code.
         match code(error) & 0xff {
             1 if is_table_missing(error) => Verdict::NoTable,
+            1 if error.message().starts_with("duplicate column name") => Verdict::Duplicate,
             BUSY | LOCKED => Verdict::Refused(
                 Unavailable,
                 "others kept it locked for longer than the busy_timeout",
@@ -74,7 +77,7 @@ impl Driver for Sqlite {
 
     through_sqlx!(text: str);
 
-    /// In WAL mode readers and the writer do not wait for each other. It is kept in the file.
+    /// Switches to WAL mode, in which readers and the writer do not wait for each other. The file keeps that mode.
     async fn before_migrating(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let started = Instant::now();
         loop {
@@ -96,10 +99,12 @@ fn code(error: &dyn DatabaseError) -> i32 {
     code.unwrap_or_default()
 }
 
-/// SQLite has no code for it.
+/// Whether the table is missing. SQLite has no code for it.
 fn is_table_missing(error: &dyn DatabaseError) -> bool {
     let message = error.message();
-    message.starts_with("no such table") || message.starts_with("no such column")
+    message.starts_with("no such table")
+        || message.starts_with("no such column")
+        || message.contains(" has no column named ")
 }
 
 fn reap(table: &str, columns: &str) -> Reap {
@@ -115,6 +120,7 @@ fn migration(table: &TableName) -> Migration {
     let versions = table.with("_schema").quoted('"');
     let expires = table.with("_expires_at").quoted('"');
     let user = table.with("_user").quoted('"');
+    let begun = table.with("_begun").quoted('"');
     let (quoted, bare) = (table.quoted('"'), table.bare('"'));
     Migration {
         lock: vec!["BEGIN IMMEDIATE".to_owned(), "SELECT 1".to_owned()],
@@ -122,9 +128,10 @@ fn migration(table: &TableName) -> Migration {
         begin: format!("CREATE TABLE IF NOT EXISTS {versions} (version INTEGER PRIMARY KEY)"),
         version: format!("SELECT max(version) FROM {versions}"),
         done: format!("INSERT INTO {versions} (version) VALUES ($1)"),
-        steps: vec![vec![
-            format!(
-                "CREATE TABLE IF NOT EXISTS {quoted} (\
+        steps: vec![
+            vec![
+                format!(
+                    "CREATE TABLE IF NOT EXISTS {quoted} (\
                  id BLOB NOT NULL PRIMARY KEY, \
                  counter INTEGER NOT NULL, \
                  writer INTEGER NOT NULL, \
@@ -133,22 +140,37 @@ fn migration(table: &TableName) -> Migration {
                  last_seen_at INTEGER NOT NULL, \
                  expires_at INTEGER, \
                  record TEXT NOT NULL)"
-            ),
-            format!(
-                "CREATE INDEX IF NOT EXISTS {expires} ON {bare} (expires_at) WHERE expires_at IS NOT NULL"
-            ),
-            format!(
-                "CREATE INDEX IF NOT EXISTS {user} ON {bare} (user_hash, id) WHERE user_hash IS NOT NULL"
-            ),
-        ]],
+                ),
+                format!(
+                    "CREATE INDEX IF NOT EXISTS {expires} ON {bare} (expires_at) WHERE expires_at IS NOT NULL"
+                ),
+                format!(
+                    "CREATE INDEX IF NOT EXISTS {user} ON {bare} (user_hash, id) WHERE user_hash IS NOT NULL"
+                ),
+            ],
+            vec![
+                format!("ALTER TABLE {quoted} ADD COLUMN begun_at INTEGER"),
+                // Virtual: nothing is rewritten, and processes of an earlier version go on writing.
+                format!(
+                    "ALTER TABLE {quoted} ADD COLUMN listed_at INTEGER \
+                 GENERATED ALWAYS AS (COALESCE(begun_at, created_at)) VIRTUAL"
+                ),
+                format!("CREATE INDEX IF NOT EXISTS {begun} ON {bare} (listed_at, id)"),
+            ],
+        ],
     }
 }
 
 #[cfg(test)]
 mod tests {
     use sqlx::{Connection as _, SqliteConnection};
+    use uuid::Uuid;
 
     use super::*;
+    use crate::store::{
+        Order,
+        sql::selecting::{Request, Term},
+    };
 
     #[tokio::test]
     async fn nothing_but_a_count_reads_the_whole_table() {
@@ -161,9 +183,23 @@ mod tests {
         let Reap::Delete { silent, reporting } = &statements.reap else {
             panic!("deleted at once");
         };
-        let of_user = [("user_hash = ", Value::Hash(None))];
-        let (of_user, _) = statements.list(of_user, 10);
-        let (of_all, _) = statements.list([], 10);
+        let request = |order, bounds: &[Term<'static>], window: Option<i64>| Request {
+            order,
+            after: Some((5, Uuid::max())),
+            bounds: bounds.to_vec(),
+            conditions: window.map(|_| Term::LoggedIn(false)).into_iter().collect(),
+            limit: 10,
+            window,
+        };
+        let list = |request| statements.list(&request).0;
+        let of_user = list(request(Order::Id, &[Term::User(Value::Hash(None))], None));
+        let of_all = list(request(Order::Id, &[], None));
+        let newest = list(request(Order::NewestFirst, &[], None));
+        let begun = [Term::BegunSince(1), Term::BegunBefore(9)];
+        let begun_within = list(request(Order::NewestFirst, &begun, None));
+        let (end, _) = statements
+            .end_of_window(&request(Order::NewestFirst, &[], Some(100)))
+            .unwrap();
         for (sql, index) in [
             (&statements.load, "sqlite_autoindex_sessions_1"),
             (&statements.update, "sqlite_autoindex_sessions_1"),
@@ -171,6 +207,9 @@ mod tests {
             (&statements.delete, "sqlite_autoindex_sessions_1"),
             (&of_all, "sqlite_autoindex_sessions_1"),
             (&of_user, "sessions_user"),
+            (&newest, "sessions_begun ((listed_at,id)<(?,?)"),
+            (&begun_within, "sessions_begun (listed_at>? AND "),
+            (&end, "COVERING INDEX sessions_begun"),
             (silent, "sessions_expires_at"),
             (reporting, "sessions_expires_at"),
         ] {

@@ -1,11 +1,15 @@
 //! The text of every statement: [`Statements`].
 
-use super::{table::TableName, value::Value};
+use super::{
+    selecting::{Request, Selecting, Term},
+    table::TableName,
+    value::Value,
+};
 
 /// How the databases' SQL differs.
 pub(super) struct Dialect {
     pub(super) quote: char,
-    /// Put behind an `INSERT`, so that a row that is there already is left alone and counts as none.
+    /// Follows an `INSERT`, so that an existing row stays unchanged and does not count.
     pub(super) unless_there: &'static str,
     /// The record as bytes.
     pub(super) record: &'static str,
@@ -13,6 +17,10 @@ pub(super) struct Dialect {
     pub(super) later_seen: &'static str,
     /// The later of `expires_at` and `$2`, where NULL is later than anything.
     pub(super) later_expiry: &'static str,
+    /// When a session came to its id: what the index of that is made of.
+    pub(super) begun: &'static str,
+    /// Whether an index finds a pair that is compared with a pair.
+    pub(super) compares_pairs: bool,
     /// Whether placeholders have numbers.
     pub(super) numbers: bool,
 }
@@ -28,17 +36,15 @@ pub struct Statements {
     pub(super) delete: String,
     pub(super) reap: Reap,
     pub(super) migration: Migration,
-    list: String,
-    count: String,
-    numbers: bool,
+    selecting: Selecting,
 }
 
-/// How a batch of expired sessions is deleted. `$1`: deadline, `$2`: how many.
+/// Deletes a batch of expired sessions. `$1` is the deadline, `$2` the limit.
 #[derive(Debug)]
 pub(super) enum Reap {
-    /// At once; `reporting` gives the rows that were deleted.
+    /// In one statement. `reporting` returns the deleted rows.
     Delete { silent: String, reporting: String },
-    /// Locked first, in one transaction; `delete` takes [`REAP_BATCH`](super::REAP_BATCH) ids.
+    /// In one transaction that locks them first. `delete` takes [`REAP_BATCH`](super::REAP_BATCH) ids.
     LockAndDelete {
         silent: String,
         reporting: String,
@@ -46,24 +52,23 @@ pub(super) enum Reap {
     },
 }
 
-/// How the tables come about.
+/// The statements of a migration.
 #[derive(Debug)]
 pub(super) struct Migration {
-    /// Keeps other nodes out. The last gives the number 1, unless it could not.
+    /// Lock out other nodes. The last one returns 1 if that worked.
     pub(super) lock: Vec<String>,
     pub(super) unlock: Vec<String>,
-    /// The table of versions, unless it is there.
+    /// Creates the table of versions if it is missing.
     pub(super) begin: String,
-    /// The version the tables have; NULL: none yet.
+    /// Reads the version of the tables. NULL if there are none yet.
     pub(super) version: String,
-    /// Writes down version `$1`.
+    /// Stores version `$1`.
     pub(super) done: String,
-    /// What makes each version of the one before, the first of nothing. To be
-    /// interrupted and run again must do no harm.
+    /// The statements that lead to each version from the one before. They may be interrupted and run again.
     pub(super) steps: Vec<Vec<String>>,
 }
 
-/// What [`SessionRow`](super::value::SessionRow) reads.
+/// The columns that [`SessionRow`](super::value::SessionRow) reads.
 fn columns(dialect: &Dialect) -> String {
     format!("id, {}, last_seen_at, expires_at", dialect.record)
 }
@@ -87,7 +92,8 @@ impl Statements {
         Self {
             create: text(format!(
                 "INSERT INTO {table} (counter, writer, user_hash, created_at, last_seen_at, \
-                 expires_at, record, id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8){unless_there}"
+                 expires_at, record, id, begun_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)\
+                 {unless_there}"
             )),
             load: text(format!("SELECT {columns} FROM {table} WHERE id = $1")),
             update: text(format!(
@@ -106,47 +112,36 @@ impl Statements {
                 done: text(migration.done),
                 ..migration
             },
-            list: format!("SELECT {columns} FROM {table}"),
-            count: format!("SELECT count(*) FROM {table}"),
-            numbers: dialect.numbers,
+            selecting: Selecting {
+                table: table.clone(),
+                columns,
+                begun: dialect.begun,
+                numbers: dialect.numbers,
+                compares_pairs: dialect.compares_pairs,
+            },
         }
     }
 
-    /// A page of the sessions that meet `conditions`: a column with its operator, and the value.
-    pub(super) fn list<'a>(
-        &self,
-        conditions: impl IntoIterator<Item = (&'static str, Value<'a>)>,
-        limit: i64,
-    ) -> (String, Vec<Value<'a>>) {
-        let (mut sql, mut values) = self.selecting(&self.list, conditions);
-        values.push(Value::Number(limit));
-        sql.push_str(" ORDER BY id LIMIT ");
-        sql.push_str(&placeholder(self.numbers, values.len()));
-        (sql, values)
+    /// A page of sessions.
+    pub(super) fn list<'a>(&self, request: &Request<'a>) -> (String, Vec<Value<'a>>) {
+        self.selecting.list(request)
     }
 
-    /// How many sessions meet `conditions`.
+    /// The last row that the request's window looks at. `None` where there is no window.
+    pub(super) fn end_of_window<'a>(
+        &self,
+        request: &Request<'a>,
+    ) -> Option<(String, Vec<Value<'a>>)> {
+        self.selecting.end_of_window(request)
+    }
+
+    /// How many sessions meet the terms, counted up to `limit`.
     pub(super) fn count<'a>(
         &self,
-        conditions: impl IntoIterator<Item = (&'static str, Value<'a>)>,
+        terms: &[Term<'a>],
+        limit: Option<i64>,
     ) -> (String, Vec<Value<'a>>) {
-        self.selecting(&self.count, conditions)
-    }
-
-    fn selecting<'a>(
-        &self,
-        statement: &str,
-        conditions: impl IntoIterator<Item = (&'static str, Value<'a>)>,
-    ) -> (String, Vec<Value<'a>>) {
-        let mut sql = statement.to_owned();
-        let mut values = Vec::new();
-        for (index, (condition, value)) in conditions.into_iter().enumerate() {
-            values.push(value);
-            sql.push_str(if index == 0 { " WHERE " } else { " AND " });
-            sql.push_str(condition);
-            sql.push_str(&placeholder(self.numbers, values.len()));
-        }
-        (sql, values)
+        self.selecting.count(terms, limit)
     }
 }
 
@@ -171,7 +166,7 @@ impl Reap {
 }
 
 impl Dialect {
-    /// `$1`, `$2` … as this dialect writes them.
+    /// Replaces `$1`, `$2` and so on by this dialect's placeholders.
     fn placeholders(&self, sql: String) -> String {
         if self.numbers {
             return sql;
@@ -183,13 +178,5 @@ impl Dialect {
             text.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_digit()));
         }
         text
-    }
-}
-
-fn placeholder(numbers: bool, number: usize) -> String {
-    if numbers {
-        format!("${number}")
-    } else {
-        "?".to_owned()
     }
 }

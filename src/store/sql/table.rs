@@ -2,11 +2,10 @@
 
 use crate::error::ConfigError;
 
-/// The databases allow 63 characters; what is derived from the name needs some of them.
+/// The databases allow 63 characters. Names that are derived from this one need some of them.
 const MAX_NAME: usize = 48;
 
-/// A table, perhaps in a schema. Letters, digits and underscores alone, so
-/// that quoting it needs no escapes.
+/// A table, perhaps in a schema. It has only letters, digits and underscores, so that quoting needs no escapes.
 #[derive(Clone, Debug)]
 pub struct TableName {
     schema: Option<Box<str>>,
@@ -32,7 +31,7 @@ impl TableName {
         )))
     }
 
-    /// The name beside it with this ending: of an index, or of the table of versions.
+    /// The name with this ending, for an index or the table of versions.
     pub(super) fn with(&self, ending: &str) -> Self {
         Self {
             schema: self.schema.clone(),
@@ -40,7 +39,7 @@ impl TableName {
         }
     }
 
-    /// As it stands in a statement, in this kind of quotes.
+    /// The name in these quotes, for a statement.
     pub(super) fn quoted(&self, quote: char) -> String {
         match &self.schema {
             Some(schema) => format!("{quote}{schema}{quote}.{}", self.bare(quote)),
@@ -53,7 +52,7 @@ impl TableName {
         format!("{quote}{}{quote}", self.name)
     }
 
-    /// A number for it: what a lock is called.
+    /// A number for the table, which names a lock.
     #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(super) fn number(&self) -> i64 {
         use sha2::{Digest as _, Sha256};

@@ -1,4 +1,4 @@
-//! What goes into a statement, and what comes out of it.
+//! The values of a statement, and its results.
 
 #![allow(
     missing_debug_implementations,
@@ -8,19 +8,19 @@
 use sqlx::Database;
 use uuid::Uuid;
 
-/// What is bound to a placeholder.
+/// A value that is bound to a placeholder.
 #[derive(Clone, Copy)]
 pub enum Value<'a> {
     Id(Uuid),
     Number(i64),
-    /// A deadline; `None`: never.
+    /// A deadline. `None` for never.
     Deadline(Option<i64>),
-    /// A hash; `None`: no user.
+    /// A user's hash. `None` without a user.
     Hash(Option<&'a [u8]>),
     Text(&'a str),
 }
 
-/// What a statement is asked for.
+/// What a statement returns.
 #[derive(Clone, Copy)]
 pub enum Wanted {
     /// How many rows it hit.
@@ -28,13 +28,13 @@ pub enum Wanted {
     Rows,
 }
 
-/// What a statement gave.
+/// The result of a statement.
 pub struct Answer<D: Database> {
     pub(super) count: u64,
     pub(super) rows: Vec<D::Row>,
 }
 
-/// The columns of a session that a statement gives, in this order.
+/// The columns of a session, in this order.
 pub struct SessionRow<'a> {
     pub(super) id: Uuid,
     pub(super) record: &'a [u8],

@@ -5,16 +5,16 @@ use crate::error::store::StoreErrorKind;
 /// What an error of a database means for the call.
 #[derive(Debug)]
 pub enum Verdict {
-    /// The row is there already.
+    /// The row exists already.
     Duplicate,
-    /// The connection is gone; whether the call happened is open.
+    /// The connection is lost. The call may have been applied.
     Lost,
-    /// The call was undone in favour of another: it may be asked again.
+    /// The database rolled the call back in favour of another one. It can be retried.
     Undone,
-    /// The table is not there, or has another shape.
+    /// The table is missing, or has other columns.
     NoTable,
-    /// The database refused the call or rolled it back, and what to do about it.
+    /// The database refused the call or rolled it back. With what to do about it.
     Refused(StoreErrorKind, &'static str),
-    /// Anything else, and what to do about it: whether the call happened is open.
+    /// Anything else. The call may have been applied. With what to do about it.
     Failed(StoreErrorKind, &'static str),
 }

@@ -1,4 +1,4 @@
-//! The copies in front, and how far each is to be trusted: [`Copies`].
+//! The copies in memory, and whether each may answer a load: [`Copies`].
 
 use std::{
     collections::HashMap,
@@ -18,10 +18,10 @@ use crate::{
     store::{Created, MemoryStore, Touched, Updated},
 };
 
-/// The front, and beside it what it does not know of its copies.
+/// The memory store, and what it does not know about its copies.
 pub(super) struct Copies {
     front: MemoryStore,
-    // Held while the front is asked or changed, so that both are one state; never across an await.
+    // Held while the memory store is read or changed, so that both agree. Never held across an await.
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
 }
@@ -31,38 +31,37 @@ const SHARDS: usize = 64;
 #[derive(Default)]
 struct Shard {
     places: HashMap<SessionId, Place>,
-    /// With this many places those whose copies were evicted are looked for.
+    /// When there are this many places, those whose copies were evicted are removed.
     tidy_at: usize,
 }
 
-/// What is known of a session that has a copy, or a call under way.
+/// A session that has a copy, or a call in progress.
 #[derive(Default)]
 struct Place {
-    /// How many calls are under way.
+    /// How many calls are in progress.
     calls: u32,
-    /// How many writes have ended, while there were calls under way.
+    /// How many writes have ended while calls were in progress.
     writes: u64,
-    /// When the back was asked for the copy. `None`: what the front has is not to be trusted.
+    /// When the backend was asked for the copy. `None` if the copy must not answer a load.
     asked_at: Option<Instant>,
     flight: Weak<Flight>,
 }
 
-/// What a load finds.
+/// The result of looking for a copy.
 pub(super) enum Found<'a> {
     Copy(Kept),
-    /// The question to wait for, or to ask.
+    /// A load of the backend, to wait for or to make.
     Flight(Arc<Flight>, Call<'a>),
 }
 
-/// A call to the back that is under way.
+/// A call to the backend in progress.
 pub(super) struct Call<'a> {
     copies: &'a Copies,
     id: SessionId,
     pub(super) asked: Asked,
 }
 
-/// A call that changes what the back has. Where it ends without a known
-/// outcome, the copy is taken out.
+/// A write to the backend in progress. If it ends without a known result, the copy is removed.
 pub(super) struct Write<'a> {
     call: Call<'a>,
     is_known: bool,
@@ -78,12 +77,12 @@ impl Copies {
     }
 
     fn shard(&self, id: SessionId) -> &Mutex<Shard> {
-        // Not by bits of the id: the maps inside would all have the same.
+        // Not by bits of the id, because all ids of a shard would have them in common.
         let hash = self.hasher.hash_one(id);
         &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or_default()]
     }
 
-    /// A copy that is fresh enough, or a question that was asked late enough, or a new one.
+    /// A copy that is fresh enough, or else a load that began late enough, or a new one.
     pub(super) fn find(&self, id: SessionId, max_staleness: Duration) -> Found<'_> {
         let mut shard = self.shard(id).lock();
         let place = shard.place(id, &self.front);
@@ -141,7 +140,7 @@ impl Copies {
         survive(|| self.front.inner().delete_expired(before, limit));
     }
 
-    /// Puts a copy in front; whether it is there.
+    /// Stores a copy. Returns whether that worked.
     fn put(&self, id: SessionId, record: &Arc<Record>, activity: Activity) -> bool {
         let inner = self.front.inner();
         let put = survive(|| match inner.version(id) {
@@ -152,9 +151,9 @@ impl Copies {
     }
 }
 
-/// Somebody may be told of what the front evicts, and panic.
+/// Runs `act`, and catches a panic: the memory store may evict a session, and a listener may panic.
 fn survive<T>(act: impl FnOnce() -> T) -> Option<T> {
-    // The front holds none of its locks then, and nothing here is left half done.
+    // The memory store holds no lock at that time, and nothing here is half done.
     catch_unwind(AssertUnwindSafe(act)).ok()
 }
 
@@ -171,9 +170,9 @@ impl Shard {
 }
 
 impl Call<'_> {
-    /// The back's answer to a question asked by this call, or by one it waited for.
+    /// Stores the backend's answer to this load, or to one that it waited for.
     ///
-    /// It is put in front unless a write has ended since: the answer may be from before it.
+    /// Does nothing if a write has ended since, because the answer may be older.
     pub(super) fn learned(&self, asked: Asked, kept: Option<&Kept>) {
         self.change(|place, copies| {
             if place.writes != asked.writes {
@@ -185,9 +184,9 @@ impl Call<'_> {
             };
             let former = copies.front.inner().version(self.id);
             place.asked_at = match former {
-                // Either the answer is late, or the back has lost a write: the next load will know.
+                // Either the answer is late, or the backend has lost a write. The next load asks again.
                 Some(former) if former.counter > record.version().counter => None,
-                // What others have touched meanwhile stays touched.
+                // A later activity stays.
                 Some(former) if former == record.version() => {
                     copies.front.inner().touch(self.id, former, *activity);
                     place.asked_at.max(Some(asked.at))
@@ -197,7 +196,7 @@ impl Call<'_> {
         });
     }
 
-    /// Does `change`, and takes the copy out where it is not trusted afterwards.
+    /// Runs `change`, and removes the copy if it must not answer a load afterwards.
     fn change(&self, change: impl FnOnce(&mut Place, &Copies)) {
         let mut shard = self.copies.shard(self.id).lock();
         let place = shard.place(self.id, &self.copies.front);
@@ -221,10 +220,10 @@ impl Drop for Call<'_> {
 }
 
 impl Write<'_> {
-    /// The back has saved this record.
+    /// Stores the record that the backend has saved.
     ///
-    /// Where another write has ended meanwhile, it is put only over an older
-    /// copy: without one, the other may have been a delete.
+    /// If another write has ended meanwhile, this only replaces an older copy: if there is no copy, the other write may
+    /// have been a delete.
     pub(super) fn saved(mut self, record: &Arc<Record>, activity: Activity) {
         self.is_known = true;
         let Call { id, asked, .. } = self.call;
@@ -241,7 +240,7 @@ impl Write<'_> {
         });
     }
 
-    /// The back has moved the activity of this version.
+    /// Stores the activity that the backend has written for this version.
     pub(super) fn touched(mut self, version: Version, activity: Activity) {
         self.is_known = true;
         let Call { id, .. } = self.call;

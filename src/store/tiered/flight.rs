@@ -1,4 +1,4 @@
-//! One question to the back, for all who want its answer: [`Flight`].
+//! One load of the backend for all concurrent loads of a session: [`Flight`].
 
 use std::{error, fmt, sync::Arc, time::Duration};
 
@@ -6,16 +6,16 @@ use tokio::{sync::OnceCell, time::Instant};
 
 use crate::{error::store::StoreError, record::Kept};
 
-/// When the back was asked.
+/// When the backend was asked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) at: Instant,
-    /// How many writes of the session had ended by then.
+    /// How many writes of the session had ended before.
     pub(super) writes: u64,
 }
 
 impl Asked {
-    /// Whether what was learned is not older than `max_staleness`; nothing is, where that is zero.
+    /// Whether the answer is younger than `max_staleness`. Never if that is zero.
     pub(super) fn is_fresh(self, now: Instant, max_staleness: Duration) -> bool {
         !max_staleness.is_zero() && now.duration_since(self.at) <= max_staleness
     }
@@ -38,7 +38,7 @@ impl Flight {
         self.answer.initialized()
     }
 
-    /// Asks, or waits for the answer of who does; asks after all where that one is dropped.
+    /// Asks the backend, or waits for the call that does. If that one is dropped, asks.
     pub(super) async fn land(
         &self,
         ask: impl Future<Output = Result<Option<Kept>, StoreError>>,
@@ -53,7 +53,7 @@ impl Flight {
     }
 }
 
-/// A failure that several requests have.
+/// An error that several requests share.
 #[derive(Debug)]
 struct Shared(Arc<StoreError>);
 

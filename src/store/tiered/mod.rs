@@ -162,7 +162,7 @@ impl<B: SessionStore> SessionStore for TieredStore<B> {
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        // Its end takes the copy out.
+        // Dropping it removes the copy.
         let _write = self.copies.write(id);
         self.back.delete(id).await
     }

@@ -9,6 +9,7 @@ mod health;
 mod keeping;
 mod listing;
 mod losing;
+mod ordering;
 mod racing;
 mod reaping;
 mod times;
@@ -138,6 +139,15 @@ clauses! {
         a_position_of_no_list_is_refused: "A position that no list ended at is `InvalidPosition`.",
         count_goes_by_the_query: "`count` is of the sessions that meet every condition of the query.",
         count_is_of_every_session: "`count` is of all sessions stored, expired ones included.",
+    }
+    ordering {
+        list_has_the_newest_first: "`list` of the newest first is ordered by `begun_at`, then by id, and exact from page to page.",
+        list_has_a_users_newest_first: "`list` of the newest first may be of one user.",
+        the_begin_of_a_session_never_changes: "No update and no touch moves a session in the list of the newest first.",
+        list_filters_by_log_in: "`logged_in` lets through the sessions with a user, or those without.",
+        list_has_the_last_seen_first: "`list` of those last seen is one page, ordered by `last_seen_at`.",
+        a_position_of_another_order_is_refused: "A position of one order is `InvalidPosition` in another.",
+        count_may_stop_at_the_limit: "`count` counts up to its limit at least, and never more than there are.",
     }
     damage {
         what_is_no_record_is_corrupt: "What does not decode is `Corrupt`, and can be deleted.",

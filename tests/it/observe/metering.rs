@@ -8,7 +8,9 @@ use std::{
     },
 };
 
-use cloakroom::{MemoryStore, Session, SessionId, SessionLayer, store::StoreErrorKind};
+use cloakroom::{
+    CircuitBreaker, MemoryStore, Session, SessionId, SessionLayer, store::StoreErrorKind,
+};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
@@ -26,6 +28,8 @@ struct Notes {
     values: Mutex<Vec<(String, Arc<Value>)>>,
     /// `kind name`, the unit, the description.
     described: Mutex<Vec<(String, Option<Unit>, String)>>,
+    /// Whether the labels that every metric has are written down too.
+    shows_common: bool,
 }
 
 #[derive(Default)]
@@ -79,8 +83,10 @@ impl HistogramFn for Value {
 
 impl Notes {
     fn value(&self, kind: &str, key: &Key) -> Arc<Value> {
+        // Those that every metric has are looked at by a test of their own.
         let labels: Vec<String> = key
             .labels()
+            .filter(|label| self.shows_common || !matches!(label.key(), "layer" | "store"))
             .map(|label| format!("{}={}", label.key(), label.value()))
             .collect();
         let name = format!("{kind} {}{{{}}}", key.name(), labels.join(","));
@@ -143,11 +149,13 @@ async fn set(visitor: &Visitor, key: &'static str) {
 }
 
 /// Something of everything that is counted.
-async fn a_busy_day() -> String {
+pub(super) async fn a_busy_day() -> String {
     let (store, clock) = (FaultyStore::in_memory(), FixedClock::default());
     let layer = SessionLayer::new(store.clone())
         .clock(clock.clone())
         .reap_every(None)
+        // One call was abandoned, and two fail.
+        .circuit_breaker(CircuitBreaker::default().failures(3))
         .on_event(|_: &cloakroom::Event| {});
     let (ann, bob) = (Visitor::new(&layer), Visitor::new(&layer));
     for visitor in [&ann, &bob] {
@@ -172,7 +180,11 @@ async fn a_busy_day() -> String {
     bob.visit(async |_| ()).await;
     store.plan_for(StoreCall::Load, Fault::Fail(StoreErrorKind::Unavailable));
     bob.visit(async |_| ()).await;
+    for _ in 0..2 {
+        bob.visit(async |_| ()).await;
+    }
     store.heal();
+    tokio::time::sleep(SECOND).await;
     clock.advance(DAY);
     layer.sessions().reap().await.unwrap();
     // The store within answers for itself, and knows its size.
@@ -209,7 +221,10 @@ fn what_the_docs_list_is_recorded_and_names_no_session_and_no_user() {
     let loading = notes.get("histogram cloakroom_store_call_seconds{call=load}");
     assert_eq!(loading, 2.0);
     let failures = "counter cloakroom_store_failures_total{call=load}";
-    assert_eq!(notes.get(failures), 1.0);
+    assert_eq!(notes.get(failures), 2.0);
+    let refused = "counter cloakroom_store_refused_total{call=load}";
+    assert_eq!(notes.get(refused), 1.0);
+    assert_eq!(notes.get("gauge cloakroom_store_circuit_open{}"), 0.0);
     let abandoned = "counter cloakroom_store_abandoned_total{call=load}";
     assert_eq!(notes.get(abandoned), 1.0);
     assert!(notes.get("gauge cloakroom_memory_bytes{}") > 0.0);
@@ -238,7 +253,7 @@ fn what_the_docs_list_is_recorded_and_names_no_session_and_no_user() {
 }
 
 /// The rows of the table in the docs of `Stats`: name, kind, label, unit.
-fn documented() -> impl Iterator<Item = [String; 4]> {
+pub(super) fn documented() -> impl Iterator<Item = [String; 4]> {
     include_str!("../../../src/observe/stats.rs")
         .lines()
         .filter_map(|line| line.strip_prefix("/// | `cloakroom_"))
@@ -250,6 +265,48 @@ fn documented() -> impl Iterator<Item = [String; 4]> {
             let [name, kind, label, unit] = [0, 1, 2, 3].map(|n| cells[n].clone());
             [format!("cloakroom_{name}"), kind, label, unit]
         })
+}
+
+#[test]
+fn each_metric_names_its_layer_and_its_store() {
+    let notes = Notes {
+        shows_common: true,
+        ..Notes::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&notes, || {
+        let shop = SessionLayer::new(FaultyStore::in_memory()).name("shop");
+        let unnamed = SessionLayer::default();
+        for layer in [shop, unnamed] {
+            runtime.block_on(set(&Visitor::new(&layer.reap_every(None)), "n"));
+        }
+    });
+    let created = "counter cloakroom_sessions_created_total";
+    for labels in [
+        "layer=shop,store=FaultyStore",
+        "layer=__Host-id,store=MemoryStore",
+    ] {
+        assert_eq!(notes.get(&format!("{created}{{{labels}}}")), 1.0);
+    }
+}
+
+#[test]
+fn each_histogram_has_buckets_in_ascending_order() {
+    let mut with_buckets: Vec<_> = cloakroom::metric_buckets()
+        .map(|(metric, buckets)| {
+            assert!(buckets.is_sorted_by(|one, next| one < next), "{metric}");
+            metric.to_owned()
+        })
+        .collect();
+    with_buckets.sort();
+    let mut histograms: Vec<_> = documented()
+        .filter(|[_, kind, _, _]| kind == "histogram")
+        .map(|[name, ..]| name)
+        .collect();
+    histograms.sort();
+    assert_eq!(with_buckets, histograms);
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! What happened, and who is told.
 
+mod circuit;
+mod contexts;
+#[cfg(feature = "metrics")]
+mod dashboard;
 mod event_faults;
 mod events;
 #[cfg(feature = "metrics")]

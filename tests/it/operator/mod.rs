@@ -1,5 +1,6 @@
 //! All sessions from outside a request.
 
+mod desk;
 mod others;
 mod reaping;
 mod sessions;

@@ -3,4 +3,5 @@
 mod keys;
 mod leaks;
 mod next_id;
+mod shutdown;
 mod sockets;

@@ -1,10 +1,10 @@
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::SystemTime};
 
 use cloakroom::{
     Activity, MemoryStore, Record, SessionId, SessionStore, StoreError, Timestamp, Version,
     store::{
-        Condition, Created, Former, Listed, Position, Query, Reaped, StoreErrorKind, StorePage,
-        Touched, Updated,
+        Condition, Created, Former, Listed, Order, Position, Query, Reaped, StoreErrorKind,
+        StorePage, Touched, Updated,
     },
 };
 use parking_lot::Mutex;
@@ -81,6 +81,11 @@ pub(crate) enum Bug {
     ListIgnoresCreation,
     CountSkipsExpired,
     CountIsForever,
+    CountStopsShort,
+    NewestIsBackwards,
+    NewestGoesByLastSeen,
+    ListIgnoresLogIn,
+    LastSeenIsBackwards,
 }
 
 type Reply<T> = Result<T, StoreError>;
@@ -444,7 +449,7 @@ impl SessionStore for BrokenStore {
         let list = async |query: &Query| self.inner.list(query, after, limit).await;
         let mut page = match self.bug {
             Bug::ListIgnoresLimit => self.inner.list(query, after, usize::MAX).await?,
-            Bug::ListFoldsCase | Bug::ListTrims => {
+            Bug::ListFoldsCase | Bug::ListTrims if query.order() == Order::Id => {
                 let fold = |user: &str| match self.bug {
                     Bug::ListTrims => user.trim_end().to_owned(),
                     _ => user.to_lowercase(),
@@ -483,14 +488,21 @@ impl SessionStore for BrokenStore {
                 });
                 list(&any_age).await?
             }
-            Bug::ListStartsAtTheId => {
+            Bug::ListIgnoresLogIn => {
+                let anybody = changed(query, |condition| match condition {
+                    Condition::LoggedIn(_) => None,
+                    other => Some(other),
+                });
+                list(&anybody).await?
+            }
+            Bug::ListStartsAtTheId if query.order() == Order::Id => {
                 let after = after.map(Position::id).transpose()?;
                 let bits = after.map(|after| u128::from_be_bytes(*after.as_bytes()));
                 let before = bits.map(|bits| Uuid::from_u128(bits.saturating_sub(1)).into());
                 let before = before.map(Position::after);
                 self.inner.list(query, before.as_ref(), limit).await?
             }
-            Bug::ListTakesAnyPosition => {
+            Bug::ListTakesAnyPosition if query.order() == Order::Id => {
                 let after = after.filter(|after| after.id().is_ok());
                 self.inner.list(query, after, limit).await?
             }
@@ -504,6 +516,16 @@ impl SessionStore for BrokenStore {
             }
             Bug::ListIsBackwards => page.sessions.reverse(),
             Bug::ListEndsEarly => page.next = None,
+            Bug::NewestIsBackwards if query.order() == Order::NewestFirst => {
+                page.sessions.reverse();
+            }
+            Bug::NewestGoesByLastSeen if query.order() == Order::NewestFirst => {
+                page.sessions
+                    .sort_by_key(|listed| Reverse(listed.activity.last_seen_at));
+            }
+            Bug::LastSeenIsBackwards if query.order() == Order::LastSeenFirst => {
+                page.sessions.reverse();
+            }
             Bug::ListHidesExpired => page.sessions.retain(|listed| !is_past(listed.activity)),
             Bug::ListIgnoresUpdates => page.sessions.retain(|listed| {
                 let user = first.get(&listed.id).and_then(|(record, _)| record.user());
@@ -526,6 +548,11 @@ impl SessionStore for BrokenStore {
         Ok(match self.bug {
             Bug::CountSkipsExpired => (all.sessions.len() - expired) as u64,
             Bug::CountIsForever => self.first.lock().len() as u64,
+            Bug::CountStopsShort => {
+                let count = self.inner.count(query).await?;
+                let limit = query.count_limit();
+                limit.map_or(count, |limit| count.min(limit - 1))
+            }
             Bug::CountIgnoresQuery => self.inner.count(&Query::default()).await?,
             _ => self.inner.count(query).await?,
         })
@@ -542,10 +569,18 @@ impl SessionStore for BrokenStore {
 /// The query with other conditions.
 fn changed<'a>(query: &'a Query, change: impl Fn(Condition<'a>) -> Option<Condition<'a>>) -> Query {
     let conditions = query.unordered().conditions().filter_map(change);
-    conditions.fold(Query::default(), |query, condition| match condition {
+    let same_order = match query.order() {
+        Order::NewestFirst => Query::default().newest_first(),
+        Order::LastSeenFirst => Query::default().last_seen_first(),
+        _ => Query::default(),
+    };
+    conditions.fold(same_order, |query, condition| match condition {
         Condition::User(user) => query.with_user(user),
         Condition::LastSeenBefore(moment) => query.with_last_seen_before(moment),
         Condition::CreatedBefore(moment) => query.with_created_before(moment),
+        Condition::BegunSince(moment) => query.with_begun_since(moment),
+        Condition::BegunBefore(moment) => query.with_begun_before(moment),
+        Condition::LoggedIn(is_logged_in) => query.with_logged_in(is_logged_in),
         _ => unreachable!("no such condition"),
     })
 }

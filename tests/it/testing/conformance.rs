@@ -387,16 +387,29 @@ async fn bugs_of_list_and_count_fail_their_clauses() {
         (Bug::ListIgnoresCreation, &["list_filters_by_creation"]),
         (
             Bug::ListTakesAnyPosition,
-            &["a_position_of_no_list_is_refused"],
+            &[
+                "a_position_of_no_list_is_refused",
+                "a_position_of_another_order_is_refused",
+            ],
         ),
-        (Bug::CountIgnoresQuery, &["count_goes_by_the_query"]),
+        (Bug::ListIgnoresLogIn, &["list_filters_by_log_in"]),
+        (Bug::LastSeenIsBackwards, &["list_has_the_last_seen_first"]),
+        (Bug::CountStopsShort, &["count_may_stop_at_the_limit"]),
+        (
+            Bug::CountIgnoresQuery,
+            &["count_goes_by_the_query", "list_filters_by_log_in"],
+        ),
         (
             Bug::CountSkipsExpired,
             &["count_goes_by_the_query", "count_is_of_every_session"],
         ),
         (
             Bug::CountIsForever,
-            &["count_goes_by_the_query", "count_is_of_every_session"],
+            &[
+                "count_goes_by_the_query",
+                "count_is_of_every_session",
+                "list_filters_by_log_in",
+            ],
         ),
         (Bug::PingFails, &["ping_answers"]),
     ])
@@ -406,12 +419,18 @@ async fn bugs_of_list_and_count_fail_their_clauses() {
         (Bug::ListStartsAtTheId, "list_begins_after_an_id"),
         (Bug::ListIgnoresLimit, "list_finds_a_users_sessions"),
         (Bug::ListEndsEarly, "list_finds_a_users_sessions"),
+        (Bug::NewestIsBackwards, "list_has_the_newest_first"),
+        (Bug::NewestIsBackwards, "list_has_a_users_newest_first"),
+        (
+            Bug::NewestGoesByLastSeen,
+            "the_begin_of_a_session_never_changes",
+        ),
     ])
     .await;
 }
 
 #[tokio::test]
-#[should_panic(expected = "1 of 62 clauses of the store contract do not hold:
+#[should_panic(expected = "1 of 69 clauses of the store contract do not hold:
 
 touch_compares_the_writer
   rule:     `touch` acts only on exactly the expected version: the same writer.

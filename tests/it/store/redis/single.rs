@@ -100,7 +100,7 @@ async fn one_server_keeps_the_contract() {
     let damaged = prefix.clone();
     Conformance::new(async || {
         let store = RedisStore::connect(&Redis::shared().url()).await.unwrap();
-        store.prefix(&prefix)
+        store.prefix(&prefix).index_begun()
     })
     .damage(move |_, id, bytes| {
         let key = session_key(&damaged, id);
@@ -116,6 +116,66 @@ async fn one_server_keeps_the_contract() {
     })
     .run()
     .await;
+}
+
+#[tokio::test]
+async fn without_its_index_the_newest_are_listed_of_a_user_alone() {
+    let (store, _) = fresh().await;
+    let user = record(1, Some("ann"));
+    store.create(id(1), &user, until(None)).await.unwrap();
+    let newest = Query::default().newest_first();
+    let error = store.list(&newest, None, 10).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unsupported);
+    assert_eq!(ids(&store, &of("ann").newest_first()).await, [id(1)]);
+    let last_seen = of("ann").last_seen_first();
+    let error = store.list(&last_seen, None, 10).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn the_index_of_the_newest_forgets_sessions_that_are_gone() {
+    let (store, prefix) = fresh().await;
+    let store = store.index_begun();
+    let members = |first: &str| {
+        let key = format!("{prefix}{{{first}}}begun");
+        Redis::shared().ask(&["ZCARD", &key])
+    };
+    for number in 1..=4 {
+        let record = record(1, (number > 2).then_some("ann"));
+        store
+            .create(id(number), &record, until(None))
+            .await
+            .unwrap();
+    }
+    assert_eq!(members("00"), "4");
+    // Deleted by the store; one with a user leaves its entry in the bucket.
+    assert!(store.delete(id(1)).await.unwrap() && store.delete(id(3)).await.unwrap());
+    assert_eq!(members("00"), "2");
+    // Deleted by the server: a list finds out, and so does the sweep.
+    Redis::shared().ask(&["DEL", &session_key(&prefix, id(2))]);
+    assert_eq!(ids(&store, &Query::default().newest_first()).await, [id(4)]);
+    assert_eq!(members("00"), "1");
+    Redis::shared().ask(&["DEL", &session_key(&prefix, id(4))]);
+    for _ in 0..20 {
+        store.delete_expired(Timestamp::EPOCH, 100).await.unwrap();
+    }
+    assert_eq!(members("00"), "0");
+}
+
+#[tokio::test]
+async fn the_newest_are_listed_though_thousands_began_in_one_millisecond() {
+    let (store, _) = fresh().await;
+    let store = store.index_begun();
+    // All of them in one bucket.
+    for number in 1..=300 {
+        store
+            .create(id(number), &record(1, None), until(None))
+            .await
+            .unwrap();
+    }
+    let newest = ids(&store, &Query::default().newest_first()).await;
+    let expected: Vec<SessionId> = (1..=300).rev().map(id).collect();
+    assert_eq!(newest, expected);
 }
 
 #[tokio::test]

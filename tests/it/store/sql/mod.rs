@@ -112,7 +112,7 @@ macro_rules! sql_store_tests {
             assert_eq!(first.count(), 1);
             let store = <$store>::connect(&database.url).await.unwrap();
             let versions = "SELECT version FROM sessions_schema";
-            assert_eq!(text(&store, versions).await, "1");
+            assert_eq!(text(&store, versions).await, "1\n2");
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -146,12 +146,12 @@ macro_rules! sql_store_tests {
         #[tokio::test]
         async fn tables_of_a_later_version_are_left_alone() {
             let (_database, store) = migrated().await;
-            execute(&store, "INSERT INTO sessions_schema (version) VALUES (2)").await;
+            execute(&store, "INSERT INTO sessions_schema (version) VALUES (3)").await;
             let error = store.migrate().await.unwrap_err();
             let cause = error.source().unwrap().to_string();
-            assert!(cause.contains("version 2, and this version of cloakroom knows 1"), "{cause}");
+            assert!(cause.contains("version 3, and this version of cloakroom knows 2"), "{cause}");
             let versions = "SELECT version FROM sessions_schema ORDER BY version";
-            assert_eq!(text(&store, versions).await, "1\n2");
+            assert_eq!(text(&store, versions).await, "1\n2\n3");
         }
 
         #[tokio::test]

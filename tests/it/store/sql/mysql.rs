@@ -46,7 +46,8 @@ async fn nothing_but_a_count_reads_the_whole_table() {
     let digits = "(SELECT 0 d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 \
                   UNION SELECT 5 UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9)";
     let fill = format!(
-        "INSERT INTO sessions SELECT UNHEX(LEFT(SHA2(n, 256), 32)), 1, 255, UNHEX(SHA2(n, 256)), 1000, n, n, '{{}}' \
+        "INSERT INTO sessions (id, counter, writer, user_hash, created_at, last_seen_at, expires_at, record) \
+         SELECT UNHEX(LEFT(SHA2(n, 256), 32)), 1, 255, UNHEX(SHA2(n, 256)), 1000, n, n, '{{}}' \
          FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d + 10000 * e.d + 1 n \
          FROM {digits} a, {digits} b, {digits} c, {digits} d, (SELECT 0 d UNION SELECT 1) e) numbers"
     );

@@ -72,7 +72,8 @@ async fn a_table_may_be_in_a_schema() {
 #[tokio::test]
 async fn nothing_but_a_count_reads_the_whole_table() {
     let (database, store) = migrated().await;
-    let fill = "INSERT INTO sessions SELECT gen_random_uuid(), 1, 255, decode(md5(n::text), 'hex'), 1000, n, n, \
+    let fill = "INSERT INTO sessions (id, counter, writer, user_hash, created_at, last_seen_at, expires_at, record) \
+                SELECT gen_random_uuid(), 1, 255, decode(md5(n::text), 'hex'), 1000, n, n, \
                 '{}' FROM generate_series(1, 20000) n";
     execute(&store, fill).await;
     execute(&store, "ANALYZE sessions").await;

@@ -1,0 +1,88 @@
+//! Who may use the console: [`Access`].
+
+use std::{future::ready, net::SocketAddr};
+
+use axum::extract::ConnectInfo;
+use http::{header, request::Parts};
+
+/// Decides whether a request may use the console. Gives the operator's name if so.
+///
+/// Functions and closures of the request's head implement it. It is asked for every request, before
+/// anything else happens.
+///
+/// ```
+/// use axum::http::request::Parts;
+/// use cloakroom::{SessionHandle, SessionLayer};
+/// use cloakroom_console::console;
+///
+/// /// Whoever is logged in as one of the operators.
+/// async fn operators(request: Parts) -> Option<String> {
+///     let session = request.extensions.get::<SessionHandle>()?.load().await.ok()?;
+///     let user = session.user()?;
+///     ["olga", "otto"].contains(&&*user).then(|| user.to_string())
+/// }
+///
+/// let layer = SessionLayer::default();
+/// let app = axum::Router::<()>::new()
+///     .nest("/console", console(layer.sessions(), operators))
+///     .layer(layer);
+/// ```
+pub trait Access: Send + Sync + 'static {
+    /// The operator's name. `None` if the request may not use the console: it gets a 403.
+    fn operator(&self, request: Parts) -> impl Future<Output = Option<String>> + Send;
+}
+
+impl<F, R> Access for F
+where
+    F: Fn(Parts) -> R + Send + Sync + 'static,
+    R: Future<Output = Option<String>> + Send,
+{
+    fn operator(&self, request: Parts) -> impl Future<Output = Option<String>> + Send {
+        self(request)
+    }
+}
+
+/// Lets browsers on the same machine in, for development. [`loopback`] makes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Loopback(());
+
+/// Lets browsers on the same machine in, as the operator `localhost`. For development.
+///
+/// The server has to be started with the client's address
+/// (`app.into_make_service_with_connect_info::<SocketAddr>()`). Requests that come through a proxy are
+/// refused, and so are those for another host than `localhost`.
+#[must_use]
+pub fn loopback() -> Loopback {
+    Loopback(())
+}
+
+impl Access for Loopback {
+    fn operator(&self, request: Parts) -> impl Future<Output = Option<String>> + Send {
+        ready(is_local(&request).then(|| "localhost".to_owned()))
+    }
+}
+
+fn is_local(request: &Parts) -> bool {
+    let address = request.extensions.get::<ConnectInfo<SocketAddr>>();
+    let is_near = address.is_some_and(|ConnectInfo(address)| address.ip().is_loopback());
+    let proxies = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+    let is_proxied = proxies
+        .iter()
+        .any(|name| request.headers.contains_key(*name));
+    // Another host's name for this machine: a page of that host could read the answers.
+    let host = request
+        .headers
+        .get(header::HOST)
+        .map(|host| host.as_bytes());
+    let host = host.or_else(|| request.uri.authority().map(|it| it.as_str().as_bytes()));
+    is_near && !is_proxied && host.is_some_and(is_local_name)
+}
+
+fn is_local_name(host: &[u8]) -> bool {
+    ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| {
+        let port = host.strip_prefix(name.as_bytes());
+        port.is_some_and(|port| {
+            port.is_empty() || (port[0] == b':' && port[1..].iter().all(u8::is_ascii_digit))
+        })
+    })
+}

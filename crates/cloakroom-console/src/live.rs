@@ -1,0 +1,148 @@
+//! The live numbers: sampled and rendered once a tick, for all viewers together.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::response::{
+    IntoResponse, Response,
+    sse::{Event, KeepAlive, Sse},
+};
+use cloakroom::Sessions;
+use futures_core::Stream;
+use parking_lot::Mutex;
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior},
+};
+
+use crate::{
+    pages::dashboard,
+    sample::{History, TICK},
+};
+
+/// How long the number of all sessions in the store counts as known: to count them can be work.
+const COUNT_EVERY: Duration = Duration::from_secs(30);
+
+/// How long the store may take to count.
+const COUNT_WITHIN: Duration = Duration::from_secs(5);
+
+/// How many sessions the store has; `None` if it does not say.
+type Stored = Option<u64>;
+
+pub(crate) struct Live {
+    sessions: Sessions,
+    node: String,
+    history: Mutex<History>,
+    stored: Mutex<Option<(Instant, Stored)>>,
+    /// What viewers see.
+    rendered: watch::Sender<Arc<str>>,
+    is_running: Mutex<bool>,
+}
+
+impl Live {
+    pub(crate) fn new(sessions: Sessions, node: String) -> Arc<Self> {
+        Arc::new(Self {
+            sessions,
+            node,
+            history: Mutex::default(),
+            stored: Mutex::default(),
+            rendered: watch::Sender::default(),
+            is_running: Mutex::new(false),
+        })
+    }
+
+    pub(crate) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Begins to sample, unless that has begun: with the first request, because a router may be built
+    /// outside of a runtime.
+    pub(crate) fn start(self: &Arc<Self>) {
+        let mut is_running = self.is_running.lock();
+        if !*is_running {
+            *is_running = true;
+            self.sample();
+            tokio::spawn(run(Arc::downgrade(self)));
+        }
+    }
+
+    fn sample(&self) {
+        self.history
+            .lock()
+            .add(Instant::now(), self.sessions.stats());
+    }
+
+    /// How many sessions the store has, as of half a minute ago at most.
+    pub(crate) async fn stored(&self) -> Stored {
+        let known = *self.stored.lock();
+        if let Some((counted, stored)) = known
+            && counted.elapsed() < COUNT_EVERY
+        {
+            return stored;
+        }
+        let count = tokio::time::timeout(COUNT_WITHIN, self.sessions.count()).await;
+        let stored = count.ok().and_then(Result::ok);
+        *self.stored.lock() = Some((Instant::now(), stored));
+        stored
+    }
+
+    /// The numbers as they are now.
+    pub(crate) async fn render(&self) -> maud::Markup {
+        let stored = self.stored().await;
+        dashboard::numbers(&self.history.lock(), &self.node, stored)
+    }
+
+    /// The numbers, each time that they are rendered.
+    pub(crate) fn stream(self: &Arc<Self>) -> Response {
+        let stream = Numbers(next(self.rendered.subscribe()));
+        let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
+        Sse::new(stream).keep_alive(keep_alive).into_response()
+    }
+}
+
+/// Samples and renders until the console is gone.
+async fn run(live: Weak<Live>) {
+    let mut ticks = tokio::time::interval_at(Instant::now() + TICK, TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(live) = live.upgrade() else {
+            return;
+        };
+        live.sample();
+        if live.rendered.receiver_count() > 0 {
+            let rendered = live.render().await.into_string();
+            live.rendered.send_replace(rendered.into());
+        }
+    }
+}
+
+type Next = Pin<Box<dyn Future<Output = Option<(Arc<str>, watch::Receiver<Arc<str>>)>> + Send>>;
+
+/// A stream of what is rendered. It ends with the console.
+struct Numbers(Next);
+
+fn next(mut rendered: watch::Receiver<Arc<str>>) -> Next {
+    Box::pin(async move {
+        rendered.changed().await.ok()?;
+        let numbers = Arc::clone(&rendered.borrow_and_update());
+        Some((numbers, rendered))
+    })
+}
+
+impl Stream for Numbers {
+    type Item = Result<Event, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll(context).map(|numbers| {
+            let (numbers, rendered) = numbers?;
+            self.0 = next(rendered);
+            Some(Ok(Event::default().data(&*numbers)))
+        })
+    }
+}

@@ -1,0 +1,40 @@
+//! What went wrong.
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::Frame;
+use crate::answer::Failure;
+
+pub(crate) fn page(frame: &Frame, failure: &Failure) -> Markup {
+    let main = html! {
+        section.notice {
+            p.status { (failure.status.as_u16()) }
+            h1 { (failure.title) }
+            p { (failure.detail) }
+            p.actions {
+                a.button href={ (frame.base) "/sessions" } { "All sessions" }
+                a.button.quiet href={ (frame.base) "/" } { "Live numbers" }
+            }
+        }
+    };
+    frame.page(failure.title, None, &main)
+}
+
+/// Without anything else.
+pub(crate) fn bare(failure: &Failure) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (failure.title) }
+            }
+            body {
+                h1 { (failure.title) }
+                p { (failure.detail) }
+            }
+        }
+    }
+}

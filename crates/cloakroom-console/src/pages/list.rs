@@ -1,0 +1,218 @@
+//! The list of sessions, with its search.
+
+use std::time::UNIX_EPOCH;
+
+use cloakroom::{Cursor, Error, ErrorKind, SessionCount, SessionFilter, SessionSummary, Sessions};
+use maud::{Markup, html};
+
+use super::{Frame, rows};
+use crate::{
+    answer::Failure,
+    filter::{LIMITS, ListParams, Order, TIMES, query},
+    format::count,
+};
+
+/// A page of the list.
+pub(crate) struct Listed {
+    pub(crate) params: ListParams,
+    pub(crate) sessions: Vec<SessionSummary>,
+    pub(crate) next: Option<Cursor>,
+    /// How many match; `None` if the store does not count.
+    pub(crate) count: Option<SessionCount>,
+    /// What the store could not do.
+    pub(crate) notice: Option<&'static str>,
+}
+
+/// How often a page that is not full is asked for more.
+const TRIES: usize = 4;
+
+pub(crate) async fn fetch(sessions: &Sessions, params: ListParams) -> Result<Listed, Failure> {
+    let mut params = params;
+    let (filter, limit, order) = (params.filter()?, params.limit()?, params.order()?);
+    let at = params.at()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    params.at = at.as_millis().to_string();
+    // The time of the first page, for those that follow.
+    let filter = if params.begun.is_empty() {
+        filter
+    } else {
+        params.filter()?
+    };
+    let after = match &*params.after {
+        "" => None,
+        after => Some(after.parse::<Cursor>()?),
+    };
+    let mut notice = None;
+    let found = match order {
+        Order::Id => fill(sessions, &filter, after, limit).await,
+        Order::Newest => fill(sessions, &filter.clone().newest_first(), after, limit).await,
+        Order::LastSeen => {
+            let found = sessions.last_seen(&filter, limit).await;
+            found.map(|found| (found, None))
+        }
+    };
+    let found = match found {
+        Err(error) if error.kind() == ErrorKind::Unsupported && order != Order::Id => {
+            notice = Some("This store has no index for that order: these are ordered by id.");
+            params.order = "id".to_owned();
+            fill(sessions, &filter, None, limit).await
+        }
+        found => found,
+    };
+    let (found, next) = found?;
+    let count = sessions.count_matching(&filter).await.ok();
+    Ok(Listed {
+        params,
+        sessions: found,
+        next,
+        count,
+        notice,
+    })
+}
+
+/// A page as full as it gets: the store may give it piece by piece.
+async fn fill(
+    sessions: &Sessions,
+    filter: &SessionFilter,
+    mut after: Option<Cursor>,
+    limit: usize,
+) -> Result<(Vec<SessionSummary>, Option<Cursor>), Error> {
+    let mut found = Vec::new();
+    for _ in 0..TRIES {
+        let page = sessions
+            .list(filter, after.as_ref(), limit - found.len())
+            .await?;
+        found.extend(page.sessions);
+        after = page.next;
+        if after.is_none() || found.len() >= limit {
+            break;
+        }
+    }
+    Ok((found, after))
+}
+
+pub(crate) fn page(frame: &Frame, listed: &Listed) -> Markup {
+    let main = html! {
+        (search(frame, &listed.params))
+        @if let Some(notice) = listed.notice { p.banner { (notice) } }
+        (sessions(frame, listed))
+    };
+    frame.page("List", None, &main)
+}
+
+fn search(frame: &Frame, params: &ListParams) -> Markup {
+    let times = |name: &'static str, chosen: &str, none: &'static str, before: &'static str| {
+        html! {
+            select name=(name) {
+                option value="" { (none) }
+                @for (value, text) in TIMES {
+                    option value=(value) selected[value == chosen] { (before) (text) }
+                }
+            }
+        }
+    };
+    let option = |value: &str, text: &str, chosen: &str| {
+        html! { option value=(value) selected[value == chosen] { (text) } }
+    };
+    html! {
+        form.filter action={ (frame.base) "/sessions" } {
+            label { span { "User" }
+                input type="search" name="user" value=(params.user) placeholder="exact name"
+                    autocomplete="off" autocapitalize="off" spellcheck="false"; }
+            label { span { "Kind" }
+                select name="kind" {
+                    (option("", "All", &params.kind))
+                    (option("logged_in", "Logged in", &params.kind))
+                    (option("anonymous", "Anonymous", &params.kind))
+                } }
+            label { span { "Began" } (times("begun", &params.begun, "At any time", "In the last ")) }
+            label { span { "Unused" } (times("idle", &params.idle, "No matter", "For over ")) }
+            label { span { "Order" }
+                select name="order" {
+                    (option("newest", "Newest first", &params.order))
+                    (option("seen", "Last seen first", &params.order))
+                    (option("id", "By id", &params.order))
+                } }
+            label { span { "Rows" }
+                select name="limit" {
+                    @for limit in LIMITS {
+                        (option(&limit.to_string(), &limit.to_string(), if params.limit.is_empty() { "50" } else { &params.limit }))
+                    }
+                } }
+            button { "Show" }
+        }
+    }
+}
+
+/// The rows with what can be done with them.
+pub(crate) fn sessions(frame: &Frame, listed: &Listed) -> Markup {
+    let Listed {
+        params, sessions, ..
+    } = listed;
+    let base = &frame.base;
+    let next = listed.next.as_ref().map(ToString::to_string);
+    html! {
+        div.heading {
+            h1 { (heading(params)) }
+            @if let Some(count) = &listed.count { p.dim { (matching(count)) } }
+        }
+        @if sessions.is_empty() {
+            div.empty {
+                @if next.is_some() {
+                    p { "None among those looked at so far. There are more to look at." }
+                } @else {
+                    p { "No session matches." }
+                }
+            }
+        } @else {
+            form method="post" action={ (base) "/revoke" } data-rows {
+                (rows::table(frame, sessions, true))
+                p.actions.sticky {
+                    button.danger data-selected { "End selected…" }
+                }
+            }
+        }
+        nav.pages aria-label="Pages" {
+            @if !params.after.is_empty() {
+                @let first = ListParams { at: String::new(), ..params.clone() };
+                a.button.quiet href={ (base) "/sessions" (query(first.pairs())) } { "First page" }
+            }
+            @if let Some(next) = &next {
+                @let pairs = params.pairs().into_iter().chain([("after", next.as_str())]);
+                a.button rel="next" href={ (base) "/sessions" (query(pairs)) } { "Next page" }
+            }
+            @if !sessions.is_empty() {
+                (end_all(frame, params))
+            }
+        }
+    }
+}
+
+/// The form that leads to the preview.
+fn end_all(frame: &Frame, params: &ListParams) -> Markup {
+    let is_all = params.filter().is_ok_and(|filter| filter.is_everything());
+    html! {
+        @if is_all {
+            a.button.quiet.danger.last href={ (frame.base) "/revoke" } { "End every session…" }
+        } @else {
+            form.last method="post" action={ (frame.base) "/revoke" } {
+                @for (name, value) in params.pairs() {
+                    input type="hidden" name=(name) value=(value);
+                }
+                button.quiet.danger { "End all of these…" }
+            }
+        }
+    }
+}
+
+pub(crate) fn heading(params: &ListParams) -> String {
+    let words = params.in_words();
+    let mut letters = words.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
+/// `12 in the store`.
+fn matching(found: &SessionCount) -> String {
+    let more = if found.is_exact { "" } else { "more than " };
+    format!("{more}{} in the store", count(found.sessions))
+}

@@ -1,0 +1,72 @@
+//! The pages, as HTML. They are handed what they show and ask nothing themselves.
+
+pub(crate) mod dashboard;
+pub(crate) mod failure;
+pub(crate) mod list;
+pub(crate) mod revoke;
+pub(crate) mod rows;
+pub(crate) mod session;
+pub(crate) mod user;
+
+use std::sync::Arc;
+
+use maud::{DOCTYPE, Markup, html};
+
+/// What every page has around it.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    /// The path before that of the console, without a slash at its end.
+    pub(crate) base: Arc<str>,
+    pub(crate) node: Arc<str>,
+    pub(crate) operator: Option<Arc<str>>,
+}
+
+impl Frame {
+    /// A page of the console. `refresh`: after how many seconds a browser without scripts asks again.
+    pub(crate) fn page(&self, title: &str, refresh: Option<u32>, main: &Markup) -> Markup {
+        let base = &self.base;
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    meta name="robots" content="noindex";
+                    title { (title) " · Sessions" }
+                    link rel="stylesheet" href={ (base) "/console.css" };
+                    script src={ (base) "/console.js" } defer {}
+                    @if let Some(seconds) = refresh {
+                        noscript { meta http-equiv="refresh" content=(seconds); }
+                    }
+                }
+                body {
+                    a.skip href="#main" { "Skip to the content" }
+                    header.top {
+                        nav aria-label="Console" {
+                            a.brand href={ (base) "/" } { span.hook aria-hidden="true" {} "Sessions" }
+                            (self.link("/", "Now", title == "Now"))
+                            (self.link("/sessions", "List", title == "List"))
+                        }
+                        form.search role="search" action={ (base) "/user" } {
+                            input type="search" name="name" placeholder="Find a user" aria-label="Find a user"
+                                autocomplete="off" autocapitalize="off" spellcheck="false" required;
+                        }
+                        p.who {
+                            span title="This process" { (self.node) }
+                            @if let Some(operator) = &self.operator {
+                                span.operator title="You" { (operator) }
+                            }
+                        }
+                    }
+                    main #main { (main) }
+                }
+            }
+        }
+    }
+
+    fn link(&self, path: &str, text: &str, is_here: bool) -> Markup {
+        let here = is_here.then_some("page");
+        html! { a href={ (self.base) (path) } aria-current=[here] { (text) } }
+    }
+}

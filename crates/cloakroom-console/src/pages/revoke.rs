@@ -1,0 +1,139 @@
+//! What is about to end, and what has ended.
+
+use cloakroom::SessionSummary;
+use maud::{Markup, html};
+
+use super::{Frame, rows};
+use crate::{filter::ListParams, format::count};
+
+/// The words that have to be typed to end everything.
+pub(crate) const WORDS: &str = "end every session";
+
+/// Asks once more.
+pub(crate) fn preview(
+    frame: &Frame,
+    what: &str,
+    number: (u64, bool),
+    first: &[SessionSummary],
+    fields: &[(&str, &str)],
+) -> Markup {
+    let (sessions, is_exact) = number;
+    let is_one = number == (1, true);
+    let main = html! {
+        h1 { "End " (how_many(number)) "?" }
+        p.lead {
+            (what) ". "
+            @if is_one { "Its visitor has" } @else { "Their visitors have" }
+            " to begin anew, and users have to log in again. This cannot be undone."
+        }
+        form.actions method="post" action={ (frame.base) "/revoke" } {
+            @for (name, value) in fields {
+                input type="hidden" name=(name) value=(value);
+            }
+            input type="hidden" name="sure" value="yes";
+            button.danger autofocus { "End " (how_many(number)) }
+            a.button.quiet href={ (frame.base) "/sessions" } { "Keep them" }
+        }
+        @if !first.is_empty() {
+            h2 { @if is_exact && sessions as usize <= first.len() { "These" } @else { "The first of them" } }
+            (rows::table(frame, first, false))
+        }
+    };
+    frame.page("End sessions", None, &main)
+}
+
+pub(crate) fn nothing(frame: &Frame, what: &str) -> Markup {
+    let main = html! {
+        section.notice {
+            h1 { "Nothing to end" }
+            p { (what) ": there is none any more." }
+            p.actions { a.button href={ (frame.base) "/sessions" } { "All sessions" } }
+        }
+    };
+    frame.page("End sessions", None, &main)
+}
+
+/// Asks for words, too.
+pub(crate) fn everything(frame: &Frame, stored: Option<u64>, is_wrong: bool) -> Markup {
+    let main = html! {
+        h1 { "End every session?" }
+        p.lead {
+            @if let Some(stored) = stored { "The store has " strong { (count(stored)) } " records. " }
+            "Every visitor of every process has to begin anew, and every user has to log in again: for example after \
+             the store's data has leaked. You too, if you use a session of this store. This cannot be undone."
+        }
+        form.stacked method="post" action={ (frame.base) "/revoke" } {
+            input type="hidden" name="all" value="yes";
+            input type="hidden" name="sure" value="yes";
+            label {
+                span { "Type " strong { (WORDS) } }
+                input name="words" autocomplete="off" autocapitalize="off" spellcheck="false" required
+                    aria-invalid=[is_wrong.then_some("true")];
+            }
+            @if is_wrong { p.wrong { "These are not the words." } }
+            p.actions {
+                button.danger { "End every session" }
+                a.button.quiet href={ (frame.base) "/sessions" } { "Keep them" }
+            }
+        }
+    };
+    frame.page("End sessions", None, &main)
+}
+
+pub(crate) fn done(frame: &Frame, ended: u64) -> Markup {
+    let main = html! {
+        section.notice {
+            h1 {
+                @match ended {
+                    0 => "No session was left to end",
+                    1 => "One session ended",
+                    _ => { (count(ended)) " sessions ended" }
+                }
+            }
+            p { "Every process refuses them from its next look at the store on." }
+            @if ended == 0 { p { "Somebody else may have ended them, or they moved on." } }
+            p.actions {
+                a.button href={ (frame.base) "/sessions" } { "All sessions" }
+                a.button.quiet href={ (frame.base) "/" } { "Live numbers" }
+            }
+        }
+    };
+    frame.page("Ended", None, &main)
+}
+
+/// A long work that goes on by itself.
+pub(crate) fn working(frame: &Frame, job: u64, ended: u64) -> Markup {
+    let main = html! {
+        section.notice data-reload {
+            h1 { (count(ended)) " sessions ended so far" }
+            p { "This goes on by itself, also if you leave the page." }
+            p.actions { a.button href={ (frame.base) "/revoke?job=" (job) } { "How far is it?" } }
+        }
+    };
+    frame.page("Ending sessions", Some(2), &main)
+}
+
+pub(crate) fn failed(frame: &Frame, ended: u64, reason: &str) -> Markup {
+    let main = html! {
+        section.notice {
+            h1 { "Not all of them ended" }
+            p { (count(ended)) " sessions ended before the store failed: " (reason) "." }
+            p { "They stay ended. Do the same again for the rest." }
+            p.actions { a.button href={ (frame.base) "/sessions" } { "All sessions" } }
+        }
+    };
+    frame.page("Ending sessions", None, &main)
+}
+
+pub(crate) fn what(params: &ListParams) -> String {
+    super::list::heading(params)
+}
+
+/// `exact`: whether there are no more.
+fn how_many((sessions, is_exact): (u64, bool)) -> String {
+    match (sessions, is_exact) {
+        (1, true) => "one session".to_owned(),
+        (sessions, true) => format!("{} sessions", count(sessions)),
+        (sessions, false) => format!("more than {} sessions", count(sessions)),
+    }
+}

@@ -1,0 +1,351 @@
+//! Ending sessions: a preview first, and long work in the background.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Extension, Form, Json,
+    extract::{Query, State, rejection::FormRejection},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use cloakroom::{Error, SessionCount, SessionId, SessionSummary, Sessions};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::{
+    answer::{self, Failure, page},
+    console::{App, Visit},
+    filter::ListParams,
+    pages::revoke as pages,
+};
+
+/// How many sessions a preview shows.
+const SHOWN: usize = 20;
+
+/// How many sessions one form may name.
+const MAX_IDS: usize = 1000;
+
+/// After this the answer says that the work goes on.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many pieces of work are remembered.
+const MAX_JOBS: usize = 64;
+
+/// Which sessions are to end.
+enum Meant {
+    These(Vec<SessionId>),
+    Matching(Box<ListParams>),
+    All { words: String },
+}
+
+struct Wish {
+    meant: Meant,
+    is_sure: bool,
+}
+
+type Pairs = Vec<(String, String)>;
+
+impl Wish {
+    fn read(pairs: Pairs) -> Result<Self, Failure> {
+        let (mut ids, mut params) = (Vec::new(), ListParams::default());
+        let (mut is_all, mut is_sure, mut words) = (false, false, String::new());
+        for (name, value) in pairs {
+            match &*name {
+                "id" => ids.push(value.parse().map_err(|_| Failure::no_session(&value))?),
+                "user" => params.user = value,
+                "kind" => params.kind = value,
+                "begun" => params.begun = value,
+                "idle" => params.idle = value,
+                "at" => params.at = value,
+                "all" => is_all = value == "yes",
+                "sure" => is_sure = value == "yes",
+                "words" => words = value,
+                // Of the list, and without meaning here.
+                "order" | "limit" | "after" => {}
+                _ => {
+                    let detail = format!("`{name}` says nothing about sessions.");
+                    return Err(crate::console::not_valid(detail));
+                }
+            }
+        }
+        if ids.len() > MAX_IDS {
+            let detail = format!("More than {MAX_IDS} sessions are named.");
+            return Err(crate::console::not_valid(detail));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let meant = if is_all {
+            Meant::All { words }
+        } else if ids.is_empty() {
+            Meant::Matching(Box::new(params))
+        } else {
+            Meant::These(ids)
+        };
+        Ok(Self { meant, is_sure })
+    }
+}
+
+pub(crate) async fn revoke(
+    State(app): State<Arc<App>>,
+    Extension(visit): Extension<Visit>,
+    form: Result<Form<Pairs>, FormRejection>,
+) -> Response {
+    let wish = match form {
+        Ok(Form(pairs)) => Wish::read(pairs),
+        Err(error) => Err(crate::console::not_valid(error.body_text())),
+    };
+    let answer = match wish {
+        Ok(wish) if wish.is_sure => perform(&app, &visit, wish.meant).await,
+        Ok(wish) => preview(&app, &visit, wish.meant).await,
+        Err(error) => Err(error),
+    };
+    answer.unwrap_or_else(|error| visit.fail(error))
+}
+
+async fn preview(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Failure> {
+    let (what, number, first, fields) = match &meant {
+        Meant::All { .. } => {
+            let stored = app.live.stored().await;
+            if visit.wants_json {
+                let answer = json!({ "count": stored, "is_exact": false, "sessions": [] });
+                return Ok(Json(answer).into_response());
+            }
+            return Ok(page(pages::everything(&visit.frame, stored, false)));
+        }
+        Meant::These(ids) => {
+            let mut found: Vec<SessionSummary> = Vec::new();
+            for id in ids {
+                found.extend(app.sessions.get(*id).await?);
+            }
+            let fields: Vec<(&str, String)> = found
+                .iter()
+                .map(|session| ("id", session.id().to_string()))
+                .collect();
+            let number = Number::Exactly(found.len());
+            found.truncate(SHOWN);
+            (
+                "The sessions that you have chosen".to_owned(),
+                number,
+                found,
+                fields,
+            )
+        }
+        Meant::Matching(params) => {
+            // The same moment, when it is done.
+            let mut params = params.clone();
+            let at = params.at()?.duration_since(std::time::UNIX_EPOCH);
+            params.at = at.unwrap_or_default().as_millis().to_string();
+            let filter = params.filter()?;
+            if filter.is_everything() {
+                return Err(Failure::new(
+                    StatusCode::BAD_REQUEST,
+                    "Nothing says which sessions are meant",
+                    "Select some, or choose a user, a kind or a time first.",
+                ));
+            }
+            let preview = app.sessions.preview(&filter, SHOWN).await?;
+            let fields = params.pairs().into_iter();
+            let fields = fields
+                .map(|(name, value)| (name, value.to_owned()))
+                .collect();
+            let number = Number::Counted(preview.count);
+            (pages::what(&params), number, preview.page.sessions, fields)
+        }
+    };
+    if visit.wants_json {
+        let sessions = first
+            .iter()
+            .map(|session| answer::session(session, app.shows_values));
+        let (count, is_exact) = number.parts();
+        let sessions: Vec<_> = sessions.collect();
+        let answer = json!({ "count": count, "is_exact": is_exact, "sessions": sessions });
+        return Ok(Json(answer).into_response());
+    }
+    if number.parts() == (0, true) {
+        return Ok(page(pages::nothing(&visit.frame, &what)));
+    }
+    let fields: Vec<(&str, &str)> = fields
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect();
+    let preview = pages::preview(&visit.frame, &what, number.parts(), &first, &fields);
+    Ok(page(preview))
+}
+
+enum Number {
+    Exactly(usize),
+    Counted(SessionCount),
+}
+
+impl Number {
+    fn parts(&self) -> (u64, bool) {
+        match self {
+            Self::Exactly(number) => (*number as u64, true),
+            Self::Counted(count) => (count.sessions, count.is_exact),
+        }
+    }
+}
+
+async fn perform(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Failure> {
+    let sessions = app.sessions.as_operator(&visit.operator);
+    match &meant {
+        Meant::Matching(params) if params.filter()?.is_everything() => {
+            return Err(Failure::new(
+                StatusCode::BAD_REQUEST,
+                "Nothing says which sessions are meant",
+                "Select some, or choose a user, a kind or a time first.",
+            ));
+        }
+        Meant::All { words } if !visit.wants_json && words.trim() != pages::WORDS => {
+            let asked = pages::everything(&visit.frame, app.live.stored().await, true);
+            return Ok((StatusCode::UNPROCESSABLE_ENTITY, page(asked)).into_response());
+        }
+        _ => {}
+    }
+    let (number, job) = app.jobs.begin();
+    let worker = Arc::clone(&job);
+    // A task of its own: it goes on when the browser gives up.
+    tokio::spawn(async move {
+        let ended = end(&sessions, &meant, &worker.ended).await;
+        if let Ok(ended) = ended {
+            worker.ended.store(ended, Ordering::Relaxed);
+        }
+        worker.state.send_replace(match ended {
+            Ok(_) => Phase::Done,
+            Err(error) => Phase::Failed(error.to_string().into()),
+        });
+    });
+    let mut state = job.state.subscribe();
+    let finished = state.wait_for(|state| *state != Phase::Working);
+    let _ = tokio::time::timeout(PATIENCE, finished).await;
+    Ok(report(visit, number, &job))
+}
+
+async fn end(sessions: &Sessions, meant: &Meant, so_far: &AtomicU64) -> Result<u64, Error> {
+    let progress = |progress: cloakroom::RevokeProgress| {
+        so_far.store(progress.ended, Ordering::Relaxed);
+    };
+    match meant {
+        Meant::All { .. } => sessions.revoke_all(progress).await,
+        Meant::Matching(params) => {
+            // It was read before.
+            let filter = params.filter().unwrap_or_default();
+            sessions.revoke_matching(&filter, progress).await
+        }
+        Meant::These(ids) => {
+            let mut ended = 0;
+            for id in ids {
+                ended += u64::from(sessions.revoke(*id).await?);
+                so_far.store(ended, Ordering::Relaxed);
+            }
+            Ok(ended)
+        }
+    }
+}
+
+fn report(visit: &Visit, number: u64, job: &Job) -> Response {
+    let ended = job.ended.load(Ordering::Relaxed);
+    let state = job.state.borrow().clone();
+    if visit.wants_json {
+        return match state {
+            Phase::Done => Json(json!({ "ended": ended })).into_response(),
+            Phase::Working => {
+                let answer = json!({ "ended": ended, "job": number });
+                (StatusCode::ACCEPTED, Json(answer)).into_response()
+            }
+            Phase::Failed(reason) => {
+                let answer = json!({ "ended": ended, "error": &*reason });
+                (StatusCode::SERVICE_UNAVAILABLE, Json(answer)).into_response()
+            }
+        };
+    }
+    match state {
+        Phase::Done => page(pages::done(&visit.frame, ended)),
+        Phase::Working => {
+            let working = page(pages::working(&visit.frame, number, ended));
+            (StatusCode::ACCEPTED, working).into_response()
+        }
+        Phase::Failed(reason) => {
+            let failed = page(pages::failed(&visit.frame, ended, &reason));
+            (StatusCode::SERVICE_UNAVAILABLE, failed).into_response()
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct JobParams {
+    job: Option<u64>,
+}
+
+/// How far a piece of work is; without one, the question whether to end everything.
+pub(crate) async fn ask_for_all(
+    State(app): State<Arc<App>>,
+    Extension(visit): Extension<Visit>,
+    params: Result<Query<JobParams>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let number = match params {
+        Ok(Query(params)) => params.job,
+        Err(error) => return visit.fail(crate::console::not_valid(error.body_text())),
+    };
+    match number {
+        None => {
+            let all = Meant::All { words: String::new() };
+            let asked = preview(&app, &visit, all).await;
+            asked.unwrap_or_else(|error| visit.fail(error))
+        }
+        Some(number) => match app.jobs.get(number) {
+            Some(job) => report(&visit, number, &job),
+            None => visit.fail(Failure::new(
+                StatusCode::NOT_FOUND,
+                "This work is not known",
+                "The process has been restarted since, or did much else. What had ended stays ended.",
+            )),
+        },
+    }
+}
+
+/// What this process is ending, and has ended lately.
+#[derive(Default)]
+pub(crate) struct Jobs(Mutex<(u64, BTreeMap<u64, Arc<Job>>)>);
+
+pub(crate) struct Job {
+    ended: AtomicU64,
+    state: watch::Sender<Phase>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Phase {
+    Working,
+    Done,
+    Failed(Arc<str>),
+}
+
+impl Jobs {
+    fn begin(&self) -> (u64, Arc<Job>) {
+        let job = Arc::new(Job {
+            ended: AtomicU64::new(0),
+            state: watch::Sender::new(Phase::Working),
+        });
+        let mut jobs = self.0.lock();
+        jobs.0 += 1;
+        let number = jobs.0;
+        if jobs.1.len() == MAX_JOBS {
+            jobs.1.pop_first();
+        }
+        jobs.1.insert(number, Arc::clone(&job));
+        (number, job)
+    }
+
+    fn get(&self, number: u64) -> Option<Arc<Job>> {
+        self.0.lock().1.get(&number).cloned()
+    }
+}

@@ -1,0 +1,174 @@
+//! The dashboard and the alert rules in `docs/`, read by a Prometheus that has what the crate records.
+
+use std::{
+    collections::BTreeSet,
+    future::IntoFuture,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, routing::get};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use serde_json::Value;
+
+use super::metering::{a_busy_day, documented};
+use crate::support::process::{Directory, Process, free_port, program};
+
+const DASHBOARD: &str = include_str!("../../../docs/grafana.json");
+const ALERTS: &str = include_str!("../../../docs/alerts.yml");
+
+/// What an exporter says after a day on which everything has happened.
+fn exported() -> String {
+    let mut builder = PrometheusBuilder::new();
+    for (metric, buckets) in cloakroom::metric_buckets() {
+        let matcher = Matcher::Full(metric.to_owned());
+        builder = builder.set_buckets_for_metric(matcher, buckets).unwrap();
+    }
+    let recorder = builder.build_recorder();
+    let handle = recorder.handle();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&recorder, || runtime.block_on(a_busy_day()));
+    handle.render()
+}
+
+/// The expressions of the dashboard, with its variables as Grafana fills them in.
+fn dashboard_expressions() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
+    targets
+        .flatten()
+        .map(|target| {
+            let expression = target["expr"].as_str().unwrap();
+            expression
+                .replace("$__rate_interval", "1m")
+                .replace("$layer", ".*")
+                .replace("$store", ".*")
+                .replace("$instance", ".*")
+        })
+        .collect()
+}
+
+/// The names of metrics in `text`.
+fn names(text: &str) -> BTreeSet<String> {
+    let is_name = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    text.split(|character| !is_name(character))
+        .filter(|word| word.starts_with("cloakroom_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn each_metric_of_the_docs_is_on_the_dashboard() {
+    let shown = names(&dashboard_expressions().join("\n"));
+    for [name, kind, ..] in documented() {
+        let is_shown = match kind.as_str() {
+            "histogram" => shown.contains(&format!("{name}_bucket")),
+            _ => shown.contains(&name),
+        };
+        assert!(is_shown, "{name}");
+    }
+}
+
+struct Prometheus {
+    url: String,
+    client: reqwest::Client,
+    _process: Process,
+    directory: Directory,
+}
+
+impl Prometheus {
+    /// Reads what `exporter` serves, and the alert rules.
+    fn start(exporter: u16) -> Self {
+        let (directory, port) = (Directory::new(), free_port());
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("alerts.yml"), ALERTS).unwrap();
+        let configuration = format!(
+            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
+             rule_files: [ alerts.yml ]\n\
+             scrape_configs:\n- job_name: site\n  static_configs:\n  - targets: [ '127.0.0.1:{exporter}' ]\n"
+        );
+        std::fs::write(at("prometheus.yml"), configuration).unwrap();
+        let mut command = Command::new(program("prometheus", "prometheus"));
+        command
+            .arg(format!("--config.file={}", at("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", at("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        Self {
+            url: format!("http://127.0.0.1:{port}/api/v1"),
+            client: reqwest::Client::new(),
+            _process: Process::start(&command, &at("log"), "TERM"),
+            directory,
+        }
+    }
+
+    async fn ask(&self, path: &str, query: &str) -> Option<Value> {
+        let parameters = [("query", query)];
+        let url = format!("{}/{path}", self.url);
+        let request = self.client.post(url).form(&parameters);
+        let reply = match path {
+            "query" => request.send().await,
+            _ => self.client.get(format!("{}/{path}", self.url)).send().await,
+        };
+        serde_json::from_str(&reply.ok()?.text().await.ok()?).ok()
+    }
+
+    /// Once it has read the exporter.
+    async fn names(&self) -> BTreeSet<String> {
+        let began = Instant::now();
+        loop {
+            let reply = self.ask("label/__name__/values", "").await;
+            let names: BTreeSet<String> = reply
+                .as_ref()
+                .and_then(|reply| reply["data"].as_array())
+                .into_iter()
+                .flatten()
+                .filter_map(|name| Some(name.as_str()?.to_owned()))
+                .collect();
+            if names.iter().any(|name| name.starts_with("cloakroom_")) {
+                return names;
+            }
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "{reply:?}\n{}",
+                std::fs::read_to_string(self.directory.path().join("log")).unwrap()
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prometheus_knows_each_name_of_the_dashboard_and_of_the_alerts() {
+    let page = std::thread::spawn(exported).join().unwrap();
+    let app = Router::new().route("/metrics", get(move || std::future::ready(page.clone())));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let exporter = listener.local_addr().unwrap().port();
+    tokio::spawn(axum::serve(listener, app).into_future());
+    let prometheus = Prometheus::start(exporter);
+    let known = prometheus.names().await;
+
+    let expressions = dashboard_expressions();
+    assert!(expressions.len() > 15);
+    for expression in &expressions {
+        let reply = prometheus.ask("query", expression).await.unwrap();
+        assert_eq!(reply["status"], "success", "{expression}: {reply}");
+    }
+    let mut asked = names(&expressions.join("\n"));
+    asked.extend(names(ALERTS));
+    let unknown: Vec<_> = asked.difference(&known).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+
+    let rules = prometheus.ask("rules", "").await.unwrap();
+    let rules = rules["data"]["groups"][0]["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), ALERTS.matches("- alert:").count());
+    for rule in rules {
+        assert_ne!(rule["health"], "err", "{rule}");
+    }
+}
