@@ -129,7 +129,11 @@ async fn ask_store(config: &Config, ask: Ask<'_, Kept>) -> Reply<Kept> {
 }
 
 /// `None` if the store is not in memory, or for a list.
-fn ask_memory(config: &Config, ask: Ask<'_, Kept>, now: Timestamp) -> Option<Reply<Kept>> {
+pub(crate) fn ask_memory(
+    config: &Config,
+    ask: Ask<'_, Kept>,
+    now: Timestamp,
+) -> Option<Reply<Kept>> {
     let store = &config.store;
     Some(match ask {
         Ask::Load(id) => {

@@ -6,18 +6,21 @@ use std::{
 };
 
 use crate::{
+    clock::Timestamp,
     commit::{
         Failed, Occasion, ResponseHead, abandon, commit,
-        drive::drive_now,
+        drive::{ask_memory, drive_now},
         first_write,
         plan::Plan,
-        protocol::Machine,
+        protocol::{Machine, Step, Write},
         response::{Cookie, response_head},
         span,
         work::{Work, is_renewal_due, is_touch_due},
     },
+    config::Config,
     deadline::now_or_never,
     error::Error,
+    record::Kept,
     state::shared::Shared,
 };
 
@@ -89,18 +92,34 @@ fn write_now(shared: &Shared) -> Option<ResponseHead> {
     if work.renews || !matches!(plan, Plan::Create | Plan::Update(_)) {
         return None;
     }
-    let write = first_write(&mut work, plan, now).ok()??;
-    let mut machine = Machine::Write(write);
-    if !drive_now(config, &mut machine, &mut work, now) {
-        return None;
+    let mut write = first_write(&mut work, plan, now).ok()??;
+    // The first call is nearly always the last one.
+    let reply = ask_memory(config, write.ask(), now)?;
+    match write.step(reply, now) {
+        Step::Done => {}
+        Step::Ask => write = finish_now(config, write, &mut work, now)?,
+        Step::Wait(_) => return None,
     }
-    let Machine::Write(write) = machine else {
-        return None;
-    };
     let outcome = write.stored()?;
     let committed = work.conclude(outcome, now).ok()?;
     Some(shared.alter(|state| {
         state.is_committed = true;
         state.conclude(committed, work.generations, work.until, shared, now)
     }))
+}
+
+/// Runs the rest of a write whose first call was not its last.
+#[cold]
+fn finish_now(
+    config: &Config,
+    write: Write<Kept>,
+    work: &mut Work<'_>,
+    now: Timestamp,
+) -> Option<Write<Kept>> {
+    let mut machine = Machine::Write(write);
+    let is_done = drive_now(config, &mut machine, work, now);
+    match machine {
+        Machine::Write(write) if is_done => Some(write),
+        _ => None,
+    }
 }

@@ -81,6 +81,9 @@ impl SessionCookie {
     /// The tokens in the request's Cookie headers (rules T2, T5).
     pub(crate) fn presented(&self, headers: &CookieHeaders) -> Presented {
         let mut presented = Presented::default();
+        if headers.is_empty() {
+            return presented;
+        }
         for (rank, name) in self.names().enumerate() {
             for header in headers.iter() {
                 for value in values(header.as_bytes(), name.as_bytes()) {
