@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
@@ -15,6 +16,7 @@ use crate::{
     breaker::CircuitBreaker,
     clock::{Clock, SystemClock, Timestamp},
     cookie::SessionCookie,
+    error::Error,
     observe::{
         context::EventContext, observers::Observers, removals::ensure_reporting, timed::TimedStore,
     },
@@ -58,6 +60,32 @@ pub(crate) struct Config {
     pub(crate) shutdown: Shutdown,
     /// What events keep of the request that caused them.
     pub(crate) event_context: Option<Arc<dyn Fn(&Parts) -> EventContext + Send + Sync>>,
+    /// The current stamp of a user, where sessions are compared with it.
+    pub(crate) user_stamp: Option<UserStamp>,
+    #[cfg(feature = "axum")]
+    pub(crate) pages: Pages,
+    /// What labels a session that begins or logs in, by the label's name.
+    pub(crate) labels: Vec<(Box<str>, LabelSource)>,
+    /// What browsers are asked to forget at a log-out.
+    pub(crate) clear_site_data: Vec<&'static str>,
+    pub(crate) no_store_for_users: bool,
+}
+
+/// Reads a label from a request.
+pub(crate) type LabelSource = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
+
+/// Asks the application for the stamp of a user.
+pub(crate) type UserStamp = Arc<dyn Fn(String) -> StampFuture + Send + Sync>;
+
+pub(crate) type StampFuture = Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, Error>> + Send>>;
+
+/// Where visitors go to log in, to confirm who they are, and to log out.
+#[cfg(feature = "axum")]
+#[derive(Clone, Default)]
+pub(crate) struct Pages {
+    pub(crate) log_in: Option<Arc<str>>,
+    pub(crate) confirm: Option<Arc<str>>,
+    pub(crate) log_out: Option<Arc<str>>,
 }
 
 /// Which warnings the layer has logged. Each is logged once.
@@ -99,6 +127,12 @@ impl Config {
             failures: Arc::default(),
             shutdown: Shutdown::new(),
             event_context: None,
+            user_stamp: None,
+            #[cfg(feature = "axum")]
+            pages: Pages::default(),
+            labels: Vec::new(),
+            clear_site_data: Vec::new(),
+            no_store_for_users: false,
         };
         config.break_circuit();
         config

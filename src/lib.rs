@@ -25,6 +25,11 @@
 //! | set timeouts and limits | [`SessionLayer`], [`Timeout`] |
 //! | choose the cookie's name and attributes | [`SessionCookie`] |
 //! | list, count and revoke sessions, limit them per user | [`Sessions`], [`SessionLayer::max_sessions_per_user`] |
+//! | know the user, and send others to the log-in page | [`CurrentUser`], [`RequireUser`], [`ReturnTo`] |
+//! | ask for the password again before a payment | [`RequireUser::fresh`], [`Session::confirm`] |
+//! | log a user out everywhere when the password changes | [`SessionLayer::user_stamp`] |
+//! | show a message once | [`Flash`] |
+//! | warn before a session ends | [`TimeLeft`] |
 //! | react to what happens to sessions, and count it | [`SessionLayer::on_event`], [`EventKind`], [`Stats`] |
 //! | choose where sessions are stored | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
 //! | close a socket when its session ends | [`Session::ended`], [`Session::touch`] |
@@ -35,7 +40,7 @@
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
-//! | `axum` | yes | the extractors `Session`, `Option<Session>`, `SessionData`, `SessionHandle`; [`Error`] as a response |
+//! | `axum` | yes | the extractors `Session`, `Option<Session>`, `SessionData`, `SessionHandle`, `CurrentUser`, `ReturnTo`, `Flash`, `TimeLeft`; the layer `RequireUser`; [`Error`] as a response |
 //! | `file` | no | `store::FileStore`: sessions in a directory, shared by the processes of one machine |
 //! | `sqlite` | no | `SqliteStore`: sessions in a file that the processes of one machine share |
 //! | `postgres` | no | `PostgresStore`: sessions in PostgreSQL, from version 12 on |
@@ -50,8 +55,10 @@
 //! `RULES.md` in the repository lists what the crate promises. Each rule is a test. The
 //! documentation refers to rules by letter and number: T for tokens, C for the commit, M for
 //! merging, L for lifetime, H for headers, F for failure, R for renewal, P for all sessions
-//! together.
+//! together, U for users.
 
+#[cfg(feature = "axum")]
+mod auth;
 mod breaker;
 mod clock;
 mod commit;
@@ -86,16 +93,29 @@ pub mod protocol {
     };
 }
 
-#[cfg(feature = "axum")]
-pub use self::http::extract::{SessionData, SessionValue};
 #[cfg(feature = "metrics")]
 pub use self::observe::metrics::metric_buckets;
+#[cfg(feature = "axum")]
+pub use self::{
+    auth::{
+        current_user::CurrentUser,
+        require_user::{RequireUser, RequireUserService},
+        return_to::ReturnTo,
+    },
+    http::{
+        extract::{SessionData, SessionValue},
+        time_left::TimeLeft,
+    },
+};
 pub use self::{
     breaker::CircuitBreaker,
     clock::{Clock, SystemClock, Timestamp},
     cookie::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder},
     error::{ConfigError, Error, ErrorKind},
-    http::{future::ResponseFuture, layer::SessionLayer, service::SessionService},
+    http::{
+        clear_site_data::ClearSiteData, future::ResponseFuture, layer::SessionLayer,
+        service::SessionService,
+    },
     observe::{
         event::{EndReason, Event, EventKind, Listener, Rejection, SessionEnd},
         stats::{CallStats, Stats},
@@ -113,9 +133,14 @@ pub use self::{
         key::{Key, KeyName, ReadKey, WriteKey},
         timeout::Timeout,
         token::SessionId,
+        user::UserId,
         version::Version,
     },
-    session::{Session, handle::SessionHandle},
+    session::{
+        Session,
+        flash::{Flash, FlashLevel, FlashMessage},
+        handle::SessionHandle,
+    },
     shutdown::Shutdown,
     store::{MemoryStore, SessionStore, StoreCall, StoreError},
 };

@@ -103,7 +103,11 @@ pub(crate) async fn commit(shared: &Shared, occasion: Occasion) -> Result<Respon
         Cookie::None if is_forgotten => Cookie::Remove,
         cookie => cookie,
     };
-    Err(Failed { error, cookie })
+    Err(Failed {
+        error,
+        cookie,
+        is_left: is_forgotten,
+    })
 }
 
 /// Drops what is pending: there is no response, or one that says that nothing was saved (rules C2, F2).

@@ -21,6 +21,10 @@ pub(crate) struct ResponseHead {
     pub(crate) is_used: bool,
     /// Whether the visitor has a stored session now.
     pub(crate) is_live: bool,
+    /// Whether a user has logged in.
+    pub(crate) has_user: bool,
+    /// Whether the visitor logged out.
+    pub(crate) is_left: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +43,8 @@ pub(crate) struct Failed {
     /// Removed if the visitor logged out (rule F2). Issued if the store left open whether a log-in or a cycle was
     /// applied: the new token works in either case.
     pub(crate) cookie: Cookie,
+    /// Whether the visitor logged out.
+    pub(crate) is_left: bool,
 }
 
 /// The result of a plan.
@@ -173,5 +179,7 @@ pub(crate) fn response_head(
         cookie,
         is_used: state.usage != Usage::Untouched,
         is_live: state.stored.is_some(),
+        has_user: state.user().is_some(),
+        is_left: state.was_destroyed && state.was_presented,
     }
 }

@@ -62,6 +62,7 @@ pub(crate) fn try_now(shared: &Shared) -> Option<Result<ResponseHead, Failed>> {
                 Some(Err(Failed {
                     error: Error::panicked(),
                     cookie: Cookie::None,
+                    is_left: false,
                 }))
             }
         }

@@ -17,6 +17,7 @@ use crate::{
     record::{
         Kept, Record,
         data::Data,
+        labels::Labels,
         lifetime::is_past,
         renewal,
         token::{Secret, SessionId, Token, Verifier},
@@ -42,6 +43,7 @@ pub(crate) struct Work<'a> {
     pub(crate) marker: Option<Box<Stored>>,
     pub(crate) identity: Identity,
     pub(crate) changes: Option<Arc<Changes>>,
+    labels: Option<Arc<Labels>>,
     pub(crate) is_displaced: bool,
     /// Whether the secrets change.
     pub(crate) renews: bool,
@@ -75,6 +77,7 @@ impl<'a> Work<'a> {
             marker: state.marker.clone(),
             identity: state.identity.clone(),
             changes: state.changes.clone(),
+            labels: state.labels.clone(),
             until: state.last_change(),
             is_displaced: state.is_displaced,
             renews: occasion == Occasion::Head && is_renewal_due(state, config),
@@ -199,20 +202,25 @@ impl<'a> Work<'a> {
                 self.is_past = true;
                 return Ok(Reply::Ended);
             }
-            (Some((base, _)), Identity::Cycle(_)) => {
+            (Some((base, _)), Identity::Cycle(cycle)) => {
                 let moved = alone(Record::clone(base)).with_token(verifier, version);
                 // The same if the move is tried again: it never changes while the id is in use.
                 let begun_at = *self.begun_at.get_or_insert(now);
                 let moved = moved.with_begun_at(Some(begun_at));
-                moved.issued(self.config.renew_every, now)
+                let moved = moved.issued(self.config.renew_every, now);
+                moved.with_confirmation(cycle.confirmed_at)
             }
             (Some(base), Identity::LogIn(log_in)) if !log_in.starts_empty && !is_over(base) => {
                 let moved = alone(Record::clone(&base.0)).with_token(verifier, version);
-                let moved = moved.with_renewal(None).without_overrides();
+                let moved = moved.with_renewal(None).before_log_in();
                 moved.with_login(Some(log_in.login()))
             }
             (_, Identity::LogIn(log_in)) => blank().with_login(Some(log_in.login())),
             (_, Identity::Same | Identity::Cycle(_)) => blank(),
+        };
+        let start = match (&self.identity, &self.labels) {
+            (Identity::Same | Identity::LogIn(_), Some(labels)) => start.with_labels(labels),
+            _ => start,
         };
         let is_as_computed = match (base, &self.stored) {
             (Some((base, _)), Some(stored)) => base.version() == stored.record.version(),

@@ -14,7 +14,8 @@ use crate::error::store::{StoreError, StoreErrorKind};
 /// is cheap to clone. Neither `Display` nor `Debug` shows a token or a value of the session.
 ///
 /// With the feature `axum` it is a response, so that a handler can return it with `?`: a 503 with
-/// `Retry-After` if the same request may succeed later, a 400 for an invalid cursor or filter, and a 500 otherwise.
+/// `Retry-After` if the same request may succeed later, a 401 if a user must log in, a 400 for an invalid cursor
+/// or filter, and a 500 otherwise.
 ///
 /// ```
 /// use cloakroom::{Error, ErrorKind, Session};
@@ -59,7 +60,7 @@ pub enum ErrorKind {
     Unsupported,
     /// A value does not serialize to JSON, or has a number that is NaN or infinite. 500.
     Serialize,
-    /// A value is not of the type that was asked for. The value stays. 500.
+    /// A value, or the user's id, is not of the type that was asked for. The value stays. 500.
     Deserialize,
     /// The session's data would exceed [`max_data_bytes`](crate::SessionLayer::max_data_bytes). 500; a 503 if
     /// it is only too large after the merge with another request.
@@ -73,6 +74,8 @@ pub enum ErrorKind {
     Refused,
     /// There is no [`SessionLayer`](crate::SessionLayer) around the handler. 500.
     MissingLayer,
+    /// Only a user may ask for this, and nobody has logged in. 401.
+    Unauthenticated,
     /// The session is not stored yet, or nobody has logged in. 500.
     NoUser,
     /// The cursor is not valid, or belongs to another filter. 400.

@@ -3,7 +3,7 @@
 
 use std::{fmt, ops::Deref};
 
-use axum_core::{
+use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     error::{Error, ErrorKind},
     http::headers::RETRY_AFTER,
-    session::{Session, handle::SessionHandle},
+    session::{Session, flash::Flash, handle::SessionHandle},
 };
 
 /// The session, not loaded yet. Rejects only if there is no session layer.
@@ -25,7 +25,7 @@ impl<S: Sync> FromRequestParts<S> for SessionHandle {
     }
 }
 
-fn handle(parts: &Parts) -> Result<&SessionHandle, Error> {
+pub(crate) fn handle(parts: &Parts) -> Result<&SessionHandle, Error> {
     parts.extensions.get().ok_or_else(|| {
         Error::new(
             ErrorKind::MissingLayer,
@@ -35,12 +35,17 @@ fn handle(parts: &Parts) -> Result<&SessionHandle, Error> {
     })
 }
 
+/// The session of the request, loaded.
+pub(crate) async fn session(parts: &Parts) -> Result<Session, Error> {
+    handle(parts)?.load().await
+}
+
 /// The visitor's session, or a new one. Loads it as [`SessionHandle::load`] does.
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        handle(parts)?.load().await
+        session(parts).await
     }
 }
 
@@ -50,8 +55,17 @@ impl<S: Sync> OptionalFromRequestParts<S> for Session {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
-        let session = handle(parts)?.load().await?;
+        let session = session(parts).await?;
         Ok((!session.is_new()).then_some(session))
+    }
+}
+
+/// The messages of the visitor's session. Rejects as [`Session`] does.
+impl<T: Serialize + DeserializeOwned, S: Sync> FromRequestParts<S> for Flash<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Ok(Self::of(&session(parts).await?))
     }
 }
 
@@ -155,8 +169,8 @@ impl<T: SessionValue, S: Sync> FromRequestParts<S> for SessionData<T> {
     }
 }
 
-/// A 503 with `Retry-After` if the same request may succeed later, a 400 for a bad cursor or an
-/// empty filter, and otherwise a 500.
+/// A 503 with `Retry-After` if the same request may succeed later, a 401 if a user must log in, a 400 for a bad
+/// cursor or an empty filter, and otherwise a 500.
 ///
 /// The body is a sentence for visitors, and says nothing about the cause. Only a missing layer,
 /// which is a mistake in the program, is explained there.
@@ -171,6 +185,10 @@ impl IntoResponse for Error {
             let headers = [(header::RETRY_AFTER, RETRY_AFTER)];
             let body = "The service is not available now. Please try again later.";
             (StatusCode::SERVICE_UNAVAILABLE, headers, body).into_response()
+        } else if self.kind() == ErrorKind::Unauthenticated {
+            // A 401 must say how to log in (RFC 9110, section 15.5.2). No scheme is registered for cookies.
+            let headers = [(header::WWW_AUTHENTICATE, "Cookie")];
+            (StatusCode::UNAUTHORIZED, headers, "Please log in.").into_response()
         } else if self.kind() == ErrorKind::BadCursor {
             let body = "This page of the list does not exist.";
             (StatusCode::BAD_REQUEST, body).into_response()

@@ -7,12 +7,14 @@ use crate::{
     commit::{Cookie, Failed, ResponseHead},
     config::Config,
     cookie::has_header,
+    http::clear_site_data::clear,
 };
 
 /// How long a client should wait before it asks again, in seconds.
 pub(crate) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
 const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 
 /// Headers by which shared caches are told other than by Cache-Control what to store. Those that
@@ -30,6 +32,7 @@ pub(crate) fn apply(headers: &mut HeaderMap, head: ResponseHead, config: &Config
         return;
     }
     let sets_cookie = !matches!(head.cookie, Cookie::None);
+    let sets_others = has_header(headers, header::SET_COOKIE);
     match head.cookie {
         Cookie::None => {}
         Cookie::Issue(token, max_age) => {
@@ -38,8 +41,15 @@ pub(crate) fn apply(headers: &mut HeaderMap, head: ResponseHead, config: &Config
         }
         Cookie::Remove => config.cookie.remove(headers),
     }
+    if head.is_left && !config.clear_site_data.is_empty() {
+        let issues = matches!(head.cookie, Cookie::Issue(..));
+        clear(headers, &config.clear_site_data, issues || sets_others);
+    }
+    if head.has_user && config.no_store_for_users {
+        keep_from_storing(headers);
+    }
     if config.cache_headers {
-        vary_on_cookie(headers);
+        vary_on(headers, COOKIE);
         if sets_cookie {
             keep_from_caches(headers);
         } else if head.is_live && !has_header(headers, header::CACHE_CONTROL) {
@@ -63,21 +73,37 @@ pub(crate) fn unavailable<B: Default>(failed: &Failed, config: &Config) -> Respo
         }
         Cookie::Remove => config.cookie.remove(headers),
     }
+    if failed.is_left {
+        clear(headers, &config.clear_site_data, false);
+    }
     response
 }
 
-/// Rule H2.
-fn vary_on_cookie(headers: &mut HeaderMap) {
-    const COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
+/// Rule U7.
+fn keep_from_storing(headers: &mut HeaderMap) {
+    let is_no_store = |value: &HeaderValue| {
+        directives(value.as_bytes()).any(|name| name.eq_ignore_ascii_case(b"no-store"))
+    };
+    if !headers
+        .get_all(header::CACHE_CONTROL)
+        .iter()
+        .any(is_no_store)
+    {
+        headers.insert(header::CACHE_CONTROL, NO_STORE);
+    }
+}
+
+/// Adds a name to `Vary` (rule H2).
+pub(crate) fn vary_on(headers: &mut HeaderMap, header: HeaderValue) {
     if !has_header(headers, header::VARY) {
-        headers.insert(header::VARY, COOKIE);
+        headers.insert(header::VARY, header);
         return;
     }
     let mut merged = Vec::new();
     for value in headers.get_all(header::VARY) {
         for name in value.as_bytes().split(|byte| *byte == b',') {
             let name = name.trim_ascii();
-            if name == b"*" || name.eq_ignore_ascii_case(COOKIE.as_bytes()) {
+            if name == b"*" || name.eq_ignore_ascii_case(header.as_bytes()) {
                 return;
             }
         }
@@ -86,7 +112,7 @@ fn vary_on_cookie(headers: &mut HeaderMap) {
             merged.extend_from_slice(b", ");
         }
     }
-    merged.extend_from_slice(COOKIE.as_bytes());
+    merged.extend_from_slice(header.as_bytes());
     if let Ok(merged) = HeaderValue::from_bytes(&merged) {
         headers.insert(header::VARY, merged);
     }

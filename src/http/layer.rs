@@ -34,7 +34,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct SessionLayer {
-    setup: Arc<Setup>,
+    pub(super) setup: Arc<Setup>,
 }
 
 impl SessionLayer {
@@ -353,7 +353,7 @@ impl SessionLayer {
         self.clone().with(Config::separate)
     }
 
-    fn with(self, set: impl FnOnce(&mut Config)) -> Self {
+    pub(super) fn with(self, set: impl FnOnce(&mut Config)) -> Self {
         // A layer with other settings has a reaper and warnings of its own. Whoever shares the store shares its observers.
         let mut config = Config::clone(&self.setup.config);
         config.warned = Arc::default();

@@ -4,11 +4,17 @@
 //! A request goes from `service` to the handler, and its response from `future` to `headers`. Uses
 //! everything below. Only the testing kit uses it.
 
+pub(crate) mod clear_site_data;
 #[cfg(feature = "axum")]
 pub(crate) mod extract;
 pub(crate) mod future;
 pub(crate) mod headers;
 pub(crate) mod layer;
+#[cfg(feature = "axum")]
+pub(crate) mod local_path;
 mod plain;
 pub(crate) mod service;
 mod setup;
+#[cfg(feature = "axum")]
+pub(crate) mod time_left;
+mod user_settings;

@@ -6,13 +6,15 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use tower_service::Service;
 
 use crate::{
+    config::Config,
     cookie::CookieHeaders,
     http::{future::ResponseFuture, plain::loses_secure_cookies, setup::Setup},
     observe::context::EventContext,
+    record::labels::{Labels, shortened},
     session::handle::SessionHandle,
 };
 
@@ -39,6 +41,21 @@ use crate::{
 pub struct SessionService<S> {
     inner: S,
     setup: Arc<Setup>,
+}
+
+/// What the layer labels the session with, if it begins or logs in with this request.
+#[cold]
+fn labels(config: &Config, head: &Parts) -> Labels {
+    let values = config.labels.iter().filter_map(|(name, read)| {
+        let value = read(head)?;
+        Some((&**name, value))
+    });
+    let mut labels = Labels::default();
+    for (name, value) in values {
+        // The client may have chosen it.
+        labels.set(name, Some(shortened(&value)));
+    }
+    labels
 }
 
 impl<S> SessionService<S> {
@@ -85,9 +102,10 @@ where
         let handle = SessionHandle::new(Arc::clone(config), cookies, outer);
         request.extensions_mut().insert(handle.clone());
         let mut context = None;
-        if config.event_context.is_some() {
+        if config.event_context.is_some() || !config.labels.is_empty() {
             let (head, body) = request.into_parts();
             context = config.context_of(&head);
+            handle.label(labels(config, &head));
             request = Request::from_parts(head, body);
         }
         let entered = context.as_ref().map(EventContext::enter);

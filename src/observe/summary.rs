@@ -1,12 +1,12 @@
 //! A session as the operator sees it: [`SessionSummary`].
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, str::FromStr, sync::Arc, time::SystemTime};
 
 use serde::de::DeserializeOwned;
 
 use crate::{
     error::Error,
-    record::{Activity, Record, key::ReadKey, token::SessionId, value::read},
+    record::{Activity, Record, key::ReadKey, labels::Labels, token::SessionId, user, value::read},
     store::Listed,
 };
 
@@ -52,6 +52,15 @@ impl SessionSummary {
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.record.user()
+    }
+
+    /// The user's id as a `T`, as [`Session::user_as`](crate::Session::user_as).
+    ///
+    /// # Errors
+    ///
+    /// [`Deserialize`](crate::ErrorKind::Deserialize) if the id does not parse as a `T`.
+    pub fn user_as<T: FromStr>(&self) -> Result<Option<T>, Error> {
+        self.user().map(user::parse).transpose()
     }
 
     /// When the session was created.
@@ -106,6 +115,18 @@ impl SessionSummary {
     /// [`Deserialize`](crate::ErrorKind::Deserialize) if the value is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, key: impl ReadKey<T>) -> Result<Option<T>, Error> {
         read(key.name(), self.record.data().get(key.name()))
+    }
+
+    /// The session's label of this name, such as the `user_agent` of
+    /// [`SessionLayer::label_user_agent`](crate::SessionLayer::label_user_agent).
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.record.labels()?.get(name)
+    }
+
+    /// The names and values of the session's labels, sorted by name.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.record.labels().into_iter().flat_map(Labels::iter)
     }
 
     pub(crate) fn record(&self) -> &Record {

@@ -8,7 +8,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{clock::Timestamp, store::Query};
+use crate::{clock::Timestamp, record::user::UserId, store::Query};
 
 /// Which sessions [`Sessions`](crate::Sessions) lists, counts or ends, and in which order it lists them.
 ///
@@ -40,7 +40,7 @@ use crate::{clock::Timestamp, store::Query};
 /// session for them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SessionFilter {
-    user: Option<String>,
+    user: Option<UserId>,
     is_logged_in: Option<bool>,
     idle_for: Option<Duration>,
     created_before: Option<Timestamp>,
@@ -52,7 +52,7 @@ pub struct SessionFilter {
 impl SessionFilter {
     /// Only sessions of this user, compared byte by byte.
     #[must_use]
-    pub fn user(self, user: impl Into<String>) -> Self {
+    pub fn user(self, user: impl Into<UserId>) -> Self {
         let user = Some(user.into());
         Self { user, ..self }
     }
@@ -182,7 +182,7 @@ impl SessionFilter {
             hash.update(number.unwrap_or_default().to_be_bytes());
         }
         hash.update([u8::from(self.user.is_some())]);
-        hash.update(self.user.as_deref().unwrap_or_default());
+        hash.update(self.user.as_ref().map_or("", UserId::as_str));
         let hash = hash.finalize();
         std::array::from_fn(|index| hash[index])
     }

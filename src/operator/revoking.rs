@@ -13,7 +13,7 @@ use crate::{
         paging::SessionPage,
         sessions::{MAX_PAGE, Sessions},
     },
-    record::{Kept, token::SessionId},
+    record::{Kept, token::SessionId, user::UserId},
     session::Session,
     store::{Position, Query},
 };
@@ -61,8 +61,9 @@ impl Sessions {
     /// # Errors
     ///
     /// The store's errors. The session may have ended or not.
-    pub async fn revoke_for(&self, user: &str, id: SessionId) -> Result<bool, Error> {
-        let is_theirs = |_, (record, _): &Kept| record.user() == Some(user);
+    pub async fn revoke_for(&self, user: impl Into<UserId>, id: SessionId) -> Result<bool, Error> {
+        let user = user.into();
+        let is_theirs = |_, (record, _): &Kept| record.user() == Some(user.as_str());
         let ended = self.end(id, EndReason::Revoked, is_theirs).await?;
         Ok(ended.is_some())
     }
@@ -72,9 +73,10 @@ impl Sessions {
     /// # Errors
     ///
     /// `Unsupported` if the store cannot list, and the store's errors.
-    pub async fn revoke_user(&self, user: &str) -> Result<u64, Error> {
-        let filter = SessionFilter::default().user(user);
-        let is_theirs = |_, (record, _): &Kept| record.user() == Some(user);
+    pub async fn revoke_user(&self, user: impl Into<UserId>) -> Result<u64, Error> {
+        let user = user.into();
+        let filter = SessionFilter::default().user(&user);
+        let is_theirs = |_, (record, _): &Kept| record.user() == Some(user.as_str());
         self.end_all(filter, EndReason::Revoked, None, is_theirs)
             .await
     }

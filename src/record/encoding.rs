@@ -1,7 +1,7 @@
 //! The encoding of a record: a JSON object, so that people can read it in the database and other programs
 //! can use it.
 
-use std::{collections::BTreeMap, str, time::Duration};
+use std::{collections::BTreeMap, str, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -12,8 +12,10 @@ use crate::{
     record::{
         Login, Record,
         data::{self, Data},
+        labels::Labels,
         lineage::{MoveKind, Origin, Successor},
         secrets::{DatedVerifier, Renewal},
+        stamp::Stamp,
         timeout::Timeout,
         token::{SessionId, Verifier},
         version::Version,
@@ -62,6 +64,15 @@ fn encode(record: &Record) -> Vec<u8> {
     object.timeout("absolute_timeout", extras.absolute);
     if let Some(persistent) = extras.persistent {
         object.field("persistent", &persistent);
+    }
+    if let Some(confirmed_at) = extras.confirmed_at {
+        object.field("confirmed_at", &confirmed_at.as_millis());
+    }
+    if let Some(stamp) = &extras.stamp {
+        object.field("stamp", &stamp.encode());
+    }
+    if let Some(labels) = &extras.labels {
+        object.field("labels", &**labels);
     }
     if let Some(ranked_at) = extras.ranked_at {
         object.field("ranked_at", &ranked_at.as_millis());
@@ -124,6 +135,7 @@ fn encode(record: &Record) -> Vec<u8> {
 fn format_of(record: &Record) -> u64 {
     let extras = record.extras();
     let is_2 = extras.bar.is_some()
+        || extras.stamp.is_some()
         || extras.origin.is_some_and(|from| {
             from.version != Origin::UNKNOWN_VERSION || from.kind == MoveKind::LogIn
         })
@@ -234,6 +246,9 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
     let idle = fields.timeout("idle_timeout")?;
     let absolute = fields.timeout("absolute_timeout")?;
     let persistent = fields.optional("persistent")?;
+    let confirmed_at: Option<u64> = fields.optional("confirmed_at")?;
+    let stamp = fields.stamp()?;
+    let labels: Option<Labels> = fields.optional("labels")?;
     let ranked_at: Option<u64> = fields.optional("ranked_at")?;
     let begun_at: Option<u64> = fields.optional("begun_at")?;
     let moved_at: Option<u64> = fields.optional("moved_at")?;
@@ -261,6 +276,9 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
         extras.idle = idle;
         extras.absolute = absolute;
         extras.persistent = persistent;
+        extras.confirmed_at = confirmed_at.map(Timestamp::from_millis);
+        extras.stamp = stamp.map(Box::new);
+        extras.labels = labels.filter(|labels| !labels.is_empty()).map(Arc::new);
         extras.ranked_at = ranked_at.map(Timestamp::from_millis);
         extras.begun_at = begun_at.map(Timestamp::from_millis);
         extras.moved_at = moved_at.map(Timestamp::from_millis);
@@ -315,6 +333,13 @@ impl<'a> Fields<'a> {
             Ok(DatedVerifier { verifier, at })
         });
         dated.collect()
+    }
+
+    fn stamp(&mut self) -> Result<Option<Stamp>, StoreError> {
+        let stamp: Option<String> = self.optional("stamp")?;
+        stamp
+            .map(|stamp| Stamp::decode(&stamp).ok_or_else(|| malformed("stamp")))
+            .transpose()
     }
 
     fn successor(&mut self) -> Result<Option<Successor>, StoreError> {

@@ -1,6 +1,13 @@
 //! The key of a value: any string, or a [`Key`], which has the value's type too.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::{
+    borrow::Cow,
+    fmt,
+    marker::PhantomData,
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::Arc,
+};
 
 use serde::Serialize;
 
@@ -64,8 +71,34 @@ pub trait KeyName: sealed::Named {}
 /// implement it.
 pub trait ReadKey<T>: KeyName {}
 
-/// The types that name a value which is written as a `V`: any string, or a `Key<T>` where `V` is `T` or `&T`.
-/// Other crates cannot implement it.
+/// The types that name a value which is written as a `V`. Other crates cannot implement it.
+///
+/// A string takes any value. A [`Key<T>`](Key) takes a `T`, a `&T`, and what has the same JSON as a `T` by its
+/// type:
+///
+/// | key of | also takes |
+/// | --- | --- |
+/// | `String` | `&str`, `Cow<str>` |
+/// | `Vec<T>` | `&[T]`, `[T; N]`, `&[T; N]`, `Cow<[T]>` |
+/// | `PathBuf` | `&Path`, `Cow<Path>` |
+/// | `Box<T>`, `Rc<T>`, `Arc<T>`, `Cow<T>` | `&T` |
+///
+/// ```
+/// use cloakroom::{Error, Key, Session};
+///
+/// const NAME: Key<String> = Key::new("name");
+/// const TAGS: Key<Vec<u32>> = Key::new("tags");
+///
+/// fn fill_in(session: &Session, tags: &[u32]) -> Result<(), Error> {
+///     session.insert(NAME, "Ann")?;
+///     session.insert(TAGS, tags)
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not take a value of type `{V}`",
+    label = "this key takes another type",
+    note = "a `Key<T>` takes a `T`, a `&T`, or its borrowed form: `&str` for `String`, `&[T]` for `Vec<T>`"
+)]
 pub trait WriteKey<V: Serialize>: KeyName {}
 
 pub(crate) mod sealed {
@@ -112,3 +145,26 @@ impl<T> KeyName for Key<T> {}
 impl<T> ReadKey<T> for Key<T> {}
 impl<T: Serialize> WriteKey<T> for Key<T> {}
 impl<T: Serialize> WriteKey<&T> for Key<T> {}
+
+/// Keys of a type that is the owner of another take the other by reference: its JSON is the same.
+macro_rules! borrowed {
+    ($([$($of:tt)*] $key:ty: $value:ty;)*) => {$(
+        impl<$($of)*> WriteKey<$value> for Key<$key> {}
+    )*};
+}
+
+borrowed! {
+    [] String: &str;
+    [] String: Cow<'_, str>;
+    [] PathBuf: &Path;
+    [] PathBuf: Cow<'_, Path>;
+    [T: Serialize] Vec<T>: &[T];
+    [T: Serialize + Clone] Vec<T>: Cow<'_, [T]>;
+    [T: Serialize + ?Sized] Box<T>: &T;
+    [T: Serialize + ?Sized] Rc<T>: &T;
+    [T: Serialize + ?Sized] Arc<T>: &T;
+    [T: Serialize + ToOwned + ?Sized] Cow<'_, T>: &T;
+}
+
+impl<T, const N: usize> WriteKey<[T; N]> for Key<Vec<T>> where [T; N]: Serialize {}
+impl<T, const N: usize> WriteKey<&[T; N]> for Key<Vec<T>> where [T; N]: Serialize {}

@@ -9,12 +9,15 @@ pub(crate) mod data;
 pub(crate) mod encoding;
 pub(crate) mod finite;
 pub(crate) mod key;
+pub(crate) mod labels;
 pub(crate) mod lifetime;
 pub(crate) mod lineage;
 pub(crate) mod renewal;
 pub(crate) mod secrets;
+pub(crate) mod stamp;
 pub(crate) mod timeout;
 pub(crate) mod token;
+pub(crate) mod user;
 pub(crate) mod value;
 pub(crate) mod version;
 
@@ -28,8 +31,10 @@ use crate::{
     clock::Timestamp,
     record::{
         data::Data,
+        labels::Labels,
         lineage::{MoveKind, Origin, Successor},
         secrets::{DatedVerifier, Renewal},
+        stamp::Stamp,
         timeout::Timeout,
         token::{SessionId, Verifier},
         version::{Recent, Version, Wrote},
@@ -79,6 +84,11 @@ pub(crate) struct Extras {
     pub(crate) idle: Timeout,
     pub(crate) absolute: Timeout,
     pub(crate) persistent: Option<bool>,
+    /// When the user last confirmed who they are, after the log-in.
+    pub(crate) confirmed_at: Option<Timestamp>,
+    /// Of the user's credentials.
+    pub(crate) stamp: Option<Box<Stamp>>,
+    pub(crate) labels: Option<Arc<Labels>>,
     /// Orders the log-ins of one user in place of `authenticated_at`, if the clock was set back.
     pub(crate) ranked_at: Option<Timestamp>,
     /// When the id came to be, where a cycle gave the session that id.
@@ -100,6 +110,9 @@ impl Extras {
         idle: Timeout::Layer,
         absolute: Timeout::Layer,
         persistent: None,
+        confirmed_at: None,
+        stamp: None,
+        labels: None,
         ranked_at: None,
         begun_at: None,
         moved_at: None,
@@ -114,6 +127,9 @@ impl Extras {
         self.idle == Timeout::Layer
             && self.absolute == Timeout::Layer
             && self.persistent.is_none()
+            && self.confirmed_at.is_none()
+            && self.stamp.is_none()
+            && self.labels.is_none()
             && self.ranked_at.is_none()
             && self.begun_at.is_none()
             && self.moved_at.is_none()
@@ -213,7 +229,20 @@ impl Record {
                     + dated(&renewal.former)
                     + dated(&renewal.joined)
             });
-            block(size_of::<Extras>()) + block(slots) + unknown.sum::<usize>() + renewal
+            let stamp = extras
+                .stamp
+                .as_ref()
+                .map_or(0, |_| block(size_of::<Stamp>()));
+            let labels = extras
+                .labels
+                .as_ref()
+                .map_or(0, |labels| labels.memory_bytes());
+            block(size_of::<Extras>())
+                + stamp
+                + labels
+                + block(slots)
+                + unknown.sum::<usize>()
+                + renewal
         });
         let recent = block(size_of_val(self.recent()));
         block(COUNTS + size_of::<Self>()) + block(self.data.allocated()) + login + extras + recent
@@ -249,6 +278,15 @@ impl Record {
 
     pub(crate) fn persistent(&self) -> Option<bool> {
         self.extras().persistent
+    }
+
+    /// When the user last proved who they are.
+    pub(crate) fn confirmed_at(&self) -> Option<Timestamp> {
+        self.authenticated_at().max(self.extras().confirmed_at)
+    }
+
+    pub(crate) fn stamp(&self) -> Option<&Stamp> {
+        self.extras().stamp.as_deref()
     }
 
     /// Orders the log-ins of one user.
@@ -399,15 +437,38 @@ impl Record {
         self
     }
 
-    /// This record with the layer's timeouts and persistence.
-    pub(crate) fn without_overrides(mut self) -> Self {
+    /// This record with the layer's timeouts and persistence, and without what belongs to an earlier log-in.
+    pub(crate) fn before_log_in(mut self) -> Self {
         if self.extras.is_some() {
             self.set_extras(|extras| {
                 extras.idle = Timeout::Layer;
                 extras.absolute = Timeout::Layer;
                 extras.persistent = None;
+                extras.confirmed_at = None;
+                extras.stamp = None;
             });
         }
+        self
+    }
+
+    pub(crate) fn with_confirmation(mut self, confirmed_at: Option<Timestamp>) -> Self {
+        if confirmed_at.is_some() {
+            self.set_extras(|extras| extras.confirmed_at = confirmed_at);
+        }
+        self
+    }
+
+    pub(crate) fn labels(&self) -> Option<&Labels> {
+        self.extras().labels.as_deref()
+    }
+
+    /// This record with these labels beside those that it has.
+    pub(crate) fn with_labels(mut self, labels: &Arc<Labels>) -> Self {
+        let all = match self.labels() {
+            None => Arc::clone(labels),
+            Some(own) => Arc::new(own.with(labels.iter().map(|(name, value)| (name, Some(value))))),
+        };
+        self.set_extras(|extras| extras.labels = Some(all));
         self
     }
 

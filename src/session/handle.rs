@@ -6,6 +6,7 @@ use crate::{
     config::Config,
     cookie::CookieHeaders,
     error::Error,
+    record::labels::Labels,
     session::Session,
     state::{Usage, shared::Shared},
 };
@@ -39,6 +40,11 @@ impl SessionHandle {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0
+    }
+
+    /// What the session is labelled with, if it begins or logs in with this request.
+    pub(crate) fn label(&self, labels: Labels) {
+        self.0.state().labels = (!labels.is_empty()).then(|| Arc::new(labels));
     }
 
     /// Whether an outer layer with a cookie of this name has handled the request already.

@@ -61,7 +61,7 @@ impl Session {
             let start = if log_in.starts_empty {
                 Record::new(*record.verifier(), record.version(), log_in.at)
             } else {
-                record.into_owned().without_overrides()
+                record.into_owned().before_log_in()
             };
             record = Cow::Owned(start.with_login(Some(log_in.login())));
         }

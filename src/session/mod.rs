@@ -4,16 +4,18 @@
 //! knows no HTTP: cookies and headers belong to the folder `http`.
 
 pub(crate) mod ended;
+pub(crate) mod flash;
 pub(crate) mod handle;
+mod labels;
 mod lifetime;
 mod loading;
 mod update;
+mod user;
 mod values;
 
 use std::{fmt, sync::Arc};
 
 use crate::{
-    clock::Clock as _,
     commit::{self, Occasion, upkeep},
     error::Error,
     observe::event::SessionEnd,
@@ -98,48 +100,6 @@ impl Session {
         self.0.state().next_id()
     }
 
-    /// The user that [`log_in`](Self::log_in) bound, or `None` for a visitor who has not logged in.
-    #[must_use]
-    pub fn user(&self) -> Option<String> {
-        self.0.state().user().map(str::to_owned)
-    }
-
-    /// Binds `user` to the session. Call it when the visitor is fully authenticated.
-    ///
-    /// The session gets a new id and a new secret with the response head. A cookie that somebody planted
-    /// or copied before the log-in does not open the new session. The absolute timeout starts again.
-    ///
-    /// - If the visitor was anonymous, or was logged in as the same user, the session's data is kept. If
-    ///   the session belonged to another user, the new one begins without data, and without the changes
-    ///   that this request made before.
-    /// - The new session has the layer's timeouts and persistence, whatever was set for the old one.
-    ///   To remember the user, call [`remember_for`](Self::remember_for) in the same request.
-    /// - If the old session has ended meanwhile, or somebody else has logged in with it, the user is still
-    ///   logged in. The data of the old session is lost then; this request's changes are kept.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use cloakroom::{Error, Session};
-    ///
-    /// fn log_in(session: &Session, user: &str, remember_me: bool) -> Result<(), Error> {
-    ///     session.log_in(user)?;
-    ///     if remember_me {
-    ///         session.remember_for(Duration::from_secs(30 * 24 * 60 * 60));
-    ///     }
-    ///     Ok(())
-    /// }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// `TooLate` after the response head, when no cookie can be sent any more. `Other` if the operating
-    /// system gives no random bytes. ([Rules](crate#rules) M6 to M8, L4, L5.)
-    pub fn log_in(&self, user: impl Into<String>) -> Result<(), Error> {
-        let user = user.into().into_boxed_str();
-        let at = self.0.config.clock.now();
-        self.0.alter(|state| state.log_in(user, at))
-    }
-
     /// Gives the session a new id and a new secret. Its user, data and timeouts stay.
     ///
     /// Call it when the visitor's privileges change without a log-in, for example after a second factor.
@@ -150,7 +110,7 @@ impl Session {
     ///
     /// As [`log_in`](Self::log_in).
     pub fn cycle_id(&self) -> Result<(), Error> {
-        self.0.state().cycle()
+        self.0.state().cycle(None)
     }
 
     /// Ends the session and removes its cookie: a log-out.

@@ -219,6 +219,37 @@ impl Session {
         self.0.alter(|state| state.edit().0.clear());
     }
 
+    /// Ends the session as [`destroy`](Self::destroy) does, and keeps the values of some keys, in a new session
+    /// without a user: the language or the theme that a visitor has chosen, for example.
+    ///
+    /// The new session is stored, and its cookie sent, if there is a value to keep.
+    ///
+    /// ```
+    /// # use cloakroom::{Error, Session};
+    /// fn log_out(session: &Session) -> Result<(), Error> {
+    ///     session.destroy_except(["language", "theme"])
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` if the values exceed [`max_data_bytes`](crate::SessionLayer::max_data_bytes), which may have
+    /// changed. The session is destroyed in any case. ([Rule](crate#rules) U7.)
+    pub fn destroy_except<K: KeyName>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<(), Error> {
+        let view = self.0.view();
+        self.destroy();
+        for key in keys {
+            if let Some(value) = view.get(key.name()) {
+                let value = Some(Json::from_slice(value));
+                self.put(key, value)?;
+            }
+        }
+        Ok(())
+    }
+
     fn put(&self, key: impl KeyName, value: Option<Json>) -> Result<(), Error> {
         let max_bytes = self.0.config.max_data_bytes;
         let mut state = self.0.state();

@@ -14,12 +14,14 @@ use crate::{
     record::{
         Record,
         data::{self, Data},
+        labels::Labels,
+        stamp::Stamp,
         timeout::Timeout,
         value::Json,
     },
     state::{
         change_seq::ChangeSeq,
-        overrides::{Absolute, Overrides},
+        overrides::{Absolute, LabelChange, Overrides},
     },
 };
 
@@ -208,11 +210,28 @@ impl Changes {
     /// Sets both timeouts to `duration`, counted from `now`, and makes the cookie persistent.
     pub(crate) fn remember(&mut self, duration: Duration, now: Timestamp) {
         let seq = self.tick();
-        self.overrides = Overrides {
-            idle: Some((seq, Timeout::After(duration))),
-            absolute: Some((seq, Absolute::From(now, duration))),
-            persistent: Some((seq, true)),
-        };
+        self.overrides.idle = Some((seq, Timeout::After(duration)));
+        self.overrides.absolute = Some((seq, Absolute::From(now, duration)));
+        self.overrides.persistent = Some((seq, true));
+    }
+
+    pub(crate) fn set_label(&mut self, name: &str, value: Option<&str>) {
+        let made = self.tick();
+        self.overrides.labels.retain(|change| *change.name != *name);
+        self.overrides.labels.push(LabelChange {
+            made,
+            name: name.into(),
+            value: value.map(Box::from),
+        });
+    }
+
+    /// `labels` with the changes that were made here.
+    pub(crate) fn labelled(&self, labels: Option<&Labels>) -> Labels {
+        self.overrides.labelled(labels)
+    }
+
+    pub(crate) fn set_stamp(&mut self, stamp: Stamp) {
+        self.overrides.stamp = Some(Box::new((self.tick(), stamp)));
     }
 
     /// Counts the overrides as made now, so that they belong to the session of a log-in.

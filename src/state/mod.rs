@@ -21,6 +21,7 @@ use crate::{
     record::{
         Activity, Kept, Login, Record,
         data::Data,
+        labels::Labels,
         renewal,
         token::{SessionId, Token},
     },
@@ -57,6 +58,10 @@ pub(crate) struct State {
     pub(crate) is_cookie_due: bool,
     /// This request drew the token, so no visitor has it yet.
     pub(crate) is_token_fresh: bool,
+    /// The user's credentials are still those of the log-in.
+    pub(crate) is_stamp_checked: bool,
+    /// What the layer labels a session with that begins or logs in.
+    pub(crate) labels: Option<Arc<Labels>>,
     /// The cookie has a former name: it is issued again under the current one if the session is used.
     pub(crate) is_under_former_name: bool,
     pub(crate) is_head_gone: bool,
@@ -121,10 +126,17 @@ pub(crate) enum Usage {
 pub(crate) enum Identity {
     #[default]
     Same,
-    /// With this token. `None` if a commit has already tried it.
-    Cycle(Option<Box<Token>>),
-    // Boxed: rarely there, and every request moves this enum.
+    // Both boxed: rarely there, and every request moves this enum.
+    Cycle(Box<Cycle>),
     LogIn(Box<LogIn>),
+}
+
+#[derive(Clone)]
+pub(crate) struct Cycle {
+    /// The new token. `None` if a commit has already tried it.
+    pub(crate) token: Option<Token>,
+    /// When the user confirmed who they are, if they did. Only the session under the new token has it.
+    pub(crate) confirmed_at: Option<Timestamp>,
 }
 
 #[derive(Clone)]
@@ -144,7 +156,7 @@ impl Identity {
     pub(crate) fn token(&self) -> Option<Token> {
         match self {
             Self::Same => None,
-            Self::Cycle(token) => token.as_deref().copied(),
+            Self::Cycle(cycle) => cycle.token,
             Self::LogIn(log_in) => log_in.token,
         }
     }
@@ -154,7 +166,7 @@ impl Identity {
         let drawn = Token::generate().ok();
         match self {
             Self::Same => {}
-            Self::Cycle(token) => *token = drawn.map(Box::new),
+            Self::Cycle(cycle) => cycle.token = drawn,
             Self::LogIn(log_in) => log_in.token = drawn,
         }
     }
@@ -163,7 +175,7 @@ impl Identity {
     pub(crate) fn take_token(&mut self) -> Option<Token> {
         match self {
             Self::Same => None,
-            Self::Cycle(token) => token.take().map(|token| *token),
+            Self::Cycle(cycle) => cycle.token.take(),
             Self::LogIn(log_in) => log_in.token.take(),
         }
     }
@@ -361,16 +373,58 @@ impl State {
         Ok(())
     }
 
-    /// Gives the session another id at the commit.
-    pub(crate) fn cycle(&mut self) -> Result<(), Error> {
+    /// Gives the session another id at the commit. `confirmed_at` is set if the user has confirmed who they are.
+    pub(crate) fn cycle(&mut self, confirmed_at: Option<Timestamp>) -> Result<(), Error> {
         if self.is_head_gone {
             return Err(Error::too_late("cycle_id"));
         }
-        if self.stored.is_some() && self.keeps_id() {
-            self.generations.identified += 1;
-            self.identity = Identity::Cycle(Some(Box::new(Token::generate()?)));
+        match &mut self.identity {
+            Identity::Same if self.stored.is_some() => {
+                self.generations.identified += 1;
+                let token = Some(Token::generate()?);
+                self.identity = Identity::Cycle(Box::new(Cycle {
+                    token,
+                    confirmed_at,
+                }));
+            }
+            Identity::Cycle(cycle) => cycle.confirmed_at = cycle.confirmed_at.max(confirmed_at),
+            Identity::Same | Identity::LogIn(_) => {}
         }
         Ok(())
+    }
+
+    /// The labels that the session has, or will have.
+    pub(crate) fn labels(&self) -> Labels {
+        let stored = self.stored.as_ref();
+        let kept = stored.and_then(|stored| stored.record.labels());
+        let begun = match &self.identity {
+            Identity::LogIn(log_in) if log_in.starts_empty => self.labels.as_deref().cloned(),
+            Identity::LogIn(_) => self.labels.as_ref().map(|labels| {
+                let labels = labels.iter().map(|(name, value)| (name, Some(value)));
+                kept.unwrap_or(Labels::NONE).with(labels)
+            }),
+            Identity::Same | Identity::Cycle(_) if self.stored.is_none() => {
+                self.labels.as_deref().cloned()
+            }
+            Identity::Same | Identity::Cycle(_) => None,
+        };
+        let is_empty = matches!(&self.identity, Identity::LogIn(log_in) if log_in.starts_empty);
+        let labels = begun.as_ref().or(kept.filter(|_| !is_empty));
+        match &self.changes {
+            Some(changes) => changes.labelled(labels),
+            None => labels.cloned().unwrap_or_default(),
+        }
+    }
+
+    /// When the user last proved who they are.
+    pub(crate) fn confirmed_at(&self) -> Option<Timestamp> {
+        let stored = self.stored.as_ref();
+        let before = stored.and_then(|stored| stored.record.confirmed_at());
+        match &self.identity {
+            Identity::Same => before,
+            Identity::Cycle(cycle) => before.max(cycle.confirmed_at),
+            Identity::LogIn(log_in) => Some(log_in.at),
+        }
     }
 
     /// The id that the session gets when the pending log-in or cycle is committed.

@@ -1,19 +1,30 @@
-//! A request's changes of the session's timeouts and persistence: [`Overrides`].
+//! What a request sets beside data, such as the session's own timeouts: [`Overrides`].
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::Timestamp,
-    record::{Record, timeout::Timeout},
+    record::{Record, labels::Labels, stamp::Stamp, timeout::Timeout},
     state::change_seq::ChangeSeq,
 };
 
 /// The overrides, each with the change that set it. A record's overrides replace the layer's settings (rule L4).
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Overrides {
     pub(crate) idle: Option<(ChangeSeq, Timeout)>,
     pub(crate) absolute: Option<(ChangeSeq, Absolute)>,
     pub(crate) persistent: Option<(ChangeSeq, bool)>,
+    // Boxed: rarely there, and every change moves this.
+    pub(crate) stamp: Option<Box<(ChangeSeq, Stamp)>>,
+    pub(crate) labels: Vec<LabelChange>,
+}
+
+/// That a label is set, or removed.
+#[derive(Clone)]
+pub(crate) struct LabelChange {
+    pub(crate) made: ChangeSeq,
+    pub(crate) name: Box<str>,
+    pub(crate) value: Option<Box<str>>,
 }
 
 /// A request's override of the absolute timeout, which counts from the beginning of the session or
@@ -27,7 +38,11 @@ pub(crate) enum Absolute {
 
 impl Overrides {
     pub(crate) fn is_empty(&self) -> bool {
-        self.idle.is_none() && self.absolute.is_none() && self.persistent.is_none()
+        self.idle.is_none()
+            && self.absolute.is_none()
+            && self.persistent.is_none()
+            && self.stamp.is_none()
+            && self.labels.is_empty()
     }
 
     /// Whether `record` has other overrides.
@@ -39,6 +54,10 @@ impl Overrides {
             || self
                 .persistent
                 .is_some_and(|(_, persistent)| Some(persistent) != extras.persistent)
+            || self
+                .stamp()
+                .is_some_and(|stamp| Some(stamp) != record.stamp())
+            || self.change_labels(record.labels())
     }
 
     /// `record` with these overrides.
@@ -51,9 +70,31 @@ impl Overrides {
                 if let Some((_, persistent)) = self.persistent {
                     extras.persistent = Some(persistent);
                 }
+                if self.change_labels(extras.labels.as_deref()) {
+                    let labels = self.labelled(extras.labels.as_deref());
+                    extras.labels = (!labels.is_empty()).then(|| Arc::new(labels));
+                }
+                if let Some(stamp) = self.stamp() {
+                    extras.stamp = Some(Box::new(*stamp));
+                }
             });
         }
         record
+    }
+
+    fn stamp(&self) -> Option<&Stamp> {
+        self.stamp.as_ref().map(|set| &set.1)
+    }
+
+    /// `labels` with the changes that were made here.
+    pub(crate) fn labelled(&self, labels: Option<&Labels>) -> Labels {
+        let changes = self.labels.iter();
+        let changes = changes.map(|change| (&*change.name, change.value.as_deref()));
+        labels.unwrap_or(Labels::NONE).with(changes)
+    }
+
+    fn change_labels(&self, labels: Option<&Labels>) -> bool {
+        !self.labels.is_empty() && self.labelled(labels) != *labels.unwrap_or(Labels::NONE)
     }
 
     fn absolute_timeout(&self, record: &Record) -> Option<Timeout> {
@@ -70,11 +111,19 @@ impl Overrides {
         self.idle = self.idle.map(|(_, timeout)| (seq, timeout));
         self.absolute = self.absolute.map(|(_, absolute)| (seq, absolute));
         self.persistent = self.persistent.map(|(_, persistent)| (seq, persistent));
+        if let Some(set) = &mut self.stamp {
+            set.0 = seq;
+        }
+        for label in &mut self.labels {
+            label.made = seq;
+        }
     }
 
     pub(crate) fn keep(&mut self, keep: impl Fn(ChangeSeq) -> bool) {
         self.idle = self.idle.filter(|(made, _)| keep(*made));
         self.absolute = self.absolute.filter(|(made, _)| keep(*made));
         self.persistent = self.persistent.filter(|(made, _)| keep(*made));
+        self.stamp.take_if(|set| !keep(set.0));
+        self.labels.retain(|label| keep(label.made));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     clock::Timestamp,
     error::store::StoreError,
-    record::{Activity, Record},
+    record::{Activity, Record, user::UserId},
 };
 
 /// Which sessions a store lists or counts, and in which order.
@@ -84,7 +84,7 @@ impl Order {
 impl Query {
     /// Only the sessions of this user, compared byte by byte.
     #[must_use]
-    pub fn with_user(mut self, user: impl Into<String>) -> Self {
+    pub fn with_user(mut self, user: impl Into<UserId>) -> Self {
         self.selection.user = Some(user.into());
         self
     }
@@ -199,7 +199,7 @@ impl Query {
 /// [`conditions`](Self::conditions) for its backend. [`Query`] has an example.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Selection {
-    user: Option<String>,
+    user: Option<UserId>,
     is_logged_in: Option<bool>,
     last_seen_before: Option<Timestamp>,
     created_before: Option<Timestamp>,
@@ -261,7 +261,7 @@ impl Selection {
 
     /// The conditions. A session must meet all of them.
     pub fn conditions(&self) -> impl Iterator<Item = Condition<'_>> {
-        let user = self.user.as_deref().map(Condition::User);
+        let user = self.user().map(Condition::User);
         let seen = self.last_seen_before.map(Condition::LastSeenBefore);
         let created = self.created_before.map(Condition::CreatedBefore);
         let since = self.begun_since.map(Condition::BegunSince);
@@ -275,7 +275,7 @@ impl Selection {
     /// sessions found there must still be [admitted](Self::admits).
     #[must_use]
     pub fn user(&self) -> Option<&str> {
-        self.user.as_deref()
+        self.user.as_ref().map(UserId::as_str)
     }
 
     /// The same, whenever the sessions came to their ids.

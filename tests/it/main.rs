@@ -1,5 +1,6 @@
 //! Every rule of the library as a test that bears its name. The folders are those of `src`.
 
+mod auth;
 mod commit;
 mod cookie;
 mod house;

@@ -3,5 +3,6 @@
 mod caching;
 mod connections;
 mod hostile;
+mod leaving;
 mod plain_tower;
 mod smoke;

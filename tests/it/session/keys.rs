@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -744,4 +745,57 @@ async fn a_handler_without_the_layer_answers_500_and_names_it() {
         );
         assert!(reply.body.contains(".layer("), "{}", reply.body);
     }
+}
+
+#[tokio::test]
+async fn a_typed_key_takes_the_borrowed_form_of_its_value() {
+    async fn all(session: Session) -> Result<(), Error> {
+        const NAME: Key<String> = Key::new("name");
+        const TAGS: Key<Vec<String>> = Key::new("tags");
+        const COLOURS: Key<Vec<u8>> = Key::new("colours");
+        const PLACE: Key<PathBuf> = Key::new("place");
+        const BOXED: Key<Box<str>> = Key::new("boxed");
+        const BOXED_CART: Key<Box<Cart>> = Key::new("boxed cart");
+        const EITHER: Key<Cow<'static, str>> = Key::new("either");
+        const MAYBE: Key<Option<String>> = Key::new("maybe");
+
+        let name = || String::from("Ann");
+        session.insert(NAME, "text")?;
+        let owned = name();
+        session.insert(NAME, &owned)?;
+        session.insert(NAME, owned.as_str())?;
+        session.insert(NAME, owned)?;
+        session.insert(NAME, Cow::Borrowed("Bea"))?;
+        assert_eq!(session.get(NAME)?.as_deref(), Some("Bea"));
+
+        let tags = vec!["a".to_owned(), "b".to_owned()];
+        session.insert(TAGS, &tags[1..])?;
+        assert_eq!(session.get(TAGS)?.unwrap(), ["b"]);
+        session.insert(TAGS, [name()])?;
+        session.insert(TAGS, &[name(), name()])?;
+        assert_eq!(session.get(TAGS)?.unwrap(), ["Ann", "Ann"]);
+        session.insert(TAGS, Cow::Borrowed(&*tags))?;
+        session.insert(TAGS, &tags)?;
+        session.insert(TAGS, vec![])?;
+        assert_eq!(session.get(TAGS)?.unwrap(), Vec::<String>::new());
+        session.insert(COLOURS, [1, 2, 255])?;
+        session.insert(COLOURS, b"abc")?;
+        assert_eq!(session.get(COLOURS)?.unwrap(), b"abc");
+
+        session.insert(PLACE, Path::new("/srv"))?;
+        assert_eq!(session.get(PLACE)?, Some(PathBuf::from("/srv")));
+        session.insert(BOXED, "text")?;
+        session.insert(BOXED, Box::from("box"))?;
+        assert_eq!(session.get(BOXED)?.as_deref(), Some("box"));
+        session.insert(BOXED_CART, &Cart::of("tea"))?;
+        assert_eq!(session.get(BOXED_CART)?, Some(Box::new(Cart::of("tea"))));
+        session.insert(EITHER, "text")?;
+        session.insert(EITHER, Cow::Owned(name()))?;
+        assert_eq!(session.get(EITHER)?, Some(Cow::Owned(name())));
+        session.insert(MAYBE, None)?;
+        session.insert(MAYBE, Some(name()))?;
+        assert_eq!(session.get(MAYBE)?, Some(Some(name())));
+        Ok(())
+    }
+    visitor().visit(all).await.unwrap();
 }

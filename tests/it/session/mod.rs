@@ -1,7 +1,10 @@
 //! What handlers hold.
 
+mod flash;
 mod keys;
+mod labels;
 mod leaks;
 mod next_id;
 mod shutdown;
 mod sockets;
+mod users;

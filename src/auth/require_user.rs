@@ -1,0 +1,183 @@
+//! The layer for routes that are for users: [`RequireUser`].
+
+use std::{
+    fmt, mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::response::{IntoResponse, Response};
+use http::{Request, request::Parts};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{
+    auth::challenge::Challenge,
+    clock::{Clock as _, Timestamp},
+    error::Error,
+    http::{extract::handle, local_path::check_page},
+};
+
+/// A layer for routes that only users may ask for.
+///
+/// Who has not logged in is answered before the handler runs:
+///
+/// - A page gets 303 to the layer's [`log_in_page`](crate::SessionLayer::log_in_page), with the path and the
+///   query that was asked for as `?next=`, for [`ReturnTo`](crate::ReturnTo). A page is a GET or HEAD with
+///   `Sec-Fetch-Mode: navigate`, or, from a client that does not send that header, with `text/html` in `Accept`.
+/// - Everything else gets 401: a form that was sent, a `fetch`, an API. So does a page if no log-in page is set.
+///
+/// ```
+/// use axum::{Router, routing::{get, post}};
+/// use cloakroom::{RequireUser, SessionLayer};
+///
+/// # async fn orders() {} async fn log_in_page() {} async fn log_in() {}
+/// let app: Router = Router::new()
+///     .route("/orders", get(orders))
+///     .route_layer(RequireUser::new())
+///     .route("/login", get(log_in_page).post(log_in))
+///     .layer(SessionLayer::default().log_in_page("/login"));
+/// ```
+///
+/// Use `Router::route_layer`, and add the routes that are for everybody after it. `Router::layer` would wrap the
+/// router's fallback too: a path that does not exist would be answered with the log-in page instead of 404. The
+/// [`SessionLayer`](crate::SessionLayer) goes around everything.
+///
+/// # Step-up
+///
+/// With [`fresh`](Self::fresh), the user must have proven recently who they are. Use it before a payment or a
+/// change of the password.
+///
+/// # Errors
+///
+/// 503 if the store fails or the user's stamp cannot be read, 500 if there is no session layer. ([Rule](crate#rules) U3.)
+#[derive(Clone, Default)]
+pub struct RequireUser {
+    fresh: Option<Duration>,
+    log_in_page: Option<Arc<str>>,
+}
+
+impl RequireUser {
+    /// Requires a user.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Requires that the user has logged in, or has [confirmed](crate::Session::confirm) who they are, at most
+    /// this long ago. Default: any time ago.
+    ///
+    /// A page gets 303 to the layer's [`confirm_page`](crate::SessionLayer::confirm_page), or else to the log-in
+    /// page. Everything else gets 401 with the challenge of RFC 9470, `insufficient_user_authentication`, which
+    /// names the age in seconds.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use axum::{Router, routing::post};
+    /// use cloakroom::{RequireUser, SessionLayer};
+    ///
+    /// # async fn pay() {} async fn confirm() {}
+    /// let app: Router = Router::new()
+    ///     .route("/pay", post(pay))
+    ///     .route_layer(RequireUser::new().fresh(Duration::from_secs(5 * 60)))
+    ///     .route("/confirm", post(confirm))
+    ///     .layer(SessionLayer::default().log_in_page("/login").confirm_page("/confirm"));
+    /// ```
+    #[must_use]
+    pub fn fresh(mut self, at_most: Duration) -> Self {
+        self.fresh = Some(at_most);
+        self
+    }
+
+    /// Another log-in page for these routes, also where a fresh log-in is needed. Default: those of the session
+    /// layer.
+    ///
+    /// # Panics
+    ///
+    /// As [`SessionLayer::log_in_page`](crate::SessionLayer::log_in_page).
+    #[must_use]
+    #[track_caller]
+    pub fn log_in_page(mut self, path: &str) -> Self {
+        self.log_in_page = Some(check_page(path));
+        self
+    }
+
+    /// What is answered instead of the handler's response, if anything.
+    async fn refusal(&self, parts: &Parts) -> Result<Option<Response>, Error> {
+        let handle = handle(parts)?;
+        let session = handle.load().await?;
+        let config = &handle.shared().config;
+        let own = self.log_in_page.as_deref();
+        let log_in = own.or(config.pages.log_in.as_deref());
+        if session.current_user().await?.is_none() {
+            return Ok(Some(Challenge::LogIn.answer(parts, log_in)));
+        }
+        let stale = self.fresh.filter(|at_most| {
+            let confirmed_at = session.confirmed_at().map(Timestamp::from);
+            confirmed_at.is_none_or(|at| config.clock.now().since(at) > *at_most)
+        });
+        Ok(stale.map(|at_most| {
+            let confirm = own.or(config.pages.confirm.as_deref()).or(log_in);
+            Challenge::Confirm(at_most).answer(parts, confirm)
+        }))
+    }
+}
+
+impl<S> Layer<S> for RequireUser {
+    type Service = RequireUserService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequireUserService {
+            inner,
+            required: self.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for RequireUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequireUser")
+            .field("fresh", &self.fresh)
+            .field("log_in_page", &self.log_in_page)
+            .finish()
+    }
+}
+
+/// The service that [`RequireUser`] puts around another one.
+#[derive(Clone, Debug)]
+pub struct RequireUserService<S> {
+    inner: S,
+    required: RequireUser,
+}
+
+impl<S, B> Service<Request<B>> for RequireUserService<S>
+where
+    S: Service<Request<B>, Response = Response> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let clone = self.inner.clone();
+        // The one that is ready.
+        let mut inner = mem::replace(&mut self.inner, clone);
+        let required = self.required.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            match required.refusal(&parts).await {
+                Ok(None) => inner.call(Request::from_parts(parts, body)).await,
+                Ok(Some(refusal)) => Ok(refusal),
+                Err(error) => Ok(error.into_response()),
+            }
+        })
+    }
+}

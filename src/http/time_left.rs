@@ -1,0 +1,87 @@
+//! How long a session has left, for a page that warns before it ends: [`TimeLeft`].
+
+use axum::{
+    extract::FromRequestParts,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, header, request::Parts};
+
+use crate::{
+    clock::Clock as _,
+    error::Error,
+    http::{extract::handle, headers::NO_STORE},
+    session::handle::SessionHandle,
+};
+
+/// An extractor for how long the session has left, which is its own JSON response.
+///
+/// A page asks for it every minute or so, and warns before the session ends. It does not count as activity, so
+/// that asking keeps no session alive.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use cloakroom::{SessionLayer, TimeLeft};
+///
+/// let app: Router = Router::new()
+///     .route("/session", get(async |left: TimeLeft| left))
+///     .layer(SessionLayer::default());
+/// ```
+///
+/// The response is `{"logged_in":true,"seconds_left":540}`. `seconds_left` is `null` if the session never ends by
+/// itself, and 0 if there is none. It is exact to the layer's
+/// [`touch_after`](crate::SessionLayer::touch_after), and never too much. ([Rule](crate#rules) U8.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TimeLeft {
+    /// Whether a user has logged in.
+    pub logged_in: bool,
+    /// Whole seconds until the session expires if no request uses it, 0 without a session. `None`: never.
+    pub seconds_left: Option<u64>,
+}
+
+impl TimeLeft {
+    /// The time that the request's session has left, by [`peek`](SessionHandle::peek).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`peek`](SessionHandle::peek).
+    pub async fn of(handle: &SessionHandle) -> Result<Self, Error> {
+        let session = handle.peek().await?;
+        let now = handle.shared().config.clock.now();
+        let stored = session.as_ref().and_then(|session| session.stored());
+        Ok(Self {
+            logged_in: session.is_some_and(|session| session.user().is_some()),
+            seconds_left: stored.map_or(Some(0), |stored| {
+                let lifetimes = &handle.shared().config.lifetimes;
+                let last_seen_at = stored.activity.last_seen_at;
+                let deadline = lifetimes.deadline(&stored.record, last_seen_at)?;
+                Some(deadline.since(now).as_secs())
+            }),
+        })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for TimeLeft {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Self::of(handle(parts)?).await
+    }
+}
+
+impl IntoResponse for TimeLeft {
+    fn into_response(self) -> Response {
+        let left = self.seconds_left.map(|seconds| seconds.to_string());
+        let left = left.as_deref().unwrap_or("null");
+        let body = format!(
+            r#"{{"logged_in":{},"seconds_left":{left}}}"#,
+            self.logged_in
+        );
+        let json = HeaderValue::from_static("application/json");
+        let headers = [
+            (header::CONTENT_TYPE, json),
+            (header::CACHE_CONTROL, NO_STORE),
+        ];
+        (headers, body).into_response()
+    }
+}

@@ -1,0 +1,217 @@
+//! Whose a [`Session`] is: log-in, confirmation, and the user's credentials.
+
+use std::{str::FromStr, time::SystemTime};
+
+use tracing::{Span, info};
+
+use crate::{
+    clock::Clock as _,
+    deadline::within,
+    error::{Error, ErrorKind},
+    record::{
+        stamp::Stamp,
+        user::{self, UserId},
+    },
+    session::Session,
+    state::Identity,
+};
+
+/// # The user
+impl Session {
+    /// The user that [`log_in`](Self::log_in) bound, or `None` for a visitor who has not logged in.
+    #[must_use]
+    pub fn user(&self) -> Option<String> {
+        self.0.state().user().map(str::to_owned)
+    }
+
+    /// The user's id as a `T`: as the type that was given to [`log_in`](Self::log_in). `None` for a visitor who
+    /// has not logged in.
+    ///
+    /// ```
+    /// # use cloakroom::{Error, Session};
+    /// fn account(session: &Session) -> Result<Option<u64>, Error> {
+    ///     session.user_as::<u64>()
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Deserialize` if the id does not parse as a `T`.
+    pub fn user_as<T: FromStr>(&self) -> Result<Option<T>, Error> {
+        self.0.state().user().map(user::parse).transpose()
+    }
+
+    /// Binds `user` to the session. Call it when the visitor is fully authenticated.
+    ///
+    /// `user` is a string, an integer or a `Uuid`: see [`UserId`].
+    ///
+    /// The session gets a new id and a new secret with the response head. A cookie that somebody planted
+    /// or copied before the log-in does not open the new session. The absolute timeout starts again.
+    ///
+    /// - If the visitor was anonymous, or was logged in as the same user, the session's data is kept. If
+    ///   the session belonged to another user, the new one begins without data, and without the changes
+    ///   that this request made before.
+    /// - The new session has the layer's timeouts and persistence, whatever was set for the old one.
+    ///   To remember the user, call [`remember_for`](Self::remember_for) in the same request.
+    /// - If the old session has ended meanwhile, or somebody else has logged in with it, the user is still
+    ///   logged in. The data of the old session is lost then; this request's changes are kept.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cloakroom::{Error, Session};
+    ///
+    /// fn log_in(session: &Session, user: &str, remember_me: bool) -> Result<(), Error> {
+    ///     session.log_in(user)?;
+    ///     if remember_me {
+    ///         session.remember_for(Duration::from_secs(30 * 24 * 60 * 60));
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `TooLate` after the response head, when no cookie can be sent any more. `Other` if the operating
+    /// system gives no random bytes. ([Rules](crate#rules) M6 to M8, L4, L5.)
+    pub fn log_in(&self, user: impl Into<UserId>) -> Result<(), Error> {
+        let user = user.into().into_inner();
+        let at = self.0.config.clock.now();
+        self.0.alter(|state| state.log_in(user, at))
+    }
+
+    /// Binds `user` to the session, as [`log_in`](Self::log_in) does, with a stamp of their credentials.
+    ///
+    /// The stamp is whatever changes when the credentials do: the hash of the password, for example. The session
+    /// keeps a salted SHA-256 of it. If the layer has [`user_stamp`](crate::SessionLayer::user_stamp), the session
+    /// ends when the user's stamp is another one.
+    ///
+    /// ```
+    /// # use cloakroom::{Error, Session};
+    /// fn log_in(session: &Session, user: u64, password_hash: &str) -> Result<(), Error> {
+    ///     session.log_in_with_stamp(user, password_hash)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`log_in`](Self::log_in). ([Rule](crate#rules) U5.)
+    pub fn log_in_with_stamp(
+        &self,
+        user: impl Into<UserId>,
+        stamp: impl AsRef<[u8]>,
+    ) -> Result<(), Error> {
+        let stamp = Stamp::of(stamp.as_ref())?;
+        self.log_in(user)?;
+        self.0.state().edit().0.set_stamp(stamp);
+        Ok(())
+    }
+
+    /// Sets the stamp of the user's credentials, so that this session survives a change of them.
+    ///
+    /// Call it in the request that changes the password. The user's other sessions end at their next request.
+    ///
+    /// ```
+    /// # use cloakroom::{Error, Session};
+    /// fn changed_password(session: &Session, new_password_hash: &str) -> Result<(), Error> {
+    ///     // After it was stored:
+    ///     session.set_stamp(new_password_hash)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `NoUser` if nobody has logged in. `Other` where the operating system gives no random bytes.
+    pub fn set_stamp(&self, stamp: impl AsRef<[u8]>) -> Result<(), Error> {
+        let stamp = Stamp::of(stamp.as_ref())?;
+        let mut state = self.0.state();
+        if state.user().is_none() {
+            return Err(no_user("a stamp is of a user's credentials"));
+        }
+        state.edit().0.set_stamp(stamp);
+        // What the application knows of the credentials by now, it has said.
+        state.is_stamp_checked = true;
+        Ok(())
+    }
+
+    /// The user whose credentials are still those of the log-in, or `None`.
+    ///
+    /// This is what [`CurrentUser`](crate::CurrentUser) and [`RequireUser`](crate::RequireUser) ask, for where they
+    /// are not at hand. Without [`user_stamp`](crate::SessionLayer::user_stamp) it is [`user`](Self::user). With it,
+    /// the stamp is compared once a request; if it is another one, the session is
+    /// [destroyed](Self::destroy). The id is recorded as `user.id` in the current `tracing` span, if that has such a
+    /// field.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the current stamp cannot be read, `Timeout` if that takes longer than
+    /// [`store_timeout`](crate::SessionLayer::store_timeout).
+    pub async fn current_user(&self) -> Result<Option<String>, Error> {
+        let Some(user) = self.user() else {
+            return Ok(None);
+        };
+        if let Some(user_stamp) = &self.0.config.user_stamp
+            && !self.is_stamp_checked()
+        {
+            let current = within(self.0.config.store_timeout, user_stamp(user.clone())).await?;
+            if !self.accept_stamp(&user, current.as_deref()) {
+                info!(session.id = ?self.id(), "the user's credentials have changed: the session ends");
+                self.destroy();
+                if self.0.state().is_head_gone {
+                    self.save().await?;
+                }
+                return Ok(None);
+            }
+        }
+        Span::current().record("user.id", &*user);
+        Ok(Some(user))
+    }
+
+    fn is_stamp_checked(&self) -> bool {
+        let state = self.0.state();
+        // A log-in of this request was with the credentials of now.
+        let is_checked = state.is_stamp_checked && !state.is_head_gone;
+        is_checked || matches!(state.identity, Identity::LogIn(_))
+    }
+
+    fn accept_stamp(&self, user: &str, current: Option<&[u8]>) -> bool {
+        let mut state = self.0.state();
+        let stored = state.stored.as_ref();
+        let theirs = stored.and_then(|stored| stored.record.stamp());
+        let is_current = match (theirs, current) {
+            (Some(stamp), Some(current)) => stamp.matches(current),
+            _ => false,
+        };
+        state.is_stamp_checked = is_current && state.user() == Some(user);
+        state.is_stamp_checked
+    }
+
+    /// Notes that the user has just proven again who they are, by their password or a second factor, and moves the
+    /// session to a new id.
+    ///
+    /// Call it before something that needs more than a cookie: see
+    /// [`RequireUser::fresh`](crate::RequireUser::fresh). It is as [`cycle_id`](Self::cycle_id), so a cookie that
+    /// somebody copied before is not confirmed. It does not extend the absolute timeout.
+    ///
+    /// # Errors
+    ///
+    /// `NoUser` if nobody has logged in; otherwise as [`log_in`](Self::log_in). ([Rule](crate#rules) U3.)
+    pub fn confirm(&self) -> Result<(), Error> {
+        let now = self.0.config.clock.now();
+        let mut state = self.0.state();
+        if state.user().is_none() {
+            return Err(no_user("only a user can confirm who they are"));
+        }
+        state.cycle(Some(now))
+    }
+
+    /// When the user last proved who they are: by the log-in, or by a [`confirm`](Self::confirm) since. `None` for a
+    /// visitor who has not logged in.
+    #[must_use]
+    pub fn confirmed_at(&self) -> Option<SystemTime> {
+        self.0.state().confirmed_at().map(SystemTime::from)
+    }
+}
+
+fn no_user(why: &str) -> Error {
+    Error::new(ErrorKind::NoUser, format!("nobody has logged in: {why}"))
+}

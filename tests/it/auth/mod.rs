@@ -1,0 +1,6 @@
+//! Pages for users.
+
+mod current_user;
+mod require_user;
+mod return_to;
+mod stamps;

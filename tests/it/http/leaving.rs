@@ -1,0 +1,185 @@
+//! Rules U7 and U8: what is left in the browser, and how long a session has left.
+
+use std::time::Duration;
+
+use axum::{Router, http::HeaderName, response::IntoResponse, routing::get};
+use cloakroom::{
+    ClearSiteData, CurrentUser, Error, Session, SessionLayer, StoreCall, TimeLeft,
+    store::StoreErrorKind,
+    testing::{Fault, FaultyStore, FixedClock},
+};
+use http::{StatusCode, header};
+
+use crate::support::{Browser, Reply};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn begin_again(session: Session) -> Result<(), Error> {
+    session.destroy();
+    session.insert("n", 2)
+}
+
+async fn log_out_keeping(session: Session) -> Result<String, Error> {
+    session.destroy_except(["theme", "cart", "none"])?;
+    Ok(format!("{:?} {:?}", session.user(), session.keys()))
+}
+
+async fn public(_: Session) -> impl IntoResponse {
+    [(header::CACHE_CONTROL, "public, max-age=60")]
+}
+
+async fn stored_nowhere(_: Session) -> impl IntoResponse {
+    [(header::CACHE_CONTROL, "no-store, no-transform")]
+}
+
+async fn with_cookie(session: Session) -> impl IntoResponse {
+    session.destroy();
+    [(header::SET_COOKIE, "theme=dark")]
+}
+
+fn app(layer: SessionLayer) -> Router {
+    let log_in = async |session: Session| {
+        session.insert("theme", "dark")?;
+        session.insert("cart", 5)?;
+        session.insert("secret", 1)?;
+        session.log_in("ann")
+    };
+    Router::new()
+        .route("/", get(async |_: Session| ()))
+        .route("/unused", get(async || ()))
+        .route("/n", get(async |session: Session| session.insert("n", 1)))
+        .route("/login", get(log_in))
+        .route("/name", get(async |CurrentUser(user): CurrentUser| user))
+        .route("/logout", get(async |session: Session| session.destroy()))
+        .route("/logout/again", get(begin_again))
+        .route("/logout/cookie", get(with_cookie))
+        .route("/logout/keeping", get(log_out_keeping))
+        .route("/public", get(public))
+        .route("/stored-nowhere", get(stored_nowhere))
+        .route("/left", get(async |left: TimeLeft| left))
+        .layer(layer)
+}
+
+fn cleared(reply: &Reply) -> Vec<String> {
+    reply.all(HeaderName::from_static("clear-site-data"))
+}
+
+async fn logged_in(layer: SessionLayer) -> Browser {
+    let browser = Browser::new(app(layer));
+    browser.get("/login").await;
+    browser
+}
+
+#[tokio::test]
+async fn a_log_out_asks_the_browser_to_forget_what_the_layer_says() {
+    let layer = SessionLayer::default().clear_site_data([
+        ClearSiteData::Cache,
+        ClearSiteData::Cookies,
+        ClearSiteData::Storage,
+        ClearSiteData::ExecutionContexts,
+    ]);
+    let browser = logged_in(layer.clone()).await;
+    for path in ["/", "/n", "/name", "/unused"] {
+        assert!(cleared(&browser.get(path).await).is_empty());
+    }
+    let all = r#""cache", "cookies", "storage", "executionContexts""#;
+    assert_eq!(cleared(&browser.get("/logout").await), [all]);
+    // Who has no session leaves nothing.
+    assert!(cleared(&browser.get("/").await).is_empty());
+    // Never beside a cookie that is to stay.
+    let without = r#""cache", "storage", "executionContexts""#;
+    for path in ["/logout/again", "/logout/cookie", "/logout/keeping"] {
+        let reply = logged_in(layer.clone()).await.get(path).await;
+        assert_eq!(cleared(&reply), [without], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn by_default_a_log_out_clears_nothing_but_the_cookie() {
+    let reply = logged_in(SessionLayer::default())
+        .await
+        .get("/logout")
+        .await;
+    assert!(cleared(&reply).is_empty());
+    assert_eq!(reply.set_cookies().len(), 1);
+    let cookies = SessionLayer::default().clear_site_data([ClearSiteData::Cookies]);
+    let reply = logged_in(cookies).await.get("/logout/again").await;
+    assert!(cleared(&reply).is_empty());
+}
+
+#[tokio::test]
+async fn a_log_out_that_fails_still_asks_the_browser_to_forget() {
+    let store = FaultyStore::in_memory();
+    let layer = SessionLayer::new(store.clone()).clear_site_data([ClearSiteData::Storage]);
+    let browser = logged_in(layer).await;
+    store.plan_for(StoreCall::Update, Fault::Fail(StoreErrorKind::Unavailable));
+    assert!(cleared(&browser.get("/n").await).is_empty());
+    let reply = browser.get("/logout").await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(cleared(&reply), [r#""storage""#]);
+}
+
+#[tokio::test]
+async fn pages_of_users_are_stored_nowhere_where_the_layer_says_so() {
+    let browser = Browser::new(app(SessionLayer::default().no_store_for_users(true)));
+    let cached = async |path: &str| browser.get(path).await.all(header::CACHE_CONTROL);
+    browser.get("/n").await;
+    assert_eq!(cached("/").await, ["private"]);
+    assert_eq!(cached("/public").await, ["public, max-age=60"]);
+    browser.get("/login").await;
+    assert_eq!(cached("/").await, ["no-store"]);
+    assert_eq!(cached("/name").await, ["no-store"]);
+    assert_eq!(cached("/public").await, ["no-store"]);
+    assert_eq!(cached("/stored-nowhere").await, ["no-store, no-transform"]);
+    assert_eq!(cached("/unused").await, Vec::<String>::new());
+    let browser = logged_in(SessionLayer::default()).await;
+    assert_eq!(browser.get("/name").await.all("cache-control"), ["private"]);
+}
+
+#[tokio::test]
+async fn a_log_out_may_keep_chosen_values_in_an_anonymous_session() {
+    let browser = logged_in(SessionLayer::default()).await;
+    let (before, copy) = (browser.cookie("__Host-id"), browser.twin());
+    let reply = browser.get("/logout/keeping").await;
+    assert_eq!(reply.body, r#"None ["cart", "theme"]"#);
+    let after = browser.cookie("__Host-id");
+    assert!(after.is_some() && after != before);
+    assert_eq!(browser.get("/name").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(copy.get("/name").await.status, StatusCode::UNAUTHORIZED);
+    // Without any of them there is no session to keep.
+    let browser = Browser::new(app(SessionLayer::default()));
+    browser.get("/n").await;
+    browser.get("/logout/keeping").await;
+    assert_eq!(browser.cookie("__Host-id"), None);
+}
+
+#[tokio::test]
+async fn the_time_left_is_told_without_keeping_the_session_alive() {
+    let clock = FixedClock::default();
+    let layer = SessionLayer::default()
+        .idle_timeout(10 * MINUTE)
+        .absolute_timeout(15 * MINUTE)
+        .clock(clock.clone());
+    let browser = Browser::new(app(layer));
+    let left = async || browser.get("/left").await.body;
+    assert_eq!(left().await, r#"{"logged_in":false,"seconds_left":0}"#);
+    browser.get("/n").await;
+    assert_eq!(left().await, r#"{"logged_in":false,"seconds_left":600}"#);
+    browser.get("/login").await;
+    clock.advance(9 * MINUTE - Duration::from_millis(1));
+    let reply = browser.get("/left").await;
+    assert_eq!(reply.body, r#"{"logged_in":true,"seconds_left":60}"#);
+    assert_eq!(reply.all("content-type"), ["application/json"]);
+    assert_eq!(reply.all("cache-control"), ["no-store"]);
+    assert_eq!(reply.all("vary"), ["Cookie"]);
+    // Asking has moved nothing; a page does, up to the absolute timeout.
+    browser.get("/").await;
+    assert_eq!(left().await, r#"{"logged_in":true,"seconds_left":360}"#);
+    clock.advance(7 * MINUTE);
+    assert_eq!(left().await, r#"{"logged_in":false,"seconds_left":0}"#);
+    let never = SessionLayer::default()
+        .idle_timeout(None)
+        .absolute_timeout(None);
+    let reply = logged_in(never).await.get("/left").await;
+    assert_eq!(reply.body, r#"{"logged_in":true,"seconds_left":null}"#);
+}
