@@ -22,7 +22,7 @@ use crate::{
     },
     queue::Queues,
     random::{unique, unique_at},
-    record::{lifetime::Lifetimes, timeout::Timeout, token::SessionId},
+    record::{Record, lifetime::Lifetimes, realm::Realm, timeout::Timeout, token::SessionId},
     shutdown::Shutdown,
     store::DynStore,
     throttle::Throttle,
@@ -39,6 +39,8 @@ pub(crate) struct Config {
     /// What the layer is called in metrics; the name of its cookie, unless it has one.
     pub(crate) name: Option<Arc<str>>,
     pub(crate) cookie: SessionCookie,
+    /// `None`: that of the cookie.
+    pub(crate) realm: Option<Realm>,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) max_data_bytes: usize,
     pub(crate) renew_every: Option<Duration>,
@@ -110,6 +112,7 @@ impl Config {
             store: TimedStore::new(store, Arc::new(Observers::new(Vec::new()))),
             name: None,
             cookie: SessionCookie::default(),
+            realm: None,
             lifetimes: Lifetimes::default(),
             max_data_bytes: 64 * 1024,
             renew_every: None,
@@ -160,6 +163,17 @@ impl Config {
         } else {
             (self.clock.now(), unique())
         }
+    }
+
+    /// The realm of the sessions that begin here.
+    pub(crate) fn realm(&self) -> Realm {
+        self.realm.unwrap_or(self.cookie.realm())
+    }
+
+    /// Whether tokens of `record` are good here (rule T6).
+    pub(crate) fn accepts(&self, record: &Record, now: Timestamp) -> bool {
+        let realm = record.realm();
+        realm == Realm::NONE || Some(realm) == self.realm || self.cookie.reads(realm, now)
     }
 
     /// By the settings as they are now.

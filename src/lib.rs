@@ -110,7 +110,7 @@ pub use self::{
 pub use self::{
     breaker::CircuitBreaker,
     clock::{Clock, SystemClock, Timestamp},
-    cookie::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder},
+    cookie::{CookiePrefix, FormerCookie, SameSite, SessionCookie, SessionCookieBuilder},
     error::{ConfigError, Error, ErrorKind},
     http::{
         clear_site_data::ClearSiteData, future::ResponseFuture, layer::SessionLayer,

@@ -19,9 +19,9 @@ pub(crate) struct ResponseHead {
     pub(crate) cookie: Cookie,
     /// Whether the request loaded the session or peeked at it.
     pub(crate) is_used: bool,
-    /// Whether the visitor has a stored session now.
-    pub(crate) is_live: bool,
-    /// Whether a user has logged in.
+    /// Whether the visitor has a stored session, or had one when the request loaded it.
+    pub(crate) is_personal: bool,
+    /// Whether a user has logged in, or was logged in when the request loaded the session.
     pub(crate) has_user: bool,
     /// Whether the visitor logged out.
     pub(crate) is_left: bool,
@@ -178,8 +178,8 @@ pub(crate) fn response_head(
     ResponseHead {
         cookie,
         is_used: state.usage != Usage::Untouched,
-        is_live: state.stored.is_some(),
-        has_user: state.user().is_some(),
+        is_personal: state.stored.is_some() || state.was_live,
+        has_user: state.user().is_some() || state.had_user,
         is_left: state.was_destroyed && state.was_presented,
     }
 }

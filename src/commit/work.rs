@@ -195,7 +195,8 @@ impl<'a> Work<'a> {
         self.saves = true;
         let lifetimes = &self.config.lifetimes;
         let (verifier, version) = (Verifier::of(&token.secret), Version::first(self.writer));
-        let blank = || Record::new(verifier, version, now);
+        let realm = self.config.realm();
+        let blank = || Record::new(verifier, version, now).with_realm(realm);
         let is_over = |base: &Kept| is_past(lifetimes.absolute_deadline(&base.0), now);
         let start = match (base, &self.identity) {
             (Some(base), Identity::Cycle(_)) if is_over(base) => {
@@ -206,14 +207,14 @@ impl<'a> Work<'a> {
                 let moved = alone(Record::clone(base)).with_token(verifier, version);
                 // The same if the move is tried again: it never changes while the id is in use.
                 let begun_at = *self.begun_at.get_or_insert(now);
-                let moved = moved.with_begun_at(Some(begun_at));
+                let moved = moved.with_realm(realm).with_begun_at(Some(begun_at));
                 let moved = moved.issued(self.config.renew_every, now);
                 moved.with_confirmation(cycle.confirmed_at)
             }
             (Some(base), Identity::LogIn(log_in)) if !log_in.starts_empty && !is_over(base) => {
                 let moved = alone(Record::clone(&base.0)).with_token(verifier, version);
                 let moved = moved.with_renewal(None).before_log_in();
-                moved.with_login(Some(log_in.login()))
+                moved.with_realm(realm).with_login(Some(log_in.login()))
             }
             (_, Identity::LogIn(log_in)) => blank().with_login(Some(log_in.login())),
             (_, Identity::Same | Identity::Cycle(_)) => blank(),
@@ -264,6 +265,10 @@ impl<'a> Work<'a> {
             return Ok(Reply::Unchanged);
         };
         let (record, activity) = target;
+        if !self.config.accepts(record, now) {
+            // A session that both realms took has gone on in the other one.
+            return Ok(Reply::Unchanged);
+        }
         let mut data = record.data().clone();
         if let Some(changes) = &mut self.changes {
             let changes = Arc::make_mut(changes);

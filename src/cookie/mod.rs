@@ -3,11 +3,15 @@
 //! Uses tokens. Knows neither sessions nor the layer.
 
 mod check;
+mod former;
 mod presented;
 mod set_cookie;
 mod settings;
 
-pub use self::settings::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder};
+pub use self::{
+    former::FormerCookie,
+    settings::{CookiePrefix, SameSite, SessionCookie, SessionCookieBuilder},
+};
 pub(crate) use self::{
     presented::{CookieHeaders, Presented},
     set_cookie::has_header,

@@ -4,7 +4,7 @@ use std::iter;
 
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::{cookie::settings::SessionCookie, record::token::Token};
+use crate::{clock::Timestamp, cookie::settings::SessionCookie, record::token::Token};
 
 /// The Cookie headers of a request. They are parsed when the session is loaded.
 pub(crate) struct CookieHeaders {
@@ -27,6 +27,12 @@ impl CookieHeaders {
 
     fn iter(&self) -> impl Iterator<Item = &HeaderValue> {
         self.first.iter().chain(&self.others)
+    }
+
+    /// The values of the cookies of exactly this name.
+    pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter()
+            .flat_map(move |header| values(header.as_bytes(), name.as_bytes()))
     }
 }
 
@@ -52,15 +58,17 @@ pub(crate) struct PresentedToken {
 }
 
 impl Presented {
-    fn push(&mut self, token: Token, is_former: bool) {
-        if self.iter().any(|known| known.token.is_same(&token)) {
+    fn push(&mut self, presented: PresentedToken) {
+        if self
+            .iter()
+            .any(|known| known.token.is_same(&presented.token))
+        {
             return;
         }
         if self.iter().count() >= MAX_PRESENTED {
             self.has_more = true;
             return;
         }
-        let presented = PresentedToken { token, is_former };
         if self.first.is_none() {
             self.first = Some(presented);
         } else {
@@ -79,20 +87,22 @@ impl Presented {
 
 impl SessionCookie {
     /// The tokens in the request's Cookie headers (rules T2, T5).
-    pub(crate) fn presented(&self, headers: &CookieHeaders) -> Presented {
+    pub(crate) fn presented(&self, headers: &CookieHeaders, now: Timestamp) -> Presented {
         let mut presented = Presented::default();
         if headers.is_empty() {
             return presented;
         }
-        for (rank, name) in self.names().enumerate() {
-            for header in headers.iter() {
-                for value in values(header.as_bytes(), name.as_bytes()) {
-                    match Token::parse(value) {
-                        Some(token) => presented.push(token, rank > 0),
-                        None => presented.has_malformed = true,
-                    }
+        let mut read = |name: &str, is_former| {
+            for value in headers.values(name) {
+                match Token::parse(value) {
+                    Some(token) => presented.push(PresentedToken { token, is_former }),
+                    None => presented.has_malformed = true,
                 }
             }
+        };
+        read(&self.name, false);
+        for former in self.former_at(now) {
+            read(&former.name, true);
         }
         presented
     }

@@ -3,7 +3,10 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::{
-    cookie::settings::SessionCookie,
+    cookie::{
+        presented::CookieHeaders,
+        settings::{FormerName, SessionCookie},
+    },
     record::token::{TOKEN_CHARS, Token},
 };
 
@@ -26,15 +29,18 @@ impl SessionCookie {
     /// Removes the cookie, and those under former names, which would bring the token back
     /// (rule C4).
     pub(crate) fn remove(&self, headers: &mut HeaderMap) {
-        let removal = |name: &str, attributes: &str| {
-            let removal =
-                format!("{name}={attributes}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
-            sensitive(removal.into_bytes())
-        };
         self.set(headers, removal(&self.name, &self.attributes));
         for former in &self.former {
-            let removal = removal(&former.name, &former.attributes);
-            headers.append(header::SET_COOKIE, removal);
+            headers.append(header::SET_COOKIE, former.removal());
+        }
+    }
+
+    /// Removes the former cookies that came with the request: the new one is set.
+    pub(crate) fn remove_former(&self, headers: &mut HeaderMap, presented: &CookieHeaders) {
+        for former in &self.former {
+            if presented.values(&former.name).next().is_some() {
+                headers.append(header::SET_COOKIE, former.removal());
+            }
         }
     }
 
@@ -59,6 +65,17 @@ impl SessionCookie {
         }
         headers.append(header::SET_COOKIE, cookie);
     }
+}
+
+impl FormerName {
+    fn removal(&self) -> HeaderValue {
+        removal(&self.name, &self.attributes)
+    }
+}
+
+fn removal(name: &str, attributes: &str) -> HeaderValue {
+    let removal = format!("{name}={attributes}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
+    sensitive(removal.into_bytes())
 }
 
 /// Whether there is a header of this name. Comparing the few names costs less than hashing one.

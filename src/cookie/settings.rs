@@ -1,10 +1,15 @@
 //! The name and the attributes of the session cookie: [`SessionCookie`] and its builder.
 
-use std::{fmt, iter};
+use std::fmt;
 
 use crate::{
-    cookie::check::{HOST, SECURE, check_domain, check_name, check_path, prefix_of},
+    clock::Timestamp,
+    cookie::{
+        check::{HOST, SECURE, check_domain, check_name, check_path, prefix_of},
+        former::FormerCookie,
+    },
     error::ConfigError,
+    record::realm::Realm,
 };
 
 /// The name and the attributes of the session cookie.
@@ -37,6 +42,7 @@ use crate::{
 pub struct SessionCookie {
     /// As it stands in headers, with its prefix.
     pub(super) name: String,
+    pub(super) realm: Realm,
     pub(super) former: Vec<FormerName>,
     /// Everything behind the value but Max-Age.
     pub(super) attributes: String,
@@ -48,8 +54,11 @@ pub struct SessionCookie {
 pub(super) struct FormerName {
     /// As it stands in headers, with its prefix.
     pub(super) name: String,
+    pub(super) realm: Realm,
     /// The attributes of its removal, without Max-Age.
     pub(super) attributes: String,
+    /// From when on it is not read.
+    pub(super) until: Option<Timestamp>,
 }
 
 /// Whether browsers send the cookie with requests that other sites cause.
@@ -59,6 +68,7 @@ pub(super) struct FormerName {
 /// log-in page can still log the visitor in, because the response to a top-level navigation may
 /// set the cookie. A subdomain counts as the same site. tower-http has a layer against both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SameSite {
     /// With no request from another site. A visitor who follows a link to the site arrives
     /// without their session.
@@ -73,6 +83,7 @@ pub enum SameSite {
 /// Whether the cookie name gets a prefix. Browsers accept a cookie with a prefix only if its
 /// attributes match it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum CookiePrefix {
     /// `__Host-` for a `Secure` cookie with `Path=/` and no `Domain`, `__Secure-` for any other
     /// `Secure` cookie, and none for an insecure one. The default.
@@ -95,7 +106,7 @@ pub enum CookiePrefix {
 #[must_use]
 pub struct SessionCookieBuilder {
     name: String,
-    former: Vec<String>,
+    former: Vec<FormerCookie>,
     path: String,
     domain: Option<String>,
     same_site: SameSite,
@@ -137,10 +148,20 @@ impl SessionCookie {
         self.is_secure
     }
 
-    /// Its name, and then the former ones.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        let former = self.former.iter().map(|former| &*former.name);
-        iter::once(&*self.name).chain(former)
+    /// The realm of the sessions that it is issued for, unless the layer has another.
+    pub(crate) fn realm(&self) -> Realm {
+        self.realm
+    }
+
+    /// Whether the realm is that of its name, or of a former one that is read.
+    pub(crate) fn reads(&self, realm: Realm, now: Timestamp) -> bool {
+        realm == self.realm || self.former_at(now).any(|former| former.realm == realm)
+    }
+
+    pub(super) fn former_at(&self, now: Timestamp) -> impl Iterator<Item = &FormerName> {
+        self.former
+            .iter()
+            .filter(move |former| former.until.is_none_or(|until| now < until))
     }
 }
 
@@ -216,16 +237,21 @@ impl SessionCookieBuilder {
         self
     }
 
-    /// Accepts the token of a cookie with this former name too, and issues it again under the new
-    /// name. Call it once for each former name. Default: none.
+    /// Accepts the token of a cookie with this former name too. Call it once for each former name.
+    /// Default: none.
     ///
     /// Use it when you rename the cookie or change its attributes, so that visitors keep their
-    /// sessions. `name` is the name as it stood in headers, with its prefix, such as `__Host-old`.
+    /// sessions. Takes the name as it stood in headers, with its prefix, such as `__Host-old`, or a
+    /// [`FormerCookie`], which can say until when the name is read.
     ///
-    /// When the session is destroyed, the response also removes the cookies with former names.
-    /// Their removal has the new cookie's attributes, but those that the former name's prefix
-    /// needs. A browser keeps a cookie that had another `Path` or `Domain`. Its token opens
-    /// nothing by then.
+    /// A session that comes under a former name gets a new id, as by
+    /// [`cycle_id`](crate::Session::cycle_id), when a request loads it. The response sets the new
+    /// cookie and removes the former one. So whoever planted or copied the former cookie has nothing
+    /// that opens the session afterwards. Set [`FormerCookie::until`] for a name without prefix: a
+    /// subdomain or an insecure page can set a cookie of such a name, also one with the token of a
+    /// session of their own.
+    ///
+    /// When the session is destroyed, the response removes the cookies with former names as well.
     ///
     /// ```
     /// use cloakroom::{SessionCookie, SessionLayer};
@@ -234,11 +260,10 @@ impl SessionCookieBuilder {
     /// let layer = SessionLayer::default()
     ///     .cookie(SessionCookie::new("shop").also_read("__Host-id"));
     /// ```
-    pub fn also_read(mut self, name: impl Into<String>) -> Self {
-        let name = name.into();
-        if !self.former.contains(&name) {
-            self.former.push(name);
-        }
+    pub fn also_read(mut self, former: impl Into<FormerCookie>) -> Self {
+        let former = former.into();
+        self.former.retain(|known| known.name != former.name);
+        self.former.push(former);
         self
     }
 
@@ -277,30 +302,40 @@ impl SessionCookieBuilder {
             CookiePrefix::Auto => SECURE,
         };
         let name = format!("{prefix}{}", self.name);
-        for former in &self.former {
-            check_name(former)?;
-            if *former == name {
+        let mut former = Vec::with_capacity(self.former.len());
+        for cookie in &self.former {
+            if cookie.name == name {
                 return Err(ConfigError::new(format!(
                     "`also_read` names `{name}`, which is the cookie's own name: leave it away"
                 )));
             }
+            cookie.check()?;
+            former.push(FormerName {
+                name: cookie.name.clone(),
+                realm: realm_of(&cookie.name)?,
+                attributes: self.removal_of(cookie),
+                until: cookie.until,
+            });
         }
-        let former = self.former.iter().map(|former| FormerName {
-            name: former.clone(),
-            attributes: self.removal_of(former),
-        });
         Ok(SessionCookie {
-            former: former.collect(),
+            realm: realm_of(&name)?,
+            former,
             attributes: self.attributes(),
             is_secure: self.secure,
             name,
         })
     }
 
-    /// The attributes with which browsers accept the removal of a cookie with this name.
-    fn removal_of(&self, name: &str) -> String {
+    /// The attributes with which browsers accept the removal of this former cookie.
+    fn removal_of(&self, former: &FormerCookie) -> String {
         let mut removal = self.clone();
-        if let Some(prefix) = prefix_of(name) {
+        if let Some(path) = &former.path {
+            removal.path.clone_from(path);
+        }
+        if former.domain.is_some() {
+            removal.domain.clone_from(&former.domain);
+        }
+        if let Some(prefix) = prefix_of(&former.name) {
             removal.secure = true;
             if prefix.starts_with(HOST) {
                 removal.path = "/".to_owned();
@@ -336,4 +371,8 @@ impl TryFrom<SessionCookieBuilder> for SessionCookie {
     fn try_from(cookie: SessionCookieBuilder) -> Result<Self, ConfigError> {
         cookie.build()
     }
+}
+
+fn realm_of(name: &str) -> Result<Realm, ConfigError> {
+    Realm::named(name).ok_or_else(|| ConfigError::new("the program has too many cookie names"))
 }

@@ -173,31 +173,38 @@ impl<T: SessionValue, S: Sync> FromRequestParts<S> for SessionData<T> {
 /// cursor or an empty filter, and otherwise a 500.
 ///
 /// The body is a sentence for visitors, and says nothing about the cause. Only a missing layer,
-/// which is a mistake in the program, is explained there.
+/// which is a mistake in the program, is explained there. The error itself is in the response's
+/// extensions, for a layer that words it otherwise: see [`SessionService`](crate::SessionService).
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        if self.kind() == ErrorKind::MissingLayer {
-            tracing::error!("{self}");
-            return (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response();
-        }
-        tracing::debug!(error = %self, "a session error became a response");
-        if self.is_transient() {
-            let headers = [(header::RETRY_AFTER, RETRY_AFTER)];
-            let body = "The service is not available now. Please try again later.";
-            (StatusCode::SERVICE_UNAVAILABLE, headers, body).into_response()
-        } else if self.kind() == ErrorKind::Unauthenticated {
-            // A 401 must say how to log in (RFC 9110, section 15.5.2). No scheme is registered for cookies.
-            let headers = [(header::WWW_AUTHENTICATE, "Cookie")];
-            (StatusCode::UNAUTHORIZED, headers, "Please log in.").into_response()
-        } else if self.kind() == ErrorKind::BadCursor {
-            let body = "This page of the list does not exist.";
-            (StatusCode::BAD_REQUEST, body).into_response()
-        } else if self.kind() == ErrorKind::EmptyFilter {
-            let body = "This would end every session.";
-            (StatusCode::BAD_REQUEST, body).into_response()
-        } else {
-            let body = "Something went wrong on our side.";
-            (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
-        }
+        let mut response = respond(&self);
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+fn respond(error: &Error) -> Response {
+    if error.kind() == ErrorKind::MissingLayer {
+        tracing::error!("{error}");
+        return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
+    }
+    tracing::debug!(%error, "a session error became a response");
+    if error.is_transient() {
+        let headers = [(header::RETRY_AFTER, RETRY_AFTER)];
+        let body = "The service is not available now. Please try again later.";
+        (StatusCode::SERVICE_UNAVAILABLE, headers, body).into_response()
+    } else if error.kind() == ErrorKind::Unauthenticated {
+        // A 401 must say how to log in (RFC 9110, section 15.5.2). No scheme is registered for cookies.
+        let headers = [(header::WWW_AUTHENTICATE, "Cookie")];
+        (StatusCode::UNAUTHORIZED, headers, "Please log in.").into_response()
+    } else if error.kind() == ErrorKind::BadCursor {
+        let body = "This page of the list does not exist.";
+        (StatusCode::BAD_REQUEST, body).into_response()
+    } else if error.kind() == ErrorKind::EmptyFilter {
+        let body = "This would end every session.";
+        (StatusCode::BAD_REQUEST, body).into_response()
+    } else {
+        let body = "Something went wrong on our side.";
+        (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
     }
 }

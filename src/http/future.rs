@@ -123,8 +123,7 @@ where
                     let handle = session.take();
                     let shared = handle.shared();
                     if let Some(committed) = try_now(shared) {
-                        let config = &shared.config;
-                        let response = finish(response, committed, config, is_cookie_lost);
+                        let response = finish(response, committed, shared, is_cookie_lost);
                         return Poll::Ready(Ok(response));
                     }
                     let context = session.context.take();
@@ -148,9 +147,8 @@ where
                     let committed = ready!(commit.as_mut().poll(context));
                     let response = response.take().expect("polled after completion");
                     let handle = session.take();
-                    let config = &handle.shared().config;
                     let is_cookie_lost = session.is_cookie_lost;
-                    let response = finish(response, committed, config, is_cookie_lost);
+                    let response = finish(response, committed, handle.shared(), is_cookie_lost);
                     return Poll::Ready(Ok(response));
                 }
             }
@@ -162,15 +160,16 @@ where
 fn finish<B: Default>(
     mut response: Response<B>,
     committed: Result<ResponseHead, Failed>,
-    config: &Config,
+    shared: &Shared,
     is_cookie_lost: bool,
 ) -> Response<B> {
+    let (config, presented) = (&*shared.config, &shared.cookies);
     match committed {
         Ok(head) => {
             if is_cookie_lost && matches!(head.cookie, Cookie::Issue(..)) {
                 warn_of_lost_cookie(config);
             }
-            headers::apply(response.headers_mut(), head, config);
+            headers::apply(response.headers_mut(), head, presented, config);
             response
         }
         Err(failed) => {
@@ -178,7 +177,7 @@ fn finish<B: Default>(
             if let Some(suppressed) = config.failures.not_kept.admit() {
                 error!(%error, cause = ?error.source(), suppressed, "the session was not kept");
             }
-            headers::unavailable(&failed, config)
+            headers::unavailable(&response, failed, presented, config)
         }
     }
 }

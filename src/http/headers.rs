@@ -6,7 +6,7 @@ use tracing::warn;
 use crate::{
     commit::{Cookie, Failed, ResponseHead},
     config::Config,
-    cookie::has_header,
+    cookie::{CookieHeaders, has_header},
     http::clear_site_data::clear,
 };
 
@@ -19,28 +19,49 @@ const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 
 /// Headers by which shared caches are told other than by Cache-Control what to store. Those that
 /// end in `-cdn-cache-control` are too.
-const CDN_HEADERS: [&str; 4] = [
+const CDN_HEADERS: [&str; 5] = [
     "cdn-cache-control",
     "surrogate-control",
     "edge-control",
     "x-accel-expires",
+    "x-litespeed-cache-control",
+];
+
+/// What says nothing about the response that had it, and what browsers need to let a page read the
+/// 503. Those that begin with `access-control-` are too.
+const KEPT_HEADERS: [&str; 17] = [
+    "alt-svc",
+    "content-security-policy",
+    "cross-origin-embedder-policy",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+    "date",
+    "permissions-policy",
+    "referrer-policy",
+    "server",
+    "strict-transport-security",
+    "timing-allow-origin",
+    "traceresponse",
+    "vary",
+    "x-content-type-options",
+    "x-correlation-id",
+    "x-frame-options",
+    "x-request-id",
 ];
 
 /// Adds the cookie and the cache headers to `headers`.
-pub(crate) fn apply(headers: &mut HeaderMap, head: ResponseHead, config: &Config) {
+pub(crate) fn apply(
+    headers: &mut HeaderMap,
+    head: ResponseHead,
+    presented: &CookieHeaders,
+    config: &Config,
+) {
     if !head.is_used {
         return;
     }
     let sets_cookie = !matches!(head.cookie, Cookie::None);
     let sets_others = has_header(headers, header::SET_COOKIE);
-    match head.cookie {
-        Cookie::None => {}
-        Cookie::Issue(token, max_age) => {
-            let cookie = config.cookie.issue(&token, max_age);
-            config.cookie.set(headers, cookie);
-        }
-        Cookie::Remove => config.cookie.remove(headers),
-    }
+    set_cookie(headers, head.cookie, presented, config);
     if head.is_left && !config.clear_site_data.is_empty() {
         let issues = matches!(head.cookie, Cookie::Issue(..));
         clear(headers, &config.clear_site_data, issues || sets_others);
@@ -52,30 +73,47 @@ pub(crate) fn apply(headers: &mut HeaderMap, head: ResponseHead, config: &Config
         vary_on(headers, COOKIE);
         if sets_cookie {
             keep_from_caches(headers);
-        } else if head.is_live && !has_header(headers, header::CACHE_CONTROL) {
+        } else if head.is_personal && !has_header(headers, header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, PRIVATE);
         }
     }
 }
 
-/// The empty response that replaces one whose session cannot be kept (rule F2).
-pub(crate) fn unavailable<B: Default>(failed: &Failed, config: &Config) -> Response<B> {
-    let mut response = Response::new(B::default());
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    let headers = response.headers_mut();
-    headers.insert(header::RETRY_AFTER, RETRY_AFTER);
-    headers.insert(header::CACHE_CONTROL, NO_STORE);
-    match failed.cookie {
+fn set_cookie(headers: &mut HeaderMap, cookie: Cookie, presented: &CookieHeaders, config: &Config) {
+    match cookie {
         Cookie::None => {}
         Cookie::Issue(token, max_age) => {
             let cookie = config.cookie.issue(&token, max_age);
             config.cookie.set(headers, cookie);
+            config.cookie.remove_former(headers, presented);
         }
         Cookie::Remove => config.cookie.remove(headers),
     }
+}
+
+/// The empty response that replaces one whose session cannot be kept (rule F2).
+pub(crate) fn unavailable<B: Default>(
+    lost: &Response<B>,
+    failed: Failed,
+    presented: &CookieHeaders,
+    config: &Config,
+) -> Response<B> {
+    let mut response = Response::new(B::default());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    for (name, value) in lost.headers() {
+        let is_kept = KEPT_HEADERS.contains(&name.as_str());
+        if is_kept || name.as_str().starts_with("access-control-") {
+            headers.append(name, value.clone());
+        }
+    }
+    headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    set_cookie(headers, failed.cookie, presented, config);
     if failed.is_left {
         clear(headers, &config.clear_site_data, false);
     }
+    response.extensions_mut().insert(failed.error);
     response
 }
 

@@ -13,7 +13,7 @@ use crate::{
     http::{service::SessionService, setup::Setup},
     observe::{context::EventContext, event::Listener},
     operator::sessions::Sessions,
-    record::timeout::Timeout,
+    record::{realm::Realm, timeout::Timeout},
     shutdown::Shutdown,
     store::{DynStore, MemoryStore, SessionStore},
 };
@@ -23,6 +23,11 @@ use crate::{
 /// Put it around everything that uses the session: with axum, call `Router::layer` after the routes
 /// are added. It is cheap to clone. Its methods return a changed layer; services that
 /// [`layer`](Layer::layer) returned before keep their settings.
+///
+/// Several tokio runtimes may share one layer, in a `static` for example, with a store in memory or
+/// on disk. When a runtime ends, the background task that deletes expired sessions ends with it, and
+/// starts again in the runtime of the next request. A store on a server is bound to the runtime in which
+/// it connected: build one for each runtime.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,6 +80,54 @@ impl SessionLayer {
             Ok(cookie) => self.with(|config| config.cookie = cookie),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// The realm of the layer's sessions. Default: the full name of the cookie, such as `__Host-id`.
+    ///
+    /// A layer accepts only tokens of its own realm. So of two layers over one store, each with a
+    /// cookie of its own, neither accepts a token that the other has issued: a visitor of the shop
+    /// does not become one of the staff by renaming a cookie. To share sessions, give both layers
+    /// the same realm. Layers whose cookies have the same name share them anyway.
+    ///
+    /// ```
+    /// use cloakroom::{MemoryStore, SessionCookie, SessionLayer};
+    ///
+    /// let store = MemoryStore::default();
+    /// let shop = SessionLayer::new(store.clone())
+    ///     .cookie(SessionCookie::new("shop"))
+    ///     .realm("customers");
+    /// // Its customers are logged in here as well, where they come with the same token.
+    /// let forum = SessionLayer::new(store.clone())
+    ///     .cookie(SessionCookie::new("forum"))
+    ///     .realm("customers");
+    /// // Nobody else is.
+    /// let staff = SessionLayer::new(store).cookie(SessionCookie::new("staff"));
+    /// ```
+    ///
+    /// - A session is of the realm in which it began. It moves to the layer's realm when it logs in
+    ///   or cycles.
+    /// - A layer also accepts sessions whose realm is its cookie's name, or a name in
+    ///   [`also_read`](crate::SessionCookieBuilder::also_read). So a layer that is given a realm
+    ///   later, or another cookie name, loses nobody.
+    /// - Sessions that were stored before there were realms are accepted by every layer, until they
+    ///   log in or cycle.
+    /// - Realms separate tokens, not users: [`Sessions`] lists and ends the sessions of all realms,
+    ///   and [`max_sessions_per_user`](Self::max_sessions_per_user) counts them. Where the same user
+    ///   id means different people, use a store for each.
+    ///
+    /// Records of another realm than `__Host-id` have format 2. A node that does not know it answers
+    /// 503 for such a session, instead of accepting it under any name.
+    ///
+    /// # Panics
+    ///
+    /// If the name is longer than 4096 bytes, or the program has more than 65,534 realms. (Rule T6.)
+    #[must_use]
+    #[track_caller]
+    pub fn realm(self, name: impl AsRef<str>) -> Self {
+        let realm = Realm::named(name.as_ref());
+        let realm =
+            realm.expect("a realm's name has at most 4096 bytes, and there are few of them");
+        self.with(|config| config.realm = Some(realm))
     }
 
     /// What the layer is called in [metrics](crate::Stats#as-metrics). Default: the full name of its

@@ -23,20 +23,79 @@ use crate::{
 /// It gives each request a [`SessionHandle`] in its extensions, and commits the session when the
 /// inner service's response head is ready.
 ///
+/// # Where other layers go
+///
 /// The response's body type must implement [`Default`], because an empty response replaces one
-/// whose session cannot be kept. The bodies of axum and of `http-body-util` do. In a plain tower
-/// stack, a layer that changes the body to a type without a default, such as tower-http's
-/// `TraceLayer`, goes around the session layer:
+/// whose session cannot be kept. `Router::layer` of axum makes every body an `axum::body::Body`,
+/// which does, so the order makes no difference there. So do the bodies of `http-body-util`.
+///
+/// In a plain tower stack, a layer whose body has no default goes around the session layer. Of
+/// tower-http these are `TraceLayer`, `ResponseBodyTimeoutLayer`, `InFlightRequestsLayer`, and
+/// `MapResponseBodyLayer` with such a body:
 ///
 /// ```
+/// # use std::convert::Infallible;
 /// use cloakroom::SessionLayer;
-/// use tower_layer::{Layer, layer_fn};
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use tower::{Layer, service_fn};
+/// use tower_http::{cors::CorsLayer, trace::TraceLayer};
 ///
-/// # #[derive(Clone)] struct Handler;
-/// # #[derive(Clone)] struct Trace<S>(S);
-/// let trace_layer = layer_fn(Trace);
-/// let service = trace_layer.layer(SessionLayer::default().layer(Handler));
+/// type Body = Full<&'static [u8]>;
+///
+/// let handler = service_fn(async |_: Request<Body>| {
+///     Ok::<_, Infallible>(Response::new(Body::default()))
+/// });
+/// let inside = CorsLayer::permissive().layer(handler);
+/// let service = TraceLayer::new_for_http().layer(SessionLayer::default().layer(inside));
+/// # fn is_service<S: tower::Service<Request<Body>>>(_: S) {}
+/// # is_service(service);
 /// ```
+///
+/// # A response for a session that cannot be kept
+///
+/// If the session cannot be saved, an empty 503 replaces the response. Its extensions have the
+/// [`Error`](crate::Error), by which a layer around this one gives it a body, in the format that
+/// the client understands:
+///
+/// ```
+/// use axum::{
+///     Json, Router,
+///     extract::Request,
+///     middleware::{self, Next},
+///     response::{Html, IntoResponse, Response},
+/// };
+/// use cloakroom::{Error, SessionLayer};
+/// use http::header::ACCEPT;
+///
+/// /// For middleware that needs the response alone, `map_response` will do.
+/// async fn explain(request: Request, next: Next) -> Response {
+///     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+///     let wants_html = accept.is_some_and(|accept| accept.contains("text/html"));
+///     let mut response = next.run(request).await;
+///     if let Some(error) = response.extensions().get::<Error>() {
+///         let body = if wants_html {
+///             Html("<h1>Please try again in a moment</h1>").into_response()
+///         } else {
+///             let body = serde_json::json!({ "error": "session", "retry": error.is_transient() });
+///             Json(body).into_response()
+///         };
+///         // Status and headers stay: Retry-After, Set-Cookie, CORS.
+///         let (parts, body) = body.into_parts();
+///         *response.body_mut() = body;
+///         response.headers_mut().extend(parts.headers);
+///     }
+///     response
+/// }
+///
+/// let app: Router = Router::new()
+///     .layer(SessionLayer::default())
+///     .layer(middleware::from_fn(explain));
+/// ```
+///
+/// The error is also in the extensions of the responses that extractors and handlers make of it.
+/// The 503 keeps the headers that say nothing about the response it replaces: those for CORS,
+/// `Vary`, request ids, and those about security. (Rule F2.)
 #[derive(Clone)]
 pub struct SessionService<S> {
     inner: S,

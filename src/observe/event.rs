@@ -243,6 +243,9 @@ pub enum Rejection {
     Unknown,
     /// There is a session with this id, but the token's secret is not the session's.
     Unproven,
+    /// The token is of a session of another realm: a cookie of another layer over the same store,
+    /// under this layer's name. See [`SessionLayer::realm`](crate::SessionLayer::realm).
+    OtherRealm,
     /// The session has expired, or moved to another id more than a minute ago.
     Expired,
     /// The session moved to another id less than a minute ago.
@@ -254,10 +257,11 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every kind of rejection.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Malformed,
         Self::Unknown,
         Self::Unproven,
+        Self::OtherRealm,
         Self::Expired,
         Self::Moved,
         Self::Planted,
@@ -270,6 +274,7 @@ impl Rejection {
             Self::Malformed => "malformed",
             Self::Unknown => "unknown",
             Self::Unproven => "unproven",
+            Self::OtherRealm => "other_realm",
             Self::Expired => "expired",
             Self::Moved => "moved",
             Self::Planted => "planted",

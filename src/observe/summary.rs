@@ -54,6 +54,14 @@ impl SessionSummary {
         self.record.user()
     }
 
+    /// The realm of the session: the name of the cookie it was issued for, or the layer's
+    /// [`realm`](crate::SessionLayer::realm). `None` for a session that was stored before there were
+    /// realms.
+    #[must_use]
+    pub fn realm(&self) -> Option<&str> {
+        self.record.realm().name()
+    }
+
     /// The user's id as a `T`, as [`Session::user_as`](crate::Session::user_as).
     ///
     /// # Errors

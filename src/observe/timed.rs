@@ -102,6 +102,11 @@ impl TimedStore {
         self.store.in_memory().is_some()
     }
 
+    /// Whether `load` may answer from a cache.
+    pub(crate) fn is_cached(&self) -> bool {
+        self.store.is_cached()
+    }
+
     /// The reply of a store in memory. `None` for any other store.
     pub(crate) fn at_once<T>(
         &self,

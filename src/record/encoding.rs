@@ -14,6 +14,7 @@ use crate::{
         data::{self, Data},
         labels::Labels,
         lineage::{MoveKind, Origin, Successor},
+        realm::Realm,
         secrets::{DatedVerifier, Renewal},
         stamp::Stamp,
         timeout::Timeout,
@@ -56,6 +57,9 @@ fn encode(record: &Record) -> Vec<u8> {
     object.field("version", &record.version().to_string());
     object.field("verifier", &record.verifier().encode());
     object.field("created_at", &record.created_at().as_millis());
+    if let Some(realm) = record.realm().name() {
+        object.field("realm", realm);
+    }
     if let Some(login) = record.login() {
         object.field("user", &login.user);
         object.field("authenticated_at", &login.at.as_millis());
@@ -134,7 +138,8 @@ fn encode(record: &Record) -> Vec<u8> {
 
 fn format_of(record: &Record) -> u64 {
     let extras = record.extras();
-    let is_2 = extras.bar.is_some()
+    let is_2 = !matches!(record.realm(), Realm::NONE | Realm::DEFAULT)
+        || extras.bar.is_some()
         || extras.stamp.is_some()
         || extras.origin.is_some_and(|from| {
             from.version != Origin::UNKNOWN_VERSION || from.kind == MoveKind::LogIn
@@ -237,6 +242,7 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
     let verifier: String = fields.required("verifier")?;
     let verifier = Verifier::decode(&verifier).ok_or_else(|| malformed("verifier"))?;
     let created_at = Timestamp::from_millis(fields.required("created_at")?);
+    let realm = fields.realm()?;
     let user: Option<Box<str>> = fields.optional("user")?;
     let authenticated_at: Option<u64> = fields.optional("authenticated_at")?;
     let login = user.map(|user| Login {
@@ -269,6 +275,7 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
             .map(|(key, value)| (key.as_str(), value.get().as_bytes())),
     );
     let mut record = Record::new(verifier, version, created_at)
+        .with_realm(realm)
         .with_data(data)
         .with_login(login)
         .with_recent(recent.into_iter());
@@ -308,6 +315,14 @@ impl<'a> Fields<'a> {
 
     fn required<T: Deserialize<'a>>(&mut self, name: &str) -> Result<T, StoreError> {
         self.optional(name)?.ok_or_else(|| malformed(name))
+    }
+
+    fn realm(&mut self) -> Result<Realm, StoreError> {
+        let name: Option<String> = self.optional("realm")?;
+        match name {
+            None => Ok(Realm::NONE),
+            Some(name) => Realm::named(&name).ok_or_else(|| malformed("realm")),
+        }
     }
 
     fn renewal(&mut self) -> Result<Option<Renewal>, StoreError> {

@@ -5,6 +5,7 @@
 
 pub(crate) mod activity;
 mod base64url;
+mod beginning;
 pub(crate) mod data;
 pub(crate) mod encoding;
 pub(crate) mod finite;
@@ -12,6 +13,7 @@ pub(crate) mod key;
 pub(crate) mod labels;
 pub(crate) mod lifetime;
 pub(crate) mod lineage;
+pub(crate) mod realm;
 pub(crate) mod renewal;
 pub(crate) mod secrets;
 pub(crate) mod stamp;
@@ -30,9 +32,11 @@ pub use self::activity::Activity;
 use crate::{
     clock::Timestamp,
     record::{
+        beginning::Beginning,
         data::Data,
         labels::Labels,
         lineage::{MoveKind, Origin, Successor},
+        realm::Realm,
         secrets::{DatedVerifier, Renewal},
         stamp::Stamp,
         timeout::Timeout,
@@ -66,7 +70,7 @@ pub struct Record {
     verifier: Verifier,
     version: Version,
     data: Data,
-    created_at: Timestamp,
+    beginning: Beginning,
     login: Option<Box<Login>>,
     extras: Option<Box<Extras>>,
     recent: Recent,
@@ -150,7 +154,7 @@ impl Record {
             verifier,
             version,
             data: Data::default(),
-            created_at,
+            beginning: Beginning::new(created_at, Realm::NONE),
             login: None,
             extras: None,
             recent: Recent::default(),
@@ -172,7 +176,7 @@ impl Record {
     /// When the session began.
     #[must_use]
     pub fn created_at(&self) -> Timestamp {
-        self.created_at
+        self.beginning.at()
     }
 
     /// When the user logged in. `None` if nobody has.
@@ -193,7 +197,7 @@ impl Record {
 
     /// When the absolute timeout begins.
     pub(crate) fn lifetime_start(&self) -> Timestamp {
-        self.authenticated_at().unwrap_or(self.created_at)
+        self.authenticated_at().unwrap_or(self.created_at())
     }
 
     /// Whether this is a marker: what stays under an id when its session has moved to another id, or ended.
@@ -254,6 +258,11 @@ impl Record {
 
     pub(crate) fn data(&self) -> &Data {
         &self.data
+    }
+
+    /// Where the session's tokens are accepted. [`Realm::NONE`]: everywhere.
+    pub(crate) fn realm(&self) -> Realm {
+        self.beginning.realm()
     }
 
     pub(crate) fn login(&self) -> Option<&Login> {
@@ -355,7 +364,7 @@ impl Record {
             verifier: self.verifier,
             version: self.version.next(writer),
             data,
-            created_at: self.created_at,
+            beginning: self.beginning,
             login: self.login.clone(),
             extras: self.extras.clone(),
             recent: Recent::after(earlier, self.version.writer),
@@ -405,6 +414,11 @@ impl Record {
         if self.extras().begun_at != begun_at {
             self.set_extras(|extras| extras.begun_at = begun_at);
         }
+        self
+    }
+
+    pub(crate) fn with_realm(mut self, realm: Realm) -> Self {
+        self.beginning = Beginning::new(self.created_at(), realm);
         self
     }
 
@@ -489,7 +503,7 @@ impl fmt::Debug for Record {
         f.debug_struct("Record")
             .field("version", &self.version)
             .field("data", &self.data)
-            .field("created_at", &self.created_at)
+            .field("created_at", &self.created_at())
             .field("authenticated_at", &self.authenticated_at())
             .field("moved_at", &self.moved_at())
             .finish_non_exhaustive()

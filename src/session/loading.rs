@@ -54,8 +54,8 @@ impl Shared {
 
     /// The common case: no token, or one token and a store in memory. `None` if the load has to wait.
     fn look_up_now(&self, usage: Usage) -> Option<Result<(), Error>> {
-        let presented = self.config.cookie.presented(&self.cookies);
         let now = self.config.clock.now();
+        let presented = self.config.cookie.presented(&self.cookies, now);
         let mut found = Found::default();
         let mut tokens = presented.iter();
         let (first, second) = (tokens.next(), tokens.next());
@@ -88,7 +88,7 @@ impl Shared {
 
     async fn look_up(&self, usage: Usage) -> Result<(), Error> {
         let now = self.config.clock.now();
-        let presented = self.config.cookie.presented(&self.cookies);
+        let presented = self.config.cookie.presented(&self.cookies, now);
         let found = within(self.config.store_timeout, self.find(&presented, now)).await;
         if let Err(error) = &found
             && let Some(suppressed) = self.config.failures.not_loaded.admit()
@@ -122,8 +122,7 @@ impl Shared {
                 }
                 None => state.accept_load(found, now, !presented.is_empty()),
             };
-            state.use_for(usage);
-            loaded
+            loaded.and(state.use_for(usage))
         };
         for rejected in &rejected {
             let observers = self.config.observers();
@@ -135,11 +134,10 @@ impl Shared {
     fn loaded(&self, usage: Usage) -> Option<Result<(), Error>> {
         let mut state = self.state();
         let loaded = state.load.clone()?;
-        state.use_for(usage);
-        Some(loaded)
+        Some(loaded.and(state.use_for(usage)))
     }
 
-    /// Looks the tokens up and finds the one that opens a session (rule T5).
+    /// Looks the tokens up and finds the one that opens a session (rules T5, T6).
     async fn find(&self, presented: &Presented, now: Timestamp) -> Result<Found, Error> {
         let mut found = Found::default();
         let (mut was_moved, mut copied) = (false, Vec::new());
@@ -220,7 +218,7 @@ impl Shared {
     async fn prove(&self, token: &Token, now: Timestamp) -> Result<Result<Kept, Rejected>, Error> {
         let store = &self.config.store;
         let proof = self.judge(store.load(token.id).await?, token, now);
-        if proof.is_ok() {
+        if proof.is_ok() || !store.is_cached() {
             return Ok(proof);
         }
         let latest = Box::pin(store.load_latest(token.id)).await?;
@@ -237,6 +235,10 @@ impl Shared {
         if verdict == Verdict::Unproven {
             debug!(session.id = %token.id, "the token has a wrong secret");
             return rejected(record, Rejection::Unproven);
+        }
+        if !self.config.accepts(&record, now) {
+            debug!(session.id = %token.id, realm = record.realm().name(), "a token of another realm");
+            return rejected(record, Rejection::OtherRealm);
         }
         let last_seen_at = activity.last_seen_at;
         if last_seen_at.since(now) > SUSPICIOUS {
@@ -296,6 +298,8 @@ impl State {
             }
             if let Some((stored, is_former)) = found.stored {
                 self.is_under_former_name = is_former;
+                self.was_live = true;
+                self.had_user = stored.record.user().is_some();
                 self.stored = Some(stored);
             }
         });

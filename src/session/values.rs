@@ -23,6 +23,22 @@ impl Session {
     ///
     /// It sees the pending changes of this request.
     ///
+    /// Any type of serde will do, `serde_json::Value` too, which reads whatever is there. A key whose
+    /// value is `null` has a value: read as a `Value` it is `Some(Value::Null)`, as an `Option<T>` it is
+    /// `Some(None)`, and a type that has no `null` is a `Deserialize` error.
+    ///
+    /// ```
+    /// # use cloakroom::{Error, Session};
+    /// fn clear_nickname(session: &Session) -> Result<(), Error> {
+    ///     session.insert("nickname", None::<String>)?;
+    ///     assert_eq!(session.get::<Option<String>>("nickname")?, Some(None));
+    ///     assert!(session.get::<String>("nickname").is_err());
+    ///     session.remove("nickname");
+    ///     assert_eq!(session.get::<String>("nickname")?, None);
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
     /// # Errors
     ///
     /// `Deserialize` if the value is not a `T`. The value stays.

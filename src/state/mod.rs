@@ -49,6 +49,10 @@ pub(crate) struct State {
     confirmed: ChangeSeq,
     /// The request has a session cookie, valid or not.
     pub(crate) was_presented: bool,
+    /// The request had a session when it loaded one.
+    pub(crate) was_live: bool,
+    /// A user was logged in when it was loaded.
+    pub(crate) had_user: bool,
     /// The marker that the visitor's token led to, if their session has moved. A log-in and a log-out follow it.
     pub(crate) marker: Option<Box<Stored>>,
     /// The session that this request has destroyed, until it is deleted from the store.
@@ -62,7 +66,7 @@ pub(crate) struct State {
     pub(crate) is_stamp_checked: bool,
     /// What the layer labels a session with that begins or logs in.
     pub(crate) labels: Option<Arc<Labels>>,
-    /// The cookie has a former name: it is issued again under the current one if the session is used.
+    /// The cookie has a former name: the session gets a new id if it is used.
     pub(crate) is_under_former_name: bool,
     pub(crate) is_head_gone: bool,
     /// The commit at the response head is done.
@@ -492,12 +496,18 @@ impl State {
     }
 
     /// Notes that the request uses the session, after the load.
-    pub(crate) fn use_for(&mut self, usage: Usage) {
+    ///
+    /// # Errors
+    ///
+    /// As [`cycle`](Self::cycle).
+    pub(crate) fn use_for(&mut self, usage: Usage) -> Result<(), Error> {
         self.usage = self.usage.max(usage);
         if self.usage == Usage::Loaded && self.is_under_former_name && !self.is_head_gone {
+            // Whoever planted or copied the former cookie must not have the session's token (rule T7).
+            self.cycle(None)?;
             self.is_under_former_name = false;
-            self.is_cookie_due = true;
         }
+        Ok(())
     }
 
     /// Changes up to `until` have been saved as `stored`.

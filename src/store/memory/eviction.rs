@@ -5,16 +5,18 @@ use super::sync::{AtomicU64, Ordering};
 /// Sessions of a lower tier are evicted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tier {
-    /// Not used since it was created. Markers of moved sessions stay here.
+    /// Not used since it was created, or a marker of a moved session that has lost its protection.
     New,
     /// Used again.
     Seen,
     /// Has a user.
     User,
+    /// A marker of a moved session, protected for as long as requests with the old token may be under way.
+    Marker,
 }
 
 impl Tier {
-    pub(super) const ALL: [Self; 3] = [Self::New, Self::Seen, Self::User];
+    pub(super) const ALL: [Self; 4] = [Self::New, Self::Seen, Self::User, Self::Marker];
 
     /// The greatest key of this tier.
     pub(super) fn last_key(self) -> u64 {
@@ -42,6 +44,16 @@ impl Stamp {
 
     pub(super) fn key(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_marker(&self) -> bool {
+        self.key() >= pack(Tier::Marker, 0)
+    }
+
+    /// The same use, in another tier.
+    pub(super) fn change_tier(&self, tier: Tier) {
+        let tick = self.key() & ((1 << TIER_SHIFT) - 1);
+        self.store(tier, tick);
     }
 }
 

@@ -16,13 +16,16 @@ use super::{
     WhenFull,
     budget::Budget,
     eviction::{Ticks, Tier},
+    markers::Markers,
     table::{Slot, Table},
     users::{self, Users},
 };
 use crate::{
     clock::Timestamp,
     error::store::{StoreError, StoreErrorKind},
-    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    record::{
+        Activity, Kept, Record, lifetime::MARKER_LIFETIME, token::SessionId, version::Version,
+    },
     store::{Created, Reaped, Removal, RemovalReason, RemovalSink, Touched, Updated},
 };
 
@@ -32,8 +35,8 @@ pub(crate) struct MemoryInner {
     pub(super) shards: Box<[Shard]>,
     pub(super) users: Arc<Users>,
     budget: Budget,
-    /// How many sessions are markers (rule M6). Counted under a shard's lock.
-    markers: AtomicUsize,
+    /// Those of moved sessions (rule M6).
+    markers: Markers,
     when_full: WhenFull,
     /// The shard where the next sweep begins.
     swept: AtomicUsize,
@@ -89,7 +92,7 @@ impl MemoryInner {
             budget: Budget::new(max_sessions, max_bytes),
             when_full,
             swept: AtomicUsize::new(0),
-            markers: AtomicUsize::new(0),
+            markers: Markers::new(max_sessions, max_bytes),
             sinks: RwLock::default(),
         }
     }
@@ -101,7 +104,7 @@ impl MemoryInner {
 
     /// How many markers are stored.
     pub(super) fn markers(&self) -> usize {
-        self.markers.load(Ordering::Relaxed)
+        self.markers.count()
     }
 
     /// The bytes of the sessions and the tables.
@@ -154,14 +157,14 @@ impl MemoryInner {
             } else if self.budget.try_reserve(1, bytes) {
                 table.insert(id, Arc::clone(record), activity, &shard.ticks);
                 if record.is_moved() {
-                    self.markers.fetch_add(1, Ordering::Relaxed);
+                    self.markers.add(bytes);
                 }
                 return Ok(Created::Yes);
             } else if self.when_full == WhenFull::Refuse {
                 drop(table);
-                self.reap_or_refuse(before)?;
+                self.reap_or_refuse(activity.last_seen_at)?;
             } else {
-                let least = table.remove_least(Tier::New, None);
+                let least = self.remove_least(&mut table, activity.last_seen_at, None);
                 drop(table);
                 self.evict(least, shard, None);
             }
@@ -202,7 +205,7 @@ impl MemoryInner {
                 if self.budget.try_reserve(0, bytes.saturating_sub(former)) {
                     let replaced = table.replace(id, Arc::clone(record), activity, &shard.ticks);
                     if record.is_moved() {
-                        self.markers.fetch_add(1, Ordering::Relaxed);
+                        self.markers.add(bytes);
                     }
                     drop(table);
                     self.forget_marker(replaced.as_deref());
@@ -211,13 +214,15 @@ impl MemoryInner {
                     return Ok(Updated::Saved);
                 }
                 match self.when_full {
-                    WhenFull::Evict => Some(table.remove_least(Tier::New, Some(id))),
+                    WhenFull::Evict => {
+                        Some(self.remove_least(&mut table, activity.last_seen_at, Some(id)))
+                    }
                     WhenFull::Refuse => None,
                 }
             };
             match least {
                 Some(least) => self.evict(least, shard, Some(id)),
-                None => self.reap_or_refuse(activity.last_seen_at.saturating_sub(GRACE))?,
+                None => self.reap_or_refuse(activity.last_seen_at)?,
             }
         }
     }
@@ -283,8 +288,22 @@ impl MemoryInner {
         swept
     }
 
-    /// Removes `least`. If that is `None`, removes a session of the lowest tier that any other shard has, but not
-    /// `spared`.
+    /// Takes a session that nobody has used again out of the shard, or a marker whose protection ends by now.
+    fn remove_least(
+        &self,
+        table: &mut Table,
+        now: Timestamp,
+        spared: Option<SessionId>,
+    ) -> Option<Slot> {
+        while table.demote_marker(now.saturating_sub(MARKER_LIFETIME)) {}
+        if self.markers.are_too_many() {
+            table.demote_marker(Timestamp::MAX);
+        }
+        table.remove_least(Tier::New, spared)
+    }
+
+    /// Ends `least`, or where its shard had nothing to give, one of the lowest
+    /// tier that any other has, but not `spared`.
     fn evict(&self, least: Option<Slot>, shard: &Shard, spared: Option<SessionId>) {
         let least = least.or_else(|| {
             Tier::ALL.into_iter().find_map(|tier| {
@@ -300,9 +319,22 @@ impl MemoryInner {
         }
     }
 
-    /// Makes room by removing expired sessions, or returns `Full`.
-    fn reap_or_refuse(&self, before: Timestamp) -> Result<(), StoreError> {
+    /// Makes room by what has expired, or by a marker whose protection ends, or says that there is none.
+    fn reap_or_refuse(&self, now: Timestamp) -> Result<(), StoreError> {
+        let before = now.saturating_sub(GRACE);
         if self.delete_expired(before, SWEEP_BATCH).removed > 0 {
+            return Ok(());
+        }
+        let until = if self.markers.are_too_many() {
+            Timestamp::MAX
+        } else {
+            now.saturating_sub(MARKER_LIFETIME)
+        };
+        let mut shards = self.shards.iter();
+        if let Some(marker) =
+            shards.find_map(|shard| shard.table.write().remove_marker(until, None))
+        {
+            self.end([marker], RemovalReason::Evicted);
             return Ok(());
         }
         Err(StoreError::new(
@@ -334,8 +366,8 @@ impl MemoryInner {
     }
 
     fn forget_marker(&self, record: Option<&Record>) {
-        if record.is_some_and(Record::is_moved) {
-            self.markers.fetch_sub(1, Ordering::Relaxed);
+        if let Some(marker) = record.filter(|record| record.is_moved()) {
+            self.markers.subtract(cost(marker));
         }
     }
 

@@ -9,6 +9,7 @@ mod eviction;
 mod heap;
 mod inner;
 mod listing;
+mod markers;
 mod snapshot;
 mod sync;
 mod table;
@@ -39,6 +40,10 @@ use crate::{
 /// Within each group it evicts the least recently used session of one shard. A
 /// store with room for fewer than about four thousand sessions has one shard, so
 /// the order is exact.
+///
+/// A session that ended or moved leaves a marker for a minute, so that requests with its old token
+/// are recognised. Markers are evicted last during that minute, and like
+/// new sessions afterwards. No more than an eighth of the room is protected so.
 ///
 /// A flood of new sessions therefore evicts new sessions first. An attacker
 /// who sends each of their cookies a second time competes with your anonymous
@@ -93,7 +98,7 @@ impl MemoryStore {
 
     /// How many bytes the sessions and their tables take.
     ///
-    /// The tables take about 2 KiB for every four thousand sessions that the
+    /// The tables take about 2.5 KiB for every four thousand sessions that the
     /// store has room for, even if it is empty.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -188,11 +193,12 @@ impl SessionStore for MemoryStore {
 
 /// What a [`MemoryStore`] does when it is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum WhenFull {
     /// It evicts other sessions: see [eviction](MemoryStore#eviction).
     #[default]
     Evict,
-    /// It deletes expired sessions. If there are none, the call fails with the
+    /// It deletes expired sessions, and markers of sessions that ended more than a minute ago. If there are none, the call fails with the
     /// kind [`Full`](super::StoreErrorKind::Full), and no other session is
     /// affected. The layer answers 503 with `Retry-After`.
     ///
@@ -222,6 +228,10 @@ impl Default for MemoryStoreBuilder {
 
 impl MemoryStoreBuilder {
     /// At most this many sessions, at least one. Default: as many as the bytes allow.
+    ///
+    /// The markers of sessions that ended or moved count too, unlike in [`len`](MemoryStore::len): they take
+    /// room for some minutes. If the store is full, they leave after their first minute, and those beyond an
+    /// eighth of the room at once.
     pub fn max_sessions(mut self, max_sessions: usize) -> Self {
         self.max_sessions = max_sessions.max(1);
         self

@@ -40,6 +40,21 @@ impl Slot {
         }
     }
 
+    /// When it was made, if it is a protected marker.
+    fn made_at(&self) -> Option<u64> {
+        let moved_at = self.record.moved_at().filter(|_| self.stamp.is_marker())?;
+        Some(moved_at.as_millis())
+    }
+
+    fn use_again(&self, ticks: &Ticks) {
+        let tier = match tier_when_used(&self.record) {
+            // One that has lost its protection does not get it back.
+            Tier::Marker if !self.stamp.is_marker() => Tier::New,
+            tier => tier,
+        };
+        self.stamp.store(tier, ticks.next());
+    }
+
     /// The key of eviction: tier and last use.
     pub(super) fn last_use(&self) -> u64 {
         self.stamp.key()
@@ -62,7 +77,7 @@ pub(super) fn tag(id: SessionId) -> u64 {
 
 fn tier_when_used(record: &Record) -> Tier {
     if record.is_moved() {
-        Tier::New
+        Tier::Marker
     } else if record.user().is_some() {
         Tier::User
     } else {
@@ -73,9 +88,14 @@ fn tier_when_used(record: &Record) -> Tier {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     slots: HashTable<Slot>,
+    /// Without what is in `markers`.
     by_use: LazyHeap,
     by_expiry: LazyHeap,
-    /// The index of all tables, updated together with the slots.
+    /// The protected markers, by the time when they were made.
+    markers: LazyHeap,
+    /// How many protected markers there are.
+    marked: usize,
+    /// Of all tables: kept in step with the slots.
     users: Arc<Users>,
     rebuilds: u64,
 }
@@ -94,8 +114,9 @@ impl Table {
         // The control bytes of one more group, and the allocator's overhead.
         const GROUP: usize = 16;
         const BLOCK: usize = 2 * size_of::<usize>();
-        SPARE * (size_of::<Slot>() + 1) + GROUP + 2 * LazyHeap::SPARE_BYTES + 3 * BLOCK
+        SPARE * (size_of::<Slot>() + 1) + GROUP + 3 * LazyHeap::SPARE_BYTES + 4 * BLOCK
     };
+
     pub(super) fn new(users: &Arc<Users>) -> Self {
         Self {
             users: Arc::clone(users),
@@ -140,7 +161,7 @@ impl Table {
     /// The record under `id`. Counts as a use, by one atomic store, so that a shared lock is enough.
     pub(super) fn read(&self, id: SessionId, ticks: &Ticks) -> Option<Kept> {
         let slot = self.get(id)?;
-        slot.stamp.store(tier_when_used(&slot.record), ticks.next());
+        slot.use_again(ticks);
         Some((Arc::clone(&slot.record), slot.activity()))
     }
 
@@ -153,7 +174,7 @@ impl Table {
         ticks: &Ticks,
     ) {
         let tier = match tier_when_used(&record) {
-            Tier::User => Tier::User,
+            tier @ (Tier::User | Tier::Marker) => tier,
             Tier::New | Tier::Seen => Tier::New,
         };
         let slot = Slot {
@@ -163,7 +184,13 @@ impl Table {
             expires_at: expiry(activity),
             stamp: Stamp::new(tier, ticks.next()),
         };
-        self.by_use.push(slot.stamp.key(), slot.tag());
+        match slot.made_at() {
+            Some(made_at) => {
+                self.marked += 1;
+                self.markers.push(made_at, slot.tag());
+            }
+            None => self.by_use.push(slot.stamp.key(), slot.tag()),
+        }
         if slot.expires_at != NEVER {
             self.by_expiry.push(slot.expires_at, slot.tag());
         }
@@ -186,15 +213,19 @@ impl Table {
         ticks: &Ticks,
     ) -> Option<Arc<Record>> {
         let slot = self.get_mut(id)?;
-        let former_use = slot.stamp.key();
+        let (former_use, was_marker) = (slot.stamp.key(), slot.stamp.is_marker());
         slot.stamp.store(tier_when_used(&record), ticks.next());
         let (new_use, tag) = (slot.stamp.key(), slot.tag());
         let former = std::mem::replace(&mut slot.record, record);
         let new_user = (former.user() != slot.record.user()).then(|| Arc::clone(&slot.record));
         slot.last_seen_at = activity.last_seen_at;
         let former_expiry = std::mem::replace(&mut slot.expires_at, expiry(activity));
-        if new_use < former_use {
-            self.by_use.push(new_use, tag);
+        let made_at = slot.made_at();
+        self.marked = self.marked + usize::from(made_at.is_some()) - usize::from(was_marker);
+        match made_at {
+            Some(made_at) => self.markers.push(made_at, tag),
+            None if new_use < former_use => self.by_use.push(new_use, tag),
+            None => {}
         }
         if expiry(activity) < former_expiry {
             self.by_expiry.push(expiry(activity), tag);
@@ -213,7 +244,7 @@ impl Table {
         if let Some(slot) = self.get_mut(id) {
             slot.last_seen_at = slot.last_seen_at.max(activity.last_seen_at);
             slot.expires_at = slot.expires_at.max(expiry(activity));
-            slot.stamp.store(tier_when_used(&slot.record), ticks.next());
+            slot.use_again(ticks);
         }
     }
 
@@ -228,7 +259,7 @@ impl Table {
         let spared = spared.map(tag);
         let least = self.by_use.pop_least(up_to.last_key(), |tag| {
             let slot = slots.find(tag, |slot| slot.tag() == tag)?;
-            (spared != Some(tag)).then(|| slot.stamp.key())
+            (spared != Some(tag) && !slot.stamp.is_marker()).then(|| slot.stamp.key())
         });
         if let Some(spared) = spared
             && let Some(slot) = slots.find(spared, |slot| slot.tag() == spared)
@@ -236,7 +267,46 @@ impl Table {
             // It may have been at the top, where it was removed.
             self.by_use.push(slot.stamp.key(), spared);
         }
-        self.take(least?, |_| true)
+        match least {
+            Some(least) => self.take(least, |_| true),
+            None if up_to == Tier::Marker => self.remove_marker(Timestamp::MAX, spared),
+            None => None,
+        }
+    }
+
+    /// Takes out the oldest protected marker that was made at or before `until`.
+    pub(super) fn remove_marker(&mut self, until: Timestamp, spared: Option<u64>) -> Option<Slot> {
+        let tag = self.oldest_marker(until, spared)?;
+        self.take(tag, |_| true)
+    }
+
+    /// Ends the protection of the oldest marker that was made at or before `until`.
+    pub(super) fn demote_marker(&mut self, until: Timestamp) -> bool {
+        let Some(tag) = self.oldest_marker(until, None) else {
+            return false;
+        };
+        if let Some(slot) = self.slots.find(tag, |slot| slot.tag() == tag) {
+            slot.stamp.change_tier(Tier::New);
+            self.marked -= 1;
+            self.by_use.push(slot.stamp.key(), tag);
+        }
+        true
+    }
+
+    /// Takes it out of the order of markers.
+    fn oldest_marker(&mut self, until: Timestamp, spared: Option<u64>) -> Option<u64> {
+        let slots = &self.slots;
+        let oldest = self.markers.pop_least(until.as_millis(), |tag| {
+            let slot = slots.find(tag, |slot| slot.tag() == tag)?;
+            slot.made_at().filter(|_| spared != Some(tag))
+        });
+        if let Some(spared) = spared
+            && let Some(slot) = slots.find(spared, |slot| slot.tag() == spared)
+            && let Some(made_at) = slot.made_at()
+        {
+            self.markers.push(made_at, spared);
+        }
+        oldest
     }
 
     /// Removes a session whose deadline is at or before `before`.
@@ -254,6 +324,7 @@ impl Table {
             .find_entry(tag, |slot| slot.tag() == tag && is_it(slot))
             .ok()?;
         let (slot, _) = entry.remove();
+        self.marked -= usize::from(slot.stamp.is_marker());
         if let Some(user) = slot.record.user() {
             self.users.leave(user, slot.id);
         }
@@ -280,8 +351,13 @@ impl Table {
             self.rebuild();
         }
         let slots = &self.slots;
-        self.by_use.trim(live, || {
-            slots.iter().map(|slot| (slot.stamp.key(), slot.tag()))
+        self.by_use.trim(live - self.marked, || {
+            let sessions = slots.iter().filter(|slot| !slot.stamp.is_marker());
+            sessions.map(|slot| (slot.stamp.key(), slot.tag()))
+        });
+        self.markers.trim(self.marked, || {
+            let made_at = |slot: &Slot| Some((slot.made_at()?, slot.tag()));
+            slots.iter().filter_map(made_at)
         });
         self.by_expiry.trim(live, || {
             let mortal = slots.iter().filter(|slot| slot.expires_at != NEVER);
@@ -292,7 +368,8 @@ impl Table {
     /// The bytes of its allocations, without the records.
     #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
-        let entries = self.by_use.capacity() + self.by_expiry.capacity();
+        let heaps = [&self.by_use, &self.by_expiry, &self.markers];
+        let entries = heaps.map(LazyHeap::capacity).iter().sum::<usize>();
         self.slots.allocation_size() + entries * size_of::<(u64, u64)>()
     }
 
@@ -301,6 +378,8 @@ impl Table {
     fn validate(&self) {
         let with_user = self.slots().filter(|slot| slot.record.user().is_some());
         assert_eq!(self.users.len(), with_user.count());
+        let marked = self.slots().filter(|slot| slot.stamp.is_marker());
+        assert_eq!(self.marked, marked.count());
         for slot in &self.slots {
             if let Some(user) = slot.record.user() {
                 assert_eq!(self.users.ids(user, slot.id, 1), [slot.id]);
@@ -311,7 +390,10 @@ impl Table {
                     .map(|(key, _)| key)
                     .min()
             };
-            assert!(bound(&self.by_use).unwrap() <= slot.stamp.key());
+            match slot.made_at() {
+                Some(made_at) => assert!(bound(&self.markers).unwrap() <= made_at),
+                None => assert!(bound(&self.by_use).unwrap() <= slot.stamp.key()),
+            }
             if slot.expires_at != NEVER {
                 assert!(bound(&self.by_expiry).unwrap() <= slot.expires_at);
             }
@@ -358,6 +440,7 @@ mod tests {
         Remove(u8),
         RemoveLeast(Tier, Option<u8>),
         RemoveExpired(u64),
+        DemoteMarker,
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -374,6 +457,7 @@ mod tests {
             1 => (prop::sample::select(&Tier::ALL[..]), prop::option::of(who))
                 .prop_map(|(up_to, spared)| Step::RemoveLeast(up_to, spared)),
             1 => (0_u64..200).prop_map(Step::RemoveExpired),
+            1 => Just(Step::DemoteMarker),
         ];
         prop::collection::vec(step, 0..500)
     }
@@ -409,9 +493,21 @@ mod tests {
                         let others = table.slots.iter().filter(|slot| {
                             Some(slot.id) != spared && slot.stamp.key() <= up_to.last_key()
                         });
-                        let least = others.min_by_key(|slot| slot.stamp.key()).map(|slot| slot.id);
+                        let least = others.min_by_key(|slot| slot.stamp.key());
+                        let least = least.map(|slot| (slot.id, slot.stamp.is_marker()));
                         let removed = table.remove_least(up_to, spared);
-                        prop_assert_eq!(removed.map(|slot| slot.id), least);
+                        let removed = removed.map(|slot| (slot.id, slot.stamp.is_marker()));
+                        // Markers were all made at the same time.
+                        let is_marker = least.is_some_and(|(_, is_marker)| is_marker);
+                        let is_another = removed.is_some_and(|(id, is_marker)| {
+                            is_marker && Some(id) != spared
+                        });
+                        prop_assert!(removed == least || is_marker && is_another);
+                    }
+                    Step::DemoteMarker => {
+                        let marked = table.marked;
+                        prop_assert_eq!(table.demote_marker(Timestamp::EPOCH), marked > 0);
+                        prop_assert_eq!(table.marked, marked.saturating_sub(1));
                     }
                     Step::RemoveExpired(before) => {
                         let deadlines = table.slots.iter().map(|slot| slot.expires_at);

@@ -11,7 +11,7 @@ use super::{
     failure::unexpected,
     get,
     index::{BUCKETS, CHUNK, byte, remove},
-    keys::Entry,
+    keys::{Entry, read_id},
     link::Batch,
     reply::number,
     stored::Stored,
@@ -153,12 +153,11 @@ impl RedisStore {
             let entries = Vec::<(Vec<u8>, f64)>::from_redis_value(reply);
             let entries = entries.map_err(|_| unexpected(&Value::Nil))?;
             let key = |(id, begun_at): (Vec<u8>, f64)| {
-                Some((
-                    Timestamp::from_millis(begun_at as u64),
-                    Entry::parse(&id)?.id,
-                ))
+                // What this store did not write is no session's, and counts: more may follow.
+                let id = read_id(&id).unwrap_or_else(|| uuid::Uuid::nil().into());
+                (Timestamp::from_millis(begun_at as u64), id)
             };
-            Ok(entries.into_iter().filter_map(key).collect())
+            Ok(entries.into_iter().map(key).collect())
         };
         replies.into_iter().map(bucket).collect()
     }

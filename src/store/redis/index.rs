@@ -1,10 +1,13 @@
 //! The indexes: of all sessions, in buckets by the first byte of the id, and of each user's sessions.
 //!
-//! A session and its entry in the bucket are written in one step. The index of a user is in another slot: the entry
-//! is written before the `create` is answered, and the sweep removes it. So an index may have too many entries, but
+//! A session and its entry in the bucket are written in one step. The index of a user may be in another slot: the entry
+//! is written before the session, and the sweep removes it. So an index may have too many entries, but
 //! never too few, and a list checks whether each session is there.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ::redis::{Cmd, FromRedisValue as _, Value};
 use tracing::warn;
@@ -14,7 +17,7 @@ use super::{
     RedisStore,
     failure::unexpected,
     get,
-    keys::{Entry, user_hash},
+    keys::{Entry, UserHash, user_hash},
     link::Batch,
     reply::{bytes, items, number},
     script::STALE,
@@ -36,6 +39,9 @@ const CHUNKS_A_SWEEP: usize = 16;
 /// A user's entry without a session is removed if it is this old. The session of a younger one may still be about to
 /// be created on another node.
 const SETTLED: Duration = Duration::from_secs(10 * 60);
+
+/// How many of a user's oldest entries are checked when one of them is removed.
+const TRIMMED: usize = 100;
 
 /// How far the sweep has come.
 #[derive(Clone, Debug)]
@@ -86,25 +92,14 @@ impl RedisStore {
         let settled = SystemClock.now().saturating_sub(SETTLED).as_millis() as f64;
         let mut entries: Vec<(Entry, bool)> = all
             .iter()
-            .filter_map(|(id, since)| Some((Entry::parse(id)?, *since < settled)))
+            .filter_map(|(id, since)| Some((Entry::of_user(id, &user)?, *since < settled)))
             .filter(|(entry, _)| Some(entry.id) > after)
             .collect();
         entries.sort_by_key(|(entry, _)| entry.id);
         let is_end = entries.len() <= limit;
         entries.truncate(limit);
         let last = entries.last().map(|(entry, _)| entry.id).or(after);
-        let (entries, are_settled): (Vec<Entry>, Vec<bool>) = entries
-            .into_iter()
-            .map(|(entry, is_settled)| {
-                (
-                    Entry {
-                        user: user.clone(),
-                        ..entry
-                    },
-                    is_settled,
-                )
-            })
-            .unzip();
+        let (entries, are_settled): (Vec<Entry>, Vec<bool>) = entries.into_iter().unzip();
         let (sessions, stale) = self.look_up(&entries, selection).await?;
         let gone: Vec<Vec<u8>> = stale
             .into_iter()
@@ -239,39 +234,55 @@ impl RedisStore {
         })
     }
 
-    /// For each place, the entries of the bucket after the id, at most `limit`.
+    /// For each place, the entries of the bucket after the id, at most `limit`: fewer only where
+    /// the bucket has no more.
     async fn entries(
         &self,
         places: impl Iterator<Item = (u8, Option<SessionId>)>,
         limit: usize,
     ) -> Result<Vec<Vec<Entry>>, StoreError> {
-        let batches = places.map(|(bucket, after)| {
-            let route = self.keys.bucket(bucket);
-            // After every entry of that id, whichever user it has.
+        let places: Vec<_> = places.collect();
+        let batches = places.iter().map(|(bucket, after)| {
+            // Behind every entry of that id, whoever its user.
             let from = after.map_or(b"-".to_vec(), |id| {
                 [b"(", &id.as_bytes()[..], &[0xff]].concat()
             });
-            let mut range = ::redis::cmd("ZRANGE");
-            range.arg(&route).arg(from).arg("+").arg("BYLEX");
-            range.arg("LIMIT").arg(0).arg(limit);
-            Batch {
-                route,
-                commands: vec![range],
-            }
+            self.bucket_after(*bucket, from, limit)
         });
         let replies = self.link.send(batches.collect()).await?;
-        replies
-            .into_iter()
-            .map(|reply| {
-                let found = items(reply)?.into_iter().map(bytes);
-                let found = found.collect::<Result<Vec<_>, _>>()?;
-                Ok(found
+        let mut found = Vec::new();
+        for ((bucket, _), reply) in places.into_iter().zip(replies) {
+            let mut members = read_members(reply)?;
+            let mut entries = Vec::new();
+            loop {
+                let parsed = members
                     .iter()
-                    .flatten()
-                    .filter_map(|entry| Entry::parse(entry))
-                    .collect())
-            })
-            .collect()
+                    .filter_map(|member| Entry::parse(member, bucket));
+                entries.extend(parsed);
+                let last = members.last().filter(|_| members.len() == limit);
+                let Some(last) = last.filter(|_| entries.len() < limit) else {
+                    break;
+                };
+                // Some are not entries of this store, so more of its own may follow.
+                let from = [b"(", &last[..]].concat();
+                let next = self.bucket_after(bucket, from, limit);
+                members = read_members(self.link.send(vec![next]).await?.swap_remove(0))?;
+            }
+            entries.truncate(limit);
+            found.push(entries);
+        }
+        Ok(found)
+    }
+
+    fn bucket_after(&self, bucket: u8, from: Vec<u8>, limit: usize) -> Batch {
+        let route = self.keys.bucket(bucket);
+        let mut range = ::redis::cmd("ZRANGE");
+        range.arg(&route).arg(from).arg("+").arg("BYLEX");
+        range.arg("LIMIT").arg(0).arg(limit);
+        Batch {
+            route,
+            commands: vec![range],
+        }
     }
 
     /// The sessions of these entries, and the places of those that have none.
@@ -325,7 +336,6 @@ impl RedisStore {
         let batches = asked.iter().map(|entries| {
             let keys = entries.iter().map(|entry| self.keys.session(entry.id));
             let keys: Vec<_> = keys.collect();
-            let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
             let mut find = STALE.on(&keys);
             for entry in *entries {
                 find.arg(padded(&entry.user));
@@ -354,30 +364,79 @@ impl RedisStore {
     /// Removes these entries from the indexes: from the bucket last, because only it names the others.
     async fn forget(&self, stale: Vec<Entry>) -> Result<(), StoreError> {
         self.forget_begun(&stale).await?;
-        let mut users = BTreeMap::<Vec<u8>, Vec<Vec<u8>>>::new();
-        let mut buckets = BTreeMap::<Vec<u8>, Vec<Vec<u8>>>::new();
-        for entry in &stale {
+        let users: BTreeSet<UserHash> = stale.iter().map(|entry| entry.user.clone()).collect();
+        let of_users = stale.iter().filter(|entry| !entry.user.is_empty());
+        self.remove_all(of_users.map(|entry| self.of_user(entry)))
+            .await?;
+        self.trim(users).await?;
+        let of_buckets = stale.iter().map(|entry| {
             let bucket = self.keys.bucket(entry.id.as_bytes()[0]);
-            buckets.entry(bucket).or_default().push(entry.to_bytes());
-            if !entry.user.is_empty() {
-                let user = users.entry(self.keys.user(&entry.user)).or_default();
-                user.push(entry.id.as_bytes().to_vec());
-            }
-        }
-        for index in [users, buckets] {
-            let batches: Vec<Batch> = index
-                .into_iter()
-                .map(|(route, members)| Batch {
-                    commands: vec![remove(&route, &members)],
-                    route,
-                })
-                .collect();
-            if !batches.is_empty() {
-                self.link.send(batches).await?;
-            }
-        }
-        Ok(())
+            (bucket, entry.to_bytes())
+        });
+        self.remove_all(of_buckets).await
     }
+
+    /// Removes entries from these users' indexes whose session was never written: no bucket names them.
+    async fn trim(&self, users: BTreeSet<UserHash>) -> Result<(), StoreError> {
+        let users: Vec<UserHash> = users.into_iter().filter(|user| !user.is_empty()).collect();
+        if users.is_empty() {
+            return Ok(());
+        }
+        let settled = SystemClock.now().saturating_sub(SETTLED).as_millis();
+        let batches = users.iter().map(|user| {
+            let route = self.keys.user(user);
+            let mut range = ::redis::cmd("ZRANGE");
+            range.arg(&route).arg("-inf").arg(format!("({settled}"));
+            range.arg("BYSCORE").arg("LIMIT").arg(0).arg(TRIMMED);
+            Batch {
+                route,
+                commands: vec![range],
+            }
+        });
+        let replies = self.link.send(batches.collect()).await?;
+        let mut buckets = BTreeMap::<u8, Vec<Entry>>::new();
+        for (user, reply) in users.iter().zip(replies) {
+            let members = read_members(reply)?;
+            for entry in members.iter().filter_map(|id| Entry::of_user(id, user)) {
+                let bucket = buckets.entry(entry.id.as_bytes()[0]).or_default();
+                bucket.push(entry);
+            }
+        }
+        let buckets: Vec<Vec<Entry>> = buckets.into_values().collect();
+        let stale = self.stale(&buckets).await?.concat();
+        self.remove_all(stale.iter().map(|entry| self.of_user(entry)))
+            .await
+    }
+
+    /// The key of the user's index, and the session's entry in it.
+    fn of_user(&self, entry: &Entry) -> (Vec<u8>, Vec<u8>) {
+        (self.keys.user(&entry.user), entry.id.as_bytes().to_vec())
+    }
+
+    /// Removes each member from its key.
+    async fn remove_all(
+        &self,
+        members: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
+        let mut keys = BTreeMap::<Vec<u8>, Vec<Vec<u8>>>::new();
+        for (key, member) in members {
+            keys.entry(key).or_default().push(member);
+        }
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let batches = keys.into_iter().map(|(route, members)| Batch {
+            commands: vec![remove(&route, &members)],
+            route,
+        });
+        self.link.send(batches.collect()).await.map(drop)
+    }
+}
+
+fn read_members(reply: Value) -> Result<Vec<Vec<u8>>, StoreError> {
+    let members = items(reply)?.into_iter().map(bytes);
+    let members = members.collect::<Result<Vec<_>, _>>()?;
+    Ok(members.into_iter().flatten().collect())
 }
 
 pub(super) fn remove(key: &[u8], members: &[Vec<u8>]) -> Cmd {

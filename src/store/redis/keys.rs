@@ -21,6 +21,11 @@ pub(super) fn user_hash(user: Option<&str>) -> UserHash {
     hash
 }
 
+/// The id that these bytes are.
+pub(super) fn read_id(bytes: &[u8]) -> Option<SessionId> {
+    Some(uuid::Uuid::from_bytes(bytes.try_into().ok()?).into())
+}
+
 /// Names of keys, all with one prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
@@ -58,12 +63,25 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// `None` if this store did not write it.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Reads a member of the bucket of ids that begin with `first`. `None` if this store did not write it.
+    pub(super) fn parse(bytes: &[u8], first: u8) -> Option<Self> {
         let (id, user) = bytes.split_first_chunk::<16>()?;
-        Some(Self {
+        let is_hash = matches!(user.len(), 0 | 32)
+            && user
+                .iter()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let user = str::from_utf8(user).ok()?;
+        (id[0] == first && is_hash).then(|| Self {
             id: uuid::Uuid::from_bytes(*id).into(),
-            user: str::from_utf8(user).ok()?.to_owned(),
+            user: user.to_owned(),
+        })
+    }
+
+    /// Reads a member of this user's index. `None` if this store did not write it.
+    pub(super) fn of_user(bytes: &[u8], user: &UserHash) -> Option<Self> {
+        Some(Self {
+            id: read_id(bytes)?,
+            user: user.clone(),
         })
     }
 

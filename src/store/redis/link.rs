@@ -1,8 +1,11 @@
 //! The connection to the server, or to the cluster's servers: [`Link`].
 
 use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use ::redis::{
@@ -30,8 +33,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// waits for any more.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// A connection that has not answered for so long, while a call waited, is replaced.
-const UNANSWERED_FOR: Duration = Duration::from_secs(1);
+/// After a call that was dropped without an answer, a `PING` is sent. If it is not answered for so long, the connection
+/// is replaced.
+const SILENT_FOR: Duration = Duration::from_secs(1);
 
 /// How long the operating system waits for the other machine to confirm what was sent. The default is a quarter of an
 /// hour.
@@ -52,7 +56,12 @@ pub(super) struct Link(Arc<Shared>);
 struct Shared {
     connection: Mutex<Connection>,
     source: Source,
-    unanswered: Unanswered,
+    /// How often the connection was replaced.
+    renewals: AtomicU64,
+    /// One bit for each share of the keys whose server is being probed.
+    probed: AtomicU64,
+    /// How long a `WAIT` may delay the other commands of the connection, in milliseconds.
+    held_up: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -86,7 +95,9 @@ impl Link {
         Self(Arc::new(Shared {
             connection: Mutex::new(connection),
             source,
-            unanswered: Unanswered::default(),
+            renewals: AtomicU64::new(0),
+            probed: AtomicU64::new(0),
+            held_up: AtomicU64::new(0),
         }))
     }
 
@@ -134,11 +145,18 @@ impl Link {
         self.is_cluster()
     }
 
-    fn is_cluster(&self) -> bool {
+    /// Whether the keys of one command must be in one slot.
+    pub(super) fn is_cluster(&self) -> bool {
         matches!(*self.0.connection.lock(), Connection::Cluster(_))
     }
 
-    /// The batches to send: a single one if there is one server.
+    /// Notes that a call may wait so long for replicas, and delay all others meanwhile.
+    pub(super) fn is_held_up_for(&self, timeout: Duration) {
+        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.0.held_up.fetch_max(millis, Ordering::Relaxed);
+    }
+
+    /// The batches as they have to be sent: to one server, all in one.
     pub(super) fn gather(&self, batches: Vec<Batch>) -> Vec<Batch> {
         if self.is_cluster() {
             return batches;
@@ -214,16 +232,7 @@ impl Link {
     }
 
     async fn pass_one(&self, route: &[u8], command: &Cmd) -> RedisResult<Value> {
-        let connection = self.connection();
-        let answer = async {
-            match connection {
-                Connection::One(mut manager) => manager.send_packed_command(command).await,
-                Connection::Cluster(mut connection) => {
-                    let route = RoutingInfo::SingleNode(primary(route));
-                    connection.route_command(command.clone(), route).await
-                }
-            }
-        };
+        let answer = self.connection().ask(route, command);
         // One server's error comes as a reply, a cluster's does not.
         self.watch(route, answer).await?.extract_error()
     }
@@ -253,23 +262,54 @@ impl Link {
         self.0.connection.lock().clone()
     }
 
-    /// Waits for the answer, and replaces the connection if it has been silent too long.
+    /// Waits for the answer. If the call is dropped before it has one, the server is probed.
     async fn watch<T>(
         &self,
         route: &[u8],
         answer: impl Future<Output = RedisResult<T>>,
     ) -> RedisResult<T> {
-        let asking = Asking::about(self, route);
+        let mut asking = Asking {
+            link: self,
+            route,
+            is_answered: false,
+        };
         let answer = answer.await;
-        if !matches!(&answer, Err(error) if error.is_timeout()) {
-            asking.answered();
-        }
+        asking.is_answered = !matches!(&answer, Err(error) if error.is_timeout());
         answer
     }
 
-    /// Replaces the connection, which neither answers nor ends.
-    fn renew(&self) {
-        self.0.unanswered.forget();
+    /// Asks whether the server of this key still answers, and replaces the connection if it does not. Each share of
+    /// the keys is probed once at a time, so that many dropped calls cost little.
+    fn probe(&self, route: &[u8]) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let Some(probe) = Probe::begin(self, route) else {
+            return;
+        };
+        let route = route.to_vec();
+        runtime.spawn(async move {
+            let link = &probe.link;
+            let renewals = link.0.renewals.load(Ordering::Relaxed);
+            let held_up = Duration::from_millis(link.0.held_up.load(Ordering::Relaxed));
+            let ping = ::redis::cmd("PING");
+            let answer = link.connection().ask(&route, &ping);
+            let answer = tokio::time::timeout(SILENT_FOR + held_up, answer).await;
+            if answer.is_err() {
+                link.renew(renewals);
+            }
+        });
+    }
+
+    /// Replaces the connection, which neither answers nor ends, unless it was replaced since there were so many `renewals`.
+    fn renew(&self, renewals: u64) {
+        let counter = &self.0.renewals;
+        let next = renewals.wrapping_add(1);
+        let counted =
+            counter.compare_exchange(renewals, next, Ordering::Relaxed, Ordering::Relaxed);
+        if counted.is_err() {
+            return;
+        }
         match &self.0.source {
             Source::Given => {}
             Source::One(client, config) => {
@@ -290,58 +330,59 @@ impl Link {
     }
 }
 
-/// How long the servers have not answered. The keys are divided into shares, because in a cluster a single node may be
-/// silent.
-struct Unanswered(Mutex<[Option<Instant>; SHARES]>);
-
-const SHARES: usize = 64;
-
-impl Default for Unanswered {
-    fn default() -> Self {
-        Self(Mutex::new([None; SHARES]))
-    }
-}
-
-impl Unanswered {
-    fn forget(&self) {
-        *self.0.lock() = [None; SHARES];
+impl Connection {
+    async fn ask(self, route: &[u8], command: &Cmd) -> RedisResult<Value> {
+        match self {
+            Self::One(mut manager) => manager.send_packed_command(command).await,
+            Self::Cluster(mut connection) => {
+                let route = RoutingInfo::SingleNode(primary(route));
+                connection.route_command(command.clone(), route).await
+            }
+        }
     }
 }
 
 /// A call to the server. If it is dropped without an answer, the connection may be dead.
 struct Asking<'a> {
     link: &'a Link,
-    share: usize,
+    route: &'a [u8],
     is_answered: bool,
-}
-
-impl<'a> Asking<'a> {
-    fn about(link: &'a Link, route: &[u8]) -> Self {
-        let sum: usize = route.iter().map(|byte| usize::from(*byte)).sum();
-        let share = sum % SHARES;
-        link.0.unanswered.0.lock()[share].get_or_insert_with(Instant::now);
-        Self {
-            link,
-            share,
-            is_answered: false,
-        }
-    }
-
-    fn answered(mut self) {
-        self.is_answered = true;
-        self.link.0.unanswered.0.lock()[self.share] = None;
-    }
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        if self.is_answered || Handle::try_current().is_err() {
-            return;
+        if !self.is_answered {
+            self.link.probe(self.route);
         }
-        let since = self.link.0.unanswered.0.lock()[self.share];
-        if since.is_some_and(|since| since.elapsed() >= UNANSWERED_FOR) {
-            self.link.renew();
-        }
+    }
+}
+
+/// The probe of one share of the keys. The keys are divided into shares, because in a cluster a single node may be silent.
+struct Probe {
+    link: Link,
+    share: u64,
+}
+
+impl Probe {
+    /// `None` if that share is being probed already.
+    fn begin(link: &Link, route: &[u8]) -> Option<Self> {
+        let sum: usize = route.iter().map(|byte| usize::from(*byte)).sum();
+        let share = if link.is_cluster() {
+            1 << (sum % 64)
+        } else {
+            1
+        };
+        let probed = link.0.probed.fetch_or(share, Ordering::Relaxed);
+        (probed & share == 0).then(|| Self {
+            link: link.clone(),
+            share,
+        })
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.link.0.probed.fetch_and(!self.share, Ordering::Relaxed);
     }
 }
 

@@ -43,6 +43,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    error::ConfigError,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
 };
 
@@ -53,16 +54,16 @@ use crate::{
 /// (`maxmemory-policy noeviction`, the default).
 ///
 /// ```no_run
-/// # async fn example() -> Result<(), cloakroom::StoreError> {
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// use cloakroom::{SessionLayer, store::RedisStore};
 ///
 /// let store = RedisStore::connect("redis://127.0.0.1:6379").await?;
-/// let layer = SessionLayer::new(store.prefix("shop:"));
+/// let layer = SessionLayer::new(store.prefix("shop:")?);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// # What it guarantees
+/// # Durability
 ///
 /// Updates and touches are scripts on the keys of one slot, so they are exact on one server and in a cluster.
 /// If the driver sends a command twice after a lost connection, the store recognises its own write by the
@@ -81,11 +82,11 @@ use crate::{
 /// (`CLUSTER FAILOVER`) loses nothing. With [`wait_replicas`](Self::wait_replicas) a failover loses nothing
 /// either, if the promoted replica is one of those that confirmed the write.
 ///
-/// # What it costs
+/// # Lost replies
 ///
-/// Each call is one round trip. An update that binds another user is two. Redis expires sessions by itself,
-/// five minutes after their deadline, and reports no endings. `delete_expired` removes their entries from the
-/// indexes, and counts those as removed. It reads at most 16,000 entries in a call, and the next call continues
+/// Each call is one round trip. In a cluster, a write that binds a user is two: the user's index is written first.
+/// Redis expires sessions by itself, five minutes after their deadline, and reports no endings. `delete_expired`
+/// removes their entries from the indexes, also those of sessions that were never written, and counts them as removed. It reads at most 16,000 entries in a call, and the next call continues
 /// there. The indexes take about 100 bytes for each session.
 #[derive(Clone)]
 pub struct RedisStore {
@@ -109,8 +110,8 @@ impl RedisStore {
     /// `rediss://` over TLS, which [must be turned on](super#tls).
     ///
     /// If the connection breaks, the store tries to connect again, up to six times in about a second. Requests
-    /// wait for that, up to their `store_timeout`. A connection that has not answered for a second when a
-    /// request gives up is replaced.
+    /// wait for that, up to their `store_timeout`. If a request is dropped without an answer, the store asks whether the
+    /// server still answers, and replaces the connection if it does not within a second.
     ///
     /// # Errors
     ///
@@ -140,7 +141,7 @@ impl RedisStore {
         Self::over(connection.into())
     }
 
-    /// Uses connections to a cluster that the application has already.
+    /// Uses a connection to a cluster that the application has already, with its settings.
     #[must_use]
     pub fn from_cluster(connection: ClusterConnection) -> Self {
         Self::over(connection.into())
@@ -165,14 +166,26 @@ impl RedisStore {
         }
     }
 
-    /// Sets the prefix of all keys. Default: `cloakroom:`.
+    /// How the name of every key begins. Default: `cloakroom:`.
     ///
-    /// Applications that share a server need different prefixes, and no prefix may begin with another one. In a
-    /// cluster, a prefix in braces, such as `{shop}:`, puts all sessions on one node.
-    #[must_use]
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.keys.prefix = prefix.into();
-        self
+    /// Applications that share a server need different prefixes, and no prefix may
+    /// begin with another one. A prefix with a name in braces, such as `{shop}:`, puts all keys
+    /// into one slot of a cluster.
+    ///
+    /// # Errors
+    ///
+    /// If the prefix contains `{}`: a cluster would keep a session and its index entry in
+    /// different slots.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Result<Self, ConfigError> {
+        let prefix = prefix.into();
+        if prefix.contains("{}") {
+            return Err(ConfigError::new(format!(
+                "the prefix {prefix:?} of Redis keys contains empty braces: put a name between them, \
+                 as in \"{{shop}}:\", or leave them out"
+            )));
+        }
+        self.keys.prefix = prefix;
+        Ok(self)
     }
 
     /// Keeps an index of the sessions by the time at which they came to their ids, so that
@@ -190,13 +203,15 @@ impl RedisStore {
     /// After each write of a session, waits until `count` replicas have it, for at most `timeout`. The shortest
     /// timeout is a millisecond. By default the store does not wait.
     ///
-    /// If fewer replicas confirm in time, the call fails with `Timeout`, and the visitor gets a 503. The write
-    /// was applied then, but a failover may lose it. Touches do not wait.
-    ///
-    /// While a write waits, other calls on the same connection wait too. `load_latest` becomes a write, so that
-    /// it returns only what the replicas have.
+    /// If fewer replicas confirm in time, the call fails with `Timeout`: the write was
+    /// applied, but a failover may lose it, so the visitor gets a 503. Touches do not
+    /// wait. Waiting delays the other calls on the same connection.
+    /// `load_latest` becomes a write, so that it returns only what replicas have.
     #[must_use]
     pub fn wait_replicas(mut self, count: usize, timeout: Duration) -> Self {
+        if count > 0 {
+            self.link.is_held_up_for(timeout);
+        }
         self.replicas = (count > 0).then_some(Replicas { count, timeout });
         self
     }
@@ -271,6 +286,7 @@ impl SessionStore for RedisStore {
         record: &Arc<Record>,
         activity: Activity,
     ) -> Result<Created, StoreError> {
+        self.enter_first(id, record).await?;
         let created = self.create_once(id, record, activity).await;
         match self.vouched(created)? {
             Created::Exists if self.has_written(id, record.version()).await? => Ok(Created::Yes),
@@ -301,6 +317,9 @@ impl SessionStore for RedisStore {
         activity: Activity,
         former: Former<'_>,
     ) -> Result<Updated, StoreError> {
+        if record.user() != former.record().user() {
+            self.enter_first(id, record).await?;
+        }
         let updated = self.update_once(id, record, activity, former.version());
         match self.vouched(updated.await)? {
             Updated::Conflict if self.has_written(id, record.version()).await? => {

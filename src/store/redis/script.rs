@@ -20,23 +20,18 @@ impl Script {
         Self { source, hash }
     }
 
-    /// A call of the script on these keys. Its arguments follow.
-    pub(super) fn on(&self, keys: &[&[u8]]) -> Cmd {
+    /// A call of it on these keys; its arguments follow.
+    pub(super) fn on<K: AsRef<[u8]>>(&self, keys: &[K]) -> Cmd {
         let mut call = ::redis::cmd("EVALSHA");
-        call.arg(&self.hash).arg(keys.len()).arg(keys);
+        call.arg(&self.hash).arg(keys.len());
+        for key in keys {
+            call.arg(key.as_ref());
+        }
         call
     }
 }
 
-static ALL: [&LazyLock<Script>; 7] = [
-    &CREATE,
-    &CREATE_BEGUN,
-    &UPDATE,
-    &TOUCH,
-    &DELETE,
-    &CONFIRM,
-    &STALE,
-];
+static ALL: [&LazyLock<Script>; 6] = [&CREATE, &UPDATE, &TOUCH, &DELETE, &CONFIRM, &STALE];
 
 /// The same call for a server that does not know the script, for example after a restart, with the whole text. Other
 /// commands stay as they are.
@@ -62,54 +57,47 @@ pub(super) fn spelled_out(command: &Cmd) -> Cmd {
 pub(super) const MISSING: i64 = 0;
 pub(super) const OTHER_VERSION: i64 = 1;
 pub(super) const DONE: i64 = 2;
-/// Done, and the session has another user, whose index needs an entry.
-pub(super) const DONE_OTHER_USER: i64 = 3;
-/// This version is stored already: its first reply was lost, and it was sent again.
+/// The version that was to be stored is there: its reply was lost, and it is sent again.
 pub(super) const DONE_BEFORE: i64 = 4;
 /// The script does not know the layout of the stored string.
 pub(super) const NO_SESSION: i64 = 5;
 
-/// Keys: session, bucket. Arguments: entry in the bucket, session and further arguments of `SET`.
+/// Keys: session, bucket and further indexes. Arguments: entry in the bucket, for each further index the session's score in
+/// it, session and further arguments of `SET`.
+///
+/// The indexes are written first: if that fails, there is no session that they lack.
 pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "if not redis.call('SET', KEYS[1], ARGV[2], 'NX', unpack(ARGV, 3)) then return 1 end
+        "local more = #KEYS - 2
+for place = 1, more do
+  redis.call('ZADD', KEYS[2 + place], 'NX', ARGV[1 + place], string.sub(ARGV[1], 1, 16))
+end
 redis.call('ZADD', KEYS[2], 0, ARGV[1])
+if not redis.call('SET', KEYS[1], ARGV[2 + more], 'NX', unpack(ARGV, 3 + more)) then return 1 end
 return 2",
     )
 });
 
-/// As `CREATE`, for the index of the newest too. Keys: session, bucket, that index. Arguments:
-/// entry in the bucket, when the session came to its id, its id, session and what else `SET` takes.
-pub(super) static CREATE_BEGUN: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "if not redis.call('SET', KEYS[1], ARGV[4], 'NX', unpack(ARGV, 5)) then return 1 end
-redis.call('ZADD', KEYS[2], 0, ARGV[1])
-redis.call('ZADD', KEYS[3], ARGV[2], ARGV[3])
-return 2",
-    )
-});
-
-/// Keys: session, bucket. Arguments: the expected beginning of the head, with the user of
-/// the new session; id, entry in the bucket, session and further arguments of `SET`.
+/// Keys: session, bucket, and on a single server the user's index. Arguments: the expected beginning of the head, with
+/// the user of the new session; id, entry in the bucket, the time, session and further arguments of `SET`.
 ///
 /// The entry of a former user stays in the bucket, for the sweep to take the
 /// session out of that user's index.
 pub(super) static UPDATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local begin = redis.call('GETRANGE', KEYS[1], 0, 71)
-local done = 2
 if begin ~= ARGV[1] then
   if begin == '' then return 0 end
   if string.sub(begin, 1, 2) ~= '1 ' then return 5 end
   local version = string.sub(begin, 1, 39)
-  if version == string.sub(ARGV[4], 1, 39) then return 4 end
+  if version == string.sub(ARGV[5], 1, 39) then return 4 end
   if version ~= string.sub(ARGV[1], 1, 39) then return 1 end
-  done = 3
+  if KEYS[3] then redis.call('ZADD', KEYS[3], ARGV[4], ARGV[2]) end
   redis.call('ZADD', KEYS[2], 0, ARGV[3])
   if string.sub(begin, 41, 41) == '-' then redis.call('ZREM', KEYS[2], ARGV[2]) end
 end
-redis.call('SET', KEYS[1], unpack(ARGV, 4))
-return done",
+redis.call('SET', KEYS[1], unpack(ARGV, 5))
+return 2",
     )
 });
 

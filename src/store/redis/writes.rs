@@ -7,15 +7,12 @@ use ::redis::Cmd;
 use super::{
     RedisStore,
     keys::{Entry, UserHash, user_hash},
-    link::Batch,
     reply::number,
-    script::{
-        CREATE, CREATE_BEGUN, DONE, DONE_BEFORE, DONE_OTHER_USER, MISSING, OTHER_VERSION, TOUCH,
-        UPDATE,
-    },
+    script::{CREATE, DONE, DONE_BEFORE, MISSING, OTHER_VERSION, TOUCH, UPDATE},
     stored::{begin, identity, times, whole},
 };
 use crate::{
+    clock::{Clock as _, SystemClock},
     error::store::{StoreError, StoreErrorKind},
     record::{Activity, Record, token::SessionId, version::Version},
     store::{Created, SessionStore as _, Touched, Updated},
@@ -45,37 +42,24 @@ impl RedisStore {
         record: &Arc<Record>,
         activity: Activity,
     ) -> Result<Created, StoreError> {
-        let user = user_hash(record.user());
-        let [key, bucket] = self.places(id);
-        let entry = Entry { id, user };
-        let mut create = if self.keeps_begun {
-            let begun = self.keys.begun(id.as_bytes()[0]);
-            let mut create = CREATE_BEGUN.on(&[&key, &bucket, &begun]);
-            create.arg(entry.to_bytes());
-            create.arg(record.begun_at().as_millis()).arg(id.as_bytes());
-            create
-        } else {
-            let mut create = CREATE.on(&[&key, &bucket]);
-            create.arg(entry.to_bytes());
-            create
-        };
+        let entry = self.entry(id, record);
+        let (mut keys, mut scores) = (self.written_keys(&entry), Vec::new());
+        if keys.len() > 2 {
+            scores.push(SystemClock.now().as_millis());
+        }
+        if self.keeps_begun {
+            keys.push(self.keys.begun(id.as_bytes()[0]));
+            scores.push(record.begun_at().as_millis());
+        }
+        let mut create = CREATE.on(&keys);
+        create.arg(entry.to_bytes()).arg(scores);
         set(&mut create, record, activity, &entry.user);
-        let done = if entry.user.is_empty() {
-            number(&self.write(key, create).await?)?
-        } else {
-            let first = Batch {
-                route: key,
-                commands: vec![create],
-            };
-            let replies = self.write_all(vec![first, self.enter(&entry)]).await?;
-            let done = number(&replies[0])?;
-            number(&replies[1]).map_err(StoreError::in_doubt)?;
-            done
-        };
-        Ok(match done {
-            DONE => Created::Yes,
-            _ => Created::Exists,
-        })
+        Ok(
+            match number(&self.write(self.keys.session(id), create).await?)? {
+                DONE => Created::Yes,
+                _ => Created::Exists,
+            },
+        )
     }
 
     pub(super) async fn update_once(
@@ -85,24 +69,49 @@ impl RedisStore {
         activity: Activity,
         expected: Version,
     ) -> Result<Updated, StoreError> {
-        let user = user_hash(record.user());
-        let [key, bucket] = self.places(id);
-        let entry = Entry { id, user };
-        let mut update = UPDATE.on(&[&key, &bucket]);
+        let entry = self.entry(id, record);
+        let mut update = UPDATE.on(&self.written_keys(&entry));
         update.arg(begin(expected, &entry.user));
         update.arg(id.as_bytes()).arg(entry.to_bytes());
+        update.arg(SystemClock.now().as_millis());
         set(&mut update, record, activity, &entry.user);
-        let done = self.said(id, &self.write(key, update).await?).await?;
-        if matches!(done, DONE_OTHER_USER | DONE_BEFORE) && !entry.user.is_empty() {
-            let entered = self.write_all(vec![self.enter(&entry)]).await;
-            let entered = entered.and_then(|replies| number(&replies[0]));
-            entered.map_err(StoreError::in_doubt)?;
-        }
-        Ok(match done {
-            DONE | DONE_OTHER_USER | DONE_BEFORE => Updated::Saved,
+        let reply = self.write(self.keys.session(id), update).await?;
+        Ok(match self.said(id, &reply).await? {
+            DONE | DONE_BEFORE => Updated::Saved,
             MISSING => Updated::Missing,
             _ => Updated::Conflict,
         })
+    }
+
+    fn entry(&self, id: SessionId, record: &Record) -> Entry {
+        let user = user_hash(record.user());
+        Entry { id, user }
+    }
+
+    /// The keys that a write of this session may change. In a cluster these are in one slot.
+    fn written_keys(&self, entry: &Entry) -> Vec<Vec<u8>> {
+        let mut keys = Vec::from(self.places(entry.id));
+        if !entry.user.is_empty() && !self.link.is_cluster() {
+            keys.push(self.keys.user(&entry.user));
+        }
+        keys
+    }
+
+    /// In a cluster, writes the entry in the user's index, which is in another slot, before the session itself is
+    /// written. So no session of a user is missing in the index.
+    ///
+    /// If that fails, nothing of the session was written.
+    pub(super) async fn enter_first(
+        &self,
+        id: SessionId,
+        record: &Record,
+    ) -> Result<(), StoreError> {
+        if record.user().is_none() || !self.link.is_cluster() {
+            return Ok(());
+        }
+        let replies = self.write_all(vec![self.enter(&self.entry(id, record))]);
+        let entered = replies.await.and_then(|replies| number(&replies[0]));
+        entered.map(drop).map_err(StoreError::not_applied)
     }
 
     pub(super) async fn touch_once(

@@ -6,8 +6,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     REAP_BATCH, SqlStore,
+    detach::DetachOnDrop,
     driver::Driver,
     failure::{failure, verdict},
+    lease::Lease,
     retry::MAX_UNDONE,
     statements::Reap,
     value::{SessionRow, Value, Wanted},
@@ -207,7 +209,7 @@ impl<D: Driver> SqlStore<D> {
                 let lock = if reports { reporting } else { silent };
                 let mut undone = 0;
                 let rows = loop {
-                    match self.lock_and_delete(lock, &values, delete).await {
+                    match self.lock_and_delete(lock, values, delete).await {
                         Ok(rows) => break rows,
                         Err(error) if undone < MAX_UNDONE && is_undone::<D>(&error) => {
                             back_off(undone).await;
@@ -226,28 +228,32 @@ impl<D: Driver> SqlStore<D> {
         }
     }
 
-    /// Deletes in one transaction. Returns the deleted rows.
+    /// Deletes in one transaction, which is finished even if the call is dropped. Returns the deleted rows.
     async fn lock_and_delete(
         &self,
         lock: &str,
-        values: &[Value<'_>],
+        values: [Value<'static>; 2],
         delete: &str,
     ) -> Result<Vec<D::Row>, sqlx::Error> {
-        let mut lease = super::Lease::of(&self.connections).await?;
-        lease.ask_within("BEGIN", &[], Wanted::Count).await?;
-        let rows = lease.ask_within(lock, values, Wanted::Rows).await?.rows;
-        let mut ids = Vec::with_capacity(REAP_BATCH);
-        for row in &rows {
-            ids.push(Value::Id(D::session(row)?.id));
-        }
-        if let Some(last) = ids.last().copied() {
-            // The statement takes this many. An id that is named twice is deleted once.
-            ids.resize(REAP_BATCH, last);
-            lease.ask_within(delete, &ids, Wanted::Count).await?;
-        }
-        lease.ask_within("COMMIT", &[], Wanted::Count).await?;
-        lease.settle();
-        Ok(rows)
+        let mut lease = Lease::of(&self.connections).await?;
+        let (lock, delete) = (lock.to_owned(), delete.to_owned());
+        DetachOnDrop::new(async move {
+            lease.ask_within("BEGIN", &[], Wanted::Count).await?;
+            let rows = lease.ask_within(&lock, &values, Wanted::Rows).await?.rows;
+            let mut ids = Vec::with_capacity(REAP_BATCH);
+            for row in &rows {
+                ids.push(Value::Id(D::session(row)?.id));
+            }
+            if let Some(last) = ids.last().copied() {
+                // The statement takes so many: to name one twice deletes it once.
+                ids.resize(REAP_BATCH, last);
+                lease.ask_within(&delete, &ids, Wanted::Count).await?;
+            }
+            lease.ask_within("COMMIT", &[], Wanted::Count).await?;
+            lease.settle();
+            Ok(rows)
+        })
+        .await
     }
 
     fn endings(&self, rows: &[D::Row]) -> Result<Vec<Removal>, StoreError> {

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use sqlx::{Pool, pool::PoolConnection};
 use tokio::sync::oneshot;
 
-use super::driver::Driver;
+use super::{detach::DetachOnDrop, driver::Driver};
 
 /// How long a connection is kept for the next call. The application that
 /// shares the pool may be waiting for it.
@@ -32,6 +32,8 @@ const RETURN: Duration = Duration::from_secs(5);
 /// takes it from here.
 pub(super) struct Connections<D: Driver> {
     pub(super) pool: Pool<D>,
+    /// Keeps a database in memory alive, which ends with its last connection.
+    pub(super) anchor: Mutex<Option<D::Connection>>,
     kept: Mutex<Kept<D>>,
 }
 
@@ -54,6 +56,7 @@ impl<D: Driver> Connections<D> {
     pub(super) fn of(pool: Pool<D>) -> Arc<Self> {
         Arc::new(Self {
             pool,
+            anchor: Mutex::new(None),
             kept: Mutex::new(Kept {
                 connections: Vec::new(),
                 waiting: VecDeque::new(),
@@ -83,7 +86,10 @@ impl<D: Driver> Connections<D> {
             })
         };
         let Some(offered) = offered else {
-            return self.pool.acquire().await.map(LeasedConnection::new);
+            let pool = self.pool.clone();
+            // If the call is dropped, the pool gets the connection that is being made.
+            let acquired = async move { pool.acquire().await.map(LeasedConnection::new) };
+            return DetachOnDrop::new(acquired).await;
         };
         let (mut offered, mut acquired) = (pin!(offered), pin!(self.pool.acquire()));
         poll_fn(|context| match offered.as_mut().poll(context) {

@@ -46,6 +46,13 @@ pub trait Driver: Database {
     #[doc(hidden)]
     fn place(options: &Options<Self>) -> String;
 
+    /// How long a database with these options is there.
+    #[doc(hidden)]
+    fn lifetime(options: &Options<Self>) -> Lifetime {
+        let _ = options;
+        Lifetime::Lasting
+    }
+
     /// Every statement for this table.
     #[doc(hidden)]
     fn statements(table: &TableName) -> Statements;
@@ -54,14 +61,18 @@ pub trait Driver: Database {
     #[doc(hidden)]
     fn judge(error: &dyn DatabaseError) -> Verdict;
 
-    /// Runs one statement. A statement without values is not prepared.
+    /// What is bound to the placeholders, in their order. `None` if there are no values.
     #[doc(hidden)]
-    fn ask<'a>(
-        connection: &'a mut Self::Connection,
-        sql: &'a str,
-        values: &'a [Value<'a>],
+    fn arguments(values: &[Value<'_>]) -> Result<Option<Self::Arguments>, sqlx::Error>;
+
+    /// Runs one statement. A statement without arguments is not prepared.
+    #[doc(hidden)]
+    fn ask(
+        connection: &mut Self::Connection,
+        sql: String,
+        arguments: Option<Self::Arguments>,
         wanted: Wanted,
-    ) -> impl Future<Output = Result<Answer<Self>, sqlx::Error>> + Send + 'a;
+    ) -> impl Future<Output = Result<Answer<Self>, sqlx::Error>> + Send;
 
     /// Reads a row of a session.
     #[doc(hidden)]
@@ -75,7 +86,11 @@ pub trait Driver: Database {
     #[doc(hidden)]
     fn number(row: &Self::Row) -> Result<Option<i64>, sqlx::Error>;
 
-    /// Runs before a migration locks anything.
+    /// Reads a row of one text.
+    #[doc(hidden)]
+    fn text(row: &Self::Row) -> Result<String, sqlx::Error>;
+
+    /// What has to be done before a migration locks anything.
     #[doc(hidden)]
     fn before_migrating(
         connection: &mut Self::Connection,
@@ -85,6 +100,17 @@ pub trait Driver: Database {
     }
 }
 
+/// How long a database is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Also while nobody is connected.
+    Lasting,
+    /// As long as a connection is open. All connections share it.
+    WhileConnected,
+    /// Each connection has a database of its own.
+    OfConnection,
+}
+
 pub(super) type Options<D> = <<D as Database>::Connection as Connection>::Options;
 
 /// The methods of [`Driver`] whose code is the same for each database, with other types.
@@ -92,37 +118,45 @@ pub(super) type Options<D> = <<D as Database>::Connection as Connection>::Option
 /// `text` is the type that a record is bound as.
 macro_rules! through_sqlx {
     (text: $text:ty) => {
-        async fn ask<'a>(
-            connection: &'a mut Self::Connection,
-            sql: &'a str,
-            values: &'a [Value<'a>],
+        fn arguments(values: &[Value<'_>]) -> Result<Option<Self::Arguments>, sqlx::Error> {
+            let mut arguments = <Self as Database>::Arguments::default();
+            for value in values {
+                match *value {
+                    Value::Id(id) => arguments.add(id),
+                    Value::Number(number) => arguments.add(number),
+                    Value::Deadline(moment) => arguments.add(moment),
+                    Value::Hash(hash) => arguments.add(hash),
+                    Value::Text(text) => arguments.add(AsRef::<$text>::as_ref(text)),
+                }
+                .map_err(sqlx::Error::Encode)?;
+            }
+            Ok((!values.is_empty()).then_some(arguments))
+        }
+
+        async fn ask(
+            connection: &mut Self::Connection,
+            sql: String,
+            arguments: Option<Self::Arguments>,
             wanted: Wanted,
         ) -> Result<Answer<Self>, sqlx::Error> {
             // Only the name of the table is not ours, and that has been checked.
             let sql = AssertSqlSafe(sql);
             let (mut count, mut rows) = (0, Vec::new());
-            if values.is_empty() {
-                let statement = sqlx::raw_sql(sql);
-                match wanted {
-                    Wanted::Count => count = statement.execute(connection).await?.rows_affected(),
-                    Wanted::Rows => rows = statement.fetch_all(connection).await?,
+            match (arguments, wanted) {
+                (None, Wanted::Count) => {
+                    count = sqlx::raw_sql(sql)
+                        .execute(connection)
+                        .await?
+                        .rows_affected();
                 }
-            } else {
-                let mut arguments = <Self as Database>::Arguments::default();
-                for value in values {
-                    match *value {
-                        Value::Id(id) => arguments.add(id),
-                        Value::Number(number) => arguments.add(number),
-                        Value::Deadline(moment) => arguments.add(moment),
-                        Value::Hash(hash) => arguments.add(hash),
-                        Value::Text(text) => arguments.add(AsRef::<$text>::as_ref(text)),
-                    }
-                    .map_err(sqlx::Error::Encode)?;
+                (None, Wanted::Rows) => rows = sqlx::raw_sql(sql).fetch_all(connection).await?,
+                (Some(arguments), Wanted::Count) => {
+                    let statement = sqlx::query_with::<Self, _>(sql, arguments);
+                    count = statement.execute(connection).await?.rows_affected();
                 }
-                let statement = sqlx::query_with::<Self, _>(sql, arguments);
-                match wanted {
-                    Wanted::Count => count = statement.execute(connection).await?.rows_affected(),
-                    Wanted::Rows => rows = statement.fetch_all(connection).await?,
+                (Some(arguments), Wanted::Rows) => {
+                    let statement = sqlx::query_with::<Self, _>(sql, arguments);
+                    rows = statement.fetch_all(connection).await?;
                 }
             }
             Ok(Answer { count, rows })
@@ -143,6 +177,10 @@ macro_rules! through_sqlx {
 
         fn number(row: &Self::Row) -> Result<Option<i64>, sqlx::Error> {
             row.try_get(0)
+        }
+
+        fn text(row: &Self::Row) -> Result<String, sqlx::Error> {
+            row.try_get_unchecked(0)
         }
     };
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::{
     connections::{Connections, LeasedConnection},
+    detach::DetachOnDrop,
     driver::Driver,
     value::{Answer, Value, Wanted},
 };
 
 /// A connection for one call. It is used again only if the call was completed.
 ///
-/// A call may be dropped at any await point. Its reply may then still come, so the connection is closed: no other call
-/// must read that reply, or wait behind it.
+/// Otherwise its reply may still come, so the connection is closed: no other call must read that reply, or wait behind it.
 pub(super) struct Lease<D: Driver> {
     connections: Arc<Connections<D>>,
     leased: Option<LeasedConnection<D>>,
@@ -35,23 +35,28 @@ impl<D: Driver> Lease<D> {
             .connection()
     }
 
-    /// Runs one statement that is a transaction of its own.
+    /// Runs one statement that is a transaction of its own. It is finished even if the call is dropped.
     pub(super) async fn ask(
-        &mut self,
+        self,
         sql: &str,
         values: &[Value<'_>],
         wanted: Wanted,
     ) -> Result<Answer<D>, sqlx::Error> {
-        self.is_sound = !D::CLOSES_ABANDONED;
-        let answer = D::ask(self.connection(), sql, values, wanted).await;
-        self.is_sound = match &answer {
-            Ok(_) | Err(sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. }) => true,
-            Err(sqlx::Error::Database(error)) => {
-                !matches!(D::judge(&**error), super::verdict::Verdict::Lost)
-            }
-            Err(_) => false,
+        let (sql, arguments) = (sql.to_owned(), D::arguments(values)?);
+        let asking = async move {
+            let mut lease = self;
+            lease.is_sound = !D::CLOSES_ABANDONED;
+            let answer = D::ask(lease.connection(), sql, arguments, wanted).await;
+            lease.is_sound = match &answer {
+                Ok(_) | Err(sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. }) => true,
+                Err(sqlx::Error::Database(error)) => {
+                    !matches!(D::judge(&**error), super::verdict::Verdict::Lost)
+                }
+                Err(_) => false,
+            };
+            answer
         };
-        answer
+        DetachOnDrop::new(asking).await
     }
 
     /// Runs one statement of a transaction that stays open.
@@ -62,10 +67,11 @@ impl<D: Driver> Lease<D> {
         wanted: Wanted,
     ) -> Result<Answer<D>, sqlx::Error> {
         self.is_sound = false;
-        D::ask(self.connection(), sql, values, wanted).await
+        let arguments = D::arguments(values)?;
+        D::ask(self.connection(), sql.to_owned(), arguments, wanted).await
     }
 
-    /// Notes that the transaction has ended.
+    /// Notes that the last statement, or the transaction, has ended.
     pub(super) fn settle(&mut self) {
         self.is_sound = true;
     }

@@ -1,8 +1,10 @@
 //! Creates the tables, and brings them up to date: [`SqlStore::migrate`].
 
+use sqlx::Connection as _;
+
 use super::{
     SqlStore,
-    driver::Driver,
+    driver::{Driver, Lifetime},
     failure::{failure, verdict},
     lease::Lease,
     statements::Migration,
@@ -11,33 +13,113 @@ use super::{
 };
 use crate::error::store::{StoreError, StoreErrorKind};
 
+/// The columns of the table of sessions.
+const COLUMNS: [&str; 8] = [
+    "id",
+    "counter",
+    "writer",
+    "user_hash",
+    "created_at",
+    "last_seen_at",
+    "expires_at",
+    "record",
+];
+
 impl<D: Driver> SqlStore<D> {
     /// Creates the tables, or brings them up to date. Call it at each start; any
-    /// number of nodes may do so at once. If the tables are up to date, it is one
-    /// query, and needs no privilege to create tables.
+    /// number of nodes may do so at once. If the tables are up to date, it only reads,
+    /// and needs no privilege to create tables.
     ///
     /// A second table, whose name ends in `_schema`, holds the version of the tables.
     ///
     /// # Errors
     ///
-    /// `Other` if the tables are of a later version than this version of the crate knows:
-    /// they stay as they are. `Timeout` if another node has been migrating
-    /// for a minute. Otherwise the errors of every call.
+    /// `Other` if another table has one of these names already: the error says which columns it
+    /// has, and [`table`](Self::table) chooses another name. `Other` also if the tables are of a later
+    /// version than this version of the crate knows. Either way nothing is changed. `Timeout` if another
+    /// node has been migrating for a minute. Otherwise the errors of every call.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        self.anchor().await?;
         let migration = &self.statements().migration;
         let mut lease = self.lease().await?;
-        let version = lease.ask(&migration.version, &[], Wanted::Rows).await;
-        match version
-            .and_then(|answer| Ok(answer.rows.first().map(D::number).transpose()?.flatten()))
-        {
-            Ok(version) if self.is_current(version)? => return Ok(()),
-            Ok(_) => {}
-            Err(error) if matches!(verdict::<D>(&error), Verdict::NoTable) => {}
-            Err(error) => return Err(self.error(error)),
+        let is_there = self.is_there(&mut lease, &migration.columns, &COLUMNS);
+        let is_there = is_there.await?;
+        let is_versioned = self.is_there(&mut lease, &migration.version_columns, &["version"]);
+        if is_versioned.await? {
+            let version = self.number(&mut lease, &migration.version).await?;
+            if self.is_current(version)? && is_there {
+                lease.settle();
+                return Ok(());
+            }
         }
         let prepared = D::before_migrating(lease.connection()).await;
         prepared.map_err(|error| self.error(error))?;
-        self.upgrade(&mut lease, migration).await
+        self.upgrade(&mut lease, migration, is_there).await
+    }
+
+    /// Keeps a database in memory there for as long as the store is.
+    async fn anchor(&self) -> Result<(), StoreError> {
+        let pool = self.pool();
+        let options = pool.connect_options();
+        match D::lifetime(&options) {
+            Lifetime::Lasting => {}
+            Lifetime::WhileConnected => {
+                let connected = D::Connection::connect_with(&options).await;
+                let connection = connected.map_err(|error| self.error(error))?;
+                *self.connections.anchor.lock() = Some(connection);
+            }
+            Lifetime::OfConnection => {
+                let pool = pool.options();
+                let is_kept =
+                    pool.get_idle_timeout().is_none() && pool.get_max_lifetime().is_none();
+                if pool.get_max_connections() > 1 || !is_kept {
+                    return Err(failure(
+                        StoreErrorKind::Other,
+                        "with these options each connection has a database in memory of its own, which ends \
+                         with it: use sqlite::memory:, or a pool with max_connections(1), \
+                         idle_timeout(None) and max_lifetime(None)",
+                    )
+                    .not_applied());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the table is there whose columns this asks for. One that lacks columns is another's.
+    async fn is_there(
+        &self,
+        lease: &mut Lease<D>,
+        columns: &str,
+        needed: &[&str],
+    ) -> Result<bool, StoreError> {
+        let found = lease.ask_within(columns, &[], Wanted::Rows).await;
+        let found = found.and_then(|found| found.rows.iter().map(D::text).collect());
+        let found: Vec<String> = found.map_err(|error| self.error(error))?;
+        lease.settle();
+        let has = |needed: &&str| {
+            found
+                .iter()
+                .any(|column| column.eq_ignore_ascii_case(needed))
+        };
+        if found.is_empty() || needed.iter().all(has) {
+            return Ok(!found.is_empty());
+        }
+        let name = self.table_name();
+        let name = if needed.len() == 1 {
+            name.with("_schema")
+        } else {
+            name.clone()
+        };
+        Err(failure(
+            StoreErrorKind::Other,
+            format!(
+                "the table {name} is there already and is not one of cloakroom: its columns are {}. \
+                 Choose another name, for example .table(\"cloakroom_sessions\")",
+                found.join(", ")
+            ),
+        )
+        .not_applied())
     }
 
     /// Whether nothing is to be done.
@@ -56,8 +138,14 @@ impl<D: Driver> SqlStore<D> {
         ))
     }
 
-    /// Migrates on one connection. If anything fails, it is closed, which rolls back and releases the lock.
-    async fn upgrade(&self, lease: &mut Lease<D>, migration: &Migration) -> Result<(), StoreError> {
+    /// All of it on one connection, which is closed if anything fails: that
+    /// undoes what is open, and gives the lock back.
+    async fn upgrade(
+        &self,
+        lease: &mut Lease<D>,
+        migration: &Migration,
+        is_there: bool,
+    ) -> Result<(), StoreError> {
         let mut held = None;
         for sql in &migration.lock {
             held = self.number(lease, sql).await?;
@@ -70,14 +158,21 @@ impl<D: Driver> SqlStore<D> {
         }
         self.tell(lease, &migration.begin, &[]).await?;
         let version = self.number(lease, &migration.version).await?;
-        if !self.is_current(version)? {
-            let done = usize::try_from(version.unwrap_or(0)).unwrap_or(0);
-            for (number, step) in (1..).zip(&migration.steps).skip(done) {
+        if !self.is_current(version)? || !is_there {
+            let noted = version.unwrap_or(0);
+            // A table that somebody has dropped is made again.
+            let done = if is_there { noted } else { 0 };
+            for (number, step) in (1..).zip(&migration.steps) {
+                if number <= done {
+                    continue;
+                }
                 for sql in step {
                     self.tell(lease, sql, &[]).await?;
                 }
-                self.tell(lease, &migration.done, &[Value::Number(number)])
-                    .await?;
+                if number > noted {
+                    self.tell(lease, &migration.done, &[Value::Number(number)])
+                        .await?;
+                }
             }
         }
         for sql in &migration.unlock {

@@ -2,6 +2,7 @@
 
 mod calls;
 mod connections;
+mod detach;
 mod driver;
 mod failure;
 mod lease;
@@ -27,7 +28,7 @@ use sqlx::{Connection as _, Pool, pool::PoolOptions};
 
 use self::{
     connections::Connections,
-    driver::{Driver, Options},
+    driver::{Driver, Lifetime, Options},
     failure::{failure, store_error},
     lease::Lease,
     statements::Statements,
@@ -130,10 +131,12 @@ pub type MySqlStore = SqlStore<sqlx::MySql>;
 /// # Operation
 ///
 /// Use a local disk. [`migrate`](SqlStore::migrate) switches
-/// the file to WAL mode, which adds two files beside it. A
-/// database in memory ends with its connection. Its pool must have one
-/// connection and keep it: `max_connections(1)`, no `idle_timeout`, no
-/// `max_lifetime`.
+/// the file to WAL mode, which adds two files beside it.
+///
+/// A database in memory (`sqlite::memory:`) ends with its last connection, and the store keeps one of
+/// its own from `migrate` on. If the options give each connection a database of
+/// its own (`cache=private`), a pool of yours must have one connection and keep it: `max_connections(1)`,
+/// `idle_timeout(None)`, `max_lifetime(None)`. Otherwise `migrate` says so.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -142,7 +145,6 @@ pub type MySqlStore = SqlStore<sqlx::MySql>;
 /// use sqlx::sqlite::SqlitePoolOptions;
 ///
 /// let pool = SqlitePoolOptions::new().max_connections(1);
-/// # let pool = pool.idle_timeout(None).max_lifetime(None);
 /// let pool = pool.connect("sqlite::memory:").await?;
 /// let store = SqliteStore::new(pool).table("sessions")?;
 /// store.migrate().await?;
@@ -172,6 +174,7 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 /// | `expires_at` | the same; NULL if the session never expires |
 /// | `record` | the JSON of [`Record::to_bytes`](crate::Record::to_bytes), for people and other programs to read |
 ///
+/// STORES.md has queries for those who look into it by hand: the sessions of a user, counts.
 /// A plain `DELETE` ends sessions safely, also while the application runs.
 ///
 /// # Costs
@@ -187,7 +190,8 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 /// as a load. The store therefore keeps a connection for the next call: for about 2
 /// milliseconds, and for at most 32 calls in a row, so that other users of the pool get their turn.
 ///
-/// If a call is dropped, for example at the `store_timeout`, its connection is closed, and the
+/// If a call is dropped, because the client gave up or the `store_timeout` has passed, it goes on in the
+/// background for two seconds at most. Only if it has no answer by then, its connection is closed, and the
 /// pool opens another one.
 ///
 /// # Errors
@@ -225,15 +229,24 @@ impl<D: Driver> SqlStore<D> {
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let scheme = url.split(':').next().unwrap_or_default();
         let is_ours = D::URL_SCHEMES.contains(&scheme);
-        let Some(options) = url.parse::<Options<D>>().ok().filter(|_| is_ours) else {
-            // The parser's error may repeat parts of the URL.
+        let parsed = url.parse::<Options<D>>().ok().filter(|_| is_ours);
+        let Some(options) = parsed.map(D::adjust) else {
+            // What the parser says may repeat parts of the URL.
             let expected = format!("not a URL of {}: expected {}", D::TITLE, D::URL);
             return Err(failure(StoreErrorKind::Other, expected));
         };
         let pool = PoolOptions::new()
             .acquire_timeout(CONNECT)
-            .test_before_acquire(false)
-            .connect_lazy_with(D::adjust(options));
+            .test_before_acquire(false);
+        let pool = match D::lifetime(&options) {
+            Lifetime::Lasting => pool,
+            // It lives in that one connection.
+            Lifetime::WhileConnected | Lifetime::OfConnection => pool
+                .max_connections(1)
+                .idle_timeout(None)
+                .max_lifetime(None),
+        };
+        let pool = pool.connect_lazy_with(options);
         let store = Self::new(pool);
         // Not through the pool, which would not say why it does not connect.
         let options = store.pool().connect_options();

@@ -59,7 +59,7 @@ impl Driver for MySql {
             // Shutdown, killed by an administrator, idle for too long
             1053 | 1927 | 4031 | 3169 => Verdict::Lost,
             // From a proxy or a cluster during a failover, which may have lost the reply to a commit.
-            1047 | 1105 | 9001 => Verdict::Failed(
+            1047 | 1105 | 2002..=2013 | 3100 | 9000..=9099 => Verdict::Failed(
                 Unavailable,
                 "a proxy or a node of the cluster fails, perhaps at a failover",
             ),
@@ -115,9 +115,20 @@ fn migration(table: &TableName) -> Migration {
         "CONCAT('cloakroom.{:016x}.', LEFT(SHA2(COALESCE(DATABASE(), ''), 256), 32))",
         table.number()
     );
+    let columns = |table: &TableName| {
+        let (schema, name) = (table.schema(), table.name());
+        let schema = schema.map_or("DATABASE()".to_owned(), |schema| format!("'{schema}'"));
+        format!(
+            "SELECT CAST(column_name AS CHAR) FROM information_schema.columns \
+             WHERE table_schema = {schema} AND table_name = '{name}' ORDER BY ordinal_position"
+        )
+    };
+    let (columns, version_columns) = (columns(table), columns(&table.with("_schema")));
     let table = table.quoted('`');
     Migration {
-        // Statements that change tables commit by themselves, so a transaction does not lock.
+        columns,
+        version_columns,
+        // Statements that change tables commit by themselves, so no transaction keeps others out.
         lock: vec![format!("SELECT GET_LOCK({lock}, 60)")],
         unlock: vec![format!("DO RELEASE_LOCK({lock})")],
         begin: format!(

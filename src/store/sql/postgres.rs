@@ -103,8 +103,22 @@ fn migration(table: &TableName) -> Migration {
     let user = table.with("_user").bare('"');
     let begun = table.with("_begun").bare('"');
     let lock = table.number();
+    let columns = |table: &TableName| {
+        // Where it would be made, whatever else the search path has.
+        let name = match table.schema() {
+            Some(_) => format!("'{}'", table.quoted('"')),
+            None => format!("quote_ident(current_schema()) || '.{}'", table.quoted('"')),
+        };
+        format!(
+            "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass({name}) \
+             AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+        )
+    };
+    let (columns, version_columns) = (columns(table), columns(&table.with("_schema")));
     let table = table.quoted('"');
     Migration {
+        columns,
+        version_columns,
         lock: vec![
             "BEGIN".to_owned(),
             format!("SELECT count(pg_advisory_xact_lock({lock}))"),

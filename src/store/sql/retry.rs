@@ -27,7 +27,7 @@ impl<D: Driver> SqlStore<D> {
         // After a restart of the server all connections are dead, each of them once.
         let mut dead = self.pool().size();
         loop {
-            let mut lease = match self.lease().await {
+            let lease = match self.lease().await {
                 Ok(lease) => lease,
                 // An earlier try may have been applied.
                 Err(error) => return Err(lost.unwrap_or(error)),
@@ -36,7 +36,6 @@ impl<D: Driver> SqlStore<D> {
                 Ok(answer) => return Ok((Asked::Answer(answer), lost)),
                 Err(error) => error,
             };
-            drop(lease);
             match verdict::<D>(&error) {
                 Verdict::Duplicate => return Ok((Asked::Duplicate, lost)),
                 Verdict::Lost if dead > 0 => {

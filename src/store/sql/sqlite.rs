@@ -1,13 +1,14 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Database, Row as _, Sqlite, SqliteConnection,
+    Arguments as _, AssertSqlSafe, ConnectOptions as _, Database, Row as _, Sqlite,
+    SqliteConnection,
     error::DatabaseError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 
 use super::{
-    driver::{Driver, through_sqlx},
+    driver::{Driver, Lifetime, through_sqlx},
     statements::{Dialect, Migration, Reap, Statements},
     table::TableName,
     value::{Answer, SessionRow, Value, Wanted},
@@ -40,9 +41,31 @@ impl Driver for Sqlite {
     const CLOSES_ABANDONED: bool = false;
 
     fn adjust(options: SqliteConnectOptions) -> SqliteConnectOptions {
+        let name = options.get_filename().display().to_string();
+        let options = match url_says(&options, "mode", "memory") && !name.starts_with("file:") {
+            // By another name SQLite does not let connections share it.
+            true => options.filename(format!("file:{name}")),
+            false => options,
+        };
         options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
+    }
+
+    fn lifetime(options: &SqliteConnectOptions) -> Lifetime {
+        let is_in_memory = url_says(options, "mode", "memory");
+        let name = options.get_filename().to_string_lossy();
+        let is_shared = url_says(options, "cache", "shared") && name.starts_with("file:");
+        if is_in_memory && is_shared {
+            Lifetime::WhileConnected
+        } else if is_in_memory
+            || matches!(&*name, "" | ":memory:")
+            || name.starts_with("file::memory:")
+        {
+            Lifetime::OfConnection
+        } else {
+            Lifetime::Lasting
+        }
     }
 
     fn place(options: &SqliteConnectOptions) -> String {
@@ -99,7 +122,15 @@ fn code(error: &dyn DatabaseError) -> i32 {
     code.unwrap_or_default()
 }
 
-/// Whether the table is missing. SQLite has no code for it.
+/// Whether the URL of these options says so: they have no other way to tell.
+fn url_says(options: &SqliteConnectOptions, name: &str, value: &str) -> bool {
+    // The name of a database in memory does not fit into a URL.
+    let url = options.clone().filename("sessions").to_url_lossy();
+    let mut pairs = url.query_pairs();
+    pairs.any(|(key, said)| key == name && said == value)
+}
+
+/// SQLite has no code for it.
 fn is_table_missing(error: &dyn DatabaseError) -> bool {
     let message = error.message();
     message.starts_with("no such table")
@@ -122,7 +153,16 @@ fn migration(table: &TableName) -> Migration {
     let user = table.with("_user").quoted('"');
     let begun = table.with("_begun").quoted('"');
     let (quoted, bare) = (table.quoted('"'), table.bare('"'));
+    let columns = |table: &TableName| {
+        let schema = table.schema().unwrap_or("main");
+        format!(
+            "SELECT name FROM pragma_table_info('{}', '{schema}') ORDER BY cid",
+            table.name()
+        )
+    };
     Migration {
+        columns: columns(table),
+        version_columns: columns(&table.with("_schema")),
         lock: vec!["BEGIN IMMEDIATE".to_owned(), "SELECT 1".to_owned()],
         unlock: vec!["COMMIT".to_owned()],
         begin: format!("CREATE TABLE IF NOT EXISTS {versions} (version INTEGER PRIMARY KEY)"),
@@ -177,7 +217,7 @@ mod tests {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         let statements = Sqlite::statements(&TableName::default());
         for sql in statements.migration.steps.iter().flatten() {
-            let made = Sqlite::ask(&mut connection, sql, &[], Wanted::Count).await;
+            let made = Sqlite::ask(&mut connection, sql.clone(), None, Wanted::Count).await;
             made.unwrap();
         }
         let Reap::Delete { silent, reporting } = &statements.reap else {
@@ -214,7 +254,7 @@ mod tests {
             (reporting, "sessions_expires_at"),
         ] {
             let plan = format!("EXPLAIN QUERY PLAN {sql}");
-            let plan = Sqlite::ask(&mut connection, &plan, &[], Wanted::Rows).await;
+            let plan = Sqlite::ask(&mut connection, plan, None, Wanted::Rows).await;
             let steps = plan.unwrap().rows;
             let steps: Vec<String> = steps.iter().map(|row| row.get(3)).collect();
             let steps = steps.join("; ");

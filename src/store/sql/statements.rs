@@ -60,7 +60,11 @@ pub(super) struct Migration {
     pub(super) unlock: Vec<String>,
     /// Creates the table of versions if it is missing.
     pub(super) begin: String,
-    /// Reads the version of the tables. NULL if there are none yet.
+    /// The names of the columns that a table of this name has; none: there is no such table.
+    pub(super) columns: String,
+    /// The same of the table of versions.
+    pub(super) version_columns: String,
+    /// The version the tables have; NULL: none yet.
     pub(super) version: String,
     /// Stores version `$1`.
     pub(super) done: String,

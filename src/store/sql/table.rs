@@ -31,7 +31,16 @@ impl TableName {
         )))
     }
 
-    /// The name with this ending, for an index or the table of versions.
+    pub(super) fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
+    /// Without the schema.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name beside it with this ending: of an index, or of the table of versions.
     pub(super) fn with(&self, ending: &str) -> Self {
         Self {
             schema: self.schema.clone(),

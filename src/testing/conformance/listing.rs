@@ -1,20 +1,20 @@
-//! `list` and `count`; where the store answers `Unsupported` they are passed over.
+//! `list`. The clauses are skipped if the store answers `Unsupported`.
 
 use std::{collections::HashSet, time::Duration};
 
 use serde_json::json;
 
 use super::{
-    breach::{Outcome, Unmet, expect, require},
+    breach::{Outcome, expect, require},
     draft::Draft,
     times::{just_expired, later, live},
-    trial::{Made, Trial, offered},
+    trial::{Made, Trial, of, offered},
 };
 use crate::{
     clock::Timestamp,
     error::store::StoreErrorKind,
     record::{Activity, token::SessionId},
-    store::{Listed, Position, Query, SessionStore, StorePage, Updated},
+    store::{Listed, Position, Query, SessionStore, Updated},
 };
 
 /// The most pages that may come empty in a row.
@@ -76,15 +76,6 @@ impl<S: SessionStore> Trial<S> {
         }
         Ok(())
     }
-
-    /// A user whom nobody else has.
-    fn new_user(&self, name: &str) -> String {
-        format!("{name} {}", self.new_id())
-    }
-}
-
-fn of(user: &str) -> Query {
-    Query::default().with_user(user)
 }
 
 pub(super) async fn list_finds_a_users_sessions<S: SessionStore>(trial: &Trial<S>) -> Outcome {
@@ -329,124 +320,4 @@ pub(super) async fn users_are_compared_byte_by_byte<S: SessionStore>(trial: &Tri
         trial.lists(&of(&user), &[made], &when).await?;
     }
     Ok(())
-}
-
-pub(super) async fn a_position_survives_its_bytes<S: SessionStore>(trial: &Trial<S>) -> Outcome {
-    let user = trial.new_user("ann");
-    for _ in 0..3 {
-        trial.session(Draft::of_user(&user), live()).await?;
-    }
-    for query in [of(&user), Query::default()] {
-        let Some(page) = trial.list(&query, None, 1).await? else {
-            return Ok(());
-        };
-        let Some(next) = page.next else {
-            return Err(Unmet::new("a position after the first of three", "none"));
-        };
-        let copy = Position::new(next.as_bytes()).ok_or_else(|| {
-            let expected = format!("at most {} bytes in a position", Position::MAX_BYTES);
-            Unmet::new(expected, next.as_bytes().len().to_string())
-        })?;
-        let ids = |page: Option<StorePage>| -> Vec<SessionId> {
-            let sessions = page.map(|page| page.sessions).unwrap_or_default();
-            sessions.iter().map(|listed| listed.id).collect()
-        };
-        let expected = ids(trial.list(&of(&user), Some(&next), 100).await?);
-        let came = ids(trial.list(&of(&user), Some(&copy), 100).await?);
-        expect("`list` after a copy of the position", expected, came)?;
-    }
-    Ok(())
-}
-
-pub(super) async fn a_position_of_no_list_is_refused<S: SessionStore>(trial: &Trial<S>) -> Outcome {
-    let user = trial.new_user("ann");
-    trial.session(Draft::of_user(&user), live()).await?;
-    for query in [of(&user), Query::default()] {
-        for bytes in [
-            vec![],
-            vec![0],
-            vec![b'x'; 17],
-            vec![0xff; Position::MAX_BYTES],
-        ] {
-            let length = bytes.len();
-            let Some(position) = Position::new(bytes) else {
-                continue;
-            };
-            let came = match trial.store.list(&query, Some(&position), 10).await {
-                Err(error) if error.kind() == StoreErrorKind::Unsupported => return Ok(()),
-                Err(error) if error.kind() == StoreErrorKind::InvalidPosition => continue,
-                Err(error) => format!("the error {:?}", error.kind()),
-                Ok(_) => "a page".to_owned(),
-            };
-            let expected = format!("the error InvalidPosition of a position of {length} bytes");
-            return Err(Unmet::new(expected, came));
-        }
-    }
-    Ok(())
-}
-
-pub(super) async fn count_goes_by_the_query<S: SessionStore>(trial: &Trial<S>) -> Outcome {
-    let (ann, bob) = (trial.new_user("ann"), trial.new_user("bob"));
-    let early = live();
-    let mut first = Draft::of_user(&ann);
-    first.created_at = early.last_seen_at;
-    let mut second = Draft::of_user(&ann);
-    second.created_at = later(early).last_seen_at;
-    trial.session(first, early).await?;
-    trial.session(second, later(early)).await?;
-    trial.session(Draft::of_user(&bob), just_expired()).await?;
-    let moment = later(early).last_seen_at;
-    for (query, expected, which) in [
-        (of(&ann), 2, "of a user"),
-        (of(&bob), 1, "of a user whose session has just expired"),
-        (of(&trial.new_user("carl")), 0, "of a user without sessions"),
-        (
-            of(&ann).with_last_seen_before(moment),
-            1,
-            "last seen before the second",
-        ),
-        (
-            of(&ann).with_created_before(moment),
-            1,
-            "created before the second",
-        ),
-        (
-            of(&ann)
-                .with_created_before(moment)
-                .with_last_seen_before(Timestamp::EPOCH),
-            0,
-            "by conditions of which one lets none through",
-        ),
-    ] {
-        let Some(count) = trial.count(&query).await? else {
-            return Ok(());
-        };
-        expect(&format!("`count` of the sessions {which}"), expected, count)?;
-    }
-    Ok(())
-}
-
-pub(super) async fn count_is_of_every_session<S: SessionStore>(trial: &Trial<S>) -> Outcome {
-    let mut came = Vec::new();
-    // Others may come and go in a store that is shared, though not each time.
-    for _ in 0..5 {
-        let Some(before) = trial.count(&Query::default()).await? else {
-            return Ok(());
-        };
-        let first = trial.session(Draft::first(), live()).await?;
-        trial.session(Draft::of_user("ann"), live()).await?;
-        trial.session(Draft::first(), just_expired()).await?;
-        let created = trial.count(&Query::default()).await?.unwrap_or_default();
-        trial.delete(first.id).await?;
-        let deleted = trial.count(&Query::default()).await?.unwrap_or_default();
-        let change = (created.wrapping_sub(before), created.wrapping_sub(deleted));
-        if change == (3, 1) {
-            return Ok(());
-        }
-        came.push(change);
-    }
-    Err(Unmet::new(
-        "a `count` that grows by 3 with 3 creates, and falls by 1 with a delete",
-        format!("growing and falling by {came:?}"),
-    ))
 }

@@ -1,6 +1,7 @@
 //! The conformance kit, which tests a store against each clause of the contract: [`conformance`].
 
 mod breach;
+mod counting;
 mod creating;
 mod damage;
 mod deleting;
@@ -10,6 +11,7 @@ mod keeping;
 mod listing;
 mod losing;
 mod ordering;
+mod positions;
 mod racing;
 mod reaping;
 mod times;
@@ -135,8 +137,12 @@ clauses! {
         list_filters_by_creation: "`created_before` lets through what began before the moment.",
         list_follows_the_user: "`list` goes by the user as `update` and `delete` left it.",
         users_are_compared_byte_by_byte: "Users are compared byte by byte.",
+    }
+    positions {
         a_position_survives_its_bytes: "A position is its bytes: a copy of them leads to the same page.",
         a_position_of_no_list_is_refused: "A position that no list ended at is `InvalidPosition`.",
+    }
+    counting {
         count_goes_by_the_query: "`count` is of the sessions that meet every condition of the query.",
         count_is_of_every_session: "`count` is of all sessions stored, expired ones included.",
     }

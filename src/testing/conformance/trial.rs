@@ -48,6 +48,11 @@ impl<S: SessionStore> Trial<S> {
         }
     }
 
+    /// A user without sessions.
+    pub(super) fn new_user(&self, name: &str) -> String {
+        format!("{name} {}", self.new_id())
+    }
+
     /// An id that no session has.
     pub(super) fn new_id(&self) -> SessionId {
         let mut bits = [0; 16];
@@ -295,4 +300,9 @@ where
         });
     }
     tasks.join_all().await
+}
+
+/// The query for the sessions of a user.
+pub(super) fn of(user: &str) -> Query {
+    Query::default().with_user(user)
 }

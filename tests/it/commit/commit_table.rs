@@ -377,6 +377,7 @@ async fn table_a_session_found_to_have_ended_elsewhere_is_left_alone() {
     let fixture = Fixture::new();
     assert_snapshot!(interrupted_by(&fixture, "/destroy", "change").await, @r"
     store: Update, LoadLatest
+    cache-control: private
     vary: Cookie
     ");
     assert_snapshot!(interrupted_by(&fixture, "/destroy", "nothing").await, @r"
@@ -387,6 +388,7 @@ async fn table_a_session_found_to_have_ended_elsewhere_is_left_alone() {
     assert!(fixture.store.inner().is_empty());
     assert_snapshot!(interrupted_by(&fixture, "/in/ann", "change").await, @r"
     store: Update, LoadLatest
+    cache-control: private
     vary: Cookie
     ");
 }
@@ -396,6 +398,7 @@ async fn table_a_cycle_of_a_session_that_ended_elsewhere_leaves_nothing_behind()
     let fixture = Fixture::new();
     assert_snapshot!(interrupted_by(&fixture, "/destroy", "cycle").await, @r"
     store: Create, Update, LoadLatest, Update
+    cache-control: private
     vary: Cookie
     ");
     assert!(fixture.store.inner().is_empty());
@@ -413,7 +416,7 @@ async fn table_a_session_destroyed_twice_at_once_still_loses_its_cookie() {
 }
 
 #[tokio::test]
-async fn table_a_token_under_a_former_name_is_issued_again_under_the_new_one() {
+async fn table_a_session_under_a_former_name_gets_a_new_id_under_the_new_one() {
     let fixture = Fixture::new();
     let old = fixture.known(fixture.layer()).await;
     let cookie = SessionCookie::new("sid").also_read("__Host-id").build();
@@ -432,12 +435,23 @@ async fn table_a_token_under_a_former_name_is_issued_again_under_the_new_one() {
     ");
     let reply = renamed.get("/load").await;
     assert_snapshot!(fixture.account(&reply), @r"
-    store: Load
+    store: Load, Create, Update
     cache-control: no-store
     set-cookie: __Host-sid=[token]; HttpOnly; SameSite=Lax; Secure; Path=/
+    set-cookie: __Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
     vary: Cookie
     ");
-    assert_eq!(renamed.cookie("__Host-sid"), Some(token));
+    assert_eq!(renamed.cookie("__Host-id"), None);
+    assert_ne!(renamed.cookie("__Host-sid"), Some(token));
+    let reply = renamed.get("/load").await;
+    assert_snapshot!(fixture.account(&reply), @r"
+    store: Load, LoadLatest
+    cache-control: private
+    vary: Cookie
+    ");
+    // The next write under the new token ends the care for the move.
+    renamed.get("/set/n/2").await;
+    fixture.store.calls();
     let reply = renamed.get("/load").await;
     assert_snapshot!(fixture.account(&reply), @r"
     store: Load

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use axum::response::IntoResponse;
-use cloakroom::{Error, ErrorKind, Session, SessionHandle, SessionLayer, store::StoreErrorKind};
+use cloakroom::{
+    Error, ErrorKind, MemoryStore, Session, SessionHandle, SessionLayer,
+    store::{StoreErrorKind, TieredStore},
+};
 use futures::{StreamExt, stream::FuturesUnordered};
 use http::{StatusCode, header};
 use tokio::time::Instant;
@@ -107,14 +110,16 @@ async fn f1_a_load_that_is_late_but_in_time_is_a_load() {
 
 #[tokio::test]
 async fn f1_a_rejection_that_the_store_cannot_confirm_is_503() {
-    let site = Site::new();
-    let visitor = site.visitor().await;
+    let cached = TieredStore::new(MemoryStore::default(), MemoryStore::default());
+    let store = FaultyStore::new(cached);
+    let visitor = Visitor::new(&SessionLayer::new(store.clone()));
+    assert_eq!(insert(&visitor, 1).await.status, StatusCode::OK);
     visitor
         .twin()
         .visit(async |session: Session| session.destroy())
         .await;
     let fault = Fault::Fail(StoreErrorKind::Unavailable);
-    site.store.plan_for(StoreCall::LoadLatest, fault);
+    store.plan_for(StoreCall::LoadLatest, fault);
     assert_eq!(read(&visitor).await.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 

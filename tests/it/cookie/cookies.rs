@@ -11,8 +11,8 @@ use tower::{Layer as _, ServiceExt as _};
 use tracing::Level;
 
 use crate::support::{
-    Browser, Log, Reply, Visitor,
-    fixture::{DAY, Fixture, MILLISECOND, SECOND, redacted, routes, visitor_of},
+    Log, Reply, Visitor,
+    fixture::{DAY, Fixture, MILLISECOND, SECOND, plain_cookie, redacted, routes, visitor_of},
 };
 
 /// What hands the cookie out, and what takes it away.
@@ -128,7 +128,7 @@ async fn c4_whoever_is_logged_out_after_his_session_expired_loses_the_cookie_too
     fixture.clock.advance(SECOND + MILLISECOND);
     let reply = visitor.get("/destroy").await;
     assert_snapshot!(fixture.account(&reply), @r"
-    store: Load, LoadLatest
+    store: Load
     cache-control: no-store
     set-cookie: __Host-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT
     vary: Cookie
@@ -168,21 +168,28 @@ async fn a_token_under_a_name_that_is_no_longer_read_is_not_accepted() {
 #[tokio::test]
 async fn several_former_names_are_read_and_the_own_name_comes_first() {
     let fixture = Fixture::new();
-    let visitor = fixture.known(fixture.layer()).await;
-    let newest = fixture.known(fixture.layer()).await;
-    newest.get("/set/n/2").await;
     let cookie = SessionCookie::new("c").also_read("a").also_read("b");
-    let renamed = |name: &str, visitor: &Browser| {
-        let cookie = cookie.clone().build().unwrap();
-        let browser = visitor_of(fixture.layer().cookie(cookie));
-        browser.set_cookie(name, &visitor.cookie("__Host-id").unwrap());
+    let layer = || fixture.layer().cookie(cookie.clone());
+    let renamed = async |issued: &str, presented: &str| {
+        let visitor = fixture.known(fixture.layer().cookie(plain_cookie(issued)));
+        let token = visitor.await.cookie(issued).unwrap();
+        let browser = visitor_of(layer());
+        browser.set_cookie(presented, &token);
         browser
     };
-    assert_eq!(renamed("a", &visitor).get("/load").await.body, "n=1 user=-");
-    assert_eq!(renamed("b", &visitor).get("/load").await.body, "n=1 user=-");
-    assert_eq!(renamed("A", &visitor).get("/load").await.body, "nobody");
-    let both = renamed("a", &visitor);
-    both.set_cookie("__Host-c", &newest.cookie("__Host-id").unwrap());
+    for (issued, presented, body) in [
+        ("a", "a", "n=1 user=-"),
+        ("b", "b", "n=1 user=-"),
+        ("a", "A", "nobody"),
+        ("other", "a", "nobody"),
+    ] {
+        let reply = renamed(issued, presented).await.get("/load").await;
+        assert_eq!(reply.body, body, "{issued} as {presented}");
+    }
+    let newest = fixture.known(layer()).await;
+    newest.get("/set/n/2").await;
+    let both = renamed("a", "a").await;
+    both.set_cookie("__Host-c", &newest.cookie("__Host-c").unwrap());
     let reply = both.get("/load").await;
     assert_eq!(reply.body, "n=2 user=-");
     assert!(reply.set_cookies().is_empty());

@@ -1,4 +1,6 @@
 //! The cookie: what opens a session, and what is sent back.
 
 mod cookies;
+mod former_names;
+mod realms;
 mod tokens;

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 use insta::assert_snapshot;
 
 use crate::support::{
-    Browser,
+    Browser, Visitor,
     fixture::{Fixture, headers, logging},
 };
 
@@ -169,6 +169,7 @@ async fn h1_headers_for_every_cdn_are_removed() {
         ("vercel-cdn-cache-control", "max-age=600"),
         ("netlify-cdn-cache-control", "public"),
         ("some-other-cdn-cache-control", "public"),
+        ("x-litespeed-cache-control", "public,max-age=600"),
         ("x-accel-expires", "600"),
         ("edge-control", "max-age=600"),
         ("edge-control-note", "stays"),
@@ -294,6 +295,33 @@ async fn h3_a_response_with_a_live_session_and_no_cache_control_gets_private() {
             returning(path, &[]).await,
             "cache-control: private\nvary: Cookie"
         );
+    }
+}
+
+#[tokio::test]
+async fn h3_a_page_whose_session_ended_meanwhile_gets_private() {
+    for changes in [false, true] {
+        let fixture = Fixture::new();
+        let visitor = Visitor::new(&fixture.layer());
+        visitor
+            .visit(async |session: Session| session.log_in("ann"))
+            .await;
+        let twin = visitor.twin();
+        let reply = visitor
+            .visit(async |session: Session| {
+                twin.visit(async |session: Session| session.destroy()).await;
+                if changes {
+                    session.insert("n", 1).unwrap();
+                }
+                format!(
+                    "a page of {:?}",
+                    session.user().map(|user| user.to_string())
+                )
+            })
+            .await;
+        assert!(reply.body.contains("ann"));
+        assert!(reply.set_cookies().is_empty());
+        assert_eq!(reply.all("cache-control"), ["private"], "{changes}");
     }
 }
 

@@ -6,3 +6,4 @@ mod hostile;
 mod leaving;
 mod plain_tower;
 mod smoke;
+mod withdrawn;

@@ -181,3 +181,48 @@ fn a_layer_is_a_layer_for_a_boxed_service_too() {
     assert_eq!(reply.body(), "echo");
     assert!(reply.headers().is_empty());
 }
+
+/// A runtime of its own, with a timer, that ends when it is dropped.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn several_runtimes_share_one_static_layer() {
+    static STORE: std::sync::LazyLock<MemoryStore> = std::sync::LazyLock::new(MemoryStore::default);
+    static CLOCK: std::sync::LazyLock<FixedClock> = std::sync::LazyLock::new(FixedClock::default);
+    static LAYER: std::sync::LazyLock<SessionLayer> = std::sync::LazyLock::new(|| {
+        SessionLayer::new(STORE.clone())
+            .clock(CLOCK.clone())
+            .reap_every(Duration::from_millis(5))
+    });
+    let ann = Client::new(LAYER.clone());
+    let visit = async || {
+        ann.visit(async |session| {
+            session
+                .update("n", |n: Option<u32>| n.unwrap_or(0) + 1)
+                .unwrap()
+        })
+        .await
+    };
+    let (first, second) = (runtime(), runtime());
+    assert_eq!(first.block_on(visit()), 1);
+    assert_eq!(second.block_on(visit()), 2);
+    assert_eq!(first.block_on(visit()), 3);
+    // The runtime that has the background task ends: another one goes on.
+    drop(first);
+    assert_eq!(second.block_on(visit()), 4);
+    CLOCK.advance(Duration::from_secs(24 * 60 * 60));
+    second.block_on(async {
+        let bob = Client::new(LAYER.clone());
+        bob.visit(async |session| session.insert("n", 1).unwrap())
+            .await;
+        while STORE.len() > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+}

@@ -934,6 +934,10 @@ impl SessionStore for Forgetful {
     async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
         self.0.delete_expired(before, limit).await
     }
+
+    fn is_cached(&self) -> bool {
+        true
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::{
 
 use cloakroom::{Error, ErrorKind, EventKind, Session, SessionLayer};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::support::{FaultyStore, FixedClock, StoreCall, Visitor};
 
@@ -160,4 +161,47 @@ async fn another_order_in_an_array_and_another_text_of_a_number_are_changes() {
             .await;
         assert_eq!(store.calls(), [StoreCall::Load, StoreCall::Update]);
     }
+}
+
+#[tokio::test]
+async fn any_json_value_is_a_value_and_null_is_one_too() {
+    let store = FaultyStore::in_memory();
+    let visitor = visitor(&store);
+    let whole = json!({"list": [1, null, "x"], "deep": {"n": 1.5}, "no": null});
+    let expected = whole.clone();
+    visitor
+        .visit(async |session: Session| {
+            session.insert("whole", &whole)?;
+            session.insert("null", Value::Null)?;
+            session.insert("none", None::<u32>)
+        })
+        .await;
+    let reply = visitor
+        .visit(async |session: Session| {
+            assert_eq!(session.get::<Value>("whole")?, Some(expected));
+            for key in ["null", "none"] {
+                assert!(session.contains_key(key));
+                assert_eq!(session.get::<Value>(key)?, Some(Value::Null));
+                assert_eq!(session.get::<Option<u32>>(key)?, Some(None));
+                let kind = session.get::<u32>(key).unwrap_err().kind();
+                assert_eq!(kind, ErrorKind::Deserialize);
+            }
+            assert_eq!(session.get::<Value>("absent")?, None);
+            assert_eq!(session.get::<Option<u32>>("absent")?, None);
+            let counted = session.update("none", |n: Option<Option<u32>>| {
+                Some(n.flatten().unwrap_or(0) + 1)
+            })?;
+            assert_eq!(counted, Some(1));
+            assert_eq!(session.take::<Value>("null")?, Some(Value::Null));
+            assert!(!session.contains_key("null"));
+            Ok::<_, Error>("as expected")
+        })
+        .await;
+    assert_eq!(reply.body, "as expected");
+    let claimed = async |session: Session| {
+        let claimed = session.claim::<Value>("whole").await?;
+        Ok::<_, Error>(claimed.is_some().to_string())
+    };
+    assert_eq!(visitor.visit(claimed).await.body, "true");
+    assert_eq!(visitor.visit(claimed).await.body, "false");
 }

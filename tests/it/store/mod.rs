@@ -1,5 +1,7 @@
 //! The stores, each held to the contract, and what only it can get wrong.
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+mod abandon;
 #[cfg(feature = "file")]
 mod file;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
@@ -8,6 +10,7 @@ mod memory;
 pub(crate) mod population;
 #[allow(dead_code)] // Each store uses its part.
 pub(crate) mod processes;
+mod questions;
 #[cfg(feature = "redis")]
 mod redis;
 mod sample;

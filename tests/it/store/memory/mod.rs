@@ -2,6 +2,7 @@
 
 mod counted;
 mod listing;
+mod markers;
 mod model;
 mod snapshots;
 mod store;

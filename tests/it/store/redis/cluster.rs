@@ -6,7 +6,7 @@ use std::{
 };
 
 use cloakroom::{
-    SessionId, SessionStore as _,
+    SessionId, SessionStore as _, Timestamp,
     store::{Created, Query, RedisStore, Updated},
     testing::Conformance,
 };
@@ -35,22 +35,28 @@ async fn connect(cluster: &RedisCluster) -> RedisStore {
 async fn a_cluster_keeps_the_contract() {
     let prefix = unique_prefix();
     let cluster = RedisCluster::shared();
-    Conformance::new(async || connect(cluster).await.prefix(&prefix).index_begun())
-        .run()
-        .await;
+    Conformance::new(async || {
+        connect(cluster)
+            .await
+            .prefix(&prefix)
+            .unwrap()
+            .index_begun()
+    })
+    .run()
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
     let (cluster, prefix) = (RedisCluster::shared(), unique_prefix());
-    let store = async || connect(cluster).await.prefix(&prefix);
+    let store = async || connect(cluster).await.prefix(&prefix).unwrap();
     population::is_kept_by(vec![store().await, store().await]).await;
 }
 
 #[tokio::test]
 async fn scripts_that_a_node_has_forgotten_are_sent_again() {
     let cluster = RedisCluster::shared();
-    let store = connect(cluster).await.prefix(unique_prefix());
+    let store = connect(cluster).await.prefix(unique_prefix()).unwrap();
     for first in 0..=255u8 {
         if first % 64 == 0 {
             for node in cluster.nodes() {
@@ -77,7 +83,7 @@ async fn scripts_that_a_node_has_forgotten_are_sent_again() {
 async fn increments_of_four_processes_add_up() {
     let cluster = RedisCluster::shared();
     let prefix = unique_prefix();
-    let store = connect(cluster).await.prefix(&prefix);
+    let store = connect(cluster).await.prefix(&prefix).unwrap();
     let place = format!("{prefix} {}", cluster.urls().join(" "));
     let started = std::time::Instant::now();
     // The cluster's driver sends a call again by itself and does not say so: what others cover meanwhile is in doubt.
@@ -91,7 +97,7 @@ async fn worker() {
     if let Some(place) = processes::place() {
         let (prefix, urls) = place.split_once(' ').unwrap();
         let store = RedisStore::cluster(urls.split(' ')).await.unwrap();
-        processes::increment(store.prefix(prefix)).await;
+        processes::increment(store.prefix(prefix).unwrap()).await;
     }
 }
 
@@ -195,9 +201,152 @@ async fn without_waiting_a_killed_primary_takes_back_its_last_moments_at_most() 
     assert!(oldest < MOMENTS, "{oldest:?}");
 }
 
+/// A store of a user of Redis who may use the keys that begin so on each node, and that user.
+async fn limited(cluster: &RedisCluster, prefix: &str, keys: &str) -> (RedisStore, String) {
+    let user = format!("{prefix}{keys}").replace(['{', ':'], "-");
+    for node in cluster.nodes() {
+        let keys = format!("~{prefix}{keys}*");
+        let set = ["ACL", "SETUSER", &user, "on", ">secret", &keys, "+@all"];
+        assert_eq!(node.ask(&set), "OK");
+    }
+    let log_in = |url: String| url.replace("redis://", &format!("redis://{user}:secret@"));
+    let urls: Vec<_> = cluster.urls().into_iter().map(log_in).collect();
+    let store = RedisStore::cluster(urls.iter().map(String::as_str)).await;
+    (store.unwrap().prefix(prefix).unwrap(), user)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_whose_index_cannot_be_written_gets_no_session() {
+    let (cluster, prefix) = (RedisCluster::shared(), unique_prefix());
+    let store = connect(cluster).await.prefix(&prefix).unwrap();
+    let (indexless, _) = limited(cluster, &prefix, "{").await;
+    for first in [0_u128, 7, 130, 255] {
+        let id = id(first << 120 | 1);
+        let created = indexless
+            .create(id, &record(1, Some("ann")), until(None))
+            .await;
+        let error = created.unwrap_err();
+        assert!(error.is_not_applied(), "{error:?}");
+        assert!(store.load(id).await.unwrap().is_none());
+
+        // A session that gets its user later.
+        let created = indexless.create(id, &record(1, None), until(None)).await;
+        assert_eq!(created.unwrap(), Created::Yes);
+        let ann = record(2, Some("ann"));
+        let updated = indexless.update(id, &ann, until(None), former(version(1)));
+        let error = updated.await.unwrap_err();
+        assert!(error.is_not_applied(), "{error:?}");
+        let (kept, _) = store.load(id).await.unwrap().unwrap();
+        assert_eq!((kept.version(), kept.user()), (version(1), None));
+    }
+    assert!(ids(&store, &of("ann")).await.is_empty());
+    assert_eq!(store.count(&Query::default()).await.unwrap(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_whose_indexs_node_is_full_gets_no_session() {
+    let cluster = RedisCluster::start();
+    let store = connect(&cluster).await;
+    let first = |number: u128| id(number << 120 | 1);
+    for number in 0..24 {
+        let created = store
+            .create(first(number), &record(1, Some("ann")), until(None))
+            .await;
+        assert_eq!(created.unwrap(), Created::Yes);
+        let has_index = |node: &&Redis| !node.ask(&["KEYS", "cloakroom:user:*"]).is_empty();
+        let full: Vec<&Redis> = cluster.nodes().iter().filter(has_index).collect();
+        for node in &full {
+            node.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+        }
+        let refused = first(number + 24);
+        let created = store
+            .create(refused, &record(1, Some("ann")), until(None))
+            .await;
+        let error = created.unwrap_err();
+        assert!(error.is_not_applied(), "{error:?}");
+        for node in &full {
+            node.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+        }
+        assert!(store.load(refused).await.unwrap().is_none());
+        assert_eq!(ids(&store, &of("ann")).await.len(), number as usize + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_entry_whose_session_was_never_written_is_swept() {
+    let (cluster, prefix) = (RedisCluster::shared(), unique_prefix());
+    let store = connect(cluster).await.prefix(&prefix).unwrap();
+    let (sessionless, _) = limited(cluster, &prefix, "user:").await;
+    let created = sessionless
+        .create(id(1), &record(1, Some("ann")), until(None))
+        .await;
+    created.unwrap_err();
+    let index = |node: &&Redis| {
+        let keys = node.ask(&["KEYS", &format!("{prefix}user:*")]);
+        (!keys.is_empty() && node.is_master()).then_some(keys)
+    };
+    let nodes = cluster.nodes().iter();
+    let (node, key) = nodes
+        .filter_map(|node| Some((node, index(&node)?)))
+        .next()
+        .unwrap();
+    let card = || node.ask(&["ZCARD", &key]);
+    assert_eq!(card(), "1");
+    assert!(ids(&store, &of("ann")).await.is_empty());
+    // It may be on its way.
+    assert_eq!(card(), "1");
+    node.ask(&["ZADD", &key, "1", &format!("{}\u{1}", "\0".repeat(15))]);
+    let ended = id(2 << 120);
+    let created = store
+        .create(ended, &record(1, Some("ann")), until(None))
+        .await;
+    assert_eq!(created.unwrap(), Created::Yes);
+    store.delete(ended).await.unwrap();
+    for _ in 0..32 {
+        store.delete_expired(Timestamp::EPOCH, 1000).await.unwrap();
+    }
+    assert_eq!(node.ask(&["EXISTS", &key]), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_clients_give_up_cost_no_connections() {
+    let (cluster, prefix) = (RedisCluster::shared(), unique_prefix());
+    let (store, user) = limited(cluster, &prefix, "").await;
+    serves(&store).await;
+    // Each connection of it to each node.
+    let connections = || -> Vec<(usize, String)> {
+        let of_node = |(place, node): (usize, &Redis)| {
+            let list = node.ask(&["CLIENT", "LIST"]);
+            let ours = list
+                .lines()
+                .filter(|line| line.contains(&format!("user={user} ")));
+            let numbers = ours.map(|line| line.split(' ').next().unwrap_or_default().to_owned());
+            numbers.map(|number| (place, number)).collect::<Vec<_>>()
+        };
+        cluster
+            .nodes()
+            .iter()
+            .enumerate()
+            .flat_map(of_node)
+            .collect()
+    };
+    let before = connections();
+    let (started, mut given_up) = (Instant::now(), 0);
+    for number in (0..256_u128).cycle() {
+        let polled = futures::poll!(Box::pin(store.load(id(number << 120))));
+        given_up += usize::from(polled.is_pending());
+        if given_up >= 200 && started.elapsed() > Duration::from_secs(3) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    serves(&store).await;
+    assert_eq!(connections(), before);
+}
+
 /// A store whose sessions are all in one slot, load on it, and the two that serve it.
 async fn load_on_one_pair(cluster: &RedisCluster) -> (RedisStore, Load, &Redis, &Redis) {
-    let store = connect(cluster).await.prefix("{one}:");
+    let store = connect(cluster).await.prefix("{one}:").unwrap();
     let load = Load::on(store.clone()).await;
     let (primary, replica) = tokio::task::block_in_place(|| {
         let mut pairs = cluster.pairs().into_iter();

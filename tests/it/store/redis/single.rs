@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::support::former;
 use crate::{
-    store::{load::Load, population, processes},
+    store::{abandon, load::Load, population, processes},
     support::{
         process::free_port,
         proxy::{Mode, Proxy},
@@ -79,7 +79,7 @@ pub(super) async fn ids(store: &RedisStore, filter: &Query) -> Vec<SessionId> {
 async fn fresh() -> (RedisStore, String) {
     let prefix = unique_prefix();
     let store = RedisStore::connect(&Redis::shared().url()).await.unwrap();
-    (store.prefix(&prefix), prefix)
+    (store.prefix(&prefix).unwrap(), prefix)
 }
 
 fn session_key(prefix: &str, id: SessionId) -> String {
@@ -91,7 +91,7 @@ fn session_key(prefix: &str, id: SessionId) -> String {
 async fn p1_p3_ending_sessions_and_their_limit_hold_among_nodes() {
     let (here, prefix) = fresh().await;
     let there = RedisStore::connect(&Redis::shared().url()).await.unwrap();
-    population::is_kept_by(vec![here, there.prefix(&prefix)]).await;
+    population::is_kept_by(vec![here, there.prefix(&prefix).unwrap()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -100,7 +100,7 @@ async fn one_server_keeps_the_contract() {
     let damaged = prefix.clone();
     Conformance::new(async || {
         let store = RedisStore::connect(&Redis::shared().url()).await.unwrap();
-        store.prefix(&prefix).index_begun()
+        store.prefix(&prefix).unwrap().index_begun()
     })
     .damage(move |_, id, bytes| {
         let key = session_key(&damaged, id);
@@ -267,7 +267,8 @@ async fn m5_a_command_whose_reply_was_lost_is_known_by_its_version() {
     let (store, prefix) = fresh().await;
     let proxy = Proxy::before(([127, 0, 0, 1], Redis::shared().port()).into());
     let url = format!("redis://{}", proxy.address());
-    let wired = RedisStore::connect(&url).await.unwrap().prefix(prefix);
+    let wired = RedisStore::connect(&url).await.unwrap();
+    let wired = wired.prefix(prefix).unwrap();
     let lose = || proxy.set(Mode::LoseOneReply);
     let first = record(1, Some("ann"));
 
@@ -307,7 +308,8 @@ async fn a_lost_reply_is_not_denied() {
     let (_, prefix) = fresh().await;
     let proxy = Proxy::before(([127, 0, 0, 1], Redis::shared().port()).into());
     let url = format!("redis://{}", proxy.address());
-    let wired = RedisStore::connect(&url).await.unwrap().prefix(prefix);
+    let wired = RedisStore::connect(&url).await.unwrap();
+    let wired = wired.prefix(prefix).unwrap();
     let proxy = Arc::new(proxy);
     Conformance::new(async || wired.clone())
         .lose_reply(move |_: Arc<RedisStore>| {
@@ -335,7 +337,7 @@ async fn what_redis_refuses_is_certainly_not_applied() {
     let alone = create().await;
     assert!(alone.is_not_applied(), "{alone:?}");
     server.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
-    // The session is written, and its entry in the bucket is forbidden.
+    // The script begins, and may not write the session's entry in the bucket.
     server.ask(&["ACL", "SETUSER", "default", "-zadd"]);
     let halfway = create().await;
     assert!(!halfway.is_not_applied(), "{halfway:?}");
@@ -634,7 +636,7 @@ async fn worker() {
     if let Some(place) = processes::place() {
         let (url, prefix) = place.split_once(' ').unwrap();
         let store = RedisStore::connect(url).await.unwrap();
-        processes::increment(store.prefix(prefix)).await;
+        processes::increment(store.prefix(prefix).unwrap()).await;
     }
 }
 
@@ -658,7 +660,7 @@ async fn wired() -> (Proxy, RedisStore) {
     let proxy = Proxy::before(([127, 0, 0, 1], Redis::shared().port()).into());
     let url = format!("redis://{}", proxy.address());
     let store = RedisStore::connect(&url).await.unwrap();
-    (proxy, store.prefix(unique_prefix()))
+    (proxy, store.prefix(unique_prefix()).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -708,4 +710,122 @@ async fn a_connection_that_never_answers_again_is_given_up() {
     proxy.strand();
     load.answered(100).await;
     load.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn requests_that_clients_give_up_cost_no_connections() {
+    let (proxy, store) = wired().await;
+    abandon::requests(&store, &proxy, Duration::from_secs(3)).await;
+    assert_eq!(proxy.connections(), 1);
+    // Nor where the server answers nobody for a while, which is less than a dead one takes.
+    proxy.set(Mode::Hang);
+    let load = tokio::time::timeout(Duration::from_millis(10), store.load(id(1)));
+    load.await.unwrap_err();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    proxy.set(Mode::Pass);
+    assert!(store.load(id(1)).await.unwrap().is_none());
+    assert_eq!(proxy.connections(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_wait_for_replicas_is_not_taken_for_a_dead_connection() {
+    let master = Redis::start();
+    let proxy = Proxy::before(([127, 0, 0, 1], master.port()).into());
+    let url = format!("redis://{}", proxy.address());
+    let store = RedisStore::connect(&url).await.unwrap();
+    let store = store.wait_replicas(1, Duration::from_secs(3));
+    let first = record(1, None);
+    let waiting = store.create(id(1), &first, until(None));
+    let given_up = tokio::time::timeout(Duration::from_millis(100), waiting);
+    given_up.await.unwrap_err();
+    store.load(id(1)).await.unwrap();
+    assert_eq!(proxy.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_prefix_with_empty_braces_is_refused() {
+    for prefix in ["{}", "shop{}:", "{}{a}", "{a}{}"] {
+        let store = RedisStore::connect(&Redis::shared().url()).await.unwrap();
+        let error = store.prefix(prefix).unwrap_err().to_string();
+        for part in [prefix, "put a name between them"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+    for prefix in ["", "{shop}:", "{", "}{", "a}{", "shop{"] {
+        let store = RedisStore::connect(&Redis::shared().url()).await.unwrap();
+        store.prefix(prefix).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_user_whose_index_cannot_be_written_gets_no_session() {
+    let server = Redis::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let set = [
+        "ACL",
+        "SETUSER",
+        "weak",
+        "on",
+        ">secret",
+        "~cloakroom:{*",
+        "+@all",
+    ];
+    assert_eq!(server.ask(&set), "OK");
+    let url = server.url().replace("redis://", "redis://weak:secret@");
+    let indexless = RedisStore::connect(&url).await.unwrap();
+    let created = indexless
+        .create(id(1), &record(1, Some("ann")), until(None))
+        .await;
+    let error = created.unwrap_err();
+    assert!(error.is_not_applied(), "{error:?}");
+    assert!(store.load(id(1)).await.unwrap().is_none());
+    let created = indexless.create(id(1), &record(1, None), until(None)).await;
+    assert_eq!(created.unwrap(), Created::Yes);
+    let ann = record(2, Some("ann"));
+    let updated = indexless.update(id(1), &ann, until(None), former(version(1)));
+    updated.await.unwrap_err();
+    let (kept, _) = store.load(id(1)).await.unwrap().unwrap();
+    assert_eq!((kept.version(), kept.user()), (version(1), None));
+    assert_eq!(server.ask(&["KEYS", "cloakroom:user:*"]), "");
+}
+
+#[tokio::test]
+async fn what_others_put_into_an_index_ends_neither_a_list_nor_a_sweep() {
+    let (store, prefix) = fresh().await;
+    let server = Redis::shared();
+    let last = id(u128::MAX >> 8);
+    for (session, user) in [(id(1), Some("ann")), (last, Some("ann")), (id(2), None)] {
+        let created = store.create(session, &record(1, user), until(None)).await;
+        assert_eq!(created.unwrap(), Created::Yes);
+    }
+    let user = server.ask(&["KEYS", &format!("{prefix}user:*")]);
+    let bucket = format!("{prefix}{{00}}");
+    for length in 0..1100 {
+        for filling in [0x00, 0x01, b'a', 0x7f, 0xff] {
+            let mut member = vec![filling; length % 70];
+            member.extend((length as u32).to_be_bytes());
+            for key in [&bucket, &user] {
+                server.ask_bytes(&[b"ZADD", key.as_bytes(), b"0", &member]);
+            }
+        }
+    }
+    for limit in [1, 2, 10, 1000] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let all = Query::default();
+            let page = store.list(&all, after.as_ref(), limit).await.unwrap();
+            found.extend(page.sessions.iter().map(|listed| listed.id));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, [id(1), id(2), last], "{limit}");
+    }
+    assert_eq!(store.count(&Query::default()).await.unwrap(), 3);
+    assert_eq!(ids(&store, &of("ann")).await, [id(1), last]);
+    server.ask(&["DEL", &session_key(&prefix, last)]);
+    sweep(&store, 1000).await;
+    assert_eq!(ids(&store, &of("ann")).await, [id(1)]);
+    assert_eq!(ids(&store, &Query::default()).await, [id(1), id(2)]);
 }

@@ -155,6 +155,75 @@ macro_rules! sql_store_tests {
         }
 
         #[tokio::test]
+        async fn a_table_of_somebody_else_is_left_alone_and_named_with_what_to_do() {
+            for (table, other) in [("sessions", "id BIGINT, payload VARCHAR(90)"), ("sessions_schema", "state INT")] {
+                let (_database, store) = empty().await;
+                execute(&store, &format!("CREATE TABLE {table} ({other})")).await;
+                let error = store.migrate().await.unwrap_err();
+                assert_eq!(error.kind(), StoreErrorKind::Other);
+                assert!(error.is_not_applied());
+                let cause = error.source().unwrap().to_string();
+                for part in [table, "id, payload", "state", ".table(\"cloakroom_sessions\")"] {
+                    let is_said = cause.contains(part);
+                    let is_other = part == "id, payload" && table != "sessions" || part == "state" && table == "sessions";
+                    assert!(is_said || is_other, "{cause}");
+                }
+                assert!(!cause.contains("call migrate()"), "{cause}");
+                assert_eq!(text(&store, &format!("SELECT * FROM {table}")).await, "");
+                let store = store.table("cloakroom_sessions").unwrap();
+                store.migrate().await.unwrap();
+                store.migrate().await.unwrap();
+                let created = store.create(id(1), &record(json!({})), until(None)).await;
+                assert_eq!(created.unwrap(), Created::Yes);
+            }
+        }
+
+        #[tokio::test]
+        async fn the_documented_queries_show_a_users_sessions_count_and_end_them() {
+            let (_database, store) = migrated().await;
+            let future = u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap() + 60_000;
+            let ann = record(json!({ "user": "ann", "authenticated_at": 1, "data": { "cart": "full" } }));
+            let bob = record(json!({ "user": "bob", "authenticated_at": 1 }));
+            let marker = record(json!({ "moved_at": 1 }));
+            for (number, record, expires_at) in [
+                (1, &ann, Some(future)), (2, &ann, None), (3, &ann, Some(1)), (4, &bob, None),
+                (5, &record(json!({})), Some(future)), (6, &marker, Some(future)),
+            ] {
+                store.create(id(number), record, until(expires_at)).await.unwrap();
+            }
+            let page = include_str!("../../../../STORES.md");
+            let (_, queries) = page.split_once(&format!("```sql\n-- {TITLE}\n")).unwrap();
+            let (queries, _) = queries.split_once("```").unwrap();
+            let queries: Vec<&str> = queries.split(';').map(str::trim).filter(|query| !query.is_empty()).collect();
+            let [of_user, count, delete] = queries[..] else {
+                panic!("{queries:?}");
+            };
+            let sql = AssertSqlSafe(of_user.to_owned());
+            let rows = sqlx::raw_sql(sql).fetch_all(store.pool()).await.unwrap();
+            let records: Vec<String> = rows.iter().map(|row| row.get_unchecked("record")).collect();
+            assert_eq!(records.len(), 3);
+            assert!(records.iter().all(|record| record.contains(r#""cart":"full""#)), "{records:?}");
+            let sql = AssertSqlSafe(count.to_owned());
+            let row = sqlx::raw_sql(sql).fetch_one(store.pool()).await.unwrap();
+            assert_eq!(row.get_unchecked::<i64, _>(0), 4);
+            assert_eq!(execute(&store, delete).await, 3);
+            assert!(store.load(id(1)).await.unwrap().is_none());
+            assert!(store.load(id(4)).await.unwrap().is_some());
+        }
+
+        #[tokio::test]
+        async fn a_table_that_was_dropped_is_made_again() {
+            let (_database, store) = migrated().await;
+            let versions = "SELECT version FROM sessions_schema ORDER BY version";
+            let before = text(&store, versions).await;
+            execute(&store, "DROP TABLE sessions").await;
+            store.migrate().await.unwrap();
+            let created = store.create(id(1), &record(json!({})), until(None)).await;
+            assert_eq!(created.unwrap(), Created::Yes);
+            assert_eq!(text(&store, versions).await, before);
+        }
+
+        #[tokio::test]
         async fn two_tables_are_two_stores() {
             let (_database, store) = migrated().await;
             let other = store.clone().table("select").unwrap();

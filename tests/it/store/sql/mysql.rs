@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Row as _, mysql::MySqlPoolOptions, pool::PoolOptions};
 use super::{Database, id, record, server_faults::server_faults, sql_store_tests, until};
 use crate::support::former;
 use crate::{
-    store::{load::Load, population, processes},
+    store::{abandon, load::Load, population, processes},
     support::{
         process::free_port,
         proxy::{Mode, Proxy},
@@ -23,6 +23,8 @@ use crate::{
 
 sql_store_tests!(MySqlStore);
 server_faults!(MySqlStore, MySql);
+
+const TITLE: &str = "MySQL and MariaDB";
 
 async fn database() -> Database {
     Database {
@@ -119,5 +121,23 @@ async fn it_keeps_the_contract_at_every_isolation_level() {
         let store = MySqlStore::new(pool.connect(&database.url).await.unwrap());
         store.migrate().await.unwrap();
         Conformance::new(async || store.clone()).run().await;
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_a_failover_leaves_open_whether_the_call_was_applied() {
+    let (_database, store) = migrated().await;
+    for code in [1047, 1053, 1105, 1927, 2006, 2013, 9001, 9006] {
+        execute(&store, "DROP TRIGGER IF EXISTS failing").await;
+        let trigger = format!(
+            "CREATE TRIGGER failing BEFORE INSERT ON sessions FOR EACH ROW \
+             SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'of the row'"
+        );
+        execute(&store, &trigger).await;
+        let created = store.create(id(1), &record(json!({})), until(None)).await;
+        let error = created.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{code}");
+        assert!(!error.is_not_applied(), "{code}");
+        assert!(!format!("{error:?}").contains("of the row"), "{error:?}");
     }
 }

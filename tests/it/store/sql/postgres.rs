@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Row as _, pool::PoolOptions};
 use super::{Database, id, record, server_faults::server_faults, sql_store_tests, until};
 use crate::support::former;
 use crate::{
-    store::{load::Load, population, processes},
+    store::{abandon, load::Load, population, processes},
     support::{
         process::free_port,
         proxy::{Mode, Proxy},
@@ -23,6 +23,8 @@ use crate::{
 
 sql_store_tests!(PostgresStore);
 server_faults!(PostgresStore, Postgres);
+
+const TITLE: &str = "PostgreSQL";
 
 async fn database() -> Database {
     Database {
@@ -140,4 +142,27 @@ async fn tls_that_the_driver_lacks_is_an_error_that_says_what_to_turn_on() {
         assert!(said.contains(part), "{said}");
     }
     assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[tokio::test]
+async fn an_error_of_a_failover_leaves_open_whether_the_call_was_applied() {
+    let (_database, store) = migrated().await;
+    for code in [
+        "40003", "08007", "08006", "08003", "57P01", "57P02", "58000",
+    ] {
+        let function = format!(
+            "CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE EXCEPTION 'of the row' USING ERRCODE = '{code}'; END $$"
+        );
+        execute(&store, &function).await;
+        let trigger = "CREATE OR REPLACE TRIGGER failing BEFORE INSERT ON sessions \
+                       FOR EACH ROW EXECUTE FUNCTION fail()";
+        execute(&store, trigger).await;
+        let created = store.create(id(1), &record(json!({})), until(None)).await;
+        let error = created.unwrap_err();
+        assert!(!error.is_not_applied(), "{code}");
+        assert!(!format!("{error:?}").contains("of the row"), "{error:?}");
+        let is_known = code == "58000" || error.kind() == StoreErrorKind::Unavailable;
+        assert!(is_known, "{code}: {error:?}");
+    }
 }

@@ -68,6 +68,17 @@ macro_rules! server_faults {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn requests_that_clients_give_up_cost_no_connections() {
+            let (proxy, store) = wired(<$server>::shared()).await;
+            let before = proxy.connections();
+            abandon::requests(&store, &proxy, Duration::from_secs(1)).await;
+            let most = store.pool().options().get_max_connections() as usize;
+            let made = proxy.connections() - before;
+            assert!(made <= most, "{made} connections, and the pool has {most} at most");
+            assert!(store.load(id(1)).await.unwrap().is_none());
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
         async fn connections_that_never_answer_again_are_given_up() {
             let (proxy, store) = wired(<$server>::shared()).await;
             let load = Load::on(store).await;

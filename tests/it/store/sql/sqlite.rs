@@ -28,6 +28,8 @@ use crate::{
 
 sql_store_tests!(SqliteStore);
 
+const TITLE: &str = "SQLite";
+
 async fn database() -> Database {
     let directory = Directory::new();
     Database {
@@ -116,11 +118,7 @@ async fn a_file_that_others_lock_for_too_long_is_unavailable() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_that_is_in_memory_keeps_the_contract() {
-    let pool = SqlitePoolOptions::new()
-        .max_connections(1)
-        .idle_timeout(None)
-        .max_lifetime(None);
-    let store = SqliteStore::new(pool.connect("sqlite::memory:").await.unwrap());
+    let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
     store.migrate().await.unwrap();
     conformance(async || store.clone()).await;
 }
@@ -232,4 +230,94 @@ fn a_runtime_that_ends_in_the_middle_of_calls_ends() {
         drop(runtime);
     }
     first.block_on(load(&store, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn calls_that_are_given_up_cost_no_connections() {
+    let (database, _store) = migrated().await;
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let pool = SqlitePoolOptions::new()
+        .max_connections(4)
+        .after_connect(move |_, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { Ok(()) })
+        });
+    let store = SqliteStore::new(pool.connect(&database.url).await.unwrap());
+    for number in 0..200 {
+        let _ = futures::poll!(Box::pin(store.load(id(number))));
+    }
+    assert!(store.load(id(1)).await.unwrap().is_none());
+    assert!(made.load(Ordering::Relaxed) <= 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_in_memory_lasts_as_long_as_its_store() {
+    for url in [
+        "sqlite::memory:",
+        "sqlite://:memory:",
+        "sqlite:one-in-memory?mode=memory",
+        "sqlite://another-in-memory?mode=memory&cache=shared",
+    ] {
+        let store = SqliteStore::connect(url).await.unwrap();
+        store.migrate().await.unwrap();
+        let created = store.create(id(1), &record(json!({})), until(None)).await;
+        assert_eq!(created.unwrap(), Created::Yes);
+        // As the pool does with one that is idle, or old.
+        let connection = store.pool().acquire().await.unwrap();
+        connection.close().await.unwrap();
+        assert!(store.load(id(1)).await.unwrap().is_some(), "{url}");
+        assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
+
+        let pool = SqlitePoolOptions::new().idle_timeout(Duration::from_millis(1));
+        let url = url
+            .replace("sqlite:one", "sqlite:file:two")
+            .replace("sqlite://another", "sqlite:file:third");
+        let store = SqliteStore::new(pool.connect(&url).await.unwrap());
+        store.migrate().await.unwrap();
+        store
+            .create(id(1), &record(json!({})), until(None))
+            .await
+            .unwrap();
+        while store.pool().size() > 0 {
+            let connection = store.pool().acquire().await.unwrap();
+            connection.close().await.unwrap();
+        }
+        assert!(store.load(id(1)).await.unwrap().is_some(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_ends_with_each_connection_is_refused_unless_the_pool_keeps_its_only_one() {
+    let private = || -> [SqliteConnectOptions; 5] {
+        [
+            SqliteConnectOptions::new(),
+            SqliteConnectOptions::new().filename(":memory:"),
+            SqliteConnectOptions::new().in_memory(true),
+            "sqlite::memory:?cache=private".parse().unwrap(),
+            "sqlite:by-name?mode=memory".parse().unwrap(),
+        ]
+    };
+    for options in private() {
+        let pool = SqlitePool::connect_lazy_with(options.clone());
+        let error = SqliteStore::new(pool).migrate().await.unwrap_err();
+        let cause = error.source().unwrap().to_string();
+        for part in ["sqlite::memory:", "max_connections(1)"] {
+            assert!(cause.contains(part), "{cause}");
+        }
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None);
+        let store = SqliteStore::new(pool.connect_lazy_with(options));
+        store.migrate().await.unwrap();
+        store
+            .create(id(1), &record(json!({})), until(None))
+            .await
+            .unwrap();
+    }
+    let store = SqliteStore::connect("sqlite::memory:?cache=private")
+        .await
+        .unwrap();
+    store.migrate().await.unwrap();
 }

@@ -101,14 +101,26 @@ impl Redis {
         self.try_ask(command).unwrap()
     }
 
+    /// As [`ask`](Self::ask), with any bytes.
+    pub(crate) fn ask_bytes(&self, command: &[&[u8]]) -> String {
+        self.try_ask_bytes(command).unwrap()
+    }
+
     fn try_ask(&self, command: &[&str]) -> Option<String> {
+        let command: Vec<&[u8]> = command.iter().map(|part| part.as_bytes()).collect();
+        self.try_ask_bytes(&command)
+    }
+
+    fn try_ask_bytes(&self, command: &[&[u8]]) -> Option<String> {
         let mut wire = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         wire.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        let mut request = format!("*{}\r\n", command.len());
+        let mut request = format!("*{}\r\n", command.len()).into_bytes();
         for part in command {
-            request += &format!("${}\r\n{part}\r\n", part.len());
+            request.extend(format!("${}\r\n", part.len()).into_bytes());
+            request.extend_from_slice(part);
+            request.extend_from_slice(b"\r\n");
         }
-        wire.write_all(request.as_bytes()).ok()?;
+        wire.write_all(&request).ok()?;
         read(&mut BufReader::new(wire))
     }
 }
