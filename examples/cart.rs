@@ -1,7 +1,7 @@
 //! A shopping cart as a typed value of the session: `cargo run --example cart`.
 //!
-//! Two tabs that add at once lose nothing: an update that meets a fresher cart
-//! runs again on that.
+//! If two tabs add something at the same time, both changes are kept: the update
+//! of the second one runs again on the cart that the first one has saved.
 
 mod site;
 
@@ -15,10 +15,10 @@ use axum::{
 use cloakroom::{Error, Key, Session, SessionData, SessionLayer, SessionValue};
 use serde::{Deserialize, Serialize};
 
-/// What is for sale. An order names the goods by their place here.
+/// What is for sale. Forms name an item by its position here.
 const GOODS: [&str; 3] = ["Hat stand", "Umbrella", "Scarf"];
 
-/// Pieces, by the goods' place in [`GOODS`].
+/// The number of pieces, by the position in [`GOODS`].
 #[derive(Default, Serialize, Deserialize)]
 struct Cart {
     pieces: BTreeMap<usize, u32>,
@@ -28,7 +28,7 @@ impl SessionValue for Cart {
     const KEY: &str = "cart";
 }
 
-/// A key that says what it holds: whatever else is inserted under it does not compile.
+/// A key with its type: inserting a value of another type does not compile.
 const GIFT: Key<bool> = Key::new("gift");
 
 /// The shop, with its cart in the session.
@@ -98,7 +98,7 @@ async fn shop(cart: SessionData<Cart>) -> Result<Html<String>, Error> {
 <form method="post" action="/gift"><button>{change}</button></form>
 <form method="post" action="/empty"><button>Empty the cart</button></form>
 </div>
-<p class="hint">Open a second tab, and add in both.</p>"#
+<p class="hint">Open this page in a second tab, and add something in both.</p>"#
     );
     Ok(site::page("Cart", &body))
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use axum::{Router, response::Html, routing::get};
 use cloakroom::{Error, Session, SessionLayer};
 
-/// One page, and a session for whoever looks at it.
+/// One page, which counts the visits of each visitor.
 pub fn app() -> Router {
     let app = Router::new()
         .route("/", get(counter))
@@ -22,12 +22,12 @@ async fn counter(session: Session) -> Result<Html<String>, Error> {
 
 fn page(visits: u64) -> Html<String> {
     let hint = if visits == 1 {
-        r#"<p>Your browser has a ticket now. Reload the page.</p>
-<p class="hint">Does it stay at 1? Then the cookie does not come back. Over plain http, browsers accept it on
-<code>localhost</code> alone: open the URL that the program printed, not an address or another name. Safari
-before macOS 26 does not accept it there either: use another browser, or https.</p>"#
+        r#"<p>Your browser has a session cookie now. Reload the page.</p>
+<p class="hint">Does it stay at 1? Then your browser does not send the cookie back. Without https, browsers accept it
+only on <code>localhost</code>: open the URL that the program printed. Safari before macOS 26 does not accept it there
+either: use another browser, or https.</p>"#
     } else {
-        "<p>Another browser, or a private window, counts for itself.</p>"
+        "<p>Another browser, or a private window, has a session of its own.</p>"
     };
     let body = format!("<h1>visit {visits}</h1>\n{hint}\n<p><a href=\"/\">Visit again</a></p>");
     site::page(&format!("Visit {visits}"), &body)

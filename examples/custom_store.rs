@@ -1,13 +1,12 @@
 //! A store of your own, in about 120 lines: `cargo run --example custom_store`.
 //! Its tests use the conformance kit, from the crate's feature `testing`.
 //!
-//! It keeps encoded records in a map. A database would look the same: the bytes are
-//! one column, and the version and the deadline, which the store compares, are
-//! columns beside it.
+//! It keeps encoded records in a map. In a database the bytes are one column, and the
+//! version and the deadline, which the store compares, are two more.
 //!
-//! What a database adds are failures. A call that fails may have been applied:
-//! that is what a `StoreError` says, unless the store knows better and adds
-//! `not_applied()`, as `create` does here.
+//! A database can fail. A call that fails may have been applied, and a `StoreError`
+//! says so. If the store knows that it was not, it adds `not_applied()`, as `create`
+//! does here.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -29,7 +28,7 @@ use tokio::net::TcpListener;
 
 type Reply<T> = Result<T, StoreError>;
 
-/// How many sessions the map takes.
+/// How many sessions the map may have.
 const MAX_SESSIONS: usize = 100_000;
 
 /// Keeps sessions as bytes.
@@ -58,7 +57,7 @@ impl SessionStore for MapStore {
         let is_full = rows.len() >= MAX_SESSIONS;
         match rows.entry(id) {
             Entry::Occupied(_) => return Ok(Created::Exists),
-            // The core may try another time: nothing was stored, and nothing will be.
+            // Nothing was stored, and nothing will be, so the crate may try again.
             Entry::Vacant(_) if is_full => {
                 let error = StoreError::new(StoreErrorKind::Unavailable, "the map is full");
                 return Err(error.not_applied());
@@ -82,8 +81,8 @@ impl SessionStore for MapStore {
     ) -> Reply<Updated> {
         match self.0.lock().get_mut(&id) {
             None => return Ok(Updated::Missing),
-            // A database that sends its statements again compares the writers here: if the
-            // stored record `has_written` the new version, the first attempt was applied.
+            // If a database sends its statements twice, ask `has_written` here: if the stored
+            // record has written the new version, the first try was applied.
             Some(row) if row.version != former.version() => return Ok(Updated::Conflict),
             Some(row) => *row = Row::new(record, activity),
         }
@@ -98,7 +97,7 @@ impl SessionStore for MapStore {
             Some(row) => &mut row.activity,
         };
         kept.last_seen_at = kept.last_seen_at.max(new.last_seen_at);
-        // `None` is never, and later than any moment.
+        // `None` means never, which is later than any time.
         let deadlines = kept.expires_at.zip(new.expires_at);
         kept.expires_at = deadlines.map(|(kept, new)| kept.max(new));
         Ok(Touched::Yes)
@@ -117,7 +116,7 @@ impl SessionStore for MapStore {
         Ok(Reaped::new(removed, more))
     }
 
-    // The rest is optional: without it, the operator's methods are errors.
+    // The rest is optional. Without it, the methods of `Sessions` that list return an error.
 
     async fn list(
         &self,
@@ -125,7 +124,7 @@ impl SessionStore for MapStore {
         after: Option<&Position>,
         limit: usize,
     ) -> Reply<StorePage> {
-        // An order that this store does not know is refused here, and a position that is no id.
+        // Refuses an order that this store does not know, and a position that is not an id.
         let selection = query.ordered_by_id()?;
         let after = after.map(Position::id).transpose()?;
         let rows = self.0.lock();
@@ -140,7 +139,7 @@ impl SessionStore for MapStore {
                 break;
             }
             let row = &rows[&id];
-            // What does not decode is left out.
+            // A record that does not decode is left out.
             let Ok(record) = Record::from_bytes(&row.bytes) else {
                 continue;
             };
@@ -166,7 +165,7 @@ impl SessionStore for MapStore {
         Ok(())
     }
 
-    /// `load` asks no cache. This is the default too.
+    /// There is no cache. This is also the default.
     fn is_cached(&self) -> bool {
         false
     }

@@ -1,8 +1,8 @@
 //! "Where you are logged in": users see their sessions, end one, or all others:
 //! `cargo run --example devices`, and open the page in two browsers.
 //!
-//! What changes something is a POST, and a layer refuses POSTs from other sites. The
-//! ids in the page are public, and open nothing.
+//! Every change is a POST, and a layer refuses POSTs from other sites. The ids in
+//! the page are public, and open nothing.
 
 mod site;
 
@@ -13,22 +13,23 @@ use std::{
 
 use axum::{
     Form, Router,
-    extract::{FromRequestParts, OptionalFromRequestParts, State},
-    http::{HeaderMap, header, request::Parts},
+    extract::State,
+    http::{header, request::Parts},
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use cloakroom::{
-    Error, Key, Session, SessionFilter, SessionId, SessionLayer, SessionSummary, Sessions,
+    CurrentUser, Error, RequireUser, Session, SessionFilter, SessionId, SessionLayer,
+    SessionSummary, Sessions,
 };
 use serde::Deserialize;
 
 use self::site::{PrivatePage, escape};
 
-/// What the browser calls itself, kept at log-in.
-const DEVICE: Key<String> = Key::new("device");
+/// The label with the browser's name. The layer sets it at log-in.
+const DEVICE: &str = "device";
 
-/// A session is touched every minute, so "last seen" is exact to that; a user has ten at most.
+/// Activity is written at most once a minute, so "last seen" is exact to a minute. A user has at most ten sessions.
 pub fn app() -> Router {
     app_under(SessionLayer::default())
 }
@@ -36,47 +37,31 @@ pub fn app() -> Router {
 fn app_under(layer: SessionLayer) -> Router {
     let layer = layer
         .touch_after(Duration::from_secs(60))
-        .max_sessions_per_user(10);
+        .max_sessions_per_user(10)
+        .label(DEVICE, device)
+        .log_in_page("/");
     let app = Router::new()
-        .route("/", get(entrance))
-        .route("/login", post(log_in))
         .route("/devices", get(devices))
         .route("/end", post(end))
         .route("/end-others", post(end_others))
+        // Other visitors are redirected to the log-in form. The routes below are for everybody.
+        .route_layer(RequireUser::new())
+        .route("/", get(start))
+        .route("/login", post(log_in))
         .route("/logout", post(log_out))
         .with_state(layer.sessions())
         .layer(layer);
     site::finish(app)
 }
 
-/// Only for demonstration: everybody has the same password. A real service
-/// looks up a slow, salted hash, and limits how often one may try.
+/// For demonstration only: every user has the same password. A real service compares
+/// with a slow, salted hash, and limits the number of tries.
 fn is_right(name: &str, password: &str) -> bool {
     !name.is_empty() && password == "open sesame"
 }
 
-/// A handler that takes one is for users alone; everybody else is sent to the entrance.
-struct User {
-    name: String,
-    session: Session,
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for User {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let session = <Session as OptionalFromRequestParts<S>>::from_request_parts(parts, state)
-            .await
-            .map_err(Error::into_response)?;
-        match session.and_then(|session| Some((session.user()?, session))) {
-            Some((name, session)) => Ok(Self { name, session }),
-            None => Err(Redirect::to("/").into_response()),
-        }
-    }
-}
-
-async fn entrance(session: Option<Session>) -> Response {
-    match session.and_then(|session| session.user()) {
+async fn start(user: Option<CurrentUser>) -> Response {
+    match user {
         Some(_) => Redirect::to("/devices").into_response(),
         None => form().into_response(),
     }
@@ -88,25 +73,20 @@ struct Credentials {
     password: String,
 }
 
-async fn log_in(
-    session: Session,
-    headers: HeaderMap,
-    Form(given): Form<Credentials>,
-) -> Result<Redirect, Error> {
+async fn log_in(session: Session, Form(given): Form<Credentials>) -> Result<Redirect, Error> {
     let name = given.name.trim();
     if !is_right(name, &given.password) {
         return Ok(Redirect::to("/"));
     }
     session.log_in(name)?;
-    let agent = headers.get(header::USER_AGENT);
-    let agent = agent.map_or("", |agent| agent.to_str().unwrap_or_default());
-    session.insert(DEVICE, device(agent))?;
     Ok(Redirect::to("/devices"))
 }
 
-/// "Firefox on Linux". Anybody can send anything: it is text, of a bounded length.
-fn device(agent: &str) -> String {
-    // Most browsers call themselves by others' names too: the first that is found is it.
+/// Such as "Firefox on Linux". A client can send any text. The layer cuts what is too long.
+fn device(request: &Parts) -> Option<String> {
+    let agent = request.headers.get(header::USER_AGENT);
+    let agent = agent.map_or("", |agent| agent.to_str().unwrap_or_default());
+    // Most browsers name others too. The first one that is found here is right.
     let browsers = [
         ("Edg", "Edge"),
         ("Firefox", "Firefox"),
@@ -125,28 +105,33 @@ fn device(agent: &str) -> String {
         let found = names.iter().find(|(part, _)| agent.contains(part));
         found.map(|(_, name)| *name)
     };
-    match (found(&browsers), found(&systems)) {
+    let device = match (found(&browsers), found(&systems)) {
         (Some(browser), Some(system)) => format!("{browser} on {system}"),
         (Some(name), None) | (None, Some(name)) => name.to_owned(),
         (None, None) if agent.is_empty() => "Unknown device".to_owned(),
         (None, None) => agent.chars().take(60).collect(),
-    }
+    };
+    Some(device)
 }
 
-async fn devices(user: User, State(sessions): State<Sessions>) -> Result<PrivatePage, Error> {
-    let filter = SessionFilter::default().user(&user.name);
-    // No more than the limit, so one page holds them all.
+async fn devices(
+    CurrentUser(name): CurrentUser,
+    session: Session,
+    State(sessions): State<Sessions>,
+) -> Result<PrivatePage, Error> {
+    let filter = SessionFilter::default().user(&name);
+    // A user has no more than the limit, so one page has them all.
     let page = sessions.list(&filter, None, 100).await?;
     let mut devices = page.sessions;
     devices.sort_by_key(|device| {
-        let is_this = user.session.id() == Some(device.id());
+        let is_this = session.id() == Some(device.id());
         (!is_this, std::cmp::Reverse(device.last_seen_at()))
     });
     let now = SystemTime::now();
     let mut rows = String::new();
     for device in &devices {
-        let is_this = user.session.id() == Some(device.id());
-        rows += &row(device, is_this, now)?;
+        let is_this = session.id() == Some(device.id());
+        rows += &row(device, is_this, now);
     }
     let others = if devices.len() > 1 {
         r#"<form method="post" action="/end-others"><button>Log out all other devices</button></form>"#
@@ -159,13 +144,12 @@ async fn devices(user: User, State(sessions): State<Sessions>) -> Result<Private
 <ul>
 {rows}</ul>
 <div class="actions">{others}<form method="post" action="/logout"><button class="quiet">Log out here</button></form></div>"#,
-        name = escape(&user.name),
+        name = escape(&name),
     );
     Ok(site::private_page("Devices", &body))
 }
 
-fn row(session: &SessionSummary, is_this: bool, now: SystemTime) -> Result<String, Error> {
-    let device: Option<String> = session.get(DEVICE)?;
+fn row(session: &SessionSummary, is_this: bool, now: SystemTime) -> String {
     let action = if is_this {
         r#"<span class="badge">this device</span>"#.to_owned()
     } else {
@@ -175,12 +159,12 @@ fn row(session: &SessionSummary, is_this: bool, now: SystemTime) -> Result<Strin
         )
     };
     let since = session.authenticated_at().unwrap_or(session.created_at());
-    Ok(format!(
+    format!(
         "<li><div><strong>{device}</strong><br><small>Last seen {seen} · logged in {since}</small></div>{action}</li>\n",
-        device = escape(device.as_deref().unwrap_or("Unknown device")),
+        device = escape(session.label(DEVICE).unwrap_or("Unknown device")),
         seen = ago(now, session.last_seen_at()),
         since = ago(now, since),
-    ))
+    )
 }
 
 #[derive(Deserialize)]
@@ -188,25 +172,25 @@ struct Chosen {
     id: String,
 }
 
-/// Ends it only if it is the user's own; for any other id nothing happens.
+/// Ends the session only if it is the user's own.
 async fn end(
-    user: User,
+    CurrentUser(name): CurrentUser,
     State(sessions): State<Sessions>,
     Form(chosen): Form<Chosen>,
 ) -> Result<Redirect, Error> {
     if let Ok(id) = chosen.id.parse::<SessionId>() {
-        sessions.revoke_for(&user.name, id).await?;
+        sessions.revoke_for(name, id).await?;
     }
     Ok(Redirect::to("/devices"))
 }
 
-async fn end_others(user: User, State(sessions): State<Sessions>) -> Result<Redirect, Error> {
-    sessions.revoke_others(&user.session).await?;
+async fn end_others(session: Session, State(sessions): State<Sessions>) -> Result<Redirect, Error> {
+    sessions.revoke_others(&session).await?;
     Ok(Redirect::to("/devices"))
 }
 
-async fn log_out(user: User) -> Redirect {
-    user.session.destroy();
+async fn log_out(session: Session) -> Redirect {
+    session.destroy();
     Redirect::to("/")
 }
 
@@ -256,7 +240,7 @@ mod tests {
     const IPHONE: &str =
         "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Safari/604.1";
 
-    /// A browser with its cookie, or without one.
+    /// A browser, perhaps with a cookie.
     #[derive(Clone)]
     struct Device {
         app: Router,
@@ -391,7 +375,7 @@ mod tests {
             StatusCode::SEE_OTHER
         );
         let reply = Device::new(&app, "curl/8").post("/end", &of_ann).await;
-        assert_eq!(reply.location.as_deref(), Some("/"));
+        assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
         assert!(ann.get("/devices").await.body.contains("iPhone"));
     }
 

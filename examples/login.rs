@@ -1,9 +1,9 @@
 //! Log-in and log-out with a form, "remember me", a flash message, and a page
-//! for users alone: `cargo run --example login`.
+//! for users only: `cargo run --example login`.
 //!
-//! What changes something is a POST, and a layer refuses POSTs from other sites.
-//! Without it, `SameSite=Lax` keeps another site from logging a visitor out, as the
-//! browser sends no cookie along, but not from logging them in as somebody else.
+//! Every change is a POST, and a layer refuses POSTs from other sites. `SameSite=Lax` alone
+//! is not enough: it keeps another site from logging a visitor out, because the browser
+//! sends no cookie, but not from logging them in as somebody else.
 
 mod site;
 
@@ -11,63 +11,41 @@ use std::{process::ExitCode, time::Duration};
 
 use axum::{
     Form, Router,
-    extract::{FromRequestParts, OptionalFromRequestParts},
-    http::request::Parts,
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
-use cloakroom::{Error, Key, Session, SessionLayer};
+use cloakroom::{CurrentUser, Error, Flash, FlashMessage, RequireUser, Session, SessionLayer};
 use serde::Deserialize;
 
 use self::site::{PrivatePage, escape};
 
-const FLASH: Key<String> = Key::new("flash");
 const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Without "remember me", a session ends after an hour unseen, after a day at
-/// the latest, and with the browser.
+/// Without "remember me", a session ends after an hour without a request, after a day,
+/// or with the browser, whichever comes first.
 pub fn app() -> Router {
     let app = Router::new()
-        .route("/", get(entrance))
-        .route("/login", post(log_in))
         .route("/members", get(members))
+        // Other visitors are redirected to the log-in form. The routes below are for everybody.
+        .route_layer(RequireUser::new())
+        .route("/", get(start))
+        .route("/login", post(log_in))
         .route("/logout", post(log_out))
-        .layer(SessionLayer::default());
+        .layer(SessionLayer::default().log_in_page("/"));
     site::finish(app)
 }
 
-/// Only for demonstration: everybody has the same password. A real service
-/// looks up a slow, salted hash, and limits how often one may try.
+/// For demonstration only: every user has the same password. A real service compares
+/// with a slow, salted hash, and limits the number of tries.
 fn is_right(name: &str, password: &str) -> bool {
     !name.is_empty() && password == "open sesame"
 }
 
-/// A handler that takes one is for users alone; everybody else is sent to the entrance.
-struct User {
-    name: String,
-    session: Session,
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for User {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let session = <Session as OptionalFromRequestParts<S>>::from_request_parts(parts, state)
-            .await
-            .map_err(Error::into_response)?;
-        match session.and_then(|session| Some((session.user()?, session))) {
-            Some((name, session)) => Ok(Self { name, session }),
-            None => Err(Redirect::to("/").into_response()),
-        }
-    }
-}
-
-async fn entrance(session: Session) -> Result<Response, Error> {
-    if session.user().is_some() {
+async fn start(user: Option<CurrentUser>, flash: Flash) -> Result<Response, Error> {
+    if user.is_some() {
         return Ok(Redirect::to("/members").into_response());
     }
-    let flash = session.claim(FLASH).await?;
-    Ok(form(flash.as_deref()).into_response())
+    Ok(form(&flash.take().await?).into_response())
 }
 
 #[derive(Deserialize)]
@@ -77,51 +55,55 @@ struct Credentials {
     remember: Option<String>,
 }
 
-async fn log_in(session: Session, Form(given): Form<Credentials>) -> Result<Redirect, Error> {
+async fn log_in(
+    session: Session,
+    flash: Flash,
+    Form(given): Form<Credentials>,
+) -> Result<Redirect, Error> {
     let name = given.name.trim();
     if !is_right(name, &given.password) {
-        session.insert(FLASH, "That is not the password.".to_owned())?;
+        flash.error("That is not the password.")?;
         return Ok(Redirect::to("/"));
     }
     if session.user().is_some() {
-        // Nothing of an earlier log-in stays, its lifetime neither.
+        // The new session takes over nothing of an earlier log-in.
         session.destroy();
     }
     session.log_in(name)?;
     if given.remember.is_some() {
         session.remember_for(MONTH);
     }
-    session.insert(FLASH, "Welcome! Your coat is in good hands.".to_owned())?;
+    flash.success("Welcome! You are logged in.")?;
     Ok(Redirect::to("/members"))
 }
 
-async fn members(user: User) -> Result<PrivatePage, Error> {
-    // Of two tabs that load at once, one shows it.
-    let flash = user.session.claim(FLASH).await?;
+async fn members(CurrentUser(name): CurrentUser, flash: Flash) -> Result<PrivatePage, Error> {
+    // If two tabs load at once, one of them shows it.
+    let messages = flash.take().await?;
     let body = format!(
         r#"{flash}<h1>Hello, {name}</h1>
 <p>Only users see this page. After you have logged out, the back button does not show it again.</p>
 <form method="post" action="/logout">
 <button>Log out</button>
 </form>"#,
-        flash = banner(flash.as_deref()),
-        name = escape(&user.name),
+        flash = banner(&messages),
+        name = escape(&name),
     );
     Ok(site::private_page("Members", &body))
 }
 
-async fn log_out(session: Session) -> Result<Redirect, Error> {
+async fn log_out(session: Session, flash: Flash) -> Result<Redirect, Error> {
     if session.user().is_some() {
         session.destroy();
-        // This begins a new session, of nobody.
-        session.insert(FLASH, "You have logged out.".to_owned())?;
+        // This begins a new session, without a user.
+        flash.info("You have logged out.")?;
     }
     Ok(Redirect::to("/"))
 }
 
-fn form(message: Option<&str>) -> PrivatePage {
+fn form(messages: &[FlashMessage]) -> PrivatePage {
     let body = format!(
-        r#"{message}<h1>Log in</h1>
+        r#"{messages}<h1>Log in</h1>
 <form method="post" action="/login">
 <label>Name <input name="name" autocomplete="username" required></label>
 <label>Password <input name="password" type="password" autocomplete="current-password" required></label>
@@ -129,18 +111,17 @@ fn form(message: Option<&str>) -> PrivatePage {
 <button>Log in</button>
 </form>
 <p class="hint">A demonstration: any name, and the password <code>open sesame</code>.</p>"#,
-        message = banner(message),
+        messages = banner(messages),
     );
     site::private_page("Log in", &body)
 }
 
-fn banner(message: Option<&str>) -> String {
-    message.map_or_else(String::new, |message| {
-        format!(
-            "<p class=\"banner\" role=\"status\">{}</p>\n",
-            escape(message)
-        )
-    })
+fn banner(messages: &[FlashMessage]) -> String {
+    let banners = messages.iter().map(|message| {
+        let (level, text) = (message.level, escape(&message.payload));
+        format!("<p class=\"banner {level}\" role=\"status\">{text}</p>\n")
+    });
+    banners.collect()
 }
 
 #[tokio::main]
@@ -160,7 +141,7 @@ mod tests {
 
     const ANN: &str = "name=Ann&password=open+sesame";
 
-    /// Somebody with a cookie, or without one.
+    /// A browser, perhaps with a cookie.
     struct Visitor {
         app: Router,
         cookie: Option<String>,
@@ -206,6 +187,7 @@ mod tests {
             if let Some(cookie) = &self.cookie {
                 request = request.header(header::COOKIE, cookie);
             }
+            let request = request.header("sec-fetch-mode", "navigate");
             let request = request.body(Body::from(body)).unwrap();
             let response = self.app.clone().oneshot(request).await.unwrap();
             let (parts, body) = response.into_parts();
@@ -247,7 +229,7 @@ mod tests {
         ann.cookie = token;
         let reply = ann.get("/members").await;
         assert_eq!(reply.status, StatusCode::SEE_OTHER);
-        assert_eq!(reply.header(header::LOCATION), "/");
+        assert_eq!(reply.header(header::LOCATION), "/?next=%2Fmembers");
     }
 
     #[tokio::test]
@@ -276,7 +258,7 @@ mod tests {
         assert!(eve.get("/").await.body.contains(message));
         assert!(!eve.get("/").await.body.contains(message));
         let reply = eve.get("/members").await;
-        assert_eq!(reply.header(header::LOCATION), "/");
+        assert_eq!(reply.header(header::LOCATION), "/?next=%2Fmembers");
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
-//! Sessions in memory that survive a restart: `cargo run --example restart`,
-//! then ctrl-c, then again. The counter goes on.
+//! Sessions in memory that survive a restart: `cargo run --example restart`, then
+//! Ctrl-C, then the same again. The counter continues.
 //!
 //! They are written to a file when the server has shut down, and read when it
-//! starts: `SESSIONS` names another one than `restart.sessions`.
+//! starts. The file is `restart.sessions`, or what the variable `SESSIONS` names.
 
 mod site;
 
@@ -22,17 +22,17 @@ pub fn app(store: &MemoryStore, shutdown: &Shutdown) -> Router {
 
 async fn counter(session: Session) -> Result<Html<String>, Error> {
     let visits = session.update("visits", |visits: Option<u64>| visits.unwrap_or(0) + 1)?;
-    // Cheap to make again: it need not survive.
+    // Cheap to compute again, so it is not saved.
     session.insert("cache.square", visits * visits)?;
     let body = format!(
         r#"<h1>visit {visits}</h1>
-<p>End the program with Ctrl-C, start it again, and reload: the counter goes on.</p>
+<p>End the program with Ctrl-C, start it again, and reload: the counter continues.</p>
 <p><a href="/">Visit again</a></p>"#
     );
     Ok(site::page(&format!("Visit {visits}"), &body))
 }
 
-/// Serves until `signal`, with the sessions of the former run, which are there for the next one.
+/// Restores the sessions of the former run, serves until `signal`, and saves them for the next run.
 async fn run(
     listener: TcpListener,
     path: PathBuf,
@@ -44,7 +44,7 @@ async fn run(
         for flaw in report.flaws {
             eprintln!("the file of sessions has a flaw: {flaw}");
         }
-        // After a crash it would bring back sessions that have been logged out since.
+        // Otherwise it would bring back sessions that have ended since, if this run crashes.
         fs::remove_file(&path).await?;
     }
     site::serve_until(listener, app(&store, &shutdown), &shutdown, signal).await?;

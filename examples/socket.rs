@@ -1,11 +1,11 @@
 //! A WebSocket that lives as long as its session: `cargo run --example socket`.
 //!
-//! The page counts over a socket. Log out in another tab, and it is closed,
-//! with a code that tells the page why. While the page is open the session does
-//! not idle away: the socket touches it, up to the absolute limit.
+//! The page counts over a socket. If you log out in another tab, the server closes
+//! the socket, with a code that tells the page why. While the page is open, the
+//! idle timeout does not end the session, because the socket touches it.
 //!
-//! The cookie is `SameSite=Lax`, which browsers do not send when a page of
-//! another site opens a socket: it opens no session. Forms from other sites are refused.
+//! The cookie is `SameSite=Lax`, so browsers do not send it when a page of another
+//! site opens a socket. Forms from other sites are refused.
 
 mod site;
 
@@ -26,10 +26,10 @@ use self::site::{PrivatePage, escape};
 
 const COUNT: Key<u64> = Key::new("count");
 
-/// Well below the idle timeout.
+/// Much less than the idle timeout.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
-/// Codes from 4000 on are an application's own.
+/// Applications may define close codes from 4000 on.
 const LOGGED_OUT: u16 = 4000;
 const EXPIRED: u16 = 4001;
 const COME_AGAIN: u16 = 4002;
@@ -44,7 +44,7 @@ pub fn layer() -> SessionLayer {
 /// The application, with the sessions of `layer`.
 pub fn app(layer: SessionLayer) -> Router {
     let app = Router::new()
-        .route("/", get(entrance))
+        .route("/", get(start))
         .route("/login", post(log_in))
         .route("/logout", post(log_out))
         .route("/socket", get(socket))
@@ -52,7 +52,7 @@ pub fn app(layer: SessionLayer) -> Router {
     site::finish(app)
 }
 
-async fn entrance(session: Session) -> Result<PrivatePage, Error> {
+async fn start(session: Session) -> Result<PrivatePage, Error> {
     Ok(match session.user() {
         Some(user) => page(&room(&user, session.get(COUNT)?.unwrap_or(0))),
         None => page(FORM),
@@ -64,7 +64,7 @@ struct Name {
     name: String,
 }
 
-/// Only for demonstration: everybody is who they say they are.
+/// For demonstration only: there is no password.
 async fn log_in(session: Session, Form(given): Form<Name>) -> Result<Redirect, Error> {
     let name = given.name.trim();
     if !name.is_empty() {
@@ -85,7 +85,7 @@ async fn socket(session: Option<Session>, upgrade: WebSocketUpgrade) -> Response
     }
 }
 
-/// Runs for as long as the socket is open, long after the response has left.
+/// Runs as long as the socket is open, after the response head.
 async fn serve(mut socket: WebSocket, session: Session) {
     let mut ended = pin!(session.ended());
     let mut shutting_down = pin!(session.shutting_down());
@@ -109,20 +109,20 @@ async fn serve(mut socket: WebSocket, session: Session) {
             },
         };
         match step {
-            // That it has ended, `ended` says too, and why.
+            // If the session has ended, `ended` resolves too, and says why.
             Err(error) if error.kind() != ErrorKind::Ended => eprintln!("{error}"),
             _ => {}
         }
     }
 }
 
-/// Kept at once: there is no response that it could wait for.
+/// Saved at once, because no response follows.
 async fn count(session: &Session, socket: &mut WebSocket) -> Result<(), Error> {
     session.update(COUNT, |count| count.unwrap_or(0) + 1)?;
     session.save().await?;
-    // With what other tabs have counted.
+    // Reads what other tabs have counted.
     let count = session.get(COUNT)?.unwrap_or(0);
-    // Where this fails, the next `recv` says so.
+    // If this fails, the next `recv` does too.
     let _ = socket.send(Message::text(count.to_string())).await;
     Ok(())
 }
@@ -158,7 +158,7 @@ fn room(user: &str, count: u64) -> String {
 <form id="leave" method="post" action="/logout"><button class="quiet">Log out</button></form>
 <script>
 const by = id => document.getElementById(id);
-// What a session's end offers differs from what a lost connection does.
+// After the end of a session the page offers a log-in. After a lost connection it offers to connect again.
 function show(state, {{ isOpen = false, hasEnded = false, isLost = false }}) {{
   by('state').textContent = state;
   by('more').disabled = !isOpen;
@@ -180,7 +180,7 @@ function connect() {{
   }};
 }}
 by('again').firstChild.onclick = connect;
-// Whoever comes back with the back button finds a page whose socket is closed.
+// After the back button, the socket of the page is closed.
 addEventListener('pageshow', shown => shown.persisted && connect());
 connect();
 </script>"#,
@@ -216,7 +216,7 @@ mod tests {
 
     use super::*;
 
-    /// A browser's tab: every tab of a browser has the same cookie.
+    /// A tab of a browser. All tabs share the cookie.
     #[derive(Clone)]
     struct Tab {
         app: Router,
@@ -254,7 +254,7 @@ mod tests {
             String::from_utf8(body.to_vec()).unwrap()
         }
 
-        /// A socket to a server of its own, with the app that all share.
+        /// A socket to a new server with the shared app.
         async fn connect(&self) -> Result<WebSocketStream<TcpStream>, tungstenite::Error> {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();

@@ -14,10 +14,10 @@ use hyper_util::{
 use tokio::{net::TcpListener, signal, time::timeout};
 use tower::{Layer, Service, service_fn};
 
-/// How long the server waits, once it is asked to end, for requests under way.
+/// How long the server waits at its end for running requests.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A service that counts visits, whatever the requests' bodies are.
+/// A service that counts visits, for requests with any body.
 pub fn app<B>() -> impl Service<
     Request<B>,
     Response = Response<Full<Bytes>>,
@@ -35,7 +35,7 @@ async fn visit<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallib
     if request.uri().path() != "/" {
         return Ok(page(StatusCode::NOT_FOUND, "There is nothing here"));
     }
-    // Only now, and only here, is the store asked for the session.
+    // This is the only call of the store.
     let handle = request.extensions().get().cloned();
     Ok(
         match count(handle.expect("a SessionLayer around this")).await {

@@ -197,7 +197,7 @@ impl Config {
         &self.store.observers
     }
 
-    /// Warns where the absolute timeout ends sessions before the idle timeout can.
+    /// Warns if the absolute timeout is shorter than the idle timeout.
     pub(crate) fn check_timeouts(&self) {
         let Some(absolute) = self.lifetimes.absolute else {
             return;
@@ -223,7 +223,7 @@ impl Config {
         self.observers().counters.label(name, store);
     }
 
-    /// Asks the store, once, to report the sessions that it ends by itself, where anybody observes.
+    /// Asks the store, once, to report the sessions that it removes by itself, if anybody observes.
     pub(crate) fn ensure_reporting(&self) {
         let store = &self.store.store;
         ensure_reporting(self.observers(), store, self.lifetimes, &self.clock);

@@ -1,4 +1,4 @@
-//! A time limit that costs nothing where the answer is there at once: [`within`].
+//! A time limit for a future: [`within`]. It costs nothing if the future is ready at once.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -32,7 +32,7 @@ where
     }
 }
 
-/// Runs `future`; `None` where it panicked. The panic hook has reported it then.
+/// Runs `future`. `None` if it panicked, which the panic hook has reported.
 pub(crate) fn catching_panics<F: Future>(future: F) -> CatchUnwind<F> {
     CatchUnwind { future }
 }
@@ -91,7 +91,7 @@ impl<F: Future> Future for CatchUnwind<F> {
     }
 }
 
-/// What `future` comes to without waiting; `None`, where it would have waited.
+/// The result of `future` if it is ready at once. `None` if it would have to wait.
 pub(crate) fn now_or_never<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
     match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
@@ -111,7 +111,7 @@ pub(crate) async fn back_off(before: u32) {
     pause(most.mul_f64(share)).await;
 }
 
-/// Waits, by the clock where there is a runtime, else for one turn.
+/// Waits for a pause that grows with each turn. Without a runtime it only yields.
 pub(crate) async fn pause(duration: Duration) {
     if duration.is_zero() || Handle::try_current().is_err() {
         tokio::task::yield_now().await;

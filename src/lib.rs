@@ -139,7 +139,7 @@ pub use self::{
     session::{
         Session,
         flash::{Flash, FlashLevel, FlashMessage},
-        handle::SessionHandle,
+        handle::{PresentedId, SessionHandle},
     },
     shutdown::Shutdown,
     store::{MemoryStore, SessionStore, StoreCall, StoreError},

@@ -1,4 +1,4 @@
-//! Numbers that no other process draws: [`unique`].
+//! Random numbers that identify a writer: [`unique`].
 
 use std::{
     cell::Cell,
@@ -62,7 +62,7 @@ fn mixed(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// From the operating system; from the standard library's keys where that fails.
+/// From the operating system, or, if that fails, from the keys that the standard library draws for its maps.
 #[cold]
 fn random() -> u64 {
     let mut bytes = [0; 8];

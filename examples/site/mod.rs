@@ -1,4 +1,4 @@
-//! What the examples share: the frame of a page, errors as pages, and a server that ends on Ctrl-C.
+//! Shared by the examples: the layout of a page, errors as pages, and a server that ends on Ctrl-C.
 #![allow(dead_code)] // Each example uses its part.
 
 use std::{
@@ -16,8 +16,7 @@ use cloakroom::Shutdown;
 use tokio::{net::TcpListener, time::timeout};
 use tower_http::csrf::CsrfLayer;
 
-/// How long the server waits, once it is asked to end, for requests under way.
-/// A supervisor that kills sooner loses what they do.
+/// How long the server waits at its end for running requests. A supervisor should not kill it sooner.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A page with this title and this content.
@@ -44,18 +43,18 @@ pub(crate) fn page(title: &str, body: &str) -> Html<String> {
     ))
 }
 
-/// A ticket, with what a URL does not allow escaped.
+/// The icon, escaped for a URL.
 const ICON: &str = "%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath fill='%238a3b2e' \
                     d='M1 3h14v3a2 2 0 0 0 0 4v3H1v-3a2 2 0 0 0 0-4z'/%3E%3C/svg%3E";
 
-/// A page that the browser does not keep: the next person at the keyboard could go back to it.
+/// A page that the browser does not keep. Otherwise the next person at the keyboard could go back to it.
 pub(crate) type PrivatePage = ([(HeaderName, &'static str); 1], Html<String>);
 
 pub(crate) fn private_page(title: &str, body: &str) -> PrivatePage {
     ([(header::CACHE_CONTROL, "no-store")], page(title, body))
 }
 
-/// What somebody entered, as text in HTML.
+/// Escapes text for HTML.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -73,16 +72,17 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// Refuses forms that another site sends, and shows each error as a page.
 ///
-/// `SameSite=Lax` alone does not refuse such a form: the browser sends no cookie along, but it accepts the one in the
-/// answer, so another site could log a visitor in as somebody else.
+/// `SameSite=Lax` alone is not enough: the browser sends no cookie with such a form, but it accepts the cookie in the
+/// response, so another site could log a visitor in as somebody else.
 pub(crate) fn finish(app: Router) -> Router {
     app.layer(CsrfLayer::new())
         .layer(middleware::map_response(show_error))
 }
 
-/// Replaces the body of an error alone: its headers say when to try again, and may remove a cookie.
+/// Replaces only the body of an error. Its headers say when to try again, and may remove a cookie.
 async fn show_error(response: Response) -> Response {
     let (title, hint) = match response.status() {
+        StatusCode::UNAUTHORIZED => ("Log in, please", "Your session has ended."),
         StatusCode::FORBIDDEN => ("Not allowed", "This form belongs to another site."),
         StatusCode::NOT_FOUND => ("Nothing here", "There is no page at this address."),
         StatusCode::SERVICE_UNAVAILABLE => (
@@ -123,7 +123,7 @@ pub(crate) async fn serve_with(app: Router, shutdown: &Shutdown) -> ExitCode {
     }
 }
 
-/// Says on the terminal what went wrong.
+/// Prints what went wrong.
 pub(crate) fn fail(message: impl Display) -> ExitCode {
     eprintln!("{message}");
     ExitCode::FAILURE
@@ -141,8 +141,7 @@ pub(crate) async fn listen() -> Result<TcpListener, String> {
     Ok(listener)
 }
 
-/// Serves until `signal`, and then until all requests are answered or patience ends: a client that never reads
-/// its answer does not keep the program alive.
+/// Serves until `signal`. Then waits for running requests, but not for clients that never read their response.
 pub(crate) async fn serve_until(
     listener: TcpListener,
     app: Router,
@@ -169,7 +168,7 @@ pub(crate) async fn serve_until(
     Ok(())
 }
 
-/// Ctrl-C, or what a supervisor sends.
+/// Waits for Ctrl-C, or for a supervisor's signal.
 pub(crate) async fn asked_to_end() {
     let interrupted = tokio::signal::ctrl_c();
     #[cfg(unix)]

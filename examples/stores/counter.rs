@@ -1,4 +1,4 @@
-//! What the examples of stores share: a counter over any of them, and its server.
+//! Shared by the examples of stores: a counter and its server.
 
 #[path = "../site/mod.rs"]
 mod site;
@@ -17,20 +17,20 @@ async fn counter(session: Session) -> Result<Html<String>, cloakroom::Error> {
     let visits = session.update("visits", |n: Option<u64>| n.unwrap_or(0) + 1)?;
     let body = format!(
         r#"<h1>visit {visits}</h1>
-<p>Restart the program: the counter goes on.</p>
+<p>Restart the program: the counter continues.</p>
 <p><a href="/">Visit again</a></p>"#
     );
     Ok(site::page(&format!("Visit {visits}"), &body))
 }
 
-/// What stands on the command line, or an error that says what should.
+/// The argument of the program, or an error that says what is `expected`.
 pub(crate) fn argument(expected: &str) -> Result<String, io::Error> {
     env::args()
         .nth(1)
-        .ok_or_else(|| io::Error::other(format!("say where sessions are kept: {expected}")))
+        .ok_or_else(|| io::Error::other(format!("the argument is missing: {expected}")))
 }
 
-/// Serves the counter over the layer that `connect` makes, on the port `PORT`, by default 3000.
+/// Serves the counter with the layer that `connect` returns, on the port `PORT`, by default 3000.
 pub(crate) async fn serve(
     connect: impl Future<Output = Result<SessionLayer, Box<dyn Error>>>,
 ) -> ExitCode {
@@ -40,7 +40,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// The error, and what it stems from: a driver's own words are in its source.
+/// The error with its sources: the message of a driver is in a source.
 fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! A counter over a directory:
+//! A counter with sessions in a directory:
 //! `cargo run --example store_file --features file -- /tmp/sessions`
 
 mod counter;

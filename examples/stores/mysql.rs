@@ -1,4 +1,4 @@
-//! A counter over MySQL or MariaDB:
+//! A counter with sessions in MySQL or MariaDB:
 //! `cargo run --example store_mysql --features mysql -- mysql://user:password@localhost/database`
 
 mod counter;

@@ -1,4 +1,4 @@
-//! A counter over PostgreSQL:
+//! A counter with sessions in PostgreSQL:
 //! `cargo run --example store_postgres --features postgres -- postgres://user:password@localhost/database`
 
 mod counter;

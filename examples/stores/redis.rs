@@ -1,4 +1,4 @@
-//! A counter over Redis or Valkey:
+//! A counter with sessions in Redis or Valkey:
 //! `cargo run --example store_redis --features redis -- redis://localhost:6379`
 
 mod counter;

@@ -1,4 +1,4 @@
-//! A counter over a Redis Cluster:
+//! A counter with sessions in a Redis Cluster:
 //! `cargo run --example store_redis_cluster --features redis -- redis://localhost:7000`
 
 mod counter;

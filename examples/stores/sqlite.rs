@@ -1,4 +1,4 @@
-//! A counter over an SQLite file:
+//! A counter with sessions in an SQLite file:
 //! `cargo run --example store_sqlite --features sqlite -- "sqlite:///tmp/sessions.db?mode=rwc"`
 
 mod counter;

@@ -1,4 +1,4 @@
-//! A counter over PostgreSQL with memory in front:
+//! A counter with sessions in PostgreSQL, and memory in front of it:
 //! `cargo run --example store_tiered --features postgres -- postgres://user:password@localhost/database`
 
 mod counter;

@@ -149,7 +149,7 @@ impl SessionLayer {
     /// A change of this setting applies to sessions that exist already. A shorter timeout applies at
     /// once, a longer one from the session's next request: a store deletes by the deadline that the
     /// last request wrote. The same holds for the absolute timeout, and where several layers with
-    /// different timeouts share one store. (Rule L3.)
+    /// different timeouts share one store. ([Rule](crate#rules) L3.)
     ///
     /// ```
     /// use std::time::Duration;
@@ -217,7 +217,7 @@ impl SessionLayer {
     /// tell which is the visitor. The last eight secrets are recognised.
     ///
     /// Only requests that load the session renew the secret. `peek` does not. The clocks of all
-    /// nodes should agree to within a few seconds. (Rules R1 to R3.)
+    /// nodes should agree to within a few seconds. ([Rules](crate#rules) R1 to R3.)
     #[must_use]
     pub fn renew_every(self, interval: impl Into<Option<Duration>>) -> Self {
         self.with(|config| config.renew_every = interval.into())
@@ -253,7 +253,7 @@ impl SessionLayer {
     /// user's other sessions cannot be listed and ended within half of the
     /// [`store_timeout`](Self::store_timeout), or if newer log-ins have taken all places before
     /// this one is answered. With a store that cannot [list](SessionStore::list) sessions, every
-    /// log-in fails, and the log says why. (Rule P3.)
+    /// log-in fails, and the log says why. ([Rule](crate#rules) P3.)
     #[must_use]
     pub fn max_sessions_per_user(self, sessions: impl Into<Option<usize>>) -> Self {
         let most = sessions.into().map(|sessions| sessions.max(1));
@@ -312,7 +312,7 @@ impl SessionLayer {
     /// A response that sets the session cookie becomes `Cache-Control: no-store`, and loses the
     /// headers that tell CDNs what to store, such as `CDN-Cache-Control`. A response whose request
     /// used the session gets `Vary: Cookie`, and `Cache-Control: private` if it has no
-    /// `Cache-Control`. (Rules H1 to H4.)
+    /// `Cache-Control`. ([Rules](crate#rules) H1 to H4.)
     ///
     /// Set it to false only if something else keeps these responses out of shared caches: a cache
     /// that stores one gives a visitor's page, or their session, to others.
@@ -407,7 +407,7 @@ impl SessionLayer {
     }
 
     pub(super) fn with(self, set: impl FnOnce(&mut Config)) -> Self {
-        // A layer with other settings has a reaper and warnings of its own. Whoever shares the store shares its observers.
+        // A layer with other settings has a reaper and warnings of its own. Layers that share a store share its observers.
         let mut config = Config::clone(&self.setup.config);
         config.warned = Arc::default();
         set(&mut config);

@@ -148,7 +148,7 @@ where
         let Setup { config, reaper, .. } = &*self.setup;
         let outer = request.extensions().get::<SessionHandle>();
         if outer.is_some_and(|outer| outer.is_within(config.cookie.name())) {
-            // A layer around this one has the same session in hand (rule C5).
+            // An outer layer handles the same session (rule C5).
             return ResponseFuture::pass_through(self.inner.call(request));
         }
         reaper.ensure_running(config);

@@ -226,7 +226,7 @@ impl CallCounters {
     }
 }
 
-/// From the session's creation to its end, or to its deadline where that came first.
+/// The time from a session's creation to its end, or to its deadline if that came first.
 fn life(ended: &SessionSummary, at: Timestamp) -> Duration {
     let end = ended
         .activity()

@@ -230,7 +230,19 @@ pub enum SessionEnd {
     Gone,
 }
 
-/// Why a cookie did not open a session.
+/// Why a cookie did not open a session. A listener sees it in [`EventKind::Rejected`].
+///
+/// ```
+/// use cloakroom::{Event, EventKind, Rejection};
+///
+/// /// A listener that looks for guessed tokens.
+/// fn watch(event: &Event) {
+///     if let EventKind::Rejected { why: Rejection::Unproven } = event.kind() {
+///         eprintln!("a wrong secret for the session {:?}", event.id());
+///     }
+/// }
+/// let layer = cloakroom::SessionLayer::default().on_event(watch);
+/// ```
 ///
 /// Most rejections are harmless: sessions expire, and browsers send the cookie once more. Many
 /// `Unproven` ones in a short time mean that somebody guesses.
@@ -251,7 +263,7 @@ pub enum Rejection {
     /// The session moved to another id less than a minute ago.
     Moved,
     /// The request has valid tokens of two sessions, so somebody planted one of them. Reported for
-    /// both. (Rule T5.)
+    /// both. ([Rule](crate#rules) T5.)
     Planted,
 }
 

@@ -87,7 +87,7 @@ impl Observers {
         self.counters.listened(started.elapsed());
     }
 
-    /// Builds an event and passes it on, where anybody observes.
+    /// Builds an event and passes it on, if anybody observes.
     pub(crate) fn notify_with(&self, event: impl FnOnce() -> Event) {
         if self.is_active() {
             let context = EventContext::current();

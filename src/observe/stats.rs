@@ -16,7 +16,7 @@ use crate::{
 ///
 /// [`Sessions::stats`](crate::Sessions::stats) returns it without asking the
 /// store. Counting begins with the first call of
-/// [`SessionLayer::sessions`](crate::SessionLayer::sessions), or at once where
+/// [`SessionLayer::sessions`](crate::SessionLayer::sessions), or at once if
 /// the layer has a listener, or the feature `metrics` is on. All numbers start
 /// at zero with the process, and all but `live`, `memory_bytes` and `is_circuit_open` only grow.
 ///
@@ -132,8 +132,8 @@ pub struct CallStats {
 }
 
 impl CallStats {
-    /// The time within which this share of the answers came, from 0 to 1, right to a fifth: 0.99
-    /// for the 99th percentile. Zero where there was none.
+    /// A quantile of the times of the answers, exact to a fifth. `share` is from 0 to 1: 0.99 is the 99th
+    /// percentile. Zero if there was no answer.
     ///
     /// ```
     /// use cloakroom::{SessionLayer, StoreCall};
@@ -146,7 +146,7 @@ impl CallStats {
         self.latencies.quantile(share).min(self.longest)
     }
 
-    /// What came after `earlier`, which was taken before this. `longest` stays that of all.
+    /// The numbers since `earlier`, which was taken before. `longest` is that of all.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
@@ -160,7 +160,7 @@ impl CallStats {
         }
     }
 
-    /// The mean time of an answer. Zero where there was none.
+    /// The mean time of an answer. Zero if there was none.
     #[must_use]
     pub fn mean(&self) -> Duration {
         let nanos = self.total.as_nanos() / u128::from(self.calls.max(1));

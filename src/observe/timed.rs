@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Passes each call on to the store. Counts and times it where anybody observes.
+/// Passes each call on to the store. Counts and times it if anybody observes.
 #[derive(Clone)]
 pub(crate) struct TimedStore {
     pub(crate) store: DynStore,

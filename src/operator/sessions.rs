@@ -56,7 +56,7 @@ use crate::{
 /// No node that shares the store accepts the session from its next load on. A request that is
 /// using the session keeps nothing, and its response sets no cookie. A session that moves to
 /// another id at the same time, by `cycle_id`, is followed and ended. A log-in at the same time is
-/// a new session, and stays. (Rules M4, M7, P1.)
+/// a new session, and stays. ([Rules](crate#rules) M4, M7, P1.)
 ///
 /// # Errors
 ///
@@ -182,7 +182,7 @@ impl Sessions {
     ///
     /// A session that is live and keeps its id from the first page to the last is listed exactly
     /// once. A session that came to its id by `cycle_id` costs one more call of the store, until a
-    /// request writes to it. (Rule P2.)
+    /// request writes to it. ([Rule](crate#rules) P2.)
     ///
     /// # Errors
     ///

@@ -3,13 +3,26 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
+    clock::Clock as _,
     config::Config,
     cookie::CookieHeaders,
     error::Error,
-    record::labels::Labels,
+    record::{labels::Labels, token::SessionId},
     session::Session,
     state::{Usage, shared::Shared},
 };
+
+/// Which session a request's cookies name, see [`SessionHandle::presented_id`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PresentedId {
+    /// None: there is no session cookie, or what it holds is no token.
+    None,
+    /// This one.
+    Id(SessionId),
+    /// The cookies alone do not say: there are tokens of different sessions. Only loading tells.
+    Unclear,
+}
 
 /// The session of a request, not loaded yet. The layer puts it into the request's extensions.
 ///
@@ -36,6 +49,32 @@ impl SessionHandle {
     pub(crate) fn new(config: Arc<Config>, cookies: CookieHeaders, outer: Option<&Self>) -> Self {
         let outer = outer.map(|outer| Arc::clone(&outer.0));
         Self(Arc::new(Shared::new(config, cookies, outer)))
+    }
+
+    /// Which session the request's cookies name, without asking the store.
+    ///
+    /// Nothing proves it yet: the session may have ended, and the cookie may be forged. Once the session is
+    /// loaded, this is the id of the session that the visitor has.
+    ///
+    /// It is for code that gives a visitor's id to another library before the session is needed. To know who
+    /// the visitor is, [`load`](Self::load) the session.
+    #[must_use]
+    pub fn presented_id(&self) -> PresentedId {
+        {
+            let state = self.0.state();
+            if let Some(Ok(())) = &state.load {
+                let stored = state.stored.as_ref();
+                return stored.map_or(PresentedId::None, |stored| PresentedId::Id(stored.id()));
+            }
+        }
+        let config = &self.0.config;
+        let presented = config.cookie.presented(&self.0.cookies, config.clock.now());
+        let mut ids = presented.iter().map(|presented| presented.token.id);
+        match ids.next() {
+            None => PresentedId::None,
+            Some(id) if !presented.has_more && ids.all(|other| other == id) => PresentedId::Id(id),
+            Some(_) => PresentedId::Unclear,
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

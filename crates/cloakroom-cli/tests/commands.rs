@@ -1,0 +1,255 @@
+//! The program, run on stores of every kind that other processes can reach.
+
+mod support;
+
+use std::{
+    fs,
+    process::{Command, Output},
+};
+
+use cloakroom::{
+    SessionLayer,
+    store::{FileStore, MySqlStore, PostgresStore, RedisStore, SessionStore, SqliteStore},
+    testing::Ticket,
+};
+use serde_json::Value;
+
+use crate::support::{
+    process::Directory,
+    servers::{MySql, Postgres, Redis},
+};
+
+const SECRET: &str = "hunter2-of-the-tests";
+
+/// The program, on the store with this URL.
+struct Cli {
+    url: String,
+}
+
+impl Cli {
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_cloakroom"))
+            .args(arguments)
+            .env("CLOAKROOM_STORE", &self.url)
+            .output()
+            .unwrap()
+    }
+
+    /// What it prints, having done what it was asked to.
+    #[track_caller]
+    fn text(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let arguments = [arguments, &["--json"]].concat();
+        serde_json::from_str(&self.text(&arguments)).unwrap()
+    }
+
+    /// Its exit code and its error.
+    fn fails(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!text.contains(SECRET), "{text}");
+        (output.status.code().unwrap(), text)
+    }
+}
+
+/// Ann with three devices, Bob with one, and two visitors whom nobody knows.
+async fn people(store: impl SessionStore) {
+    let layer = SessionLayer::new(store).reap_every(None);
+    for user in [
+        Some("ann"),
+        Some("ann"),
+        Some("ann"),
+        Some("bob"),
+        None,
+        None,
+    ] {
+        let begin = |session: &cloakroom::Session| {
+            session.insert("cart", ["tea"])?;
+            user.map_or(Ok(()), |user| session.log_in(user))
+        };
+        Ticket::new(&layer, begin).await.unwrap();
+    }
+}
+
+/// All that an operator does, on a store with [`people`].
+fn tour(cli: &Cli) {
+    cli.text(&["ping"]);
+    let stats = cli.json(&["stats"]);
+    assert_eq!(stats["records"], 6);
+    assert_eq!(stats["logged_in"], "4");
+    assert_eq!(stats["anonymous"], "2");
+    assert_eq!(cli.json(&["count"])["count"], 6);
+    assert_eq!(cli.json(&["count", "--user", "ann"])["count"], 3);
+    assert_eq!(cli.json(&["count", "--begun-before", "1d"])["count"], 0);
+
+    // A page at a time, each session once.
+    let (mut ids, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let mut arguments = vec!["list", "--limit", "2"];
+        if let Some(after) = &after {
+            arguments.extend(["--after", after]);
+        }
+        let page = cli.json(&arguments);
+        for session in page["sessions"].as_array().unwrap() {
+            ids.push(session["id"].as_str().unwrap().to_owned());
+        }
+        match page["next"].as_str() {
+            Some(next) => after = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 6);
+
+    let anns = cli.json(&["list", "--user", "ann"]);
+    let id = anns["sessions"][0]["id"].as_str().unwrap();
+    let shown = cli.text(&["show", id]);
+    assert!(
+        shown.contains("ann") && shown.contains("cart") && !shown.contains("tea"),
+        "{shown}"
+    );
+    assert_eq!(
+        cli.json(&["show", id, "--values"])["values"]["cart"][0],
+        "tea"
+    );
+    let table = cli.text(&["list", "--user", "bob"]);
+    assert!(table.contains("bob") && !table.contains("ann"), "{table}");
+    assert!(
+        !table.contains('\u{1b}'),
+        "colours without a terminal: {table}"
+    );
+
+    let preview = cli.json(&["revoke", "--user", "ann", "--dry-run"]);
+    assert_eq!(preview["would_end"], "3");
+    assert_eq!(cli.json(&["count", "--user", "ann"])["count"], 3);
+    assert_eq!(cli.fails(&["revoke", "--user", "ann"]).0, 4);
+    assert_eq!(cli.json(&["revoke", id, "--yes"])["ended"], 1);
+    assert_eq!(cli.fails(&["revoke", id, "--yes"]).0, 3);
+    assert_eq!(cli.fails(&["show", id]).0, 3);
+    assert_eq!(cli.json(&["revoke", "--user", "ann", "--yes"])["ended"], 2);
+    assert_eq!(cli.fails(&["revoke", "--yes"]).0, 3);
+    assert_eq!(cli.json(&["revoke", "--all", "--yes"])["ended"], 3);
+    let left = cli.json(&["list"]);
+    assert_eq!(left["sessions"].as_array().unwrap().len(), 0);
+    cli.text(&["reap", "--dry-run"]);
+    cli.text(&["reap"]);
+    let watched = cli.text(&["watch", "--every", "100ms", "--times", "2"]);
+    assert_eq!(watched.lines().count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_is_at_home_on_sqlite() {
+    let directory = Directory::new();
+    let path = directory.path().join("sessions.db");
+    let cli = Cli {
+        url: format!("sqlite:{}?mode=rwc", path.display()),
+    };
+    cli.text(&["migrate", "--dry-run"]);
+    cli.text(&["migrate"]);
+    people(SqliteStore::connect(&cli.url).await.unwrap()).await;
+    tour(&cli);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_is_at_home_in_a_directory() {
+    let directory = Directory::new();
+    let cli = Cli {
+        url: format!("file:{}", directory.path().display()),
+    };
+    people(FileStore::open(directory.path()).unwrap()).await;
+    tour(&cli);
+    assert_eq!(cli.fails(&["migrate"]).0, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_is_at_home_on_redis() {
+    let server = Redis::start();
+    let cli = Cli { url: server.url() };
+    people(RedisStore::connect(&cli.url).await.unwrap()).await;
+    tour(&cli);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_is_at_home_on_postgresql() {
+    let server = Postgres::start();
+    let cli = Cli {
+        url: server.database().await,
+    };
+    let (code, text) = cli.fails(&["list"]);
+    assert!(code == 1 && text.contains("migrate"), "{text}");
+    cli.text(&["migrate"]);
+    people(PostgresStore::connect(&cli.url).await.unwrap()).await;
+    tour(&cli);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_is_at_home_on_mariadb() {
+    let server = MySql::start();
+    let cli = Cli {
+        url: server.database().await,
+    };
+    cli.text(&["migrate"]);
+    people(MySqlStore::connect(&cli.url).await.unwrap()).await;
+    tour(&cli);
+}
+
+#[test]
+fn the_url_may_come_from_a_file_and_is_in_no_error() {
+    let directory = Directory::new();
+    let file = directory.path().join("url");
+    let file_argument = file.to_str().unwrap();
+    let cli = Cli { url: String::new() };
+    let (code, text) = cli.fails(&["ping"]);
+    assert!(code == 1 && text.contains("CLOAKROOM_STORE"), "{text}");
+    for url in [
+        format!("postgres://user:{SECRET}@127.0.0.1:1/database"),
+        format!("redis://:{SECRET}@127.0.0.1:1"),
+        format!("mysql://user:{SECRET}@127.0.0.1:1/database"),
+        format!("mongodb://user:{SECRET}@127.0.0.1:1"),
+        format!("postgres://user:{SECRET}@:::/"),
+        SECRET.to_owned(),
+    ] {
+        fs::write(&file, format!("{url}\nnothing else\n")).unwrap();
+        let (code, _) = cli.fails(&["ping", "--store-file", file_argument]);
+        assert_eq!(code, 1, "{url}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_named() {
+    let cli = Cli {
+        url: "file:/nowhere".to_owned(),
+    };
+    for arguments in [
+        &["list", "--limit", "0"][..],
+        &["list", "--after", "nonsense"],
+        &["list", "--idle-for", "soon"],
+        &["list", "--user", "ann", "--anonymous"],
+        &["show", "no-id"],
+        &["revoke", "--all", "--user", "ann"],
+        &["watch", "--every", "-1s"],
+        &["dance"],
+        &[],
+    ] {
+        let (code, text) = cli.fails(arguments);
+        assert!(code == 2 && !text.is_empty(), "{arguments:?}: {text}");
+    }
+    let (code, text) = cli.fails(&["ping"]);
+    assert!(code == 1 && text.contains("directory"), "{text}");
+}
+
+#[test]
+fn shells_complete_the_commands() {
+    let cli = Cli { url: String::new() };
+    for shell in ["bash", "zsh", "fish"] {
+        let script = cli.text(&["completions", shell]);
+        assert!(script.contains("revoke"), "{shell}");
+    }
+}

@@ -1,0 +1,13 @@
+//! tower-sessions' programs and those of its ecosystem, on cloakroom.
+
+mod concurrent;
+mod documented;
+mod ends;
+mod expiry;
+mod failure;
+mod identity;
+mod login;
+mod messages;
+mod support;
+mod users;
+mod views;
