@@ -33,7 +33,7 @@ use crate::{clock::Timestamp, record::user::UserId, store::Query};
 /// # What it costs
 ///
 /// Lists by id, the newest first, and of a user are found by an index in SQL. The other conditions
-/// are compared with each session: a page looks at 10,000 of them at most in each call of the store,
+/// are compared with each session: a page looks at 2,000 of them at most in each call of the store,
 /// and may have fewer sessions than its limit. A memory store looks at all sessions for a page of the
 /// newest, in some milliseconds for a million. Redis needs
 /// [`index_begun`](crate::store::RedisStore::index_begun) for such lists, and a file store reads every

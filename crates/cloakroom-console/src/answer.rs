@@ -1,5 +1,7 @@
 //! What a request is answered with: a page or JSON, and what went wrong.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     http::{HeaderMap, StatusCode, header},
@@ -105,6 +107,7 @@ pub(crate) fn session(session: &SessionSummary, shows_values: bool) -> Value {
         "last_seen_at": moment(session.last_seen_at()),
         "expires_at": session.expires_at().map(moment),
         "data_bytes": session.data_bytes(),
+        "labels": session.labels().collect::<BTreeMap<_, _>>(),
         "keys": session.keys(),
     });
     if shows_values {

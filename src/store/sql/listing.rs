@@ -23,7 +23,7 @@ const MAX_PAGE: usize = 1000;
 
 /// How many rows one page looks at, where few may meet the conditions and no index tells which: a
 /// page of a large table must not take seconds.
-const LOOKED_AT: i64 = 10_000;
+const LOOKED_AT: i64 = 2_000;
 
 impl<D: Driver> SqlStore<D> {
     pub(super) async fn page(

@@ -32,6 +32,12 @@ pub(crate) fn numbers(history: &History, node: &str, stored: Option<u64>) -> Mar
             p { (node) }
             p.state data-state="live" { "live" }
         }
+        @if stats.is_circuit_open {
+            p.banner role="alert" {
+                strong { "The store is down. " }
+                "Requests that need a session fail at once, and one at a time tries whether it is back."
+            }
+        }
         div.tiles {
             (tile("Active", &count(stats.live), &format!("peak {}", count(stats.peak)),
                 sparkline(&history.live(), "Active sessions in the last five minutes")))
@@ -203,6 +209,7 @@ pub(crate) fn json(stats: &Stats, node: &str, stored: Option<u64>) -> Value {
             "calls": all.calls,
             "failures": all.failures,
             "abandoned": all.abandoned,
+            "refused": all.refused,
             "p50_seconds": seconds(all.quantile(0.5)),
             "p99_seconds": seconds(all.quantile(0.99)),
             "longest_seconds": seconds(all.longest),
@@ -221,6 +228,7 @@ pub(crate) fn json(stats: &Stats, node: &str, stored: Option<u64>) -> Value {
             "ended": ended.collect::<Map<_, _>>(),
             "rejected": rejected.collect::<Map<_, _>>(),
             "store_calls": calls.collect::<Map<_, _>>(),
+            "is_circuit_open": stats.is_circuit_open,
             "memory_bytes": stats.memory_bytes,
             "memory_max_bytes": stats.memory_max_bytes,
         },

@@ -13,7 +13,7 @@ pub(crate) fn page(frame: &Frame, failure: &Failure) -> Markup {
             p { (failure.detail) }
             p.actions {
                 a.button href={ (frame.base) "/sessions" } { "All sessions" }
-                a.button.quiet href={ (frame.base) "/" } { "Live numbers" }
+                a.button.quiet href=(frame.home()) { "Live numbers" }
             }
         }
     };

@@ -44,9 +44,9 @@ impl Frame {
                     a.skip href="#main" { "Skip to the content" }
                     header.top {
                         nav aria-label="Console" {
-                            a.brand href={ (base) "/" } { span.hook aria-hidden="true" {} "Sessions" }
-                            (self.link("/", "Now", title == "Now"))
-                            (self.link("/sessions", "List", title == "List"))
+                            a.brand href=(self.home()) { span.hook aria-hidden="true" {} "Sessions" }
+                            (link(self.home(), "Now", title == "Now"))
+                            (link(&format!("{base}/sessions"), "List", title == "List"))
                         }
                         form.search role="search" action={ (base) "/user" } {
                             input type="search" name="name" placeholder="Find a user" aria-label="Find a user"
@@ -65,8 +65,17 @@ impl Frame {
         }
     }
 
-    fn link(&self, path: &str, text: &str, is_here: bool) -> Markup {
-        let here = is_here.then_some("page");
-        html! { a href={ (self.base) (path) } aria-current=[here] { (text) } }
+    /// Where the live numbers are. Without a slash at its end: a nested router has no such path.
+    pub(crate) fn home(&self) -> &str {
+        if self.base.is_empty() {
+            "/"
+        } else {
+            &self.base
+        }
     }
+}
+
+fn link(address: &str, text: &str, is_here: bool) -> Markup {
+    let here = is_here.then_some("page");
+    html! { a href=(address) aria-current=[here] { (text) } }
 }

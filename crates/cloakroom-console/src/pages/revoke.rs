@@ -31,8 +31,9 @@ pub(crate) fn preview(
                 input type="hidden" name=(name) value=(value);
             }
             input type="hidden" name="sure" value="yes";
-            button.danger autofocus { "End " (how_many(number)) }
-            a.button.quiet href={ (frame.base) "/sessions" } { "Keep them" }
+            button.danger { "End " (how_many(number)) }
+            // So that a key that is pressed too often ends nothing.
+            a.button.quiet href={ (frame.base) "/sessions" } autofocus { "Keep them" }
         }
         @if !first.is_empty() {
             h2 { @if is_exact && sessions as usize <= first.len() { "These" } @else { "The first of them" } }
@@ -94,7 +95,7 @@ pub(crate) fn done(frame: &Frame, ended: u64) -> Markup {
             @if ended == 0 { p { "Somebody else may have ended them, or they moved on." } }
             p.actions {
                 a.button href={ (frame.base) "/sessions" } { "All sessions" }
-                a.button.quiet href={ (frame.base) "/" } { "Live numbers" }
+                a.button.quiet href=(frame.home()) { "Live numbers" }
             }
         }
     };

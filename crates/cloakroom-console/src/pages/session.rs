@@ -44,6 +44,9 @@ pub(crate) fn page(frame: &Frame, session: &SessionSummary, shows_values: bool) 
                     (time("Last seen", Some(session.last_seen_at()), ""))
                     (time("Expires", session.expires_at(), "never"))
                     dt { "Size" } dd { (bytes(session.data_bytes())) }
+                    @for (name, value) in session.labels() {
+                        dt { (name) } dd { (value) }
+                    }
                 }
             }
             section {

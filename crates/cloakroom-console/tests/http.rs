@@ -1,0 +1,693 @@
+//! The console over HTTP: who gets in, what the pages show, what they end, and what they refuse.
+
+use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{HeaderMap, Method, Request, StatusCode, header, request::Parts},
+    routing::get,
+};
+use cloakroom::{
+    Event, EventKind, MemoryStore, Session, SessionFilter, SessionLayer, SessionStore, StoreCall,
+    store::StoreErrorKind,
+    testing::{Fault, FaultyStore},
+};
+use cloakroom_console::{Access, Console, console, loopback};
+use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+/// Whoever says so in a header.
+async fn by_header(request: Parts) -> Option<String> {
+    let name = request.headers.get("x-operator")?.to_str().ok()?;
+    Some(name.to_owned())
+}
+
+/// An application with a console, and what its listener heard of endings.
+struct House {
+    app: Router,
+    layer: SessionLayer,
+    ended: Arc<Mutex<Vec<Option<String>>>>,
+}
+
+impl House {
+    fn new() -> Self {
+        Self::over(MemoryStore::default())
+    }
+
+    fn over(store: impl SessionStore) -> Self {
+        let ended = Arc::<Mutex<Vec<_>>>::default();
+        let heard = Arc::clone(&ended);
+        let layer = SessionLayer::new(store).on_event(move |event: &Event| {
+            if let EventKind::Ended { .. } = event.kind() {
+                heard.lock().push(event.operator().map(str::to_owned));
+            }
+        });
+        let console = Console::new(layer.sessions(), by_header).node("here");
+        Self {
+            app: Router::new().nest("/ops/console", console.router()),
+            layer,
+            ended,
+        }
+    }
+
+    /// A new visitor with a value; logged in if there is a name.
+    async fn visitor(&self, user: Option<&str>) {
+        let user = user.map(str::to_owned);
+        let page = async move |session: Session| {
+            session.insert("secret plan", "tell nobody").unwrap();
+            if let Some(user) = user.clone() {
+                session.log_in(user).unwrap();
+            }
+        };
+        let app = Router::new()
+            .route("/", get(page))
+            .layer(self.layer.clone());
+        let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+
+    async fn ask(&self, method: Method, path: &str, more: &[(&str, &str)], body: &str) -> Reply {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://example.org/ops/console{path}"))
+            .header(header::HOST, "example.org")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if !more.iter().any(|(name, _)| *name == "x-operator") {
+            request = request.header("x-operator", "olga");
+        }
+        for (name, value) in more.iter().filter(|(_, value)| !value.is_empty()) {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        self.ask(Method::GET, path, &[], "").await
+    }
+
+    async fn json(&self, path: &str) -> (StatusCode, Value) {
+        let reply = self.ask(Method::GET, path, &[JSON], "").await;
+        (reply.status, serde_json::from_str(&reply.body).unwrap())
+    }
+
+    /// A form of the console's own page.
+    async fn post(&self, body: &str) -> Reply {
+        let own = [
+            ("origin", "http://example.org"),
+            ("sec-fetch-site", "same-origin"),
+        ];
+        self.ask(Method::POST, "/revoke", &own, body).await
+    }
+
+    async fn count(&self) -> usize {
+        let page = self
+            .layer
+            .sessions()
+            .list(&SessionFilter::default(), None, 1000)
+            .await;
+        page.unwrap().sessions.len()
+    }
+
+    async fn ids(&self) -> Vec<String> {
+        let page = self
+            .layer
+            .sessions()
+            .list(&SessionFilter::default(), None, 1000)
+            .await;
+        page.unwrap()
+            .sessions
+            .iter()
+            .map(|session| session.id().to_string())
+            .collect()
+    }
+}
+
+const JSON: (&str, &str) = ("accept", "application/json");
+
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Reply {
+    #[track_caller]
+    fn shows(&self, text: &str) -> &Self {
+        assert!(self.body.contains(text), "no {text:?} in {}", self.body);
+        self
+    }
+
+    #[track_caller]
+    fn hides(&self, text: &str) -> &Self {
+        assert!(!self.body.contains(text), "{text:?} in {}", self.body);
+        self
+    }
+
+    /// The address of the link to the next page, as a path within the console.
+    fn next(&self) -> Option<String> {
+        let link = self.body.split("rel=\"next\" href=\"/ops/console").nth(1)?;
+        Some(link.split('"').next()?.replace("&amp;", "&"))
+    }
+}
+
+const PATHS: [&str; 8] = [
+    "",
+    "/sessions",
+    "/sessions?kind=logged_in&begun=1h&idle=5m&order=id&limit=25",
+    "/sessions?order=seen",
+    "/sessions/67e55044-10b1-426f-9247-bb680e5fe0c8",
+    "/user?name=ann",
+    "/revoke",
+    "/nowhere",
+];
+
+#[tokio::test]
+async fn nobody_gets_in_without_access() {
+    let house = House::new();
+    house.visitor(Some("ann")).await;
+    for path in PATHS
+        .into_iter()
+        .chain(["/live", "/console.css", "/console.js"])
+    {
+        let reply = house
+            .ask(Method::GET, path, &[("x-operator", "")], "")
+            .await;
+        assert_eq!(reply.status, StatusCode::FORBIDDEN, "{path}");
+        reply.hides("here").hides("ann");
+        assert_eq!(reply.headers[header::CACHE_CONTROL], "no-store");
+    }
+    let nobody = [("x-operator", "")];
+    let reply = house
+        .ask(Method::POST, "/revoke", &nobody, "kind=logged_in&sure=yes")
+        .await;
+    assert_eq!(reply.status, StatusCode::FORBIDDEN);
+    assert_eq!(house.count().await, 1);
+}
+
+#[tokio::test]
+async fn every_answer_forbids_caching_framing_and_foreign_content() {
+    let house = House::new();
+    house.visitor(Some("ann")).await;
+    for path in PATHS.into_iter().chain(["/console.css", "/console.js"]) {
+        let reply = house.get(path).await;
+        assert_eq!(reply.headers[header::CACHE_CONTROL], "no-store", "{path}");
+        assert_eq!(reply.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        let policy = reply.headers[header::CONTENT_SECURITY_POLICY]
+            .to_str()
+            .unwrap();
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"));
+        assert!(policy.contains("frame-ancestors 'none'"));
+        if path.ends_with("s") && path.starts_with("/console") {
+            continue;
+        }
+        // What the policy forbids is not tried.
+        reply
+            .hides("<style")
+            .hides(" style=")
+            .hides(" onclick=")
+            .hides("<script>");
+        reply.hides("http://").hides("https://").hides("//cdn");
+    }
+}
+
+#[tokio::test]
+async fn the_list_goes_page_by_page_over_each_session_once_the_newest_first() {
+    let house = House::new();
+    for _ in 0..60 {
+        house.visitor(None).await;
+    }
+    let (mut seen, mut path) = (
+        Vec::new(),
+        "/sessions?kind=anonymous&begun=1h&limit=25".to_owned(),
+    );
+    loop {
+        let reply = house.get(&path).await;
+        assert_eq!(reply.status, StatusCode::OK);
+        reply
+            .shows("Anonymous sessions begun within the last hour")
+            .shows("60 in the store");
+        let boxes = reply.body.split("name=\"id\" value=\"").skip(1);
+        seen.extend(boxes.map(|rest| rest[..36].to_owned()));
+        match reply.next() {
+            Some(next) => path = next,
+            None => break,
+        }
+    }
+    assert_eq!(seen.len(), 60);
+    let unique: HashSet<&String> = seen.iter().collect();
+    assert_eq!(unique.len(), 60);
+    let (_, first) = house.json("/sessions?limit=1000").await;
+    let newest: Vec<&str> = first["sessions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|session| session["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(seen, newest);
+}
+
+#[tokio::test]
+async fn users_are_found_whatever_their_name_and_shown_as_text() {
+    let house = House::new();
+    let names = [
+        "<script>alert(1)</script>",
+        "a&b=c/d?e#f",
+        "josé \u{1F600}",
+        "\"'><img src=x>",
+        "x",
+    ];
+    for name in names {
+        house.visitor(Some(name)).await;
+    }
+    let all = house.get("/sessions").await;
+    all.hides("<script>alert").hides("<img src");
+    all.shows("&lt;script&gt;alert(1)&lt;/script&gt;");
+    for link in all.body.split("/ops/console/user?name=").skip(1) {
+        let query = link.split('"').next().unwrap();
+        let reply = house.get(&format!("/user?name={query}")).await;
+        assert_eq!(reply.status, StatusCode::OK);
+        reply.shows("1 in the store").hides("<script>alert");
+    }
+    let reply = house.get("/user?name=nobody").await;
+    reply.shows("No session of nobody");
+    assert_eq!(
+        house.get("/user?name=").await.status,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(house.get("/user").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_session_shows_its_values_only_where_that_is_wanted() {
+    let house = House::new();
+    house.visitor(Some("ann")).await;
+    let id = &house.ids().await[0];
+    let reply = house.get(&format!("/sessions/{id}")).await;
+    reply
+        .shows(id)
+        .shows("ann")
+        .shows("secret plan")
+        .hides("tell nobody");
+    let (_, session) = house.json(&format!("/sessions/{id}")).await;
+    assert_eq!(session["keys"], serde_json::json!(["secret plan"]));
+    assert!(session.get("values").is_none());
+
+    let console = Console::new(house.layer.sessions(), by_header).show_values();
+    let open = House {
+        app: Router::new().nest("/ops/console", console.router()),
+        layer: house.layer.clone(),
+        ended: Arc::default(),
+    };
+    open.get(&format!("/sessions/{id}"))
+        .await
+        .shows("tell nobody");
+    let (_, session) = open.json(&format!("/sessions/{id}")).await;
+    assert_eq!(session["values"]["secret plan"], "tell nobody");
+}
+
+#[tokio::test]
+async fn selected_sessions_end_after_a_preview_and_the_event_names_the_operator() {
+    let house = House::new();
+    for user in ["ann", "bob", "carl"] {
+        house.visitor(Some(user)).await;
+    }
+    let ids = house.ids().await;
+    let form = format!("id={}&id={}", ids[0], ids[1]);
+    let asked = house.post(&form).await;
+    assert_eq!(asked.status, StatusCode::OK);
+    asked
+        .shows("End 2 sessions?")
+        .shows(&ids[0])
+        .shows(&ids[1])
+        .hides(&ids[2]);
+    assert_eq!(house.count().await, 3);
+    let done = house.post(&format!("{form}&sure=yes")).await;
+    done.shows("2 sessions ended");
+    assert_eq!(house.ids().await, [ids[2].clone()]);
+    assert_eq!(
+        *house.ended.lock(),
+        [Some("olga".to_owned()), Some("olga".to_owned())]
+    );
+    // A page that is reloaded, or a second operator.
+    house
+        .post(&format!("{form}&sure=yes"))
+        .await
+        .shows("No session was left to end");
+    house.post(&form).await.shows("Nothing to end");
+}
+
+#[tokio::test]
+async fn what_a_filter_matches_ends_after_a_preview() {
+    let house = House::new();
+    house.visitor(Some("ann")).await;
+    for _ in 0..30 {
+        house.visitor(None).await;
+    }
+    let asked = house.post("kind=anonymous&begun=1h").await;
+    asked
+        .shows("End 30 sessions?")
+        .shows("The first of them")
+        .shows("name=\"at\"");
+    assert_eq!(house.count().await, 31);
+    house
+        .post("kind=anonymous&begun=1h&sure=yes")
+        .await
+        .shows("30 sessions ended");
+    assert_eq!(house.count().await, 1);
+    house
+        .post("kind=anonymous&begun=1h")
+        .await
+        .shows("Nothing to end");
+}
+
+#[tokio::test]
+async fn everything_ends_only_for_the_words() {
+    let house = House::new();
+    house.visitor(None).await;
+    house.visitor(Some("ann")).await;
+    house
+        .get("/revoke")
+        .await
+        .shows("End every session?")
+        .shows("end every session");
+    for words in ["", "yes", "end+every"] {
+        let reply = house.post(&format!("all=yes&sure=yes&words={words}")).await;
+        assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
+        reply.shows("These are not the words");
+    }
+    assert_eq!(house.count().await, 2);
+    house
+        .post("all=yes&sure=yes&words=end+every+session")
+        .await
+        .shows("2 sessions ended");
+    assert_eq!(house.count().await, 0);
+}
+
+#[tokio::test]
+async fn forms_of_other_sites_are_refused() {
+    let house = House::new();
+    house.visitor(None).await;
+    for more in [
+        &[
+            ("origin", "http://evil.example"),
+            ("sec-fetch-site", "cross-site"),
+        ][..],
+        &[("origin", "http://evil.example")],
+        &[("origin", "null")],
+        &[
+            ("sec-fetch-site", "same-site"),
+            ("origin", "http://other.example.org"),
+        ],
+    ] {
+        let reply = house
+            .ask(Method::POST, "/revoke", more, "kind=anonymous&sure=yes")
+            .await;
+        assert_eq!(reply.status, StatusCode::FORBIDDEN, "{more:?}");
+        let id = &house.ids().await[0];
+        let reply = house
+            .ask(Method::DELETE, &format!("/sessions/{id}"), more, "")
+            .await;
+        assert_eq!(reply.status, StatusCode::FORBIDDEN, "{more:?}");
+    }
+    assert_eq!(house.count().await, 1);
+}
+
+#[tokio::test]
+async fn programs_get_json() {
+    let house = House::new();
+    house.visitor(Some("ann")).await;
+    house.visitor(None).await;
+    let (status, stats) = house.json("").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(stats["node"], "here");
+    assert_eq!(stats["process"]["created"], 2);
+    assert_eq!(stats["store"]["records"], 2);
+    assert!(
+        stats["process"]["store_calls"]["create"]["p99_seconds"]
+            .as_f64()
+            .unwrap()
+            > 0.0
+    );
+
+    let (_, list) = house.json("/sessions?user=ann").await;
+    let id = list["sessions"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(list["sessions"][0]["user"], "ann");
+    assert_eq!(list["next"], Value::Null);
+
+    let preview = house
+        .ask(Method::POST, "/revoke", &[JSON], "kind=anonymous")
+        .await;
+    let preview: Value = serde_json::from_str(&preview.body).unwrap();
+    assert_eq!(
+        (&preview["count"], &preview["is_exact"]),
+        (&1.into(), &true.into())
+    );
+    let ended = house
+        .ask(Method::POST, "/revoke", &[JSON], "kind=anonymous&sure=yes")
+        .await;
+    assert_eq!(ended.body, r#"{"ended":1}"#);
+
+    let deleted = house
+        .ask(Method::DELETE, &format!("/sessions/{id}"), &[JSON], "")
+        .await;
+    assert_eq!(deleted.body, r#"{"ended":1}"#);
+    let again = house
+        .ask(Method::DELETE, &format!("/sessions/{id}"), &[JSON], "")
+        .await;
+    assert_eq!(again.status, StatusCode::NOT_FOUND);
+    let (status, error) = house.json(&format!("/sessions/{id}")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(
+        error["error"]
+            .as_str()
+            .unwrap()
+            .starts_with("There is no such session")
+    );
+}
+
+#[tokio::test]
+async fn bad_input_gets_a_clear_answer() {
+    let house = House::new();
+    house.visitor(None).await;
+    for (path, status) in [
+        ("/sessions?after=forged", StatusCode::BAD_REQUEST),
+        (
+            "/sessions?after=AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            StatusCode::BAD_REQUEST,
+        ),
+        ("/sessions?kind=robot", StatusCode::BAD_REQUEST),
+        ("/sessions?begun=soon", StatusCode::BAD_REQUEST),
+        (
+            "/sessions?idle=99999999999999999999h",
+            StatusCode::BAD_REQUEST,
+        ),
+        ("/sessions?order=user", StatusCode::BAD_REQUEST),
+        ("/sessions?limit=0", StatusCode::BAD_REQUEST),
+        ("/sessions?limit=1001", StatusCode::BAD_REQUEST),
+        ("/sessions?at=never", StatusCode::BAD_REQUEST),
+        ("/sessions/no-uuid", StatusCode::NOT_FOUND),
+        ("/sessions/%3Cscript%3E", StatusCode::NOT_FOUND),
+        (
+            "/sessions/67e55044-10b1-426f-9247-bb680e5fe0c8",
+            StatusCode::NOT_FOUND,
+        ),
+        ("/revoke?job=7", StatusCode::NOT_FOUND),
+        ("/revoke?job=x", StatusCode::BAD_REQUEST),
+        ("/nowhere", StatusCode::NOT_FOUND),
+    ] {
+        let reply = house.get(path).await;
+        assert_eq!(reply.status, status, "{path}");
+        reply.shows("<h1>").hides("<script>");
+        let (json, error) = house.json(path).await;
+        assert_eq!(json, status, "{path}");
+        assert!(error["error"].is_string());
+    }
+    for form in [
+        "",
+        "sure=yes",
+        "id=no-uuid",
+        "kind=robot&sure=yes",
+        "colour=red",
+        "order=id&sure=yes",
+    ] {
+        let reply = house.post(form).await;
+        assert!(reply.status.is_client_error(), "{form}: {}", reply.status);
+    }
+    assert_eq!(house.get("/revoke").await.status, StatusCode::OK);
+    let reply = house.ask(Method::PUT, "/sessions", &[], "").await;
+    assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(house.count().await, 1);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_list_or_does_not_answer_is_told_apart() {
+    let store = FaultyStore::in_memory();
+    let house = House::over(store.clone());
+    house.visitor(None).await;
+    let listing = |call| matches!(call, StoreCall::List | StoreCall::Count);
+    store.plan(move |call| match listing(call) {
+        true => Fault::Refuse(StoreErrorKind::Unsupported),
+        false => Fault::None,
+    });
+    let reply = house.get("/sessions").await;
+    assert_eq!(reply.status, StatusCode::NOT_IMPLEMENTED);
+    reply.shows("The store cannot do this");
+    house
+        .get("")
+        .await
+        .shows("The store does not say how many sessions it has");
+    store.plan(move |call| match listing(call) {
+        true => Fault::Fail(StoreErrorKind::Unavailable),
+        false => Fault::None,
+    });
+    let reply = house.get("/sessions").await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    let reply = house.post("kind=anonymous&sure=yes").await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    reply.shows("Not all of them ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_work_goes_on_without_its_page() {
+    let store = FaultyStore::in_memory();
+    let house = House::over(store.clone());
+    for _ in 0..10 {
+        house.visitor(None).await;
+    }
+    store.plan(|call| match call {
+        StoreCall::Update => Fault::Delay(Duration::from_secs(1)),
+        _ => Fault::None,
+    });
+    let reply = house.post("kind=anonymous&sure=yes").await;
+    assert_eq!(reply.status, StatusCode::ACCEPTED);
+    reply.shows("so far").shows("/ops/console/revoke?job=1");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    house.get("/revoke?job=1").await.shows("10 sessions ended");
+    assert_eq!(house.count().await, 0);
+}
+
+#[tokio::test]
+async fn live_numbers_arrive_by_themselves() {
+    let house = House::new();
+    house.visitor(None).await;
+    let request = Request::get("/ops/console/live").header("x-operator", "olga");
+    let request = request.body(Body::empty()).unwrap();
+    let response = house.app.clone().oneshot(request).await.unwrap();
+    assert_eq!(
+        response.headers()[header::CONTENT_TYPE],
+        "text/event-stream"
+    );
+    let mut body = response.into_body();
+    let frame = tokio::time::timeout(Duration::from_secs(10), body.frame()).await;
+    let frame = frame.unwrap().unwrap().unwrap().into_data().unwrap();
+    let text = String::from_utf8(frame.to_vec()).unwrap();
+    assert!(
+        text.starts_with("data: <div class=\"scope\">") && text.contains("This process"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn without_scripts_the_numbers_come_by_reloading() {
+    let house = House::new();
+    let reply = house.get("").await;
+    reply.shows("<noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>");
+}
+
+#[tokio::test]
+async fn links_lead_to_where_the_console_is() {
+    let layer = SessionLayer::default();
+    let ask = async |app: Router, path: &str| {
+        let request = Request::get(path).header("x-operator", "olga");
+        let response = app
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    };
+    let sessions = layer.sessions();
+    let at_root: Router = console(sessions.clone(), by_header);
+    assert!(
+        ask(at_root, "/sessions")
+            .await
+            .contains("href=\"/console.css\"")
+    );
+    let nested = Router::new().nest(
+        "/a",
+        Router::new().nest("/b", console(sessions.clone(), by_header)),
+    );
+    for path in ["/a/b", "/a/b/sessions"] {
+        assert!(
+            ask(nested.clone(), path)
+                .await
+                .contains("href=\"/a/b/console.css\""),
+            "{path}"
+        );
+    }
+    let behind: Router = Console::new(sessions, by_header).base("/ops/").router();
+    assert!(
+        ask(behind, "/sessions")
+            .await
+            .contains("href=\"/ops/console.css\"")
+    );
+}
+
+#[tokio::test]
+async fn loopback_lets_browsers_on_this_machine_in_and_nobody_else() {
+    let operator = async |address: &str, headers: &[(&str, &str)]| {
+        let mut request = Request::get("/");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let address: SocketAddr = address.parse().unwrap();
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        parts.extensions.insert(ConnectInfo(address));
+        loopback().operator(parts).await
+    };
+    for (address, host) in [
+        ("127.0.0.1:9", "localhost:3000"),
+        ("[::1]:9", "[::1]"),
+        ("127.0.0.1:9", "127.0.0.1:80"),
+    ] {
+        assert_eq!(
+            operator(address, &[("host", host)]).await.as_deref(),
+            Some("localhost")
+        );
+    }
+    assert_eq!(
+        operator("192.0.2.1:9", &[("host", "localhost")]).await,
+        None
+    );
+    assert_eq!(
+        operator("127.0.0.1:9", &[("host", "evil.example")]).await,
+        None
+    );
+    assert_eq!(
+        operator("127.0.0.1:9", &[("host", "localhost.evil.example")]).await,
+        None
+    );
+    assert_eq!(operator("127.0.0.1:9", &[]).await, None);
+    for proxy in ["x-forwarded-for", "forwarded", "via"] {
+        let headers = [("host", "localhost"), (proxy, "192.0.2.1")];
+        assert_eq!(operator("127.0.0.1:9", &headers).await, None);
+    }
+    let (parts, ()) = Request::get("/")
+        .header("host", "localhost")
+        .body(())
+        .unwrap()
+        .into_parts();
+    assert_eq!(loopback().operator(parts).await, None);
+}
