@@ -1,4 +1,4 @@
-//! Lets calls fail at once while what they call is down: [`Breaker`].
+//! Lets calls of a store fail at once while it is down: [`Breaker`].
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 // Without a runtime this is the standard library's; in tests it can be paused.
 use tokio::time::Instant;
 
-/// When the layer stops asking a store that fails, and how often it looks whether the store is back.
+/// When the layer stops calling a store that fails, and how often it then tries the store again.
 ///
 /// Set it with [`SessionLayer::circuit_breaker`](crate::SessionLayer::circuit_breaker).
 ///
@@ -29,9 +29,9 @@ pub struct CircuitBreaker {
 impl CircuitBreaker {
     /// How many calls in a row must fail before the circuit opens. Default: 50. 0 is taken as 1.
     ///
-    /// A failure is a reply that the store is unavailable, timed out or failed for a reason it does
-    /// not name, and a call that had no reply for half of the
-    /// [`store_timeout`](crate::SessionLayer::store_timeout). Any other reply sets the count to zero.
+    /// A call fails if the store answers with the kind `Unavailable`, `Timeout` or `Other`, or does not
+    /// answer within half of the [`store_timeout`](crate::SessionLayer::store_timeout). Any other reply
+    /// sets the count to zero.
     #[must_use]
     pub fn failures(self, failures: u32) -> Self {
         let failures = failures.max(1);
@@ -56,13 +56,13 @@ impl Default for CircuitBreaker {
     }
 }
 
-/// Counts failures in a row, and says which calls may be made.
+/// Counts failures in a row, and decides which calls may be made.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     settings: CircuitBreaker,
     /// In a row, up to now.
     failures: AtomicU32,
-    /// Where the circuit is open: when the next call may probe.
+    /// When the next call may probe, if the circuit is open.
     next_probe: Mutex<Option<Instant>>,
 }
 
@@ -114,7 +114,7 @@ impl Breaker {
 
     /// A call has succeeded. Returns whether this closes the circuit.
     pub(crate) fn succeeded(&self) -> bool {
-        // Most calls succeed after another: no line of memory is written by all of them.
+        // Most calls succeed after another success, and then write to no shared memory.
         if self.failures.load(Ordering::Relaxed) == 0 {
             return false;
         }

@@ -17,6 +17,7 @@ use crate::{
     clock::{Clock, SystemClock, Timestamp},
     cookie::SessionCookie,
     error::Error,
+    import::DynImport,
     observe::{
         context::EventContext, observers::Observers, removals::ensure_reporting, timed::TimedStore,
     },
@@ -57,6 +58,8 @@ pub(crate) struct Config {
     /// Permits for the tasks that undo what an abandoned commit has begun.
     pub(crate) undoing: Arc<Semaphore>,
     pub(crate) reap_every: Option<Duration>,
+    /// Sessions of another library that continue here.
+    pub(crate) import: Option<DynImport>,
     pub(crate) warned: Arc<Warned>,
     pub(crate) failures: Arc<Failures>,
     pub(crate) shutdown: Shutdown,
@@ -126,6 +129,7 @@ impl Config {
             queues: Arc::default(),
             undoing: Arc::new(Semaphore::new(MAX_UNDOING)),
             reap_every: Some(Duration::from_secs(60)),
+            import: None,
             warned: Arc::default(),
             failures: Arc::default(),
             shutdown: Shutdown::new(),

@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -88,14 +88,6 @@ impl<F: Future> Future for CatchUnwind<F> {
         // Nothing is used again after a panic.
         catch_unwind(AssertUnwindSafe(|| future.poll(context)))
             .map_or(Poll::Ready(None), |poll| poll.map(Some))
-    }
-}
-
-/// The result of `future` if it is ready at once. `None` if it would have to wait.
-pub(crate) fn now_or_never<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
-    match future.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
     }
 }
 

@@ -3,9 +3,12 @@
 //! cookie with a token that proves which session is theirs.
 //!
 //! [`SessionLayer`] gives every request of a service a session. In axum handlers, [`Session`] is an
-//! argument:
+//! argument. This program counts the visits of each visitor:
 //!
-//! ```
+//! ```no_run
+//! # #[cfg(feature = "axum")]
+//! # mod program {
+//! use axum::{Router, routing::get};
 //! use cloakroom::{Error, Session, SessionLayer};
 //!
 //! async fn counter(session: Session) -> Result<String, Error> {
@@ -13,9 +16,20 @@
 //!     Ok(format!("visit {visits}"))
 //! }
 //!
-//! // Router::new().route("/", get(counter)).layer(layer)
-//! let layer = SessionLayer::default();
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let app = Router::new()
+//!         .route("/", get(counter))
+//!         .layer(SessionLayer::default());
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!     axum::serve(listener, app).await
+//! }
+//! # }
+//! # fn main() {}
 //! ```
+//!
+//! The [guide] begins there. It has a page for log-in, forms, JSON, WebSockets, concurrency,
+//! production, operating, testing and security, each with a whole program.
 //!
 //! Services without axum find a [`SessionHandle`] in the request's extensions.
 //!
@@ -67,6 +81,7 @@ mod cookie;
 mod deadline;
 mod error;
 mod http;
+pub mod import;
 mod observe;
 mod operator;
 mod queue;
@@ -144,6 +159,45 @@ pub use self::{
     shutdown::Shutdown,
     store::{MemoryStore, SessionStore, StoreCall, StoreError},
 };
+
+#[cfg(all(feature = "axum", any(doc, doctest)))]
+pub mod guide {
+    //! The guide: pages to read in order, each with a program that compiles.
+    //!
+    //! | page | what it covers |
+    //! | --- | --- |
+    //! | [`getting_started`] | install, a whole program, what the browser holds, the defaults |
+    //! | [`log_in`] | log-in, pages for users, "remember me", log-out, a change of the password |
+    //! | [`forms`] | flash messages, forms from other sites, double submission |
+    //! | [`json_and_apps`] | `fetch`, CORS, 401 and 503, native clients |
+    //! | [`web_sockets`] | the end of a session, activity, saving, shutdown |
+    //! | [`concurrency`] | what merges, `update`, `try_update`, `claim`, and what belongs into a database |
+    //! | [`production`] | stores, nodes, proxies, timeouts, restarts, capacity |
+    //! | [`operating`] | statistics, lists, revoking, an audit log, privacy |
+    //! | [`testing`] | tests of handlers, of failures, and of stores |
+    //! | [`security`] | what the crate does against each attack, and what is yours to do |
+
+    #[doc = include_str!("../docs/guide/concurrency.md")]
+    pub mod concurrency {}
+    #[doc = include_str!("../docs/guide/forms.md")]
+    pub mod forms {}
+    #[doc = include_str!("../docs/guide/getting-started.md")]
+    pub mod getting_started {}
+    #[doc = include_str!("../docs/guide/json-and-apps.md")]
+    pub mod json_and_apps {}
+    #[doc = include_str!("../docs/guide/log-in.md")]
+    pub mod log_in {}
+    #[doc = include_str!("../docs/guide/operating.md")]
+    pub mod operating {}
+    #[doc = include_str!("../docs/guide/production.md")]
+    pub mod production {}
+    #[doc = include_str!("../docs/guide/security.md")]
+    pub mod security {}
+    #[doc = include_str!("../docs/guide/testing.md")]
+    pub mod testing {}
+    #[doc = include_str!("../docs/guide/web-sockets.md")]
+    pub mod web_sockets {}
+}
 
 /// The examples in the README, as doctests.
 #[cfg(all(doctest, feature = "axum"))]

@@ -1,18 +1,18 @@
-//! How a server with open sockets and event streams comes to its end: [`Shutdown`].
+//! The graceful shutdown of a server with open sockets and event streams: [`Shutdown`].
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::timeout};
 
-/// Brings a server with sessions to its end in order.
+/// The graceful shutdown of a server with sessions.
 ///
-/// A graceful shutdown waits for every response to end, and a WebSocket or an event stream does not end by itself.
-/// Give the layer a `Shutdown`, and let streams end when it begins: by
-/// [`Session::shutting_down`](crate::Session::shutting_down) in a handler, or by [`begun`](Self::begun) anywhere else.
-/// That is not [`Session::ended`](crate::Session::ended): the session is alive, and its visitor may connect to the next
-/// process with it.
+/// A graceful shutdown waits until all responses have ended, but a WebSocket or an event stream does not end by itself.
+/// Give the layer a `Shutdown`, and end streams when it begins: wait for
+/// [`Session::shutting_down`](crate::Session::shutting_down) in a handler, or for [`begun`](Self::begun) elsewhere.
+/// This is different from [`Session::ended`](crate::Session::ended): the session stays, and the visitor can connect to
+/// the next process with it.
 ///
-/// Cheap to clone. Every clone is the same shutdown.
+/// It is cheap to clone, and every clone is the same shutdown.
 ///
 /// ```no_run
 /// use std::{io, time::Duration};
@@ -29,9 +29,9 @@ use tokio::{sync::watch, time::timeout};
 /// };
 /// // Begins on Ctrl-C: sockets and streams end, and then the server does.
 /// axum::serve(listener, app).with_graceful_shutdown(shutdown.after(ctrl_c)).await?;
-/// // What requests that were cut short have begun in the store is taken back.
+/// // Waits for what cancelled requests have left to do in the background.
 /// shutdown.finish(Duration::from_secs(5)).await;
-/// // Nobody writes any more.
+/// // Nothing writes to the store any more.
 /// store.save_to("sessions").await?;
 /// # Ok(())
 /// # }
@@ -47,14 +47,14 @@ struct Inner {
 }
 
 impl Shutdown {
-    /// One that has not begun.
+    /// A shutdown that has not begun.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Begins: everything that waits for [`begun`](Self::begun) goes on, and layers stop deleting expired sessions in
-    /// the background. Requests are served as before. Calling it again does nothing.
+    /// Begins the shutdown: [`begun`](Self::begun) resolves, and layers stop deleting expired sessions in the
+    /// background. Requests are served as before. Another call does nothing.
     pub fn begin(&self) {
         self.0.has_begun.send_replace(true);
     }
@@ -65,7 +65,7 @@ impl Shutdown {
         *self.0.has_begun.borrow()
     }
 
-    /// Resolves when the shutdown begins; at once where it has begun.
+    /// Resolves when the shutdown begins, or at once if it has begun.
     pub fn begun(&self) -> impl Future<Output = ()> + Send + use<> {
         let this = self.clone();
         async move {
@@ -74,8 +74,8 @@ impl Shutdown {
         }
     }
 
-    /// Begins when `signal` resolves, and resolves then: for `axum::serve`'s `with_graceful_shutdown`. It resolves too
-    /// where somebody else calls [`begin`](Self::begin).
+    /// Begins the shutdown when `signal` resolves, and resolves itself. Pass it to `with_graceful_shutdown` of
+    /// `axum::serve`. It also resolves when [`begin`](Self::begin) is called.
     pub fn after<S>(&self, signal: S) -> impl Future<Output = ()> + Send + use<S>
     where
         S: Future<Output = ()> + Send,
@@ -89,11 +89,11 @@ impl Shutdown {
         }
     }
 
-    /// Waits, once the server has stopped, until no request has anything left to do in the background, for at most
-    /// `limit`. Returns how many tasks are left then: what they would have taken back expires by itself.
+    /// Waits until no request has anything left to do in the background, for at most `limit`. Call it when the server
+    /// has stopped. Returns how many tasks are left. What those would have rolled back expires by itself.
     ///
-    /// Such tasks take back what a request that was dropped or came too late has begun in the store, and make failed
-    /// log-outs again. Begins the shutdown where it has not begun.
+    /// Such tasks roll back what cancelled or late requests have begun in the store, and repeat failed log-outs. The
+    /// call begins the shutdown if it has not begun.
     pub async fn finish(&self, limit: Duration) -> usize {
         self.begin();
         let mut tasks = self.0.tasks.subscribe();

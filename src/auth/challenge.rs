@@ -1,4 +1,4 @@
-//! What is answered to who has not logged in, or too long ago: [`Challenge`].
+//! The response to visitors who have not logged in, or not recently enough: [`Challenge`].
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) enum Challenge {
 }
 
 impl Challenge {
-    /// A redirect to `page` for who navigates, and 401 otherwise.
+    /// A redirect to `page` if the browser navigates, and a 401 otherwise.
     pub(super) fn answer(self, parts: &Parts, page: Option<&str>) -> Response {
         let redirect = page
             .filter(|_| is_navigation(&parts.method, &parts.headers))
@@ -63,7 +63,7 @@ impl Challenge {
     }
 }
 
-/// Whether a browser asks for a page that it will show in place of another.
+/// Whether a browser asks for a page to show.
 fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_ascii_lowercase();
     if !matches!(*method, Method::GET | Method::HEAD) {

@@ -1,4 +1,4 @@
-//! The extractor for the user who is asking: [`CurrentUser`].
+//! The extractor for the user who has logged in: [`CurrentUser`].
 
 use std::{fmt, str::FromStr};
 
@@ -13,8 +13,8 @@ use crate::{
 
 /// An extractor for the id of the user who has logged in.
 ///
-/// Without a user, the request is answered with 401, before the handler runs. `Option<CurrentUser>` is for
-/// pages that serve everybody. To send visitors to a log-in page instead, and for whole routers, use
+/// Without a user, the response is a 401, and the handler does not run. Use `Option<CurrentUser>` for pages
+/// that are for everybody. To redirect visitors to a log-in page, and for whole routers, use
 /// [`RequireUser`](crate::RequireUser).
 ///
 /// `Id` is the type that was given to [`Session::log_in`](crate::Session::log_in): a string, an integer or a
@@ -36,14 +36,15 @@ use crate::{
 /// ```
 ///
 /// Extracting it loads the session, so it counts as activity. If the layer has
-/// [`user_stamp`](crate::SessionLayer::user_stamp), the user's credentials are compared; a user whose
+/// [`user_stamp`](crate::SessionLayer::user_stamp), it compares the user's credentials, and a user whose
 /// credentials have changed counts as logged out. If the current `tracing` span has a field `user.id`, the
 /// crate records the id there.
 ///
 /// # Rejections
 ///
-/// 401 if nobody has logged in; 500 if the id does not parse as an `Id`, because that is a mistake in the
-/// program, and no reason to log in again; otherwise as the extractor of [`Session`](crate::Session). ([Rule](crate#rules) U2.)
+/// 401 if nobody has logged in. 500 if the id does not parse as an `Id`, because that is a mistake in the
+/// program, and another log-in would not help. Otherwise the same as the extractor of
+/// [`Session`](crate::Session). ([Rule](crate#rules) U2.)
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CurrentUser<Id = String>(
     /// The user's id.

@@ -20,14 +20,16 @@ use crate::{
     http::{extract::handle, local_path::check_page},
 };
 
-/// A layer for routes that only users may ask for.
+/// A layer for routes that only users may use.
 ///
-/// Who has not logged in is answered before the handler runs:
+/// For a visitor who has not logged in, the handler does not run:
 ///
-/// - A page gets 303 to the layer's [`log_in_page`](crate::SessionLayer::log_in_page), with the path and the
-///   query that was asked for as `?next=`, for [`ReturnTo`](crate::ReturnTo). A page is a GET or HEAD with
-///   `Sec-Fetch-Mode: navigate`, or, from a client that does not send that header, with `text/html` in `Accept`.
-/// - Everything else gets 401: a form that was sent, a `fetch`, an API. So does a page if no log-in page is set.
+/// - A request for a page is redirected (303) to the layer's
+///   [`log_in_page`](crate::SessionLayer::log_in_page). The original path and query are passed on as `?next=`, for
+///   [`ReturnTo`](crate::ReturnTo). A request for a page is a GET or HEAD with `Sec-Fetch-Mode: navigate`, or, from
+///   a client that does not send that header, with `text/html` in `Accept`.
+/// - Every other request gets a 401: a posted form, a `fetch`, an API call. So does a request for a page if no
+///   log-in page is set.
 ///
 /// ```
 /// use axum::{Router, routing::{get, post}};
@@ -41,14 +43,14 @@ use crate::{
 ///     .layer(SessionLayer::default().log_in_page("/login"));
 /// ```
 ///
-/// Use `Router::route_layer`, and add the routes that are for everybody after it. `Router::layer` would wrap the
-/// router's fallback too: a path that does not exist would be answered with the log-in page instead of 404. The
+/// Use `Router::route_layer`, and add the routes for everybody after it. `Router::layer` would wrap the router's
+/// fallback too, and a path that does not exist would redirect to the log-in page instead of giving a 404. The
 /// [`SessionLayer`](crate::SessionLayer) goes around everything.
 ///
 /// # Step-up
 ///
-/// With [`fresh`](Self::fresh), the user must have proven recently who they are. Use it before a payment or a
-/// change of the password.
+/// With [`fresh`](Self::fresh), users must have authenticated recently. Use it before a payment or a change of the
+/// password.
 ///
 /// # Errors
 ///
@@ -66,12 +68,13 @@ impl RequireUser {
         Self::default()
     }
 
-    /// Requires that the user has logged in, or has [confirmed](crate::Session::confirm) who they are, at most
-    /// this long ago. Default: any time ago.
+    /// Requires that the user has logged in, or has [confirmed](crate::Session::confirm) their identity, at most
+    /// this long ago. Default: no limit.
     ///
-    /// A page gets 303 to the layer's [`confirm_page`](crate::SessionLayer::confirm_page), or else to the log-in
-    /// page. Everything else gets 401 with the challenge of RFC 9470, `insufficient_user_authentication`, which
-    /// names the age in seconds.
+    /// Otherwise a request for a page is redirected to the layer's
+    /// [`confirm_page`](crate::SessionLayer::confirm_page), or to the log-in page if there is none. Every other
+    /// request gets a 401 with the challenge of RFC 9470, `insufficient_user_authentication`, which names the age in
+    /// seconds.
     ///
     /// ```
     /// use std::time::Duration;
@@ -91,8 +94,8 @@ impl RequireUser {
         self
     }
 
-    /// Another log-in page for these routes, also where a fresh log-in is needed. Default: those of the session
-    /// layer.
+    /// Sets another log-in page for these routes, which is also used for a fresh log-in. Default: the pages of the
+    /// session layer.
     ///
     /// # Panics
     ///
@@ -104,7 +107,7 @@ impl RequireUser {
         self
     }
 
-    /// What is answered instead of the handler's response, if anything.
+    /// The response in place of the handler's, if there is one.
     async fn refusal(&self, parts: &Parts) -> Result<Option<Response>, Error> {
         let handle = handle(parts)?;
         let session = handle.load().await?;

@@ -1,4 +1,4 @@
-//! Where a visitor goes after the log-in: [`ReturnTo`].
+//! The page that a visitor returns to after the log-in: [`ReturnTo`].
 
 use std::{convert::Infallible, fmt};
 
@@ -15,10 +15,10 @@ use crate::{
 /// The name of the parameter.
 const NEXT: &str = "next";
 
-/// An extractor for the page that a visitor came from, on the log-in page: `?next=` in the query.
+/// An extractor for the page that a visitor returns to after the log-in: `?next=` in the query.
 ///
-/// [`RequireUser`](crate::RequireUser) sets it. Anybody can put anything there, so this gives a path only if it
-/// stays on this host and leads to neither the log-in nor the log-out page; otherwise it is empty. It never
+/// [`RequireUser`](crate::RequireUser) sets it. A link from another site can set it too, so `ReturnTo` accepts only
+/// a path on this host that is neither the log-in nor the log-out page. For anything else it is empty. It never
 /// rejects a request.
 ///
 /// ```
@@ -39,28 +39,27 @@ const NEXT: &str = "next";
 ///
 /// # What is accepted
 ///
-/// A path with its query, of visible ASCII characters as in a request line, at most 2 KiB, without `\`. It
-/// begins with one `/`, and its second byte is neither `/` nor `\`. It is not the page that the request is for,
-/// nor the layer's [`log_in_page`](crate::SessionLayer::log_in_page) or
-/// [`log_out_page`](crate::SessionLayer::log_out_page), in whatever spelling. More than one `next` counts as
-/// none. ([Rule](crate#rules) U4.)
+/// A path with its query, at most 2 KiB of visible ASCII characters without `\`. It begins with one `/`, and its
+/// second byte is neither `/` nor `\`. It must not be the page of this request, or the layer's
+/// [`log_in_page`](crate::SessionLayer::log_in_page) or [`log_out_page`](crate::SessionLayer::log_out_page), in any
+/// spelling. If there is more than one `next`, none is accepted. ([Rule](crate#rules) U4.)
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ReturnTo(Option<Box<str>>);
 
 impl ReturnTo {
-    /// The path with its query. `None` if there is none that is safe to go to.
+    /// The path with its query. `None` if there is none, or it is not accepted.
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         self.0.as_deref()
     }
 
-    /// The path, or another one if there is none.
+    /// The path, or `other` if there is none.
     #[must_use]
     pub fn or<'a>(&'a self, other: &'a str) -> &'a str {
         self.path().unwrap_or(other)
     }
 
-    /// The query that hands the path on, such as `?next=%2Forders`; empty without a path. It needs no escaping in
+    /// The query that passes the path on, such as `?next=%2Forders`. Empty without a path. It needs no escaping in
     /// HTML.
     #[must_use]
     pub fn query(&self) -> String {
@@ -85,10 +84,10 @@ impl ReturnTo {
     }
 }
 
-/// `page` with the parameter that says where to go from there.
+/// `page` with the parameter `next`.
 pub(super) fn with_next(page: &str, from: &Uri) -> String {
     let from = from.path_and_query().map_or("", |path| path.as_str());
-    // One that the log-in page would refuse is left out.
+    // A path that the log-in page would not accept is left out.
     if !is_local(from) {
         return page.to_owned();
     }
@@ -110,7 +109,7 @@ impl<S: Sync> FromRequestParts<S> for ReturnTo {
     }
 }
 
-/// Shows the path, and not the query: it may be a visitor's.
+/// Shows the path, but not the query, which may have data of the visitor.
 impl fmt::Debug for ReturnTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path().and_then(|path| path.split('?').next());

@@ -8,7 +8,7 @@ use crate::{
     commit::{
         drive::{NoAnswers, drive, drive_now},
         events,
-        protocol::{Cause, Help, Machine, Outcome},
+        protocol::{Cause, Help, Machine, Outcome, Step},
         undo::hand_on,
     },
     config::Config,
@@ -29,7 +29,7 @@ pub(crate) async fn help(
         return Ok(Some(found));
     }
     let mut machine = Machine::Help(Box::new(Help::new(id, found, unique())));
-    drive(config, &mut machine, &mut NoAnswers).await;
+    drive(config, &mut machine, &mut NoAnswers, Step::Ask).await;
     helped(config, id, machine, config.clock.now())
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn help_now(
         return Ok(Some(found));
     }
     let mut machine = Machine::Help(Box::new(Help::new(id, found, unique())));
-    if !drive_now(config, &mut machine, &mut NoAnswers, now) {
+    if drive_now(config, &mut machine, &mut NoAnswers, now) != Step::Done {
         let what = "the store has to be waited for";
         return Err(Error::new(ErrorKind::Unavailable, what));
     }

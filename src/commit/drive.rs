@@ -22,45 +22,70 @@ use crate::{
 /// Replies to the asks that do not go to the store.
 pub(crate) trait Answer {
     /// `ask` is a merge, a begin, a join or a judge.
-    fn answer(&mut self, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept>;
+    fn answer(&mut self, config: &Config, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept>;
+
+    /// Loads what another library kept.
+    fn fetch(&mut self, config: &Config) -> impl Future<Output = Reply<Kept>> + Send {
+        let _ = config;
+        async { nobody() }
+    }
+
+    /// Deletes what another library kept.
+    fn forget(&mut self) -> impl Future<Output = Reply<Kept>> + Send {
+        async { nobody() }
+    }
+}
+
+fn nobody() -> Reply<Kept> {
+    let error = Error::new(ErrorKind::Other, "nobody can answer this");
+    Reply::Refused(Cause(error))
 }
 
 /// For machines that ask only the store.
 pub(crate) struct NoAnswers;
 
 impl Answer for NoAnswers {
-    fn answer(&mut self, _: Ask<'_, Kept>, _: Timestamp) -> Reply<Kept> {
-        let error = Error::new(ErrorKind::Other, "nobody can answer this");
-        Reply::Refused(Cause(error))
+    fn answer(&mut self, _: &Config, _: Ask<'_, Kept>, _: Timestamp) -> Reply<Kept> {
+        nobody()
     }
 }
 
 /// How many sessions are listed at once.
 const PAGE: usize = 100;
 
-/// Runs `machine` to its end, however long that takes.
-pub(crate) async fn drive(config: &Config, machine: &mut Machine<Kept>, own: &mut impl Answer) {
+/// Runs `machine` to its end, however long that takes; `step`: what it is to do first.
+pub(crate) async fn drive(
+    config: &Config,
+    machine: &mut Machine<Kept>,
+    own: &mut impl Answer,
+    mut step: Step,
+) {
     let mut waiting = Waiting {
         config,
         turn: None,
         conflicts: 0,
     };
     loop {
-        let Some(ask) = machine.ask() else { return };
-        let reply = match ask {
-            Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) => {
-                answer(own, ask, config.clock.now())
-            }
-            ask => catching_panics(ask_store(config, ask))
-                .await
-                .unwrap_or_else(|| Reply::Unknown(Cause(Error::panicked()))),
-        };
-        match machine.step(reply, config.clock.now()) {
+        match step {
             Step::Ask => {}
             // Boxed because the future is large and rarely needed.
             Step::Wait(id) => Box::pin(waiting.wait(id)).await,
             Step::Done => return,
         }
+        let Some(ask) = machine.ask() else { return };
+        let reply = match ask {
+            Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) => {
+                answer(config, own, ask, config.clock.now())
+            }
+            Ask::Fetch => catching_panics(own.fetch(config))
+                .await
+                .unwrap_or_else(panicked),
+            Ask::Forget => catching_panics(own.forget()).await.unwrap_or_else(panicked),
+            ask => catching_panics(ask_store(config, ask))
+                .await
+                .unwrap_or_else(panicked),
+        };
+        step = machine.step(reply, config.clock.now());
     }
 }
 
@@ -70,31 +95,39 @@ pub(crate) fn drive_now(
     machine: &mut Machine<Kept>,
     own: &mut impl Answer,
     now: Timestamp,
-) -> bool {
+) -> Step {
     loop {
         let Some(ask) = machine.ask() else {
-            return true;
+            return Step::Done;
         };
         let reply = match ask {
             Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) => {
-                answer(own, ask, now)
+                answer(config, own, ask, now)
             }
             ask => match ask_memory(config, ask, now) {
                 Some(reply) => reply,
-                None => return false,
+                None => return Step::Ask,
             },
         };
         match machine.step(reply, now) {
             Step::Ask => {}
-            Step::Wait(_) => return false,
-            Step::Done => return true,
+            step => return step,
         }
     }
 }
 
-fn answer(own: &mut impl Answer, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
-    catch_unwind(AssertUnwindSafe(|| own.answer(ask, now)))
+fn answer(
+    config: &Config,
+    own: &mut impl Answer,
+    ask: Ask<'_, Kept>,
+    now: Timestamp,
+) -> Reply<Kept> {
+    catch_unwind(AssertUnwindSafe(|| own.answer(config, ask, now)))
         .unwrap_or_else(|_| Reply::Refused(Cause(Error::panicked())))
+}
+
+fn panicked() -> Reply<Kept> {
+    Reply::Unknown(Cause(Error::panicked()))
 }
 
 async fn ask_store(config: &Config, ask: Ask<'_, Kept>) -> Reply<Kept> {
@@ -122,18 +155,19 @@ async fn ask_store(config: &Config, ask: Ask<'_, Kept>) -> Reply<Kept> {
             Ok(found) => Reply::Listed(found),
             Err(error) => failed(error),
         },
-        Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) => {
+        Ask::Merge(_)
+        | Ask::Begin { .. }
+        | Ask::Join(..)
+        | Ask::Judge(..)
+        | Ask::Fetch
+        | Ask::Forget => {
             unreachable!("answered by the request")
         }
     }
 }
 
 /// `None` if the store is not in memory, or for a list.
-pub(crate) fn ask_memory(
-    config: &Config,
-    ask: Ask<'_, Kept>,
-    now: Timestamp,
-) -> Option<Reply<Kept>> {
+fn ask_memory(config: &Config, ask: Ask<'_, Kept>, now: Timestamp) -> Option<Reply<Kept>> {
     let store = &config.store;
     Some(match ask {
         Ask::Load(id) => {

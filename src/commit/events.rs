@@ -22,6 +22,9 @@ pub(crate) fn notify(config: &Config, outcome: &Outcome<Kept>, reason: EndReason
         Outcome::Created { id, record } | Outcome::Begun { id, record } => {
             begun(config, *id, &record.0, now);
         }
+        Outcome::Imported { id, record } => config
+            .observers()
+            .notify_with(|| Event::of(*id, &record.0, now, EventKind::Imported)),
         Outcome::Joined { id, former, record } => saved(config, *id, &former.0, &record.0, now),
         Outcome::Moved {
             from,

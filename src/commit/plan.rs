@@ -21,7 +21,7 @@ pub(crate) enum Plan {
 
 impl Plan {
     /// The decision table.
-    pub(crate) fn of(work: &Work<'_>, state: &State, config: &Config) -> Self {
+    pub(crate) fn of(work: &Work, state: &State, config: &Config) -> Self {
         let logs_in = matches!(work.identity, Identity::LogIn(_));
         let Some(stored) = &work.stored else {
             // A new session without values is not stored.

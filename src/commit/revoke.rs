@@ -11,7 +11,7 @@ use crate::{
     commit::{
         drive::{Answer, NoAnswers, drive},
         events,
-        protocol::{Ask, Cause, End, Machine, Outcome, Reply},
+        protocol::{Ask, Cause, End, Machine, Outcome, Reply, Step},
         undo::hand_on,
     },
     config::Config,
@@ -33,7 +33,7 @@ pub(crate) async fn revoke(
     is_meant: impl Fn(SessionId, &Kept) -> bool,
 ) -> Result<Option<SessionId>, Error> {
     let mut machine = Machine::End(Box::new(End::revoke(id, unique())));
-    drive(config, &mut machine, &mut Judge(is_meant)).await;
+    drive(config, &mut machine, &mut Judge(is_meant), Step::Ask).await;
     match hand_on(config, machine.finish()) {
         Some(Outcome::Closed { id, record }) => {
             let (operator, now) = (operator.cloned(), config.clock.now());
@@ -49,10 +49,10 @@ pub(crate) async fn revoke(
 struct Judge<F>(F);
 
 impl<F: Fn(SessionId, &Kept) -> bool> Answer for Judge<F> {
-    fn answer(&mut self, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
+    fn answer(&mut self, config: &Config, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
         match ask {
             Ask::Judge(id, kept) => Reply::Meant(self.0(id, kept)),
-            ask => NoAnswers.answer(ask, now),
+            ask => NoAnswers.answer(config, ask, now),
         }
     }
 }

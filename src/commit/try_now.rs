@@ -2,40 +2,45 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    sync::Arc,
 };
 
 use crate::{
-    clock::Timestamp,
     commit::{
-        Failed, Occasion, ResponseHead, abandon, commit,
-        drive::{ask_memory, drive_now},
-        first_write,
-        plan::Plan,
-        protocol::{Machine, Step, Write},
+        Failed, Occasion, ResponseHead,
+        begin::Begun,
         response::{Cookie, response_head},
+        slot::{Slot, Started},
         span,
-        work::{Work, is_renewal_due, is_touch_due},
+        unconfirmed::abandon,
+        work::{is_renewal_due, is_touch_due},
     },
-    config::Config,
-    deadline::now_or_never,
     error::Error,
-    record::Kept,
     state::shared::Shared,
 };
 
 /// Commits at the response head if nothing has to wait. `None` leaves it to [`commit`].
-pub(crate) fn try_now(shared: &Shared) -> Option<Result<ResponseHead, Failed>> {
+pub(crate) enum Tried {
+    /// To its end.
+    Committed(Result<ResponseHead, Failed>),
+    /// To where it has to wait; `None`: nothing was begun.
+    Waits(Option<Box<Started>>),
+}
+
+/// The response head is ready: what it says, where nothing has to be waited for.
+pub(crate) fn try_now(shared: &Arc<Shared>) -> Tried {
     {
         let mut state = shared.state();
         if state.is_untouched() {
             state.is_head_gone = true;
             state.is_committed = true;
-            return Some(Ok(ResponseHead::default()));
+            return Tried::Committed(Ok(ResponseHead::default()));
         }
         let config = &*shared.config;
         let has_moved = !state.keeps_id();
-        let is_unchanged = !has_moved && state.destroyed.is_none() && state.changes.is_none();
+        let forgets = state.was_destroyed && config.import.is_some();
+        let is_ended = state.destroyed.is_some() || forgets;
+        let is_unchanged = !has_moved && !is_ended && state.changes.is_none();
         // A cookie needs the clock, which is user code and must not run under this lock.
         if is_unchanged
             && !state.is_cookie_due
@@ -44,83 +49,57 @@ pub(crate) fn try_now(shared: &Shared) -> Option<Result<ResponseHead, Failed>> {
         {
             state.is_head_gone = true;
             state.is_committed = true;
-            return Some(Ok(response_head(&mut state, shared, None)));
+            return Tried::Committed(Ok(response_head(&mut state, shared, None)));
         }
-        // A commit that has to wait after all starts again. A move would have created a record before.
-        if has_moved || state.destroyed.is_some() || !config.store.answers_at_once() {
-            return None;
+        // What is rare is left to the commit that waits.
+        if has_moved || is_ended || !config.store.answers_at_once() {
+            return Tried::Waits(None);
         }
     }
     let (span, is_named) = span(shared);
-    let settled = span.in_scope(|| {
-        match catch_unwind(AssertUnwindSafe(|| write_now(shared))) {
-            Ok(Some(head)) => Some(Ok(head)),
-            Ok(None) => now_or_never(pin!(commit(shared, Occasion::Head))),
-            // It may have been written already, so it is not tried again.
-            Err(_) => {
-                abandon(shared);
-                Some(Err(Failed {
-                    error: Error::panicked(),
-                    cookie: Cookie::None,
-                    is_left: false,
-                }))
-            }
-        }
+    let tried = span.in_scope(|| {
+        catch_unwind(AssertUnwindSafe(|| start(shared))).unwrap_or_else(|_| {
+            // It may have been written by then: no second time.
+            abandon(shared);
+            Tried::Committed(Err(Failed {
+                error: Error::panicked(),
+                cookie: Cookie::None,
+                is_left: false,
+            }))
+        })
     });
     if !is_named {
         shared.name(&span);
     }
-    settled
+    tried
 }
 
-/// Writes new values if no other request was faster. `None` if nothing was written: [`commit`] has to wait.
-fn write_now(shared: &Shared) -> Option<ResponseHead> {
-    let config = &*shared.config;
+fn start(shared: &Arc<Shared>) -> Tried {
     // Before the lock: the clock may be the application's.
-    let (now, writer) = config.draw();
-    let _gate = shared.try_enter()?;
-    let (mut work, plan) = {
+    let (now, writer) = shared.config.draw();
+    let Some(gate) = shared.try_enter() else {
+        return Tried::Waits(None);
+    };
+    let mut slot = Slot::new(shared, Occasion::Head);
+    let plan = {
         let mut state = shared.state();
         let is_in_doubt = state.unconfirmed_save.is_some() || state.is_stale;
         if is_in_doubt || state.destroyed.is_some() || !state.keeps_id() {
-            return None;
+            return Tried::Waits(None);
         }
-        state.is_head_gone = true;
-        let work = Work::new(&state, config, Occasion::Head, writer);
-        let plan = Plan::of(&work, &state, config);
-        (work, plan)
+        slot.plan(&mut state, writer)
     };
-    if work.renews || !matches!(plan, Plan::Create | Plan::Update(_)) {
-        return None;
-    }
-    let mut write = first_write(&mut work, plan, now).ok()??;
-    // The first call is nearly always the last one.
-    let reply = ask_memory(config, write.ask(), now)?;
-    match write.step(reply, now) {
-        Step::Done => {}
-        Step::Ask => write = finish_now(config, write, &mut work, now)?,
-        Step::Wait(_) => return None,
-    }
-    let outcome = write.stored()?;
-    let committed = work.conclude(outcome, now).ok()?;
-    Some(shared.alter(|state| {
-        state.is_committed = true;
-        state.conclude(committed, work.generations, work.until, shared, now)
-    }))
-}
-
-/// Runs the rest of a write whose first call was not its last.
-#[cold]
-fn finish_now(
-    config: &Config,
-    write: Write<Kept>,
-    work: &mut Work<'_>,
-    now: Timestamp,
-) -> Option<Write<Kept>> {
-    let mut machine = Machine::Write(write);
-    let is_done = drive_now(config, &mut machine, work, now);
-    match machine {
-        Machine::Write(write) if is_done => Some(write),
-        _ => None,
-    }
+    let committed = match slot.begin(plan, now) {
+        Ok(Begun::Done(committed)) => Ok(committed),
+        Ok(Begun::Machine(machine)) => match slot.run_now(machine, now) {
+            Ok(committed) => committed,
+            Err(step) => {
+                let started = slot.hand_over(shared.hold(gate), step);
+                return Tried::Waits(started.map(Box::new));
+            }
+        },
+        Err(error) => Err(error),
+    };
+    let outcome = slot.settle(committed);
+    Tried::Committed(outcome.map_err(|error| slot.fail(error, false)))
 }

@@ -1,11 +1,15 @@
-//! A save whose reply did not come: [`keep`] keeps it in the state, [`confirm_save`] finds out whether it was applied.
+//! A save that never heard from the store: kept in the state by [`keep`], made sure of by [`confirm_save`].
+//!
+//! The state keeps data, [`UnconfirmedSave`], and the machine is built from it again: the state stands below the
+//! commit and knows no machine. Nothing is lost by that, because a machine that [resumes](Write::resume) asks the store what
+//! became of its record before anything else, whatever it had been told before.
 
 use crate::{
     clock::Clock as _,
     commit::{
         drive::{NoAnswers, drive},
         events,
-        protocol::{Abandon, Cause, Machine, Outcome, Write},
+        protocol::{Abandon, Cause, Machine, Outcome, Step, Write},
         response::Committed,
         undo::hand_on,
         work::Work,
@@ -17,7 +21,7 @@ use crate::{
 };
 
 /// Keeps `write` in the request's state. Returns `false` if no visitor would ever have its token.
-pub(crate) fn keep(shared: &Shared, work: &Work<'_>, write: &Write<Kept>) -> bool {
+pub(crate) fn keep(shared: &Shared, work: &Work, write: &Write<Kept>) -> bool {
     let Some(stored) = work.stored(write.id(), write.next().clone()) else {
         return false;
     };
@@ -72,7 +76,7 @@ async fn confirm(shared: &Shared, save: &UnconfirmedSave) -> Result<(), Error> {
         "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
     );
     let mut machine = Machine::Write(resumed(save, cut.clone()));
-    drive(config, &mut machine, &mut NoAnswers).await;
+    drive(config, &mut machine, &mut NoAnswers, Step::Ask).await;
     let outcome = machine.finish().outcome;
     let now = config.clock.now();
     let until = save.until;
@@ -111,7 +115,13 @@ async fn confirm(shared: &Shared, save: &UnconfirmedSave) -> Result<(), Error> {
 }
 
 /// Closes a session that the unconfirmed save may have begun, because the request has ended.
-pub(crate) fn give_up(shared: &Shared) {
+pub(crate) fn abandon(shared: &Shared) {
+    give_up(shared);
+    shared.abandon();
+}
+
+/// A session that the request may have begun is closed.
+fn give_up(shared: &Shared) {
     let begun = {
         let mut state = shared.state();
         let save = state.unconfirmed_save.take();

@@ -10,7 +10,7 @@ use crate::{
     commit::{
         drive::{NoAnswers, drive},
         events,
-        protocol::{Abandon, Cause, Finished, Machine, Outcome, Undo},
+        protocol::{Abandon, Cause, Finished, Machine, Outcome, Step, Undo},
     },
     config::Config,
     deadline::{catching_panics, within},
@@ -25,9 +25,10 @@ const MAX_TRIES: u32 = 6;
 
 /// The outcome of a machine. Hands its undoing to the background, and sends the events of the sessions that it ended for
 /// the limit.
+#[inline]
 pub(crate) fn hand_on(config: &Arc<Config>, finished: Finished<Kept>) -> Option<Outcome<Kept>> {
-    let now = config.clock.now();
     for (id, kept) in finished.evicted {
+        let now = config.clock.now();
         events::ended(config, id, Some(kept), EndReason::Limit, None, now);
     }
     if let Some(undo) = finished.undo {
@@ -87,7 +88,7 @@ async fn try_undo(config: &Arc<Config>, undo: &Undo<Kept>) -> Finished<Kept> {
     let mut machine = Machine::Undo(Box::new(undoing));
     let driven = {
         within(config.store_timeout, async {
-            drive(config, &mut machine, &mut NoAnswers).await;
+            drive(config, &mut machine, &mut NoAnswers, Step::Ask).await;
             Ok::<_, Error>(())
         })
         .await

@@ -7,7 +7,7 @@ use crate::{
     commit::{
         drive::{Answer, NoAnswers, drive},
         events,
-        protocol::{Ask, Cause, Claim, Machine, Outcome, Reply, Touch},
+        protocol::{Ask, Cause, Claim, Machine, Outcome, Reply, Step, Touch},
         unconfirmed::confirm_save,
         undo::hand_on,
     },
@@ -32,7 +32,7 @@ pub(crate) async fn touch(shared: &Shared) -> Result<(), Error> {
         }
         let id = stored.id();
         let mut machine = Machine::Touch(Box::new(Touch::new(id, stored.kept(), true)));
-        drive(config, &mut machine, &mut NoAnswers).await;
+        drive(config, &mut machine, &mut NoAnswers, Step::Ask).await;
         match hand_on(config, machine.finish()) {
             Some(Outcome::Touched((record, _))) => {
                 let activity = config.lifetimes.activity(&record, now);
@@ -87,13 +87,12 @@ pub(crate) async fn claim<T>(
         };
         let id = stored.id();
         let mut taking = Taking {
-            config,
             key,
             check: &check,
             writer: unique(),
             claimed: None,
         };
-        let next = match taking.without(&stored.kept(), config.clock.now())? {
+        let next = match taking.without(config, &stored.kept(), config.clock.now())? {
             Reply::Merged(next) => next,
             Reply::Ended => {
                 end(shared, id);
@@ -105,7 +104,7 @@ pub(crate) async fn claim<T>(
             }
         };
         let mut machine = Machine::Claim(Claim::new(id, stored.kept(), next));
-        drive(config, &mut machine, &mut taking).await;
+        drive(config, &mut machine, &mut taking, Step::Ask).await;
         match hand_on(config, machine.finish()) {
             Some(Outcome::Saved { former, record }) => {
                 let now = config.clock.now();
@@ -134,7 +133,6 @@ pub(crate) async fn claim<T>(
 
 /// A value that is being removed from the record.
 struct Taking<'a, T, F> {
-    config: &'a Config,
     key: &'a str,
     check: &'a F,
     writer: u64,
@@ -143,30 +141,35 @@ struct Taking<'a, T, F> {
 
 impl<T, F: Fn(&[u8]) -> Result<T, Error>> Taking<'_, T, F> {
     /// The record `latest` without the value.
-    fn without(&mut self, latest: &Kept, now: Timestamp) -> Result<Reply<Kept>, Error> {
+    fn without(
+        &mut self,
+        config: &Config,
+        latest: &Kept,
+        now: Timestamp,
+    ) -> Result<Reply<Kept>, Error> {
         let (record, activity) = latest;
         let Some(value) = record.data().get(self.key) else {
             return Ok(Reply::Unchanged);
         };
         self.claimed = Some((self.check)(value)?);
-        if is_past(self.config.lifetimes.absolute_deadline(record), now) {
+        if is_past(config.lifetimes.absolute_deadline(record), now) {
             return Ok(Reply::Ended);
         }
         let data = record.data().with([(self.key, None)].into_iter());
         let rested = now.since(activity.last_seen_at);
         let next = Arc::new(record.successor(data, self.writer, rested));
-        let activity = self.config.lifetimes.activity(&next, now);
+        let activity = config.lifetimes.activity(&next, now);
         Ok(Reply::Merged((next, activity)))
     }
 }
 
 impl<T, F: Fn(&[u8]) -> Result<T, Error>> Answer for Taking<'_, T, F> {
-    fn answer(&mut self, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
+    fn answer(&mut self, config: &Config, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
         match ask {
             Ask::Merge(latest) => self
-                .without(latest, now)
+                .without(config, latest, now)
                 .unwrap_or_else(|error| Reply::Refused(Cause(error))),
-            ask => NoAnswers.answer(ask, now),
+            ask => NoAnswers.answer(config, ask, now),
         }
     }
 }

@@ -36,24 +36,26 @@ pub(crate) enum Occasion {
 }
 
 /// The input of one commit.
-pub(crate) struct Work<'a> {
-    config: &'a Config,
+pub(crate) struct Work {
     pub(crate) stored: Option<Stored>,
-    /// The marker that the load found in place of the session.
-    pub(crate) marker: Option<Box<Stored>>,
+    /// The marker that the load found in place of the session. Or the session as it was before it was found to have ended.
+    pub(crate) marker: Option<Stored>,
     pub(crate) identity: Identity,
     pub(crate) changes: Option<Arc<Changes>>,
     labels: Option<Arc<Labels>>,
     pub(crate) is_displaced: bool,
-    /// Whether the secrets change.
+    pub(crate) loaded_at: Option<Timestamp>,
+    /// Nothing is lost where it fails.
+    pub(crate) is_optional: bool,
+    /// Something is to be done about the secret.
     pub(crate) renews: bool,
     pub(crate) until: ChangeSeq,
     pub(crate) generations: Generations,
     pub(crate) writer: u64,
     /// The token that the session has after this commit.
     token: Option<Token>,
-    /// The session that this log-in has joined, under the secret of `token`.
-    joined: Option<SessionId>,
+    /// The token of a log-in that joined another one.
+    joined: Option<Token>,
     /// Whether no visitor has the token yet.
     issues: bool,
     /// Whether there is more to store than secrets.
@@ -69,17 +71,18 @@ pub(crate) struct Work<'a> {
 /// been applied is not tried again. A store that refuses this many is broken.
 const MAX_DRAWS: u32 = 4;
 
-impl<'a> Work<'a> {
-    pub(crate) fn new(state: &State, config: &'a Config, occasion: Occasion, writer: u64) -> Self {
+impl Work {
+    pub(crate) fn new(state: &State, config: &Config, occasion: Occasion, writer: u64) -> Self {
         let mut work = Self {
-            config,
             stored: state.stored.clone(),
-            marker: state.marker.clone(),
+            marker: state.marker.as_deref().cloned(),
             identity: state.identity.clone(),
             changes: state.changes.clone(),
             labels: state.labels.clone(),
             until: state.last_change(),
             is_displaced: state.is_displaced,
+            loaded_at: state.loaded_at,
+            is_optional: false,
             renews: occasion == Occasion::Head && is_renewal_due(state, config),
             generations: state.generations,
             writer,
@@ -91,6 +94,7 @@ impl<'a> Work<'a> {
             draws: 0,
             begun_at: None,
         };
+        // In place, because the work is large.
         if occasion == Occasion::Save && work.stored.is_some() {
             if let Identity::LogIn(log_in) = &work.identity {
                 // Holders of the old token must not read changes that came after the log-in.
@@ -114,11 +118,12 @@ impl<'a> Work<'a> {
     /// The next version of `former`, with `data`.
     pub(crate) fn next(
         &mut self,
+        config: &Config,
         former: &Kept,
         data: Option<Data>,
         now: Timestamp,
     ) -> Reply<Kept> {
-        match self.successor(former, data, now) {
+        match self.successor(config, former, data, now) {
             Ok(reply) => reply,
             Err(error) => Reply::Refused(Cause(error)),
         }
@@ -126,6 +131,7 @@ impl<'a> Work<'a> {
 
     fn successor(
         &mut self,
+        config: &Config,
         (record, activity): &Kept,
         data: Option<Data>,
         now: Timestamp,
@@ -135,7 +141,7 @@ impl<'a> Work<'a> {
         };
         let mut token = stored.token;
         let step = match self.renews {
-            true => renewal::step(record, &token.secret, self.config.renew_every, now),
+            true => renewal::step(record, &token.secret, config.renew_every, now),
             false => None,
         };
         self.saves = data.is_some();
@@ -143,7 +149,7 @@ impl<'a> Work<'a> {
         if data.is_none() && step.is_none() {
             return Ok(Reply::Unchanged);
         }
-        if is_past(self.config.lifetimes.absolute_deadline(record), now) {
+        if is_past(config.lifetimes.absolute_deadline(record), now) {
             self.is_past = true;
             return Ok(Reply::Ended);
         }
@@ -161,15 +167,20 @@ impl<'a> Work<'a> {
             }
         }
         self.token = Some(token);
-        Ok(Reply::Merged(self.kept(next, now)))
+        Ok(Reply::Merged(kept(config, next, now)))
     }
 
     /// Merges the changes with `latest`. Closures run here without a lock.
-    fn merge(&mut self, latest: &Kept, now: Timestamp) -> Result<Reply<Kept>, Error> {
+    fn merge(
+        &mut self,
+        config: &Config,
+        latest: &Kept,
+        now: Timestamp,
+    ) -> Result<Reply<Kept>, Error> {
         let merged = match &mut self.changes {
             Some(changes) => {
                 let changes = Arc::make_mut(changes);
-                changes.rebase(latest.0.data(), self.config.max_data_bytes)?;
+                changes.rebase(latest.0.data(), config.max_data_bytes)?;
                 changes.merged(&latest.0)
             }
             None => None,
@@ -177,12 +188,13 @@ impl<'a> Work<'a> {
         if let Some(stored) = &mut self.stored {
             (stored.record, stored.activity) = latest.clone();
         }
-        self.successor(latest, merged, now)
+        self.successor(config, latest, merged, now)
     }
 
     /// The record of a new session.
     pub(crate) fn begin(
         &mut self,
+        config: &Config,
         base: Option<&Kept>,
         redraw: bool,
         now: Timestamp,
@@ -193,9 +205,9 @@ impl<'a> Work<'a> {
         };
         self.issues = true;
         self.saves = true;
-        let lifetimes = &self.config.lifetimes;
+        let lifetimes = &config.lifetimes;
         let (verifier, version) = (Verifier::of(&token.secret), Version::first(self.writer));
-        let realm = self.config.realm();
+        let realm = config.realm();
         let blank = || Record::new(verifier, version, now).with_realm(realm);
         let is_over = |base: &Kept| is_past(lifetimes.absolute_deadline(&base.0), now);
         let start = match (base, &self.identity) {
@@ -208,10 +220,12 @@ impl<'a> Work<'a> {
                 // The same if the move is tried again: it never changes while the id is in use.
                 let begun_at = *self.begun_at.get_or_insert(now);
                 let moved = moved.with_realm(realm).with_begun_at(Some(begun_at));
-                let moved = moved.issued(self.config.renew_every, now);
+                let moved = moved.issued(config.renew_every, now);
                 moved.with_confirmation(cycle.confirmed_at)
             }
-            (Some(base), Identity::LogIn(log_in)) if !log_in.starts_empty && !is_over(base) => {
+            (Some(base), Identity::LogIn(log_in))
+                if !log_in.starts_empty && !is_over(base) && log_in.is_for(base.0.user()) =>
+            {
                 let moved = alone(Record::clone(&base.0)).with_token(verifier, version);
                 let moved = moved.with_renewal(None).before_log_in();
                 moved.with_realm(realm).with_login(Some(log_in.login()))
@@ -229,7 +243,7 @@ impl<'a> Work<'a> {
             _ => false,
         };
         if !is_as_computed && let Some(changes) = &mut self.changes {
-            let max_bytes = self.config.max_data_bytes;
+            let max_bytes = config.max_data_bytes;
             Arc::make_mut(changes).rebase(start.data(), max_bytes)?;
         }
         if let (Some(base), Some(stored)) = (base, &mut self.stored) {
@@ -242,7 +256,7 @@ impl<'a> Work<'a> {
             }
             None => start,
         };
-        Ok(Reply::Begun(token.id, self.kept(record, now)))
+        Ok(Reply::Begun(token.id, kept(config, record, now)))
     }
 
     fn draw(&mut self) -> Result<Token, Error> {
@@ -260,19 +274,25 @@ impl<'a> Work<'a> {
     }
 
     /// The session of the same user's faster log-in, with the changes and the secret of this one.
-    fn join(&mut self, id: SessionId, target: &Kept, now: Timestamp) -> Result<Reply<Kept>, Error> {
+    fn join(
+        &mut self,
+        config: &Config,
+        id: SessionId,
+        target: &Kept,
+        now: Timestamp,
+    ) -> Result<Reply<Kept>, Error> {
         let Some(own) = self.token else {
             return Ok(Reply::Unchanged);
         };
         let (record, activity) = target;
-        if !self.config.accepts(record, now) {
+        if !config.accepts(record, now) {
             // A session that both realms took has gone on in the other one.
             return Ok(Reply::Unchanged);
         }
         let mut data = record.data().clone();
         if let Some(changes) = &mut self.changes {
             let changes = Arc::make_mut(changes);
-            changes.rebase(&data, self.config.max_data_bytes)?;
+            changes.rebase(&data, config.max_data_bytes)?;
             data = changes.apply(&data);
         }
         let rested = now.since(activity.last_seen_at);
@@ -282,29 +302,25 @@ impl<'a> Work<'a> {
         }
         Ok(match next.joined(&own.secret, now) {
             Some(next) => {
-                self.joined = Some(id);
-                Reply::Merged(self.kept(next, now))
+                self.joined = Some(Token { id, ..own });
+                Reply::Merged(kept(config, next, now))
             }
             None => Reply::Unchanged,
         })
     }
 
-    fn kept(&self, record: Record, now: Timestamp) -> Kept {
-        let activity = self.config.lifetimes.activity(&record, now);
-        (Arc::new(record), activity)
-    }
-
-    /// Turns `outcome` into the result of the commit, and sends its events.
+    /// What the request is told of `outcome`, and the observers.
     ///
     /// # Errors
     ///
     /// If the changes were not saved.
     pub(crate) fn conclude(
         &self,
+        config: &Config,
         outcome: Outcome<Kept>,
         now: Timestamp,
     ) -> Result<Committed, Error> {
-        events::notify(self.config, &outcome, EndReason::Destroyed, now);
+        events::notify(config, &outcome, EndReason::Destroyed, now);
         let begun = |id: SessionId, kept: Kept| match self.stored(id, kept) {
             Some(stored) => Committed::Begun(stored),
             None => Committed::Nothing,
@@ -314,8 +330,8 @@ impl<'a> Work<'a> {
             | Outcome::Begun { id, record }
             | Outcome::Moved { id, record, .. } => begun(id, record),
             Outcome::Joined { id, record, .. } => {
-                match self.token.filter(|_| self.joined == Some(id)) {
-                    Some(own) => Committed::Begun(Stored::of(Token { id, ..own }, record)),
+                match self.joined.filter(|token| token.id == id) {
+                    Some(token) => Committed::Begun(Stored::of(token, record)),
                     None => Committed::Nothing,
                 }
             }
@@ -324,7 +340,7 @@ impl<'a> Work<'a> {
                     return Ok(Committed::Nothing);
                 };
                 if self.saves {
-                    events::saved(self.config, token.id, &former.0, &record.0, now);
+                    events::saved(config, token.id, &former.0, &record.0, now);
                 }
                 let stored = Stored::of(token, record);
                 if self.issues {
@@ -339,12 +355,12 @@ impl<'a> Work<'a> {
             },
             Outcome::Touched((record, _)) => match &self.stored {
                 Some(stored) => {
-                    let activity = self.config.lifetimes.activity(&record, now);
+                    let activity = config.lifetimes.activity(&record, now);
                     Committed::Touched(Stored::of(stored.token, (record, activity)))
                 }
                 None => Committed::Nothing,
             },
-            Outcome::Ended if self.has_expired(now) => Committed::Expired,
+            Outcome::Ended if self.has_expired(config, now) => Committed::Expired,
             Outcome::Ended => Committed::Ended,
             Outcome::Outdone => {
                 return Err(Error::new(
@@ -364,22 +380,24 @@ impl<'a> Work<'a> {
     }
 
     /// Whether changes are lost because the session expired while the request was running, and may have been deleted.
-    fn has_expired(&self, now: Timestamp) -> bool {
+    fn has_expired(&self, config: &Config, now: Timestamp) -> bool {
         let Some(stored) = &self.stored else {
             return false;
         };
         let moves = matches!(self.identity, Identity::Cycle(_));
         let (record, activity) = (&stored.record, stored.activity);
-        let deadline = self
-            .config
-            .lifetimes
-            .deadline(record, activity.last_seen_at);
+        let deadline = config.lifetimes.deadline(record, activity.last_seen_at);
         let is_over = is_past(deadline, now) || is_past(activity.expires_at, now);
         is_over && !self.is_past && (self.saves || moves)
     }
 }
 
-/// The record as a session of its own, without the fields that belong to the old session.
+fn kept(config: &Config, record: Record, now: Timestamp) -> Kept {
+    let activity = config.lifetimes.activity(&record, now);
+    (Arc::new(record), activity)
+}
+
+/// As a session of its own: where it came from, and what was taken back there, stays with the old one.
 fn alone(mut record: Record) -> Record {
     if record.origin().is_some() || record.bar().is_some() {
         record.set_extras(|extras| {
@@ -390,12 +408,12 @@ fn alone(mut record: Record) -> Record {
     record
 }
 
-impl Answer for Work<'_> {
-    fn answer(&mut self, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
+impl Answer for Work {
+    fn answer(&mut self, config: &Config, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept> {
         let answer = match ask {
-            Ask::Merge(latest) => self.merge(latest, now),
-            Ask::Begin { base, redraw } => self.begin(base, redraw, now),
-            Ask::Join(id, target) => self.join(id, target, now),
+            Ask::Merge(latest) => self.merge(config, latest, now),
+            Ask::Begin { base, redraw } => self.begin(config, base, redraw, now),
+            Ask::Join(id, target) => self.join(config, id, target, now),
             _ => Err(Error::new(ErrorKind::Other, "no question to a request")),
         };
         answer.unwrap_or_else(|error| Reply::Refused(Cause(error)))
@@ -415,7 +433,9 @@ pub(crate) fn is_touch_due(state: &State, config: &Config) -> bool {
 /// Whether the secret must be renewed, at the time of the load.
 pub(crate) fn is_renewal_due(state: &State, config: &Config) -> bool {
     match (&state.stored, state.loaded_at) {
-        (Some(stored), Some(loaded_at)) if state.usage == Usage::Loaded => {
+        (Some(stored), Some(loaded_at))
+            if state.usage == Usage::Loaded && !state.is_token_fresh =>
+        {
             let (record, secret) = (&stored.record, &stored.token.secret);
             renewal::step(record, secret, config.renew_every, loaded_at).is_some()
         }

@@ -18,7 +18,7 @@ use crate::{
 /// use std::time::{Duration, SystemTime};
 /// use cloakroom::{FormerCookie, SessionCookie, SessionLayer};
 ///
-/// // 2027-01-31 00:00 UTC: by then, all sessions of before have expired.
+/// // 2027-01-31 00:00 UTC: by then, all earlier sessions have expired.
 /// let until = SystemTime::UNIX_EPOCH + Duration::from_secs(1_801_353_600);
 /// let former = FormerCookie::new("id").domain("example.com").until(until);
 /// let layer = SessionLayer::default()
@@ -34,7 +34,7 @@ pub struct FormerCookie {
 }
 
 impl FormerCookie {
-    /// A cookie of this name, as it stood in headers, with its prefix.
+    /// A cookie with this name, as it is in headers, with its prefix.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -44,11 +44,10 @@ impl FormerCookie {
         }
     }
 
-    /// Reads the name before this time, by the layer's clock, and not any more from then on.
-    /// Default: no end.
+    /// Reads the name until this time, by the layer's clock. Default: no end.
     ///
-    /// A session of before lives no longer than its absolute timeout: a date that long after the
-    /// renaming loses nobody.
+    /// Choose a time at least the absolute timeout after the renaming. All earlier sessions have
+    /// expired by then.
     pub fn until(mut self, time: SystemTime) -> Self {
         self.until = Some(time.into());
         self

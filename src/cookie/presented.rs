@@ -30,7 +30,7 @@ impl CookieHeaders {
     }
 
     /// The values of the cookies of exactly this name.
-    pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.iter()
             .flat_map(move |header| values(header.as_bytes(), name.as_bytes()))
     }
@@ -93,12 +93,13 @@ impl SessionCookie {
             return presented;
         }
         let mut read = |name: &str, is_former| {
-            for value in headers.values(name) {
-                match Token::parse(value) {
+            // By `for_each`, because a loop over nested iterators costs more.
+            headers
+                .values(name)
+                .for_each(|value| match Token::parse(value) {
                     Some(token) => presented.push(PresentedToken { token, is_former }),
                     None => presented.has_malformed = true,
-                }
-            }
+                });
         };
         read(&self.name, false);
         for former in self.former_at(now) {

@@ -1,20 +1,21 @@
-//! What a browser is asked to forget at a log-out: [`ClearSiteData`].
+//! What a browser deletes at a log-out: [`ClearSiteData`].
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
-/// What a browser forgets of the site, for [`SessionLayer::clear_site_data`](crate::SessionLayer::clear_site_data).
+/// What a browser deletes of the site, for [`SessionLayer::clear_site_data`](crate::SessionLayer::clear_site_data),
+/// which has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClearSiteData {
-    /// What it has cached, pages for the back button included.
+    /// Cached responses, including pages for the back button.
     Cache,
-    /// All cookies of the registrable domain, those of its subdomains and of other applications included.
+    /// All cookies of the registrable domain, including those of its subdomains and of other applications.
     Cookies,
     /// `localStorage`, IndexedDB, service workers and the like.
     Storage,
-    /// The pages that are open: they are loaded again. Few browsers do that.
+    /// Loads open pages again. Few browsers support it.
     ExecutionContexts,
 }
 

@@ -13,7 +13,10 @@ use pin_project_lite::pin_project;
 use tracing::{error, warn};
 
 use crate::{
-    commit::{self, Cookie, Failed, Occasion, ResponseHead, try_now::try_now},
+    commit::{
+        self, Cookie, Failed, Occasion, ResponseHead, Started,
+        try_now::{Tried, try_now},
+    },
     config::Config,
     http::headers,
     observe::context::EventContext,
@@ -122,12 +125,15 @@ where
                     let is_cookie_lost = session.is_cookie_lost;
                     let handle = session.take();
                     let shared = handle.shared();
-                    if let Some(committed) = try_now(shared) {
-                        let response = finish(response, committed, shared, is_cookie_lost);
-                        return Poll::Ready(Ok(response));
-                    }
+                    let started = match try_now(shared) {
+                        Tried::Committed(committed) => {
+                            let response = finish(response, committed, shared, is_cookie_lost);
+                            return Poll::Ready(Ok(response));
+                        }
+                        Tried::Waits(started) => started,
+                    };
                     let context = session.context.take();
-                    let commit = Box::pin(commit_head(Arc::clone(shared)));
+                    let commit = Box::pin(commit_head(Arc::clone(shared), started));
                     state.set(State::Committing {
                         response: Some(response),
                         commit,
@@ -192,8 +198,11 @@ fn warn_of_lost_cookie(config: &Config) {
     }
 }
 
-async fn commit_head(shared: Arc<Shared>) -> Result<ResponseHead, Failed> {
-    commit::commit_in_span(&shared, Occasion::Head).await
+async fn commit_head(
+    shared: Arc<Shared>,
+    started: Option<Box<Started>>,
+) -> Result<ResponseHead, Failed> {
+    commit::commit_in_span(&shared, Occasion::Head, started).await
 }
 
 impl<F, B> fmt::Debug for ResponseFuture<F, B> {

@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     cookie::SessionCookie,
     http::{service::SessionService, setup::Setup},
+    import::{DynImport, Import},
     observe::{context::EventContext, event::Listener},
     operator::sessions::Sessions,
     record::{realm::Realm, timeout::Timeout},
@@ -304,6 +305,15 @@ impl SessionLayer {
     #[must_use]
     pub fn reap_every(self, interval: impl Into<Option<Duration>>) -> Self {
         self.with(|config| config.reap_every = interval.into())
+    }
+
+    /// Lets sessions of another library continue as sessions of this crate. Default: none.
+    ///
+    /// A visitor who brings the other library's cookie, and no session of this crate, gets the session that they had there.
+    /// [`import`](crate::import) says how, and what cannot be prevented. A second call replaces the first.
+    #[must_use]
+    pub fn import(self, import: impl Import) -> Self {
+        self.with(|config| config.import = Some(DynImport::new(import)))
     }
 
     /// Whether responses that depend on the session get `Vary` and `Cache-Control` headers.

@@ -13,10 +13,10 @@ use crate::{
     session::handle::SessionHandle,
 };
 
-/// An extractor for how long the session has left, which is its own JSON response.
+/// An extractor for the time that the session has left. It is also a JSON response.
 ///
-/// A page asks for it every minute or so, and warns before the session ends. It does not count as activity, so
-/// that asking keeps no session alive.
+/// Let a page ask for it every minute, and warn before the session ends. It does not count as activity, so such
+/// requests do not keep the session alive.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -35,7 +35,7 @@ use crate::{
 pub struct TimeLeft {
     /// Whether a user has logged in.
     pub logged_in: bool,
-    /// Whole seconds until the session expires if no request uses it, 0 without a session. `None`: never.
+    /// Whole seconds until the session expires if no request uses it. 0 without a session. `None` if it never expires.
     pub seconds_left: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! What a [`SessionLayer`] does for users: where they log in, what labels their sessions, and what is left of them.
+//! The settings of a [`SessionLayer`] for users: pages, credentials, labels, and log-out.
 
 use std::{error, sync::Arc};
 
@@ -14,23 +14,24 @@ use crate::{
 
 /// # Users
 impl SessionLayer {
-    /// Compares the credentials of users where a user is asked for: by [`CurrentUser`](crate::CurrentUser),
-    /// [`RequireUser`](crate::RequireUser) and [`Session::current_user`](crate::Session::current_user). Default: off.
+    /// Ends sessions whose user's credentials have changed. Default: off.
     ///
-    /// `stamp` returns what changes with the credentials of the user with this id, such as the hash of their
-    /// password, or `None` if there is no such user any more. If it is not what the session was
-    /// [logged in with](crate::Session::log_in_with_stamp), the session ends, and the request goes on without a user.
-    /// So does a session that was logged in without a stamp.
+    /// `stamp` returns a value that changes with the credentials of the user with this id, such as the hash of their
+    /// password, or `None` if the user does not exist any more. It is compared with the stamp that the session was
+    /// [logged in with](crate::Session::log_in_with_stamp), when a request asks for the user with
+    /// [`CurrentUser`](crate::CurrentUser), [`RequireUser`](crate::RequireUser) or
+    /// [`Session::current_user`](crate::Session::current_user). If it differs, the session ends, and the request
+    /// continues without a user. A session that was logged in without a stamp ends too.
     ///
-    /// A change of the password so ends all sessions of the user but the one that calls
-    /// [`set_stamp`](crate::Session::set_stamp), with no further call. It costs a look-up for each request that asks
-    /// for the user. To end sessions without that, call [`Sessions::revoke_user`](crate::Sessions::revoke_user).
+    /// So a change of the password ends all sessions of the user, except the one that calls
+    /// [`set_stamp`](crate::Session::set_stamp). It costs a look-up for each request that asks for the user. To end
+    /// sessions without that cost, call [`Sessions::revoke_user`](crate::Sessions::revoke_user).
     ///
-    /// Read the stamp from the database that the change was written to: a replica that lags behind ends the session
+    /// Read the stamp from the database that the change was written to. A replica with a delay would end the session
     /// that has made the change.
     ///
-    /// If `stamp` fails, or takes longer than the [`store_timeout`](Self::store_timeout), the request is answered with
-    /// 503, and no session ends.
+    /// If `stamp` fails, or takes longer than the [`store_timeout`](Self::store_timeout), the response is a 503, and no
+    /// session ends.
     ///
     /// ```
     /// use std::{collections::HashMap, io, sync::Arc};
@@ -81,7 +82,8 @@ impl SessionLayer {
         })
     }
 
-    /// Labels each session with what `read` makes of the request in which it begins or logs in. Default: no labels.
+    /// Labels each session with the text that `read` returns for the request in which it begins or logs in. Default: no
+    /// labels.
     ///
     /// Labels tell a user's sessions apart in a list of devices: see
     /// [`SessionSummary::label`](crate::SessionSummary::label). `read` is called for every request. A value of more
@@ -98,7 +100,7 @@ impl SessionLayer {
     ///     });
     /// ```
     ///
-    /// What a client sends is no proof of anything, and an address is personal data.
+    /// A client can send any text, and an address is personal data.
     ///
     /// # Panics
     ///
@@ -140,9 +142,9 @@ impl SessionLayer {
 
     /// Whether the responses to users are `Cache-Control: no-store`. Default: false.
     ///
-    /// It concerns a response whose request used the session, where a user has logged in. Neither the browser nor a
-    /// proxy keeps such a page then, so that the back button shows nothing after the log-out. It replaces what the
-    /// handler says, unless that is `no-store` already. Without it, such a response is `private`.
+    /// It applies to responses whose request used the session of a user. Neither the browser nor a proxy keeps such a
+    /// page then, so the back button does not show it after the log-out. It replaces a `Cache-Control` header of the
+    /// handler. Without this setting, such a response is `private`.
     /// ([Rule](crate#rules) U7.)
     #[must_use]
     pub fn no_store_for_users(self, no_store: bool) -> Self {
@@ -166,7 +168,7 @@ impl SessionLayer {
     ///
     /// # Panics
     ///
-    /// If it is no path of this host: one that begins with one `/`.
+    /// If it is not a path on this host, which begins with one `/`.
     #[must_use]
     #[track_caller]
     pub fn log_in_page(self, path: &str) -> Self {
@@ -174,7 +176,7 @@ impl SessionLayer {
         self.with_pages(|pages| pages.log_in = page)
     }
 
-    /// The path of the page where users confirm who they are, for
+    /// The path of the page where users authenticate again, for
     /// [`RequireUser::fresh`](crate::RequireUser::fresh). Default: the [`log_in_page`](Self::log_in_page).
     ///
     /// # Panics
@@ -187,7 +189,7 @@ impl SessionLayer {
         self.with_pages(|pages| pages.confirm = page)
     }
 
-    /// The path where users log out. [`ReturnTo`](crate::ReturnTo) leads nobody there. Default: none.
+    /// The path where users log out. [`ReturnTo`](crate::ReturnTo) does not accept it. Default: none.
     ///
     /// # Panics
     ///

@@ -37,6 +37,7 @@ struct SessionCounters {
     /// When the first event happened.
     since: Option<Timestamp>,
     created: u64,
+    imported: u64,
     logged_in: u64,
     /// Created since then, and not ended.
     live: u64,
@@ -75,6 +76,12 @@ impl Counters {
                 sessions.live += 1;
                 sessions.peak = sessions.peak.max(sessions.live);
                 sessions.minutes.at(event.at).created += 1;
+            }
+            EventKind::Imported => {
+                self.metrics.record(Measurement::Imported);
+                sessions.imported += 1;
+                sessions.live += 1;
+                sessions.peak = sessions.peak.max(sessions.live);
             }
             EventKind::LoggedIn { .. } => {
                 self.metrics.record(Measurement::LoggedIn);
@@ -192,6 +199,7 @@ impl Counters {
             live,
             peak: sessions.peak.max(live),
             created: sessions.created,
+            imported: sessions.imported,
             logged_in: sessions.logged_in,
             conflicts: self.conflicts.load(Ordering::Relaxed),
             touches: self.touches.load(Ordering::Relaxed),

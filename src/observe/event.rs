@@ -71,7 +71,7 @@ pub struct Event {
 
 /// What happened to a session.
 ///
-/// A session has at most one `Created` and one `Ended` in each process, and exactly one of each in
+/// A session has at most one `Created` or `Imported` and one `Ended` in each process, and exactly one of each in
 /// all processes together, if no node fails and the store reports the sessions that it ends. A
 /// session that logs in or cycles continues under another id: that is neither an end nor a
 /// creation. If several layers share a store in one process, each of them receives the endings
@@ -96,6 +96,9 @@ pub struct Event {
 pub enum EventKind {
     /// The session was stored for the first time.
     Created,
+    /// A session of another library was stored for the first time, in place of `Created`. See
+    /// [`SessionLayer::import`](crate::SessionLayer::import).
+    Imported,
     /// A user logged in, and the session continues under the new id `to`.
     LoggedIn {
         /// The id before the log-in. `None` if the session began with it.
@@ -265,11 +268,14 @@ pub enum Rejection {
     /// The request has valid tokens of two sessions, so somebody planted one of them. Reported for
     /// both. ([Rule](crate#rules) T5.)
     Planted,
+    /// A cookie of another library did not become a session: nothing was kept for it, or it moved over before and was used
+    /// since. Reported without an id.
+    NotImported,
 }
 
 impl Rejection {
     /// Every kind of rejection.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Malformed,
         Self::Unknown,
         Self::Unproven,
@@ -277,6 +283,7 @@ impl Rejection {
         Self::Expired,
         Self::Moved,
         Self::Planted,
+        Self::NotImported,
     ];
 
     /// The kind in lower case, as in the label of the metrics, such as `unproven`.
@@ -290,6 +297,7 @@ impl Rejection {
             Self::Expired => "expired",
             Self::Moved => "moved",
             Self::Planted => "planted",
+            Self::NotImported => "not_imported",
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
 )]
 pub(crate) enum Measurement {
     Created,
+    Imported,
     LoggedIn,
     /// `was_live` says whether the gauge counts the session.
     Ended {
@@ -119,6 +120,7 @@ mod facade {
     const CREATED: &str = "cloakroom_sessions_created_total";
     const ENDED: &str = "cloakroom_sessions_ended_total";
     const LIFE: &str = "cloakroom_session_life_seconds";
+    const IMPORTED: &str = "cloakroom_sessions_imported_total";
     const LOG_INS: &str = "cloakroom_log_ins_total";
     const REJECTED: &str = "cloakroom_cookies_rejected_total";
     const CONFLICTS: &str = "cloakroom_conflicts_total";
@@ -180,6 +182,11 @@ mod facade {
         describe_counter!(CREATED, count, "Sessions stored for the first time");
         describe_counter!(ENDED, count, "Sessions that ended, by reason");
         describe_histogram!(LIFE, seconds, "How long each session lived that ended");
+        describe_counter!(
+            IMPORTED,
+            count,
+            "Sessions of another library that were stored for the first time"
+        );
         describe_counter!(LOG_INS, count, "Log-ins");
         describe_counter!(REJECTED, count, "Cookies that opened no session, by reason");
         describe_counter!(
@@ -249,6 +256,10 @@ mod facade {
             match measurement {
                 Measurement::Created => {
                     counter!(CREATED, self.all()).increment(1);
+                    gauge!(SESSIONS, self.all()).increment(1);
+                }
+                Measurement::Imported => {
+                    counter!(IMPORTED, self.all()).increment(1);
                     gauge!(SESSIONS, self.all()).increment(1);
                 }
                 Measurement::LoggedIn => counter!(LOG_INS, self.all()).increment(1),

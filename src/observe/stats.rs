@@ -47,6 +47,7 @@ use crate::{
 /// | --- | --- | --- | --- | --- |
 /// | `cloakroom_sessions` | gauge | | count | sessions that this process has seen begin and not end; never negative |
 /// | `cloakroom_sessions_created_total` | counter | | count | sessions stored for the first time |
+/// | `cloakroom_sessions_imported_total` | counter | | count | sessions of another library that were stored for the first time |
 /// | `cloakroom_sessions_ended_total` | counter | `reason` | count | sessions that ended, by [`EndReason`] in lower case |
 /// | `cloakroom_session_life_seconds` | histogram | | seconds | how long each session lived that ended |
 /// | `cloakroom_log_ins_total` | counter | | count | log-ins |
@@ -77,6 +78,8 @@ pub struct Stats {
     pub peak: u64,
     /// How many sessions were stored for the first time.
     pub created: u64,
+    /// How many sessions of another library were stored for the first time.
+    pub imported: u64,
     /// How many log-ins there were.
     pub logged_in: u64,
     /// How many writes met a concurrent write of the same session, and were merged with it.

@@ -57,6 +57,7 @@ impl Waiters {
             EventKind::LoggedIn { from, .. } => (*from, SessionEnd::Moved),
             EventKind::Cycled { from, .. } => (Some(*from), SessionEnd::Moved),
             EventKind::Created
+            | EventKind::Imported
             | EventKind::Saved { .. }
             | EventKind::Rejected { .. }
             | EventKind::CircuitOpened

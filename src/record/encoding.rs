@@ -62,7 +62,9 @@ fn encode(record: &Record) -> Vec<u8> {
     }
     if let Some(login) = record.login() {
         object.field("user", &login.user);
-        object.field("authenticated_at", &login.at.as_millis());
+        if !extras.is_imported {
+            object.field("authenticated_at", &login.at.as_millis());
+        }
     }
     object.timeout("idle_timeout", extras.idle);
     object.timeout("absolute_timeout", extras.absolute);
@@ -83,6 +85,12 @@ fn encode(record: &Record) -> Vec<u8> {
     }
     if let Some(begun_at) = extras.begun_at {
         object.field("begun_at", &begun_at.as_millis());
+    }
+    if extras.is_imported {
+        object.field("imported", &true);
+    }
+    if let Some(ends_at) = extras.ends_at {
+        object.field("ends_at", &ends_at.as_millis());
     }
     if let Some(moved_at) = extras.moved_at {
         object.field("moved_at", &moved_at.as_millis());
@@ -140,6 +148,8 @@ fn format_of(record: &Record) -> u64 {
     let extras = record.extras();
     let is_2 = !matches!(record.realm(), Realm::NONE | Realm::DEFAULT)
         || extras.bar.is_some()
+        || extras.is_imported
+        || extras.ends_at.is_some()
         || extras.stamp.is_some()
         || extras.origin.is_some_and(|from| {
             from.version != Origin::UNKNOWN_VERSION || from.kind == MoveKind::LogIn
@@ -257,6 +267,8 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
     let labels: Option<Labels> = fields.optional("labels")?;
     let ranked_at: Option<u64> = fields.optional("ranked_at")?;
     let begun_at: Option<u64> = fields.optional("begun_at")?;
+    let is_imported: Option<bool> = fields.optional("imported")?;
+    let ends_at: Option<u64> = fields.optional("ends_at")?;
     let moved_at: Option<u64> = fields.optional("moved_at")?;
     let successor = fields.successor()?;
     let origin = fields.origin()?;
@@ -288,6 +300,8 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
         extras.labels = labels.filter(|labels| !labels.is_empty()).map(Arc::new);
         extras.ranked_at = ranked_at.map(Timestamp::from_millis);
         extras.begun_at = begun_at.map(Timestamp::from_millis);
+        extras.is_imported = is_imported.unwrap_or(false);
+        extras.ends_at = ends_at.map(Timestamp::from_millis);
         extras.moved_at = moved_at.map(Timestamp::from_millis);
         extras.successor = successor;
         extras.origin = origin;

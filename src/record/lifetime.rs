@@ -61,8 +61,12 @@ impl Lifetimes {
         if let Some(moved_at) = record.moved_at() {
             return Some(moved_at.saturating_add(MARKER_LIFETIME));
         }
-        let timeout = record.absolute_timeout().or(self.absolute)?;
-        Some(record.lifetime_start().saturating_add(timeout))
+        let timeout = record.absolute_timeout().or(self.absolute);
+        let deadline = timeout.map(|timeout| record.lifetime_start().saturating_add(timeout));
+        match (deadline, record.extras().ends_at) {
+            (Some(deadline), Some(ends_at)) => Some(deadline.min(ends_at)),
+            (deadline, ends_at) => deadline.or(ends_at),
+        }
     }
 
     /// The idle or the absolute deadline, whichever is earlier (rule L1).

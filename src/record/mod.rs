@@ -97,6 +97,10 @@ pub(crate) struct Extras {
     pub(crate) ranked_at: Option<Timestamp>,
     /// When the id came to be, where a cycle gave the session that id.
     pub(crate) begun_at: Option<Timestamp>,
+    /// Imported from another library: nobody knows when the user logged in.
+    pub(crate) is_imported: bool,
+    /// The session does not live longer, whatever the timeouts are.
+    pub(crate) ends_at: Option<Timestamp>,
     pub(crate) moved_at: Option<Timestamp>,
     /// In a marker: the session that this one became.
     pub(crate) successor: Option<Successor>,
@@ -118,6 +122,8 @@ impl Extras {
         stamp: None,
         labels: None,
         ranked_at: None,
+        is_imported: false,
+        ends_at: None,
         begun_at: None,
         moved_at: None,
         successor: None,
@@ -135,6 +141,8 @@ impl Extras {
             && self.stamp.is_none()
             && self.labels.is_none()
             && self.ranked_at.is_none()
+            && !self.is_imported
+            && self.ends_at.is_none()
             && self.begun_at.is_none()
             && self.moved_at.is_none()
             && self.successor.is_none()
@@ -179,10 +187,12 @@ impl Record {
         self.beginning.at()
     }
 
-    /// When the user logged in. `None` if nobody has.
+    /// When the user logged in. `None` if nobody has, or if nobody knows when: the session was imported from another library.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<Timestamp> {
-        self.login.as_ref().map(|login| login.at)
+        let login = self.login.as_ref();
+        let login = login.filter(|_| !self.extras().is_imported);
+        login.map(|login| login.at)
     }
 
     /// When the session came to its id: by its creation, a log-in or a cycle.
@@ -445,8 +455,12 @@ impl Record {
 
     pub(crate) fn with_login(mut self, login: Option<Login>) -> Self {
         self.login = login.map(Box::new);
-        if self.extras().ranked_at.is_some() {
-            self.set_extras(|extras| extras.ranked_at = None);
+        if self.extras.is_some() {
+            self.set_extras(|extras| {
+                extras.ranked_at = None;
+                extras.is_imported = false;
+                extras.ends_at = None;
+            });
         }
         self
     }

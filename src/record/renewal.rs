@@ -220,6 +220,25 @@ impl Record {
         Some(self.clone().with_renewal(Some(renewal)))
     }
 
+    /// This record with `secret` as one that is given out, and perhaps not presented yet. `None` if it takes no more.
+    pub(crate) fn given_out(&self, secret: &Secret, now: Timestamp) -> Option<Self> {
+        let mut renewal = self.renewal().cloned().unwrap_or_default();
+        if renewal.pending.len() >= MAX_PENDING {
+            return None;
+        }
+        let verifier = Verifier::of(secret);
+        renewal.pending.push(DatedVerifier { verifier, at: now });
+        Some(self.clone().with_renewal(Some(renewal)))
+    }
+
+    /// Whether no secret that was given out has been presented yet, or for less than a minute. `unused` is the verifier that
+    /// the record began with, of a secret that nobody has.
+    pub(crate) fn is_unused(&self, unused: &Verifier, now: Timestamp) -> bool {
+        let former = self.renewal().map_or(&[][..], |renewal| &renewal.former);
+        let former = former.iter().find(|dated| dated.verifier.matches(unused));
+        self.verifier().matches(unused) || former.is_some_and(|former| now.since(former.at) < GRACE)
+    }
+
     /// This record as it is issued now under a new token.
     pub(crate) fn issued(self, every: Option<Duration>, now: Timestamp) -> Self {
         let renewal = every.map(|_| Renewal {

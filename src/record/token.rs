@@ -58,6 +58,14 @@ impl FromStr for SessionId {
     }
 }
 
+impl SessionId {
+    /// An id that is made from a hash instead of random bytes.
+    pub(crate) fn hashed(hash: &[u8; 32]) -> Self {
+        let (id, _) = halves(hash);
+        Self(Builder::from_random_bytes(id).into_uuid())
+    }
+}
+
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)

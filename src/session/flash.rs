@@ -18,11 +18,11 @@ const KEY: &str = "cloakroom.flash";
 /// How many messages are kept at most.
 const MAX_MESSAGES: usize = 32;
 
-/// Messages for the visitor that are shown once, on the next page: "Saved", or "That is not the password".
+/// Messages for the visitor that are shown once, on the next page, such as "Saved".
 ///
-/// With axum, a handler takes it as an argument; elsewhere, [`Flash::of`] makes one of a session. A handler adds
-/// messages and redirects; the page that the visitor sees next takes and shows them. They survive any number of
-/// redirects, and a log-in.
+/// With axum, a handler takes it as an argument. Elsewhere, use [`Flash::of`]. One handler adds messages and
+/// redirects. The handler of the next page takes the messages and shows them. They survive any number of redirects,
+/// and a log-in.
 ///
 /// ```
 /// use axum::response::Redirect;
@@ -42,16 +42,16 @@ const MAX_MESSAGES: usize = 32;
 /// }
 /// ```
 ///
-/// - **None is lost** when several requests add messages at the same time.
-/// - **Each is given once.** [`take`](Self::take) removes the messages from the store before it returns them, so
-///   that one of several tabs shows them. In turn, a response that is cancelled after `take` takes them with it.
-/// - **They are few.** At most 32 are kept. A further one takes the place of the oldest.
+/// - **No message is lost** when several requests add messages at the same time.
+/// - **Each message is shown once.** [`take`](Self::take) removes the messages from the store before it returns them,
+///   so only one of several tabs shows them. If the response is cancelled after that, the messages are lost.
+/// - **The number is bounded.** At most 32 messages are kept. Another one replaces the oldest.
 ///
 /// # Payloads
 ///
-/// A message is a `String`, or any other type that serde can read and write: a text with the id of what it is
-/// about, say. Use one type, an enum for instance, throughout an application. A message of another type, from an
-/// older version of the application for instance, is dropped with a warning when it is taken.
+/// A message is a `String`, or any other type that serde can read and write. Use one type in the whole application,
+/// for example an enum. A message of another type, for example from an older version of the application, is dropped
+/// with a warning when it is taken.
 ///
 /// ```
 /// use cloakroom::{Error, Flash};
@@ -69,26 +69,26 @@ const MAX_MESSAGES: usize = 32;
 ///
 /// # Errors
 ///
-/// Adding fails as [`Session::update`] does, if the data would be too large, and taking as [`Session::claim`] does,
-/// if the store fails. ([Rule](crate#rules) U6.)
+/// Adding returns the errors of [`Session::update`], and taking those of [`Session::claim`].
+/// ([Rule](crate#rules) U6.)
 pub struct Flash<T = String> {
     session: Session,
     payload: PhantomData<fn(T) -> T>,
 }
 
-/// How important a message is. Its `Display` is its name in lower case, for a CSS class say.
+/// How important a message is. Its `Display` is its name in lower case, for use as a CSS class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FlashLevel {
     /// For developers.
     Debug,
-    /// Something to know.
+    /// Information.
     Info,
-    /// What the visitor wanted has been done.
+    /// The action of the visitor has succeeded.
     Success,
     /// Something may need attention.
     Warning,
-    /// What the visitor wanted has not been done.
+    /// The action of the visitor has failed.
     Error,
 }
 
@@ -98,11 +98,11 @@ pub enum FlashLevel {
 pub struct FlashMessage<T = String> {
     /// How important it is.
     pub level: FlashLevel,
-    /// What it says.
+    /// The message itself.
     pub payload: T,
 }
 
-/// As it is kept. A payload that is of another type must not spoil the others.
+/// A message as it is stored. The payload is read later, so that one of another type does not affect the others.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     level: FlashLevel,
@@ -123,7 +123,7 @@ impl<T: Serialize + DeserializeOwned> Flash<T> {
     ///
     /// # Errors
     ///
-    /// `Serialize` if the payload has no JSON text; `TooLarge` if the session's data would exceed
+    /// `Serialize` if the payload cannot be written as JSON. `TooLarge` if the session's data would exceed
     /// [`max_data_bytes`](crate::SessionLayer::max_data_bytes).
     pub fn push(&self, level: FlashLevel, payload: impl Into<T>) -> Result<(), Error> {
         let json = value::write(KEY, &payload.into())?;
@@ -142,7 +142,7 @@ impl<T: Serialize + DeserializeOwned> Flash<T> {
             kept
         };
         match self.session.update(KEY, add.clone()) {
-            // The application has put something else there.
+            // The application has stored another value under this key.
             Err(error) if error.kind() == ErrorKind::Deserialize => {
                 self.session.remove(KEY);
                 self.session.update(KEY, add).map(drop)
@@ -155,12 +155,12 @@ impl<T: Serialize + DeserializeOwned> Flash<T> {
     ///
     /// # Errors
     ///
-    /// As [`push`](Self::push); so do those below.
+    /// The same as [`push`](Self::push).
     pub fn debug(&self, payload: impl Into<T>) -> Result<(), Error> {
         self.push(FlashLevel::Debug, payload)
     }
 
-    /// Adds something to know.
+    /// Adds an information.
     ///
     /// # Errors
     ///
@@ -169,7 +169,7 @@ impl<T: Serialize + DeserializeOwned> Flash<T> {
         self.push(FlashLevel::Info, payload)
     }
 
-    /// Adds that something was done.
+    /// Adds a message about a success.
     ///
     /// # Errors
     ///
@@ -187,7 +187,7 @@ impl<T: Serialize + DeserializeOwned> Flash<T> {
         self.push(FlashLevel::Warning, payload)
     }
 
-    /// Adds that something was not done.
+    /// Adds a message about a failure.
     ///
     /// # Errors
     ///
@@ -196,14 +196,15 @@ impl<T: Serialize + DeserializeOwned> Flash<T> {
         self.push(FlashLevel::Error, payload)
     }
 
-    /// Takes all messages, the oldest first, those of this request included. Nobody else gets them.
+    /// Removes and returns all messages, including those of this request, the oldest first. No other request gets
+    /// them.
     ///
-    /// Without messages it asks the store for nothing. With some, it makes a write of its own, as
-    /// [`Session::claim`] does.
+    /// If there are messages, it writes to the store at once, like [`Session::claim`]. If there are none, it makes no
+    /// call.
     ///
     /// # Errors
     ///
-    /// Those of the store. The messages may be lost then, but nobody else has got them.
+    /// The store's errors. The messages may be lost then, but no other request has got them.
     pub async fn take(&self) -> Result<Vec<FlashMessage<T>>, Error> {
         if self.is_empty() {
             return Ok(Vec::new());

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     clock::Clock as _,
+    commit::import::old_tokens,
     config::Config,
     cookie::CookieHeaders,
     error::Error,
@@ -20,7 +21,8 @@ pub enum PresentedId {
     None,
     /// This one.
     Id(SessionId),
-    /// The cookies alone do not say: there are tokens of different sessions. Only loading tells.
+    /// The cookies alone do not say: there are tokens of different sessions, or one of another library's session that
+    /// [may continue](crate::SessionLayer::import). Only loading tells.
     Unclear,
 }
 
@@ -70,6 +72,9 @@ impl SessionHandle {
         let config = &self.0.config;
         let presented = config.cookie.presented(&self.0.cookies, config.clock.now());
         let mut ids = presented.iter().map(|presented| presented.token.id);
+        if !old_tokens(config, &self.0.cookies).is_empty() {
+            return PresentedId::Unclear;
+        }
         match ids.next() {
             None => PresentedId::None,
             Some(id) if !presented.has_more && ids.all(|other| other == id) => PresentedId::Id(id),

@@ -1,4 +1,4 @@
-//! What a [`Session`] is called in lists: its labels.
+//! The labels of a [`Session`], which lists show.
 
 use crate::{
     error::Error,
@@ -16,10 +16,10 @@ impl Session {
 
     /// Labels the session, for a list of the user's devices: "Ann's phone", for example.
     ///
-    /// Labels are short, are not part of the session's data, and stay over log-ins of the same user and cycles.
-    /// [`SessionSummary::label`](crate::SessionSummary::label) shows them. The layer can set some by itself, when a
-    /// session begins or logs in: see [`SessionLayer::label`](crate::SessionLayer::label). A label alone does not
-    /// store a new session.
+    /// Labels are short texts beside the session's data. They survive cycles, and log-ins of the same user.
+    /// [`SessionSummary::label`](crate::SessionSummary::label) returns them. With
+    /// [`SessionLayer::label`](crate::SessionLayer::label) the layer sets labels when a session begins or logs in. A
+    /// label alone does not store a new session.
     ///
     /// ```
     /// # use cloakroom::{Error, Session};

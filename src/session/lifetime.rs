@@ -14,7 +14,8 @@ use crate::{
 
 /// # Lifetime
 impl Session {
-    /// When the user logged in. `None` for a visitor who has not logged in. A cycle does not change it.
+    /// When the user logged in. `None` for a visitor who has not logged in, and for a session that was
+    /// [imported](crate::import) from another library: nobody knows when. A cycle does not change it.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<SystemTime> {
         let state = self.0.state();

@@ -9,6 +9,7 @@ use crate::{
     clock::Timestamp,
     commit::{
         arrival::{help, help_now},
+        import::{Imported, import, old_tokens},
         revoke::revoke,
     },
     cookie::Presented,
@@ -82,6 +83,9 @@ impl Shared {
                     found.rejected.push(rejected);
                 }
             }
+        }
+        if self.may_import(&found) {
+            return None;
         }
         Some(self.finish_load(Ok(found), &presented, now, usage))
     }
@@ -211,6 +215,9 @@ impl Shared {
             self.end_copied(token).await?;
         }
         found.displaced = was_moved && found.stored.is_none();
+        if self.may_import(&found) {
+            Box::pin(self.import(&mut found)).await?;
+        }
         Ok(found)
     }
 
@@ -281,6 +288,40 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Whether a session of another library may take the place of what was found.
+    fn may_import(&self, found: &Found) -> bool {
+        let stored = found.stored.as_ref();
+        let is_anonymous = stored.is_none_or(|(stored, _)| stored.record.user().is_none());
+        is_anonymous && self.config.import.is_some() && {
+            let tokens = old_tokens(&self.config, &self.cookies);
+            !tokens.is_empty()
+        }
+    }
+
+    async fn import(&self, found: &mut Found) -> Result<(), Error> {
+        let tokens = old_tokens(&self.config, &self.cookies);
+        let (Some(source), Some(token)) = (&self.config.import, tokens.only()) else {
+            warn!(
+                "several session cookies of the other library: some were planted, none is imported"
+            );
+            return Ok(());
+        };
+        let for_user = found.stored.is_some();
+        match import(&self.config, source, token, for_user).await? {
+            Some(Imported { stored, is_issued }) => {
+                found.stored = Some((stored, false));
+                found.is_issued = is_issued;
+                found.displaced = false;
+                found.marker = None;
+            }
+            None if for_user => {}
+            None => found.rejected.push(Rejected::not_imported()),
+        }
+        Ok(())
+    }
+}
+
 impl State {
     /// Takes in the result of the load, once.
     fn accept_load(
@@ -298,6 +339,8 @@ impl State {
             }
             if let Some((stored, is_former)) = found.stored {
                 self.is_under_former_name = is_former;
+                self.is_token_fresh = found.is_issued;
+                self.is_cookie_due = found.is_issued;
                 self.was_live = true;
                 self.had_user = stored.record.user().is_some();
                 self.stored = Some(stored);
@@ -313,6 +356,8 @@ struct Found {
     /// With whether its cookie has a former name.
     stored: Option<(Stored, bool)>,
     displaced: bool,
+    /// Whether it was imported, and the visitor gets its token.
+    is_issued: bool,
     /// The marker that the visitor's token led to, if their session has moved.
     marker: Option<Box<Stored>>,
     rejected: Vec<Rejected>,
@@ -360,10 +405,18 @@ impl Rejected {
     }
 
     fn malformed() -> Self {
+        Self::nameless(Rejection::Malformed)
+    }
+
+    fn not_imported() -> Self {
+        Self::nameless(Rejection::NotImported)
+    }
+
+    fn nameless(why: Rejection) -> Self {
         Self {
             id: None,
             record: None,
-            why: Rejection::Malformed,
+            why,
             is_copied: false,
         }
     }

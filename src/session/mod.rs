@@ -183,7 +183,7 @@ impl Session {
     ///
     /// After any other error than `Ended`, the changes stay pending. ([Rules](crate#rules) C6, C7, M5.)
     pub async fn save(&self) -> Result<(), Error> {
-        commit::commit_in_span(&self.0, Occasion::Save)
+        commit::commit_in_span(&self.0, Occasion::Save, None)
             .await
             .map_err(|failed| failed.error)?;
         let mut state = self.0.state();

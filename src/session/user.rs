@@ -1,4 +1,4 @@
-//! Whose a [`Session`] is: log-in, confirmation, and the user's credentials.
+//! The user of a [`Session`]: log-in, confirmation, and credentials.
 
 use std::{str::FromStr, time::SystemTime};
 
@@ -24,8 +24,8 @@ impl Session {
         self.0.state().user().map(str::to_owned)
     }
 
-    /// The user's id as a `T`: as the type that was given to [`log_in`](Self::log_in). `None` for a visitor who
-    /// has not logged in.
+    /// The user's id as a `T`, the type that was given to [`log_in`](Self::log_in). `None` for a visitor who has
+    /// not logged in.
     ///
     /// ```
     /// # use cloakroom::{Error, Session};
@@ -81,9 +81,9 @@ impl Session {
 
     /// Binds `user` to the session, as [`log_in`](Self::log_in) does, with a stamp of their credentials.
     ///
-    /// The stamp is whatever changes when the credentials do: the hash of the password, for example. The session
+    /// The stamp is a value that changes when the credentials do, for example the hash of the password. The session
     /// keeps a salted SHA-256 of it. If the layer has [`user_stamp`](crate::SessionLayer::user_stamp), the session
-    /// ends when the user's stamp is another one.
+    /// ends when the user's stamp has changed.
     ///
     /// ```
     /// # use cloakroom::{Error, Session};
@@ -94,7 +94,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// As [`log_in`](Self::log_in). ([Rule](crate#rules) U5.)
+    /// The same as [`log_in`](Self::log_in). ([Rule](crate#rules) U5.)
     pub fn log_in_with_stamp(
         &self,
         user: impl Into<UserId>,
@@ -120,7 +120,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `NoUser` if nobody has logged in. `Other` where the operating system gives no random bytes.
+    /// `NoUser` if nobody has logged in. `Other` if the operating system gives no random bytes.
     pub fn set_stamp(&self, stamp: impl AsRef<[u8]>) -> Result<(), Error> {
         let stamp = Stamp::of(stamp.as_ref())?;
         let mut state = self.0.state();
@@ -128,18 +128,18 @@ impl Session {
             return Err(no_user("a stamp is of a user's credentials"));
         }
         state.edit().0.set_stamp(stamp);
-        // What the application knows of the credentials by now, it has said.
+        // The application has just given the current stamp.
         state.is_stamp_checked = true;
         Ok(())
     }
 
-    /// The user whose credentials are still those of the log-in, or `None`.
+    /// The user, if their credentials have not changed since the log-in.
     ///
-    /// This is what [`CurrentUser`](crate::CurrentUser) and [`RequireUser`](crate::RequireUser) ask, for where they
-    /// are not at hand. Without [`user_stamp`](crate::SessionLayer::user_stamp) it is [`user`](Self::user). With it,
-    /// the stamp is compared once a request; if it is another one, the session is
-    /// [destroyed](Self::destroy). The id is recorded as `user.id` in the current `tracing` span, if that has such a
-    /// field.
+    /// [`CurrentUser`](crate::CurrentUser) and [`RequireUser`](crate::RequireUser) call it. Use it where you have
+    /// neither. Without [`user_stamp`](crate::SessionLayer::user_stamp) it is the same as [`user`](Self::user). With
+    /// it, the stamp is compared once in each request. If it has changed, the session is
+    /// [destroyed](Self::destroy), and this returns `None`. If the current `tracing` span has a field `user.id`, the
+    /// id is recorded there.
     ///
     /// # Errors
     ///
@@ -168,7 +168,7 @@ impl Session {
 
     fn is_stamp_checked(&self) -> bool {
         let state = self.0.state();
-        // A log-in of this request was with the credentials of now.
+        // A log-in of this request has used the current credentials.
         let is_checked = state.is_stamp_checked && !state.is_head_gone;
         is_checked || matches!(state.identity, Identity::LogIn(_))
     }
@@ -185,16 +185,15 @@ impl Session {
         state.is_stamp_checked
     }
 
-    /// Notes that the user has just proven again who they are, by their password or a second factor, and moves the
-    /// session to a new id.
+    /// Notes that the user has just authenticated again, and gives the session a new id.
     ///
-    /// Call it before something that needs more than a cookie: see
-    /// [`RequireUser::fresh`](crate::RequireUser::fresh). It is as [`cycle_id`](Self::cycle_id), so a cookie that
-    /// somebody copied before is not confirmed. It does not extend the absolute timeout.
+    /// Call it after you have checked the password or a second factor again, for routes with
+    /// [`RequireUser::fresh`](crate::RequireUser::fresh). It works like [`cycle_id`](Self::cycle_id), so a cookie
+    /// that somebody copied before does not open the confirmed session. The absolute timeout does not start again.
     ///
     /// # Errors
     ///
-    /// `NoUser` if nobody has logged in; otherwise as [`log_in`](Self::log_in). ([Rule](crate#rules) U3.)
+    /// `NoUser` if nobody has logged in. Otherwise the same as [`log_in`](Self::log_in). ([Rule](crate#rules) U3.)
     pub fn confirm(&self) -> Result<(), Error> {
         let now = self.0.config.clock.now();
         let mut state = self.0.state();
@@ -204,8 +203,8 @@ impl Session {
         state.cycle(Some(now))
     }
 
-    /// When the user last proved who they are: by the log-in, or by a [`confirm`](Self::confirm) since. `None` for a
-    /// visitor who has not logged in.
+    /// When the user last authenticated: at the log-in, or at a later [`confirm`](Self::confirm). `None` for a visitor
+    /// who has not logged in.
     #[must_use]
     pub fn confirmed_at(&self) -> Option<SystemTime> {
         self.0.state().confirmed_at().map(SystemTime::from)

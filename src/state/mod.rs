@@ -6,9 +6,9 @@
 pub(crate) mod change_seq;
 pub(crate) mod changes;
 pub(crate) mod decision;
+mod identity;
 mod overrides;
 pub(crate) mod shared;
-mod talk;
 pub(crate) mod unconfirmed;
 pub(crate) mod view;
 
@@ -19,23 +19,23 @@ use crate::{
     config::Config,
     error::{Error, ErrorKind},
     record::{
-        Activity, Kept, Login, Record,
+        Activity, Kept, Record,
         data::Data,
         labels::Labels,
         renewal,
         token::{SessionId, Token},
     },
     state::{
-        change_seq::ChangeSeq, changes::Changes, decision::Undecided, talk::Talk,
+        change_seq::ChangeSeq, changes::Changes, decision::Undecided, identity::LogIn,
         unconfirmed::UnconfirmedSave, view::View,
     },
 };
 
+pub(crate) use self::identity::{Cycle, Identity};
+
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) usage: Usage,
-    /// Whether somebody talks to the store for this request.
-    talk: Talk,
     /// The result of the load. `None` before the first one.
     pub(crate) load: Option<Result<(), Error>>,
     pub(crate) loaded_at: Option<Timestamp>,
@@ -53,7 +53,8 @@ pub(crate) struct State {
     pub(crate) was_live: bool,
     /// A user was logged in when it was loaded.
     pub(crate) had_user: bool,
-    /// The marker that the visitor's token led to, if their session has moved. A log-in and a log-out follow it.
+    /// The marker that the visitor's token led to, if their session has moved; or the session as it was before it was
+    /// found to have ended. A log-in and a log-out find out where it went.
     pub(crate) marker: Option<Box<Stored>>,
     /// The session that this request has destroyed, until it is deleted from the store.
     pub(crate) destroyed: Option<Box<Stored>>,
@@ -123,75 +124,6 @@ pub(crate) enum Usage {
     Untouched,
     Peeked,
     Loaded,
-}
-
-/// Whether the session gets another id at the commit, and for which user.
-#[derive(Clone, Default)]
-pub(crate) enum Identity {
-    #[default]
-    Same,
-    // Both boxed: rarely there, and every request moves this enum.
-    Cycle(Box<Cycle>),
-    LogIn(Box<LogIn>),
-}
-
-#[derive(Clone)]
-pub(crate) struct Cycle {
-    /// The new token. `None` if a commit has already tried it.
-    pub(crate) token: Option<Token>,
-    /// When the user confirmed who they are, if they did. Only the session under the new token has it.
-    pub(crate) confirmed_at: Option<Timestamp>,
-}
-
-#[derive(Clone)]
-pub(crate) struct LogIn {
-    /// The token of the new session. `None` if a commit has already tried it.
-    pub(crate) token: Option<Token>,
-    pub(crate) user: Box<str>,
-    pub(crate) at: Timestamp,
-    /// The session belonged to another user, so its data is not taken over (rule M8).
-    pub(crate) starts_empty: bool,
-    /// Later changes belong to the new session only.
-    pub(crate) since: ChangeSeq,
-}
-
-impl Identity {
-    /// The token of the new session.
-    pub(crate) fn token(&self) -> Option<Token> {
-        match self {
-            Self::Same => None,
-            Self::Cycle(cycle) => cycle.token,
-            Self::LogIn(log_in) => log_in.token,
-        }
-    }
-
-    /// Draws another token, because a session may exist under the former one.
-    pub(crate) fn redraw(&mut self) {
-        let drawn = Token::generate().ok();
-        match self {
-            Self::Same => {}
-            Self::Cycle(cycle) => cycle.token = drawn,
-            Self::LogIn(log_in) => log_in.token = drawn,
-        }
-    }
-
-    /// Takes the token, so that no later commit uses it again.
-    pub(crate) fn take_token(&mut self) -> Option<Token> {
-        match self {
-            Self::Same => None,
-            Self::Cycle(cycle) => cycle.token.take(),
-            Self::LogIn(log_in) => log_in.token.take(),
-        }
-    }
-}
-
-impl LogIn {
-    pub(crate) fn login(&self) -> Login {
-        Login {
-            user: self.user.clone(),
-            at: self.at,
-        }
-    }
 }
 
 impl State {
@@ -328,7 +260,9 @@ impl State {
 
     /// Drops what is pending, because the session has ended (rule M4). A log-in and later changes stay (rule M7).
     pub(crate) fn end(&mut self) {
-        self.stored = None;
+        if let Some(stored) = self.stored.take() {
+            self.marker = Some(Box::new(stored));
+        }
         self.is_cookie_due = false;
         self.is_displaced = true;
         match &self.identity {

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Span, field};
 
 use crate::{
@@ -22,21 +23,21 @@ pub(crate) struct Shared {
     pub(crate) cookies: CookieHeaders,
     /// The session of an outer layer with another cookie name.
     pub(crate) outer: Option<Arc<Self>>,
-    // Never held across an await, while a closure or a `Serialize` runs, or while a closure is dropped.
+    /// Held during each store call of this request, so that loads, saves and the commit follow one another. It
+    /// guards no data.
+    gate: Semaphore,
+    // Never held across an await, nor while a closure or a `Serialize` runs, or what a closure keeps is dropped.
     state: Mutex<State>,
 }
 
-/// The permission to talk to the store for a request. Loads, saves and the commit follow one another.
-#[must_use]
-pub(crate) struct Gate<'a>(&'a Shared);
+pub(crate) type Gate<'a> = SemaphorePermit<'a>;
 
-/// The next one is let in.
-impl Drop for Gate<'_> {
+/// The gate, held beyond a borrow of what it belongs to.
+pub(crate) struct HeldGate(Arc<Shared>);
+
+impl Drop for HeldGate {
     fn drop(&mut self) {
-        let waiting = self.0.state().talk.end();
-        if let Some(waiting) = waiting {
-            waiting.notify_one();
-        }
+        self.0.gate.add_permits(1);
     }
 }
 
@@ -50,6 +51,7 @@ impl Shared {
             config,
             cookies,
             outer,
+            gate: Semaphore::const_new(1),
             state: Mutex::default(),
         }
     }
@@ -63,19 +65,24 @@ impl Shared {
 
     /// Waits until no other store call of this request is running.
     pub(crate) async fn enter(&self) -> Gate<'_> {
-        loop {
-            let waiting = match self.state().talk.begin_or_wait() {
-                None => return Gate(self),
-                Some(waiting) => waiting,
-            };
-            // Boxed because the future is large and rarely needed.
-            Box::pin(waiting.notified()).await;
+        match self.try_enter() {
+            Some(gate) => gate,
+            // Boxed, because the future that waits is large and rarely needed.
+            None => Box::pin(self.gate.acquire())
+                .await
+                .expect("nobody closes it"),
         }
     }
 
     pub(crate) fn try_enter(&self) -> Option<Gate<'_>> {
-        let is_ours = self.state().talk.begin();
-        is_ours.then(|| Gate(self))
+        self.gate.try_acquire().ok()
+    }
+
+    /// For a commit that goes on in another future.
+    #[cold]
+    pub(crate) fn hold(self: &Arc<Self>, gate: Gate<'_>) -> HeldGate {
+        gate.forget();
+        HeldGate(Arc::clone(self))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

@@ -83,6 +83,7 @@
 //! | `idle_timeout`, `absolute_timeout` | the session's own timeouts, in milliseconds or `"never"` |
 //! | `persistent` | the session's own setting |
 //! | `recent` | the writers of the versions before this one |
+//! | `imported`, `ends_at` | that the session was imported from another library, and when it ends at the latest |
 //! | `ranked_at` | orders the log-ins of a user in place of `authenticated_at` |
 //! | `renewed_at` | when the current secret was issued |
 //! | `pending`, `former` | pairs of a verifier and a time: when it was issued, or replaced |

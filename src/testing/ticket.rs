@@ -56,7 +56,7 @@ impl Ticket {
     ) -> Result<Self, Error> {
         let handle = handle(layer, &HeaderMap::new());
         begin(&handle.load().await?)?;
-        let committed = commit::commit(handle.shared(), Occasion::Head).await;
+        let committed = commit::commit_in_span(handle.shared(), Occasion::Head, None).await;
         let Cookie::Issue(token, _) = committed.map_err(|failed| failed.error)?.cookie else {
             let what = "the session was left empty, so there is no cookie for it: insert a value";
             return Err(Error::new(ErrorKind::Other, what));

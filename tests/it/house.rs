@@ -12,10 +12,10 @@ use std::{
 use self::source::Source;
 
 /// From top to bottom. CONTRIBUTING.md describes them in the same order.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "testing", "auth", "http", "operator", "session", "commit", "state", "config", "cookie",
-    "observe", "store", "record", "shutdown", "breaker", "throttle", "queue", "deadline", "error",
-    "clock", "random",
+    "import", "observe", "store", "record", "shutdown", "breaker", "throttle", "queue", "deadline",
+    "error", "clock", "random",
 ];
 
 /// The files of a crate, by their module.

@@ -5,6 +5,7 @@ mod commit;
 mod cookie;
 mod house;
 mod http;
+mod import;
 mod observe;
 mod operator;
 mod record;

@@ -21,7 +21,7 @@ enum Fault {
 /// What it is, and the scenarios that show it.
 type Planted = (&'static str, Fault, fn() -> Vec<Net>);
 
-const FAULTS_TO_FIND: [Planted; 22] = [
+const FAULTS_TO_FIND: [Planted; 25] = [
     (
         "a write that the record no longer remembers counts as not stored",
         Fault::Of(Policy::WriteBeyondMemoryFails),
@@ -118,6 +118,21 @@ const FAULTS_TO_FIND: [Planted; 22] = [
         pairs,
     ),
     (
+        "an import goes on though another was faster",
+        Fault::Of(Policy::ImportsOnce),
+        imports,
+    ),
+    (
+        "an old token opens a session that was used since",
+        Fault::Of(Policy::ImportsUnused),
+        imports,
+    ),
+    (
+        "an import in doubt is taken back",
+        Fault::Of(Policy::ImportsInDoubtStay),
+        imports,
+    ),
+    (
         "a store calls refused what it has applied",
         Fault::By(Environment::RefusalsThatWereNone),
         pairs,
@@ -148,6 +163,10 @@ fn visits() -> Vec<Net> {
 
 fn memory() -> Vec<Net> {
     suites::memory(1)
+}
+
+fn imports() -> Vec<Net> {
+    suites::imports(1, 1)
 }
 
 fn limited() -> Vec<Net> {

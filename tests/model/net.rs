@@ -3,7 +3,8 @@
 use cloakroom::{
     Timestamp,
     protocol::{
-        Abandon, Ask, Claim, End, Finished, Help, Machine, Move, Outcome, Reply, Step, Touch, Write,
+        Abandon, Ask, Claim, End, Finished, Help, Import, Machine, Move, Outcome, Reply, Step,
+        Touch, Write,
     },
 };
 use stateright::{Model, Property};
@@ -32,6 +33,8 @@ pub(crate) struct Net {
     pub(crate) reaped: u8,
     pub(crate) evicted: u8,
     pub(crate) undo_lost: u8,
+    /// Whether the other library keeps what was imported.
+    pub(crate) keeps: bool,
     /// Whether moves begin long after their sessions were loaded.
     pub(crate) stale: bool,
     pub(crate) world: Environment,
@@ -93,6 +96,7 @@ impl Net {
             reaped: 0,
             evicted: 0,
             undo_lost: 0,
+            keeps: false,
             stale: false,
             world: Environment::Sound,
         }
@@ -119,6 +123,11 @@ impl Net {
         state.phase = match op {
             Op::RevokeUser(user) => Phase::Listing(user),
             Op::Revoke => Phase::Ending(ending(id, actor, 0), Vec::new()),
+            Op::Import => {
+                let ledger = session(world.store.len() as u8 - 1);
+                let machine = Import::new(ledger, self.keeps, writer(actor));
+                running(Machine::Import(Box::new(machine)))
+            }
             Op::Create => {
                 let record = Small::of(Fields {
                     count: 1,
@@ -351,6 +360,14 @@ impl Net {
                 world.actors[actor].has_saved = true;
                 return self.begin(world, actor, Some(record));
             }
+            // Gone already: the log-in finds out where it went.
+            Some(Outcome::Ended)
+                if matches!(op, Op::SaveLogIn(_)) && !world.actors[actor].has_saved =>
+            {
+                world.actors[actor].has_saved = true;
+                world.actors[actor].phase = Phase::Loading;
+                return;
+            }
             Some(Outcome::NotSaved) => {
                 // All is pending still: the commit begins anew.
                 world.resumed = true;
@@ -364,7 +381,11 @@ impl Net {
                 Out::Ok
             }
             Some(Outcome::Unchanged(_)) => Out::NotThere,
-            Some(Outcome::Moved { id, .. } | Outcome::Begun { id, .. }) => Out::Moved(index(id)),
+            Some(
+                Outcome::Moved { id, .. }
+                | Outcome::Begun { id, .. }
+                | Outcome::Imported { id, .. },
+            ) => Out::Moved(index(id)),
             Some(Outcome::Joined { id, .. }) => Out::Joined(index(id)),
             Some(Outcome::InDoubt { id, .. }) => Out::InDoubt(index(id)),
             Some(Outcome::Outdone) => Out::Outdone,
@@ -409,13 +430,14 @@ impl Model for Net {
     type Action = Act;
 
     fn init_states(&self) -> Vec<World> {
-        let gives = self.ops.iter().any(|(op, _)| *op == Op::Insert);
+        let imports = self.ops.iter().any(|(op, _)| *op == Op::Import);
+        let gives = imports || self.ops.iter().any(|(op, _)| *op == Op::Insert);
         let user = self.user;
         let start = |nth: u8| {
             Small::of(Fields {
                 user,
                 voucher: !gives,
-                cart: true,
+                cart: !imports,
                 private: if user == 0 { 0 } else { 1 << user },
                 secrets: 1,
                 rank: 1 + u64::from(nth),
@@ -423,7 +445,8 @@ impl Model for Net {
             })
         };
         let mut store: Vec<_> = (0..self.starts).map(|nth| Some(start(nth))).collect();
-        store.resize(self.starts as usize + self.ops.len(), None);
+        // The last one is the ledger's.
+        store.resize(self.starts as usize + self.ops.len() + 1, None);
         let actor = |(op, with): &(Op, With)| Actor {
             op: *op,
             with: *with,
@@ -444,6 +467,7 @@ impl Model for Net {
             spent: Spent::default(),
             breaches: Breaches::default(),
             claimed: 0,
+            old: imports,
             helped: false,
             resumed: false,
         }]
@@ -675,6 +699,7 @@ fn running(machine: Machine<Small>) -> Phase {
 /// The request's changes on top of `latest`; `None` where they make no difference.
 fn merged(op: Op, actor: usize, latest: &Small, writer: u64) -> Option<Small> {
     let mut next = latest.next(writer);
+    next.is_used = true;
     match op {
         Op::Increment | Op::Save | Op::SaveLogIn(_) => next.count += 1,
         Op::Insert => next.voucher = true,
@@ -719,7 +744,9 @@ fn note(world: &mut World, finished: &Finished<Small>) {
             }
         }
         Some(Outcome::Closed { id, .. }) => told(&mut world.ended, index(*id), &mut world.breaches),
-        Some(Outcome::Moved { id, .. } | Outcome::Begun { id, .. }) => {
+        Some(
+            Outcome::Moved { id, .. } | Outcome::Begun { id, .. } | Outcome::Imported { id, .. },
+        ) => {
             told(&mut world.moved, index(*id), &mut world.breaches);
         }
         _ => {}
@@ -748,7 +775,14 @@ fn call(world: &World, actor: usize) -> Option<Call> {
     match &world.actors[actor].phase {
         Phase::Loading => Some(Call::Load(id)),
         Phase::Helping(machine) | Phase::Ending(machine, _) | Phase::Running { machine, .. } => {
-            Call::of(&machine.ask()?)
+            match machine.ask()? {
+                Ask::Fetch => {
+                    let actors = world.actors.len();
+                    let starts = world.store.len() - 1 - actors;
+                    Some(Call::Fetch(actor as u8, (starts + actor) as u8))
+                }
+                ask => Call::of(&ask),
+            }
         }
         Phase::Listing(user) => Some(Call::List(*user)),
         _ => None,

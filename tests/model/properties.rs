@@ -46,13 +46,21 @@ pub(crate) fn all() -> Vec<Property<Net>> {
         }),
         Property::always("without faults nothing fails", nothing_fails_without_faults),
         Property::always("nothing waits for ever", nothing_waits_for_ever),
+        Property::always("an old session becomes one session", imported_once),
+        Property::always("an import that fails is not lost", imports_are_not_lost),
     ]
 }
 
 type Holds = fn(&Net, &World) -> bool;
 
 /// What a whole suite of scenarios must reach, so that the properties say something.
-pub(crate) const SOMETIMES: [(&str, Holds); 10] = [
+pub(crate) const SOMETIMES: [(&str, Holds); 12] = [
+    ("an old session is imported", |_: &Net, world: &World| {
+        imports(world).next().is_some()
+    }),
+    ("two requests have an imported session", |_, world| {
+        imports(world).count() == 2
+    }),
     ("two log-ins are answered", |_: &Net, world: &World| {
         let moves =
             outs(world).filter(|(actor, out)| actor.op.user().is_some() && out.is_answered_move());
@@ -165,10 +173,13 @@ fn voucher_at_most_once(net: &Net, world: &World) -> bool {
         return true;
     }
     let holders = world.sessions().filter(|(id, record)| {
-        let is_owned = *id < net.starts || world.given.iter().any(|given| given.0 == *id);
+        let is_given = world.given.iter().any(|given| given.0 == *id);
+        let is_owned = *id < net.starts || is_given || world.imported() == Some(*id);
         record.voucher && is_owned && world.is_readable(*id)
     });
-    taken(world) + holders.count() <= 1
+    // Whoever has the old token may import it.
+    let is_kept = world.old && world.imported().is_none();
+    taken(world) + holders.count() + usize::from(is_kept) <= 1
 }
 
 /// Whoever took it has it, or was told of a failure.
@@ -212,7 +223,8 @@ fn voucher_is_not_lost(net: &Net, world: &World) -> bool {
             Phase::Cancelled | Phase::Crashed | Phase::Done(Out::Failed | Out::InDoubt(_))
         )
     });
-    taken(world) > 0 || is_told || world.sessions().any(|(_, record)| record.voucher)
+    let is_kept = world.old && world.imported().is_none();
+    taken(world) > 0 || is_told || is_kept || world.sessions().any(|(_, record)| record.voucher)
 }
 
 /// Neither the session, nor what was in it.
@@ -231,7 +243,7 @@ fn ended_stays_ended(net: &Net, world: &World) -> bool {
     if !is_gone
         || !world.is_settled()
         || net.starts > 1
-        || has(net, |op| op == Op::Insert || op == Op::Create)
+        || has(net, |op| matches!(op, Op::Insert | Op::Create | Op::Import))
     {
         return true;
     }
@@ -267,7 +279,8 @@ fn log_outs_spare_log_ins(net: &Net, world: &World) -> bool {
 fn one_cart(net: &Net, world: &World) -> bool {
     let mut users = net.ops.iter().filter_map(|(op, _)| op.user());
     let first = users.next();
-    let exception = |op: Op| op.ends() || matches!(op, Op::Cycle | Op::LogInTake(_) | Op::Create);
+    let exception =
+        |op: Op| op.ends() || matches!(op, Op::Cycle | Op::LogInTake(_) | Op::Create | Op::Import);
     let is_visited = net.ops.iter().any(|(_, with)| matches!(with, With::New(_)));
     if !world.is_settled()
         || users.any(|user| Some(user) != first)
@@ -422,6 +435,34 @@ fn nothing_fails_without_faults(_: &Net, world: &World) -> bool {
     !is_undisturbed || !outs(world).any(fails)
 }
 
+fn imports(world: &World) -> impl Iterator<Item = u8> {
+    let imports = outs(world).filter(|(actor, _)| actor.op == Op::Import);
+    imports.filter_map(|(_, out)| out.given())
+}
+
+/// Every answer with a session is of the same one.
+fn imported_once(_: &Net, world: &World) -> bool {
+    let mut imports = imports(world);
+    let first = imports.next();
+    imports.all(|other| Some(other) == first)
+}
+
+/// Where no request was answered with the session, the next one with the old token is.
+fn imports_are_not_lost(net: &Net, world: &World) -> bool {
+    if !world.is_settled()
+        || !has(net, |op| op == Op::Import)
+        || has(net, Op::ends)
+        || world.spent.evicted + world.spent.reaped > 0
+        || imports(world).next().is_some()
+    {
+        return true;
+    }
+    match world.imported() {
+        None => world.old,
+        Some(id) => world.live(id).is_some_and(|record| !record.is_used),
+    }
+}
+
 /// A request that is not over has something to ask.
 fn nothing_waits_for_ever(_: &Net, world: &World) -> bool {
     world.actors.iter().all(|actor| match &actor.phase {
@@ -434,4 +475,11 @@ fn nothing_waits_for_ever(_: &Net, world: &World) -> bool {
             record.is_marker && (to.kind == MoveKind::Cycle || to.kind == MoveKind::LogIn)
         })
     })
+}
+
+#[test]
+fn the_properties_have_the_names_that_other_tests_share() {
+    let names: Vec<_> = all().iter().map(|property| property.name).collect();
+    let rules: Vec<_> = include_str!("rules.txt").lines().collect();
+    assert_eq!(names, rules);
 }

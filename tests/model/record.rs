@@ -40,6 +40,8 @@ pub(crate) struct Fields {
     pub(crate) private: u8,
     /// The secrets that prove it: a bit for each.
     pub(crate) secrets: u8,
+    /// Whether somebody has come with a secret of an imported session.
+    pub(crate) is_used: bool,
     pub(crate) is_marker: bool,
     pub(crate) successor: Option<Successor>,
     pub(crate) origin: Option<Origin>,
@@ -93,6 +95,7 @@ impl Small {
             cart: false,
             private: 0,
             secrets: 0,
+            is_used: false,
             is_marker: false,
             successor: None,
             origin: None,
@@ -207,6 +210,10 @@ impl Rec for Small {
         let mut fields = Fields::clone(&self);
         fields.rank = rank.map_or(fields.rank, Timestamp::as_millis);
         Self::of(fields)
+    }
+
+    fn admits(&self, _: &Self, _: Timestamp) -> bool {
+        !self.is_used
     }
 
     fn stub(&self) -> Version {

@@ -16,8 +16,8 @@ use crate::{
     world::{Op, With},
 };
 use Op::{
-    Claim, Create, Cycle, Destroy, Increment, Insert, LogIn, LogInTake, Renew, Revoke, RevokeUser,
-    Save, SaveLogIn, Touch,
+    Claim, Create, Cycle, Destroy, Import, Increment, Insert, LogIn, LogInTake, Renew, Revoke,
+    RevokeUser, Save, SaveLogIn, Touch,
 };
 
 /// What the rules are taken out of is one for the process.
@@ -253,6 +253,32 @@ fn creations(lost: u8) -> Vec<Net> {
         .collect()
 }
 
+/// Requests with the cookie of another library, and with the token that one of them was given.
+pub(crate) fn imports(lost: u8, abandoned: u8) -> Vec<Net> {
+    let (old, new) = (With::Old(0), With::New(0));
+    let import = (Import, old);
+    let all: [&[(Op, With)]; 10] = [
+        &[import],
+        &[import, import],
+        &[import, (Claim, new)],
+        &[import, import, (Claim, new)],
+        &[import, import, (Destroy, new)],
+        &[import, import, (Revoke, new)],
+        &[import, import, (Cycle, new)],
+        &[import, import, (LogIn(1), new)],
+        &[import, (Claim, new), (Claim, With::New(0))],
+        &[import, import, (Increment, With::New(1))],
+    ];
+    let net = |ops: &&[(Op, With)]| {
+        [false, true].map(|keeps| Net {
+            ops: ops.to_vec(),
+            keeps,
+            ..disturbed(&[], lost, abandoned)
+        })
+    };
+    all.iter().flat_map(net).collect()
+}
+
 /// A name, how many writers a record remembers, and the scenarios.
 type Suite = (&'static str, usize, Vec<Net>);
 
@@ -300,6 +326,16 @@ fn suites() -> Vec<Suite> {
             }),
         ),
         ("creations", 1, creations(2)),
+        ("imports, a reply lost", 1, imports(1, more)),
+        ("imports, one given up", 1, imports(more, 1)),
+        (
+            "imports, two replies lost, one given up",
+            1,
+            imports(2, 1)
+                .into_iter()
+                .filter(|net| net.ops.len() < 3)
+                .collect(),
+        ),
         ("more writes than remembered", 1, memory(1 + more)),
         ("visits with a new token", 1, visits(1, more)),
         ("visits with a new token, one given up", 1, visits(more, 1)),

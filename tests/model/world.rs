@@ -4,10 +4,10 @@ use std::sync::LazyLock;
 
 use cloakroom::{
     SessionId, Version,
-    protocol::{Ask, Machine, MoveKind, Reply, Undoing, Write},
+    protocol::{Ask, Machine, MoveKind, Reply, Successor, Undoing, Write},
 };
 
-use crate::record::Small;
+use crate::record::{Fields, Small};
 
 /// What a request does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -32,6 +32,8 @@ pub(crate) enum Op {
     Renew,
     /// A visitor without a session.
     Create,
+    /// A visitor with a cookie of another library.
+    Import,
     /// The operator ends this session.
     Revoke,
     /// The operator ends a user's sessions.
@@ -151,6 +153,9 @@ pub(crate) enum Call {
     Update(u8, Version, Small),
     Touch(u8, Version),
     List(u8),
+    /// What the other library kept, for this request, to be this session.
+    Fetch(u8, u8),
+    Forget,
 }
 
 impl Call {
@@ -164,12 +169,15 @@ impl Call {
             }
             Ask::Touch(id, record) => Self::Touch(index(*id), record.version),
             Ask::List(record) => Self::List(record.user),
-            Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) => return None,
+            Ask::Forget => Self::Forget,
+            Ask::Merge(_) | Ask::Begin { .. } | Ask::Join(..) | Ask::Judge(..) | Ask::Fetch => {
+                return None;
+            }
         })
     }
 
     pub(crate) fn writes(&self) -> bool {
-        matches!(self, Self::Create(..) | Self::Update(..))
+        matches!(self, Self::Create(..) | Self::Update(..) | Self::Forget)
     }
 }
 
@@ -216,6 +224,8 @@ pub(crate) struct World {
     pub(crate) breaches: Breaches,
     /// Whose claims were stored: a bit for each request.
     pub(crate) claimed: u8,
+    /// Whether the other library has the old session still.
+    pub(crate) old: bool,
     pub(crate) helped: bool,
     pub(crate) resumed: bool,
 }
@@ -227,6 +237,13 @@ impl World {
 
     pub(crate) fn live(&self, id: u8) -> Option<&Small> {
         self.get(id).filter(|record| !record.is_marker)
+    }
+
+    /// The session that the ledger leads to, which is behind those of the requests; `None`: it has no entry.
+    pub(crate) fn imported(&self) -> Option<u8> {
+        let ledger = self.store.len() as u8 - 1;
+        let entry = self.get(ledger)?;
+        entry.successor.map(|to| index(to.id))
     }
 
     pub(crate) fn sessions(&self) -> impl Iterator<Item = (u8, &Small)> {
@@ -296,6 +313,15 @@ impl World {
                 Some(stored) if stored.version != *expected => Reply::Stale,
                 Some(_) => Reply::Touched,
             },
+            Call::Fetch(..) if !self.old => Reply::Fetched(None),
+            Call::Fetch(actor, id) => {
+                let (record, entry) = imported(*actor, *id);
+                Reply::Fetched(Some(Box::new((session(*id), record, entry))))
+            }
+            Call::Forget => {
+                self.old = false;
+                Reply::Forgotten
+            }
             Call::List(user) => Reply::Listed(
                 (0..self.store.len() as u8)
                     .filter_map(|id| Some((session(id), self.get(id)?.clone())))
@@ -311,10 +337,13 @@ impl World {
             return;
         };
         let added = next.secrets & !stored.secrets;
-        let joins = added != 0 && !next.is_marker && !self.is_renewal(added);
-        let is_unwritten = stored
-            .origin
-            .is_some_and(|from| from.kind == MoveKind::LogIn);
+        let joins = added != 0 && !next.is_marker && !self.is_by(added, Op::Renew);
+        let is_unwritten = if self.is_by(added, Op::Import) {
+            !stored.is_used
+        } else {
+            let from = stored.origin;
+            from.is_some_and(|from| from.kind == MoveKind::LogIn)
+        };
         let claims = stored.voucher && !next.voucher && !next.is_marker;
         let is_lost = |to: u8| self.live(to).is_none() && self.spent.evicted == 0;
         let is_dead = next.successor.is_some_and(|to| is_lost(index(to.id)));
@@ -330,13 +359,35 @@ impl World {
         }
     }
 
-    fn is_renewal(&self, secret: u8) -> bool {
+    /// Whether the secret is of a request that does `op`.
+    fn is_by(&self, secret: u8, op: Op) -> bool {
         let actor = secret.trailing_zeros() as usize;
         let actor = actor
             .checked_sub(1)
             .and_then(|actor| self.actors.get(actor));
-        actor.is_some_and(|actor| actor.op == Op::Renew)
+        actor.is_some_and(|actor| actor.op == op)
     }
+}
+
+/// What the other library kept, as a new session, and the ledger entry that leads to it.
+fn imported(actor: u8, id: u8) -> (Small, Small) {
+    let writer = u64::from(actor) + 1;
+    let record = Small::of(Fields {
+        voucher: true,
+        cart: true,
+        secrets: 2 << actor,
+        ..Small::blank(writer)
+    });
+    let to = Successor {
+        id: session(id),
+        kind: MoveKind::LogIn,
+    };
+    let entry = Small::of(Fields {
+        is_marker: true,
+        successor: Some(to),
+        ..Small::blank(writer)
+    });
+    (record, entry)
 }
 
 /// The id of the nth session.

@@ -8,13 +8,24 @@ compile_error!(
 mod bridge;
 mod expiry;
 mod future;
+mod import;
 mod layer;
 mod service;
 mod session;
 mod user;
 mod values;
 
+#[cfg(feature = "core-0.14")]
+pub use self::import::Core014;
+#[cfg(feature = "core-0.15")]
+pub use self::import::Core015;
 pub use self::{
-    future::ResponseFuture, layer::TowerSessionsLayer, service::TowerSessionsService,
+    future::ResponseFuture,
+    import::{OldStore, TowerSessionsImport, Unlimited, Until, delete_remaining},
+    layer::TowerSessionsLayer,
+    service::TowerSessionsService,
     user::axum_login_user,
 };
+
+#[cfg(any(feature = "signed", feature = "private"))]
+pub use cookie::Key;

@@ -38,6 +38,10 @@ pub enum Ask<'a, R: Rec> {
     Join(SessionId, &'a R),
     /// Is this one of the sessions to end? Reply: `Meant`.
     Judge(SessionId, &'a R),
+    /// What the other library kept, made into a new session's record with its id, and its ledger entry. Reply: `Fetched`.
+    Fetch,
+    /// Delete what the other library kept. Reply: `Forgotten`.
+    Forget,
 }
 
 /// The reply to an ask. A store's reply is one of three: done, as the first variants say; refused; unknown.
@@ -71,6 +75,10 @@ pub enum Reply<R: Rec> {
     Begun(SessionId, R),
     /// Whether the session is to be ended.
     Meant(bool),
+    /// A new session's id and record, and its ledger entry. `None` if the other library kept nothing.
+    Fetched(Option<Box<(SessionId, R, R)>>),
+    /// The other library keeps nothing any more, or perhaps it does.
+    Forgotten,
     /// The call was certainly not applied.
     Refused(R::Error),
     /// The call may have been applied, or may be within minutes: the reply was lost, late or cut, or the store cannot

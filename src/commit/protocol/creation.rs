@@ -98,7 +98,7 @@ impl<R: Rec> Creation<R> {
             Reply::Created => Creating::Taken,
             Reply::Loaded(Some(found)) => {
                 let is_ours = found.wrote(self.record.version()) == Wrote::Yes;
-                if is_ours && !found.is_marker() {
+                if is_ours && found.is_marker() == self.record.is_marker() {
                     Creating::Created
                 } else {
                     Creating::Taken

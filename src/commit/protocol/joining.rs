@@ -115,3 +115,16 @@ fn may_join<R: Rec>(old: SessionId, target: &R, own: &R) -> bool {
         && (is_unwritten || !R::keeps(Policy::JoinsUnwritten))
         && (target.has_user_of(own) || !R::keeps(Policy::JoinsSameUser))
 }
+
+/// The session under the old id, or the session that the marker there leads to by a log-in.
+pub(super) fn left_by<R: Rec>(found: Option<R>) -> (Option<R>, Option<SessionId>) {
+    let marker = found.as_ref().filter(|record| record.is_marker());
+    let led_to = marker.and_then(joinable);
+    (found.filter(|record| !record.is_marker()), led_to)
+}
+
+/// The session that a marker leads to, if by a log-in.
+pub(super) fn joinable<R: Rec>(marker: &R) -> Option<SessionId> {
+    let to = marker.successor().filter(|to| to.kind == MoveKind::LogIn)?;
+    R::keeps(Policy::Joins).then_some(to.id)
+}

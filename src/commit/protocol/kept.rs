@@ -141,6 +141,10 @@ impl Rec for Kept {
         (Arc::new(record), self.1)
     }
 
+    fn admits(&self, entry: &Self, now: Timestamp) -> bool {
+        self.0.is_unused(entry.0.verifier(), now)
+    }
+
     fn stub(&self) -> Stub {
         Stub {
             verifier: *self.0.verifier(),

@@ -27,13 +27,14 @@
 //! 4. *A session is at one id.* One compare-and-swap replaces the old session by a marker that leads to the new one. A
 //!    request that finds an unfinished move finishes it before it reads: [`moving`], [`helping`].
 //! 5. *Log-ins of one user from one session lead to one session*: [`joining`].
-//! 6. *Ending a session whose move is not finished bars it first*, so that its request learns of it: [`limiting`], [`ending`].
+//! 6. *An old token of another library becomes one session*, the one that its ledger entry leads to: [`importing`].
+//! 7. *Ending a session whose move is not finished bars it first*, so that its request learns of it: [`limiting`], [`ending`].
 //!
 //! The model checker in `tests/model` explores every interleaving of these machines within its bounds. It also switches
 //! each rule off, and shows that a property fails then.
 //!
 //! A file uses only those before it: `rec`, `ask`, `undo`; `cas`, `creation`; `ending`, `helping`, `undoing`; `write`,
-//! `touching`, `claiming`; `joining`, `limiting`, `moving`. `kept` implements [`Rec`] for the stored record.
+//! `touching`, `claiming`; `joining`, `limiting`, `rewriting`, `moving`; `importing`. `kept` implements [`Rec`] for the stored record.
 // The model checker sees these items through a hidden module, behind a feature.
 #![cfg_attr(not(feature = "__model"), allow(unreachable_pub))]
 
@@ -43,12 +44,14 @@ mod claiming;
 mod creation;
 mod ending;
 mod helping;
+mod importing;
 mod joining;
 mod kept;
 mod limiting;
 mod moving;
 mod outcome;
 mod rec;
+mod rewriting;
 mod touching;
 mod undo;
 mod undoing;
@@ -61,6 +64,7 @@ pub use self::{
     claiming::Claim,
     ending::End,
     helping::Help,
+    importing::Import,
     kept::Cause,
     moving::Move,
     outcome::{Abandon, Finished, Outcome},
@@ -89,6 +93,8 @@ pub enum Machine<R: Rec> {
     Help(Box<Help<R>>),
     /// Undoes what an abandoned machine has begun.
     Undo(Box<Undoing<R>>),
+    /// Imports a session of another library.
+    Import(Box<Import<R>>),
 }
 
 impl<R: Rec> Machine<R> {
@@ -103,6 +109,7 @@ impl<R: Rec> Machine<R> {
             Self::End(end) => end.ask(),
             Self::Help(help) => help.ask(),
             Self::Undo(undoing) => undoing.ask(),
+            Self::Import(import) => import.ask(),
         }
     }
 
@@ -117,6 +124,7 @@ impl<R: Rec> Machine<R> {
             Self::End(end) => end.step(reply, now),
             Self::Help(help) => help.step(reply, now),
             Self::Undo(undoing) => undoing.step(reply, now),
+            Self::Import(import) => import.step(reply, now),
         }
     }
 
@@ -131,6 +139,7 @@ impl<R: Rec> Machine<R> {
             Self::End(end) => end.finish(),
             Self::Help(help) => help.finish(),
             Self::Undo(undoing) => undoing.finish(),
+            Self::Import(import) => import.finish(),
         }
     }
 
@@ -140,6 +149,7 @@ impl<R: Rec> Machine<R> {
             Self::Write(write) => write.abandon(),
             Self::Move(moving) => moving.abandon(why),
             Self::End(end) => end.abandon(),
+            Self::Import(import) => import.abandon(),
             Self::Claim(_) | Self::Touch(_) | Self::Help(_) | Self::Undo(_) => Finished::nothing(),
         }
     }

@@ -17,10 +17,11 @@ use crate::{
         ask::{Ask, MAX_LOST_REPLIES, Reply, Step},
         cas::{Cas, Swapped},
         creation::{Creating, Creation},
-        joining::{Join, Joining},
+        joining::{Join, Joining, joinable, left_by},
         limiting::{Limit, Limiting, rank_after},
         outcome::{Abandon, Finished, Outcome},
         rec::{Policy, Rec},
+        rewriting::{Rewrite, Rewriting},
         undo::Undo,
     },
     record::{
@@ -69,9 +70,7 @@ enum Stage<R: Rec> {
     Creating(Creation<R>),
     Limiting(Limit<R>),
     Marking(Cas<R>),
-    /// Taking over this data of the old session.
-    Rebuilding(Option<R>),
-    Rewriting(Cas<R>, Option<R>),
+    Rewriting(Rewrite<R>),
     Joining(Join<R>),
     /// Closing the new session. The log-in has this outcome.
     Closing(Cas<R>, Box<Outcome<R>>),
@@ -124,17 +123,12 @@ impl<R: Rec> Move<R> {
                 base: self.base.as_ref(),
                 redraw: *redraw,
             },
-            (Stage::Rebuilding(base), _) => Ask::Begin {
-                base: base.as_ref(),
-                redraw: false,
-            },
             (Stage::Ranking(_), Some((_, record))) => Ask::List(record),
             (Stage::Creating(creation), _) => creation.ask(),
             (Stage::Limiting(limit), Some((_, record))) => limit.ask(record),
             (Stage::Joining(join), _) => join.ask(),
-            (Stage::Marking(cas) | Stage::Rewriting(cas, _) | Stage::Closing(cas, _), _) => {
-                cas.ask()
-            }
+            (Stage::Rewriting(rewrite), _) => rewrite.ask(),
+            (Stage::Marking(cas) | Stage::Closing(cas, _), _) => cas.ask(),
             (Stage::Ranking(_) | Stage::Limiting(_) | Stage::Done(_), _) => return None,
         })
     }
@@ -178,10 +172,9 @@ impl<R: Rec> Move<R> {
                 let swapped = cas.step(reply);
                 self.marked(cas, swapped, now)
             }
-            (Stage::Rebuilding(base), Reply::Begun(_, record)) => self.rewrite(base, record),
-            (Stage::Rewriting(mut cas, base), reply) => {
-                let swapped = cas.step(reply);
-                self.rewritten(cas, base, swapped, now)
+            (Stage::Rewriting(mut rewrite), reply) => {
+                let rewriting = rewrite.step(reply, self.current());
+                self.rewritten(rewrite, rewriting, now)
             }
             (Stage::Joining(mut join), reply) => {
                 let joining = join.step(reply, &self.current().1);
@@ -196,9 +189,7 @@ impl<R: Rec> Move<R> {
                     self.done(*outcome)
                 }
             },
-            (Stage::Beginning { .. } | Stage::Rebuilding(_), Reply::Ended) => {
-                self.give_up(Outcome::Ended, now)
-            }
+            (Stage::Beginning { .. }, Reply::Ended) => self.give_up(Outcome::Ended, now),
             (_, reply) => self.give_up(Outcome::Failed(reply.into_error()), now),
         }
     }
@@ -348,7 +339,7 @@ impl<R: Rec> Move<R> {
                 self.give_up(Outcome::Outdone, now)
             }
             Swapped::Fresher(latest) if R::keeps(Policy::RewritesBeforeMarker) => {
-                self.go(Stage::Rebuilding(Some(latest)))
+                self.rewrite(Some(latest))
             }
             Swapped::Fresher(latest) => {
                 self.base = Some(latest);
@@ -402,27 +393,12 @@ impl<R: Rec> Move<R> {
         self.done(outcome)
     }
 
-    /// Writes the new session again, with the content of `record`.
-    fn rewrite(&mut self, base: Option<R>, record: R) -> Step {
-        let origin = self.origin(base.as_ref());
-        let (id, current) = self.current().clone();
-        // Its rank does not change.
-        let next = record.with_origin(origin).with_rank(current.ranked_at());
-        let next = next.replacing(&current, self.writer);
-        self.go(Stage::Rewriting(Cas::new(id, current, next), base))
-    }
-
-    fn rewritten(
-        &mut self,
-        cas: Cas<R>,
-        base: Option<R>,
-        swapped: Swapped<R>,
-        now: Timestamp,
-    ) -> Step {
-        match swapped {
-            Swapped::Not(step) => self.wait(Stage::Rewriting(cas, base), step),
-            Swapped::Saved => {
-                self.new = Some((cas.id, cas.next));
+    fn rewritten(&mut self, rewrite: Rewrite<R>, rewriting: Rewriting<R>, now: Timestamp) -> Step {
+        match rewriting {
+            Rewriting::Not(step) => self.wait(Stage::Rewriting(rewrite), step),
+            Rewriting::Saved { record, base } => {
+                let id = self.current().0;
+                self.new = Some((id, record));
                 let is_alone = base.is_none();
                 self.base = base;
                 if is_alone {
@@ -432,11 +408,10 @@ impl<R: Rec> Move<R> {
                     self.leave(now)
                 }
             }
-            // No visitor has its token, so somebody ended it.
-            Swapped::Fresher(_) | Swapped::Moved(_) | Swapped::Missing(_) => {
-                self.give_up(Outcome::Outdone, now)
-            }
-            Swapped::Failed(error, _) => self.done(Outcome::Failed(error)),
+            Rewriting::Outdone => self.give_up(Outcome::Outdone, now),
+            Rewriting::Ended => self.give_up(Outcome::Ended, now),
+            Rewriting::Refused(error) => self.give_up(Outcome::Failed(error), now),
+            Rewriting::Failed(error) => self.done(Outcome::Failed(error)),
         }
     }
 
@@ -456,7 +431,7 @@ impl<R: Rec> Move<R> {
         self.base = None;
         match (self.trace.is_created, R::keeps(Policy::LaterBeginsEmpty)) {
             (false, _) => self.prepare(),
-            (true, true) => self.go(Stage::Rebuilding(None)),
+            (true, true) => self.rewrite(None),
             (true, false) => self.moved(),
         }
     }
@@ -487,6 +462,12 @@ impl<R: Rec> Move<R> {
         Outcome::InDoubt { id, record, error }
     }
 
+    /// The new session takes in what the old one has now; `None`: nothing of it.
+    fn rewrite(&mut self, base: Option<R>) -> Step {
+        let origin = self.origin(base.as_ref());
+        self.go(Stage::Rewriting(Rewrite::new(base, origin, self.writer)))
+    }
+
     fn origin(&self, base: Option<&R>) -> Option<Origin> {
         Some(Origin {
             id: self.old?,
@@ -512,17 +493,4 @@ impl<R: Rec> Move<R> {
     fn done(&mut self, outcome: Outcome<R>) -> Step {
         self.wait(Stage::Done(Box::new(outcome)), Step::Done)
     }
-}
-
-/// The session under the old id, or the session that the marker there leads to by a log-in.
-fn left_by<R: Rec>(found: Option<R>) -> (Option<R>, Option<SessionId>) {
-    let marker = found.as_ref().filter(|record| record.is_marker());
-    let led_to = marker.and_then(joinable);
-    (found.filter(|record| !record.is_marker()), led_to)
-}
-
-/// The session that a marker leads to, if by a log-in.
-fn joinable<R: Rec>(marker: &R) -> Option<SessionId> {
-    let to = marker.successor().filter(|to| to.kind == MoveKind::LogIn)?;
-    R::keeps(Policy::Joins).then_some(to.id)
 }

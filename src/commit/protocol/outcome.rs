@@ -87,6 +87,13 @@ pub enum Outcome<R: Rec> {
     Gone,
     /// A log-in was faster, and its session stays. No event.
     LoggedInSince,
+    /// A session of another library was imported. Send `Imported`.
+    Imported {
+        /// The new id.
+        id: SessionId,
+        /// The stored record.
+        record: R,
+    },
     /// The session is ready to be used. Event, if this machine finished the move: `LoggedIn` or `Cycled`.
     Helped {
         /// What is stored.

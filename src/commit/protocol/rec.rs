@@ -76,6 +76,10 @@ pub trait Rec: Clone {
     /// The marker that closes an id.
     fn closing(stub: &Self::Stub, writer: u64, now: Timestamp) -> Self;
 
+    /// Whether no visitor has presented a secret of this session, which was imported with the ledger entry `entry`, or for
+    /// less than a minute.
+    fn admits(&self, entry: &Self, now: Timestamp) -> bool;
+
     /// Whether `rule` is in force. All are, except in the model checker, which switches one off at a time.
     #[must_use]
     #[inline]
@@ -126,4 +130,10 @@ pub enum Policy {
     UndoBars,
     /// A marker closes the id of a new session whose token no visitor has.
     UndoCloses,
+    /// An import whose ledger entry exists already is taken back.
+    ImportsOnce,
+    /// Only a session whose secrets nobody has presented is given to who brings the old token.
+    ImportsUnused,
+    /// An import whose ledger entry may have been stored keeps its session.
+    ImportsInDoubtStay,
 }

@@ -7,14 +7,14 @@ use crate::{
 
 /// What to roll back, end or finish in the background. It has ids, versions and a verifier, but no data.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Undo<R: Rec>(pub(super) Task<R::Stub>);
+pub struct Undo<R: Rec>(pub(super) Task<R>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Task<S> {
+pub(super) enum Task<R: Rec> {
     /// Close the id `new`. If a marker that leads to it may have been sent, bar the old session first.
     Close {
         new: SessionId,
-        stub: S,
+        stub: R::Stub,
         old: Option<SessionId>,
     },
     End {
@@ -23,6 +23,13 @@ pub(super) enum Task<S> {
         sent: Option<Version>,
     },
     Help(SessionId),
+    /// Store the ledger entry of an import, which may have been sent; close `new` if another entry was stored.
+    Enter {
+        ledger: SessionId,
+        entry: R,
+        new: SessionId,
+        stub: R::Stub,
+    },
 }
 
 impl<R: Rec> Undo<R> {
@@ -50,10 +57,21 @@ impl<R: Rec> Undo<R> {
         Self(Task::Help(id))
     }
 
+    /// The `entry` of an import that created `new`.
+    pub(super) fn entry(ledger: SessionId, entry: R, new: SessionId, record: &R) -> Self {
+        let stub = record.stub();
+        Self(Task::Enter {
+            ledger,
+            entry,
+            new,
+            stub,
+        })
+    }
+
     /// The session's id, for the log.
     pub fn id(&self) -> SessionId {
         match &self.0 {
-            Task::Close { new, .. } => *new,
+            Task::Close { new, .. } | Task::Enter { new, .. } => *new,
             Task::End { id, .. } | Task::Help(id) => *id,
         }
     }

@@ -46,6 +46,25 @@ impl<R: Rec> Undo<R> {
             }
             Task::End { id, writer, sent } => Undoing::End(End::destroy_later(*id, *writer, *sent)),
             Task::Help(id) => Undoing::Help(Help::later(*id, writer)),
+            Task::Enter {
+                ledger,
+                entry,
+                new,
+                stub,
+            } => Undoing::Enter(Box::new(Enter {
+                ledger: *ledger,
+                entry: entry.clone(),
+                new: *new,
+                is_reading: true,
+                lost_replies: 0,
+                error: None,
+                close: Undo::<R>(Task::Close {
+                    new: *new,
+                    stub: stub.clone(),
+                    old: None,
+                }),
+                writer,
+            })),
         }
     }
 }
@@ -59,6 +78,8 @@ pub enum Undoing<R: Rec> {
     End(End<R>),
     /// Finishes a move that may or may not have been applied.
     Help(Help<R>),
+    /// Stores the ledger entry of an import.
+    Enter(Box<Enter<R>>),
 }
 
 /// Closes the id of a session whose token no visitor has.
@@ -90,6 +111,7 @@ impl<R: Rec> Undoing<R> {
             Self::Close(close) => close.ask(),
             Self::End(end) => end.ask(),
             Self::Help(help) => help.ask(),
+            Self::Enter(enter) => enter.ask(),
         }
     }
 
@@ -99,6 +121,13 @@ impl<R: Rec> Undoing<R> {
             Self::Close(close) => close.step(reply, now),
             Self::End(end) => end.step(reply, now),
             Self::Help(help) => help.step(reply, now),
+            Self::Enter(enter) => match enter.step(reply) {
+                Entering::Not(step) => step,
+                Entering::Elsewhere => {
+                    *self = enter.close.machine(enter.writer, now);
+                    Step::Ask
+                }
+            },
         }
     }
 
@@ -111,7 +140,70 @@ impl<R: Rec> Undoing<R> {
             }),
             Self::End(end) => end.finish(),
             Self::Help(help) => help.finish(),
+            Self::Enter(enter) => Finished::of(match enter.error {
+                Some(error) => Outcome::Failed(error),
+                None => Outcome::Undone,
+            }),
         }
+    }
+}
+
+/// Stores the ledger entry of an import.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Enter<R: Rec> {
+    ledger: SessionId,
+    entry: R,
+    new: SessionId,
+    is_reading: bool,
+    lost_replies: u8,
+    error: Option<R::Error>,
+    /// What follows if another entry is there.
+    close: Undo<R>,
+    writer: u64,
+}
+
+enum Entering {
+    Not(Step),
+    /// The entry leads to another session.
+    Elsewhere,
+}
+
+impl<R: Rec> Enter<R> {
+    fn ask(&self) -> Option<Ask<'_, R>> {
+        Some(if self.is_reading {
+            Ask::Load(self.ledger)
+        } else {
+            Ask::Create(self.ledger, &self.entry)
+        })
+    }
+
+    fn step(&mut self, reply: Reply<R>) -> Entering {
+        Entering::Not(match reply {
+            Reply::Loaded(Some(found)) => {
+                if found.successor().is_none_or(|to| to.id != self.new) {
+                    return Entering::Elsewhere;
+                }
+                Step::Done
+            }
+            Reply::Loaded(None) => {
+                self.is_reading = false;
+                Step::Ask
+            }
+            Reply::Created => Step::Done,
+            Reply::Exists => {
+                self.is_reading = true;
+                Step::Ask
+            }
+            Reply::Unknown(_) if self.lost_replies < MAX_LOST_REPLIES => {
+                self.lost_replies += 1;
+                self.is_reading = true;
+                Step::Ask
+            }
+            reply => {
+                self.error = Some(reply.into_error());
+                Step::Done
+            }
+        })
     }
 }
 

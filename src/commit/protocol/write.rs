@@ -173,21 +173,6 @@ impl<R: Rec> Write<R> {
         }
     }
 
-    /// The outcome, if the write is done and the last reply said so: the ordinary end.
-    #[inline]
-    pub fn stored(self) -> Option<Outcome<R>> {
-        match (self.stage, self.call) {
-            (Stage::Stored, Call::Update(Cas { former, next, .. })) => Some(Outcome::Saved {
-                former,
-                record: next,
-            }),
-            (Stage::Stored, Call::Create(Creation { id, record, .. })) => {
-                Some(Outcome::Created { id, record })
-            }
-            _ => None,
-        }
-    }
-
     /// The outcome, after [`Step::Done`].
     #[inline]
     pub fn finish(self) -> Finished<R> {
@@ -197,13 +182,14 @@ impl<R: Rec> Write<R> {
                 ..Finished::of(Outcome::Failed(error.clone()))
             };
         }
-        if self.stage == Stage::Stored {
-            return Finished {
-                outcome: self.stored(),
-                ..Finished::nothing()
-            };
-        }
         Finished::of(match (self.stage, self.call) {
+            (Stage::Stored, Call::Update(Cas { former, next, .. })) => Outcome::Saved {
+                former,
+                record: next,
+            },
+            (Stage::Stored, Call::Create(Creation { id, record, .. })) => {
+                Outcome::Created { id, record }
+            }
             (Stage::Unchanged, Call::Update(cas)) => Outcome::Unchanged(cas.former),
             (Stage::NotSaved, _) => Outcome::NotSaved,
             _ => Outcome::Ended,

@@ -294,3 +294,57 @@ async fn a_voucher_that_a_log_in_changed_and_claimed_is_not_in_the_new_session()
         }
     }
 }
+
+#[tokio::test]
+async fn m7_a_log_in_after_a_call_that_found_the_session_moved_joins_a_faster_one() {
+    for call in ["save", "touch", "claim", "reload"] {
+        for (name, _, first, second) in tabs().await {
+            let reply = first.visit(async |session: Session| {
+                assert_eq!(log_in(&second, "ann").await.status, StatusCode::OK);
+                session.insert("late", 1)?;
+                let done = match call {
+                    "save" => session.save().await,
+                    "touch" => session.touch().await,
+                    "claim" => session.claim::<u64>("voucher").await.map(drop),
+                    _ => session.reload().await,
+                };
+                assert!(done.is_err() || call == "claim", "{name} {call}");
+                session.log_in("ann")
+            });
+            assert_eq!(reply.await.status, StatusCode::OK);
+            assert_eq!(id(&first), id(&second), "{name} {call}");
+            assert!(seen(&first).await.starts_with("ann"), "{name} {call}");
+            assert_eq!(given([&first, &second]).await, 1, "{name} {call}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn m8_a_log_in_after_a_save_that_found_another_users_session_begins_empty() {
+    for (name, _, first, second) in tabs().await {
+        let reply = first.visit(async |session: Session| {
+            assert_eq!(log_in(&second, "bob").await.status, StatusCode::OK);
+            session.insert("late", 1)?;
+            assert!(session.save().await.is_err(), "{name}");
+            session.log_in("ann")
+        });
+        assert_eq!(reply.await.status, StatusCode::OK);
+        assert_eq!(seen(&first).await, "ann{}", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn p1_a_log_out_after_a_save_that_found_a_cycle_follows_it() {
+    for (name, layer, first, second) in tabs().await {
+        let reply = first.visit(async |session: Session| {
+            assert_eq!(cycle(&second).await.status, StatusCode::OK);
+            session.insert("late", 1)?;
+            assert!(session.save().await.is_err(), "{name}");
+            session.destroy();
+            Ok::<_, Error>(())
+        });
+        assert_eq!(reply.await.status, StatusCode::OK);
+        assert_eq!(seen(&second).await, "none", "{name}");
+        assert_eq!(live(&layer.sessions(), None).await, [], "{name}");
+    }
+}

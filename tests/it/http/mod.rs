@@ -2,6 +2,7 @@
 
 mod caching;
 mod connections;
+mod footprint;
 mod hostile;
 mod leaving;
 mod plain_tower;

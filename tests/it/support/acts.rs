@@ -29,7 +29,12 @@ pub(crate) fn layer_over(store: &DynStore, clock: &FixedClock) -> SessionLayer {
 
 /// Another node of the same store, whose calls suffer no fault.
 pub(crate) fn healthy_node(store: &FaultyStore, clock: &FixedClock) -> SessionLayer {
-    layer_over(&DynStore::new(store.inner().clone()), clock)
+    healthy_node_of(store.inner(), clock)
+}
+
+/// A node that keeps its sessions there, whose calls suffer no fault.
+pub(crate) fn healthy_node_of(store: &MemoryStore, clock: &FixedClock) -> SessionLayer {
+    layer_over(&DynStore::new(store.clone()), clock)
 }
 
 /// The same visitor's requests as another node answers them.

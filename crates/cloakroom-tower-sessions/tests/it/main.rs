@@ -6,6 +6,7 @@ mod ends;
 mod expiry;
 mod failure;
 mod identity;
+mod import;
 mod login;
 mod messages;
 mod support;

@@ -1,0 +1,100 @@
+//! Sessions of a tower-sessions store in memory go on. Those of stores on servers are in `old-stores`.
+
+use std::time::{Duration, SystemTime};
+
+use axum::{Router, routing::get};
+use cloakroom::{PresentedId, SessionHandle, SessionLayer};
+use cloakroom_tower_sessions::{
+    TowerSessionsImport, TowerSessionsLayer, axum_login_user, delete_remaining,
+};
+use serde_json::json;
+
+use crate::support::Browser;
+
+fn in_a_day() -> SystemTime {
+    SystemTime::now() + Duration::from_secs(24 * 60 * 60)
+}
+
+macro_rules! import {
+    ($version:ident, $tower_sessions:ident) => {
+        mod $version {
+            use $tower_sessions::{MemoryStore, Session, SessionManagerLayer, SessionStore as _};
+
+            use super::*;
+
+            fn routes() -> Router {
+                let begin = async |session: Session| {
+                    let user = json!({ "user_id": 7 });
+                    session.insert("user", user).await.unwrap();
+                    session.insert("cart", ["boots"]).await.unwrap();
+                };
+                let show = async |session: Session, handle: SessionHandle| {
+                    let id = session.id().map(|id| id.0.to_le_bytes());
+                    let is_known = matches!(handle.presented_id(), PresentedId::Id(_));
+                    assert_eq!(is_known, id.is_some());
+                    let ours = handle.load().await.unwrap();
+                    assert_eq!(id, ours.id().map(|id| *id.as_bytes()));
+                    let cart: Option<Vec<String>> = session.get("cart").await.unwrap();
+                    format!("{:?} {:?}", ours.user(), cart.unwrap_or_default())
+                };
+                Router::new().route("/begin", get(begin)).route("/", get(show))
+            }
+
+            /// A browser that has a session of tower-sessions, and a node with cloakroom.
+            async fn moved(store: &MemoryStore, keep: bool) -> Browser {
+                let old = routes().layer(SessionManagerLayer::new(store.clone()));
+                let browser = Browser::new(old);
+                browser.page("/begin").await;
+                let import = TowerSessionsImport::new(store.clone())
+                    .until(in_a_day())
+                    .user_from("user", axum_login_user)
+                    .keep(keep);
+                let bridge = TowerSessionsLayer::new().user_from("user", axum_login_user);
+                let sessions = SessionLayer::default().import(import);
+                browser.at(routes().layer(bridge).layer(sessions))
+            }
+
+            #[tokio::test]
+            async fn a_session_goes_on_and_theirs_has_its_id_at_once() {
+                let store = MemoryStore::default();
+                let browser = moved(&store, false).await;
+                let id = browser.cookies.get("id").unwrap().parse().unwrap();
+                assert!(store.load(&id).await.unwrap().is_some());
+                for _ in 0..2 {
+                    assert_eq!(browser.page("/").await, r#"Some("7") ["boots"]"#);
+                }
+                assert!(browser.cookies.session().is_some());
+                assert!(store.load(&id).await.unwrap().is_none());
+                // Who has neither cookie is a stranger.
+                assert_eq!(browser.other().page("/").await, "None []");
+            }
+
+            #[tokio::test]
+            async fn an_old_record_that_is_kept_stays() {
+                let store = MemoryStore::default();
+                let browser = moved(&store, true).await;
+                let id = browser.cookies.get("id").unwrap().parse().unwrap();
+                assert_eq!(browser.page("/").await, r#"Some("7") ["boots"]"#);
+                assert!(store.load(&id).await.unwrap().is_some());
+            }
+        }
+    };
+}
+
+import!(v0_14, tower_sessions);
+import!(v0_15, tower_sessions_0_15);
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_is_deleted_until_a_batch_is_empty() {
+    let mut rows = 25;
+    let deleted = delete_remaining(10, Duration::from_secs(1), async |batch| {
+        let batch = u64::from(batch).min(rows);
+        rows -= batch;
+        Ok::<_, ()>(batch)
+    });
+    assert_eq!(deleted.await, Ok(25));
+    assert_eq!(
+        delete_remaining(10, Duration::ZERO, async |_| Err(7)).await,
+        Err(7)
+    );
+}
