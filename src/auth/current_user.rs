@@ -1,6 +1,6 @@
 //! The extractor for the user who has logged in: [`CurrentUser`].
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::Deref, str::FromStr};
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
@@ -73,6 +73,14 @@ impl<Id: FromStr + Send, S: Sync> OptionalFromRequestParts<S> for CurrentUser<Id
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
         Self::find(parts).await
+    }
+}
+
+impl<Id> Deref for CurrentUser<Id> {
+    type Target = Id;
+
+    fn deref(&self) -> &Id {
+        &self.0
     }
 }
 

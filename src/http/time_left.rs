@@ -7,7 +7,7 @@ use axum::{
 use http::{HeaderValue, header, request::Parts};
 
 use crate::{
-    clock::Clock as _,
+    clock::{Clock as _, Timestamp},
     error::Error,
     http::{extract::handle, headers::NO_STORE},
     session::handle::SessionHandle,
@@ -48,13 +48,12 @@ impl TimeLeft {
     pub async fn of(handle: &SessionHandle) -> Result<Self, Error> {
         let session = handle.peek().await?;
         let now = handle.shared().config.clock.now();
-        let stored = session.as_ref().and_then(|session| session.stored());
         Ok(Self {
-            logged_in: session.is_some_and(|session| session.user().is_some()),
-            seconds_left: stored.map_or(Some(0), |stored| {
-                let lifetimes = &handle.shared().config.lifetimes;
-                let last_seen_at = stored.activity.last_seen_at;
-                let deadline = lifetimes.deadline(&stored.record, last_seen_at)?;
+            logged_in: session
+                .as_ref()
+                .is_some_and(|session| session.user().is_some()),
+            seconds_left: session.map_or(Some(0), |session| {
+                let deadline = Timestamp::from(session.expires_at()?);
                 Some(deadline.since(now).as_secs())
             }),
         })

@@ -9,7 +9,7 @@ use crate::{
     clock::Clock as _,
     record::{Record, timeout::Timeout},
     session::Session,
-    state::Identity,
+    state::{Identity, Usage},
 };
 
 /// # Lifetime
@@ -51,8 +51,8 @@ impl Session {
     /// When the session expires if no further request uses it. `None` if it never expires, or is not
     /// stored yet.
     ///
-    /// It takes into account that this request uses the session, a pending log-in, and the timeouts that
-    /// this request has set.
+    /// It takes into account a pending log-in, the timeouts that this request has set, and that this request uses
+    /// the session, unless it only peeked at it.
     #[must_use]
     pub fn expires_at(&self) -> Option<SystemTime> {
         let state = self.0.state();
@@ -69,7 +69,13 @@ impl Session {
         if let Some(changes) = &state.changes {
             record = Cow::Owned(changes.overriding(record.into_owned()));
         }
-        let seen_at = state.loaded_at?.max(stored.activity.last_seen_at);
+        let last_seen_at = stored.activity.last_seen_at;
+        // Peeking counts as no activity (rule L2).
+        let is_activity = state.usage == Usage::Loaded || state.is_modified();
+        let seen_at = match state.loaded_at {
+            Some(loaded_at) if is_activity => loaded_at.max(last_seen_at),
+            _ => last_seen_at,
+        };
         let lifetimes = &self.0.config.lifetimes;
         lifetimes.deadline(&record, seen_at).map(SystemTime::from)
     }

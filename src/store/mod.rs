@@ -82,6 +82,8 @@
 //! | `user`, `authenticated_at` | who logged in, and when |
 //! | `idle_timeout`, `absolute_timeout` | the session's own timeouts, in milliseconds or `"never"` |
 //! | `persistent` | the session's own setting |
+//! | `confirmed_at` | when the user last confirmed who they are, after the log-in |
+//! | `labels` | an object of the session's labels |
 //! | `recent` | the writers of the versions before this one |
 //! | `imported`, `ends_at` | that the session was imported from another library, and when it ends at the latest |
 //! | `ranked_at` | orders the log-ins of a user in place of `authenticated_at` |
@@ -91,7 +93,7 @@
 //! | `moved_from` | the id before a cycle, until the next write |
 //! | `moved_at`, `moved_to` | in a marker: when the session moved, and to which id |
 //!
-//! Format 2 has more fields, which no node may ignore; an older node rejects it.
+//! Format 2 has more fields, such as `stamp`, which no node may ignore; an older node rejects it.
 //! Unknown fields of a known format are kept and written back. The [`Activity`] is
 //! stored beside the record, and so are copies of the fields that a store indexes.
 //!

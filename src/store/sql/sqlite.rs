@@ -249,7 +249,7 @@ mod tests {
             (&of_user, "sessions_user"),
             (&newest, "sessions_begun ((listed_at,id)<(?,?)"),
             (&begun_within, "sessions_begun (listed_at>? AND "),
-            (&end, "COVERING INDEX sessions_begun"),
+            (&end, "sessions_begun ((listed_at,id)<(?,?)"),
             (silent, "sessions_expires_at"),
             (reporting, "sessions_expires_at"),
         ] {

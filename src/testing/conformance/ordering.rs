@@ -155,14 +155,15 @@ pub(super) async fn the_begin_of_a_session_never_changes<S: SessionStore>(
         .others
         .insert("begun_at".into(), json!(moment.as_millis()));
     made.push(trial.session(cycled, live()).await?);
-    for made in &mut made {
+    // The older it is, the later it was seen last.
+    for (touches, made) in made.iter_mut().rev().enumerate() {
         let mut next = made.next();
         next.activity = later(made.activity);
         let updated = trial
             .update(next.id, &next.record, next.activity, made.former())
             .await?;
         expect("`update`", Updated::Saved, updated)?;
-        let touched = later(next.activity);
+        let touched = (0..=touches).fold(next.activity, |activity, _| later(activity));
         trial.touch(next.id, next.version(), touched).await?;
         *made = next;
     }

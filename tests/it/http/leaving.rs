@@ -1,10 +1,11 @@
 //! Rules U7 and U8: what is left in the browser, and how long a session has left.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::{Router, http::HeaderName, response::IntoResponse, routing::get};
 use cloakroom::{
-    ClearSiteData, CurrentUser, Error, Session, SessionLayer, StoreCall, TimeLeft,
+    ClearSiteData, Clock as _, CurrentUser, Error, Session, SessionHandle, SessionLayer, StoreCall,
+    TimeLeft,
     store::StoreErrorKind,
     testing::{Fault, FaultyStore, FixedClock},
 };
@@ -182,4 +183,39 @@ async fn the_time_left_is_told_without_keeping_the_session_alive() {
         .absolute_timeout(None);
     let reply = logged_in(never).await.get("/left").await;
     assert_eq!(reply.body, r#"{"logged_in":true,"seconds_left":null}"#);
+}
+
+#[tokio::test]
+async fn who_peeks_is_told_the_deadline_that_stands_and_who_uses_the_session_the_new_one() {
+    let clock = FixedClock::default();
+    let peek = async |handle: SessionHandle| {
+        let session = handle.peek().await?.expect("a session");
+        let before = session.expires_at();
+        // Only such a change moves it.
+        session.insert("n", 2)?;
+        Ok::<_, Error>(format!(
+            "{:?}",
+            [before, session.expires_at()].map(since_start)
+        ))
+    };
+    let load = async |session: Session| format!("{:?}", since_start(session.expires_at()));
+    let app = Router::new()
+        .route("/n", get(async |session: Session| session.insert("n", 1)))
+        .route("/peek", get(peek))
+        .route("/load", get(load))
+        .layer(
+            SessionLayer::default()
+                .idle_timeout(10 * MINUTE)
+                .clock(clock.clone()),
+        );
+    let browser = Browser::new(app);
+    browser.get("/n").await;
+    clock.advance(5 * MINUTE);
+    assert_eq!(browser.get("/peek").await.body, "[600s, 900s]");
+    assert_eq!(browser.get("/load").await.body, "900s");
+}
+
+fn since_start(at: Option<SystemTime>) -> Duration {
+    let start = SystemTime::from(FixedClock::default().now());
+    at.unwrap().duration_since(start).unwrap()
 }

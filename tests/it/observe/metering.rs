@@ -6,10 +6,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::SystemTime,
 };
 
 use cloakroom::{
-    CircuitBreaker, MemoryStore, Session, SessionId, SessionLayer, store::StoreErrorKind,
+    CircuitBreaker, MemoryStore, Session, SessionId, SessionLayer, StoreError,
+    import::{Import, OldSession, OldToken},
+    store::StoreErrorKind,
 };
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
@@ -148,6 +151,31 @@ async fn set(visitor: &Visitor, key: &'static str) {
         .await;
 }
 
+/// Another library, with a session under every cookie.
+struct Other;
+
+impl Import for Other {
+    fn cookie_name(&self) -> &str {
+        "old"
+    }
+
+    fn until(&self) -> SystemTime {
+        SystemTime::now() + DAY
+    }
+
+    fn token(&self, value: &str) -> Option<OldToken> {
+        Some(OldToken::new(value))
+    }
+
+    async fn load(&self, _: &OldToken) -> Result<Option<OldSession>, StoreError> {
+        Ok(Some(OldSession::new()))
+    }
+
+    async fn delete(&self, _: &OldToken) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
 /// Something of everything that is counted.
 pub(super) async fn a_busy_day() -> String {
     let (store, clock) = (FaultyStore::in_memory(), FixedClock::default());
@@ -190,6 +218,9 @@ pub(super) async fn a_busy_day() -> String {
     // The store within answers for itself, and knows its size.
     let small = SessionLayer::new(MemoryStore::default()).reap_every(None);
     set(&Visitor::new(&small), "n").await;
+    let imported = Visitor::new(&small.clone().import(Other));
+    imported.set_cookie(Some("old=token".to_owned()));
+    imported.visit(async |_| ()).await;
     small.sessions().reap().await.unwrap();
     bob.cookie().unwrap()
 }
@@ -205,7 +236,9 @@ fn what_the_docs_list_is_recorded_and_names_no_session_and_no_user() {
     let cookie = metrics::with_local_recorder(&notes, || runtime.block_on(a_busy_day()));
 
     assert_eq!(notes.get("counter cloakroom_sessions_created_total{}"), 3.0);
-    assert_eq!(notes.get("gauge cloakroom_sessions{}"), 1.0);
+    let imported = "counter cloakroom_sessions_imported_total{}";
+    assert_eq!(notes.get(imported), 1.0);
+    assert_eq!(notes.get("gauge cloakroom_sessions{}"), 2.0);
     let ended = "counter cloakroom_sessions_ended_total";
     assert_eq!(notes.get(&format!("{ended}{{reason=destroyed}}")), 1.0);
     assert_eq!(notes.get(&format!("{ended}{{reason=idle}}")), 1.0);
