@@ -60,13 +60,22 @@ async fn fill(store: &MemoryStore, sessions: u64) {
     }
 }
 
+/// What this thread has had of the processor, so that others on the machine do not count; where the
+/// system does not tell, the time that has passed.
+fn spent(since: Instant) -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanos = told.and_then(|told| told.split(' ').next()?.parse().ok());
+    nanos.map_or_else(|| since.elapsed(), Duration::from_nanos)
+}
+
 /// The best time of some rounds.
 async fn best<F: Future>(mut call: impl FnMut() -> F) -> Duration {
     let mut best = Duration::MAX;
+    let first = Instant::now();
     for _ in 0..ROUNDS {
-        let started = Instant::now();
+        let started = spent(first);
         call().await;
-        best = best.min(started.elapsed());
+        best = best.min(spent(first) - started);
     }
     best
 }
@@ -125,7 +134,11 @@ async fn main() {
         "count of none",
         best(|| sessions.count_matching(&idle)).await,
     );
-    let started = Instant::now();
+    let first = Instant::now();
+    let started = spent(first);
     let ended = sessions.revoke_matching(&anonymous, |_| {}).await.unwrap();
-    print(&format!("revoke {ended} by a filter"), started.elapsed());
+    print(
+        &format!("revoke {ended} by a filter"),
+        spent(first) - started,
+    );
 }

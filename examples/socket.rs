@@ -37,6 +37,7 @@ const COME_AGAIN: u16 = 4002;
 const RESTART: u16 = 1012;
 
 /// A session ends after ten minutes without a request or an open socket.
+#[must_use]
 pub fn layer() -> SessionLayer {
     SessionLayer::default().idle_timeout(Duration::from_secs(10 * 60))
 }

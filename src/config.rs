@@ -64,7 +64,7 @@ pub(crate) struct Config {
     pub(crate) failures: Arc<Failures>,
     pub(crate) shutdown: Shutdown,
     /// What events keep of the request that caused them.
-    pub(crate) event_context: Option<Arc<dyn Fn(&Parts) -> EventContext + Send + Sync>>,
+    pub(crate) event_context: Option<KeepContext>,
     /// The current stamp of a user, where sessions are compared with it.
     pub(crate) user_stamp: Option<UserStamp>,
     #[cfg(feature = "axum")]
@@ -92,6 +92,9 @@ pub(crate) struct Pages {
     pub(crate) confirm: Option<Arc<str>>,
     pub(crate) log_out: Option<Arc<str>>,
 }
+
+/// What events keep of a request with this head.
+pub(crate) type KeepContext = Arc<dyn Fn(&Parts) -> EventContext + Send + Sync>;
 
 /// Which warnings the layer has logged. Each is logged once.
 #[derive(Default)]

@@ -292,7 +292,7 @@ mod facade {
                     counter!(STORE_REFUSED, self.and("call", call.name())).increment(1);
                 }
                 Measurement::Circuit { is_open } => {
-                    gauge!(CIRCUIT, self.all()).set(f64::from(u8::from(is_open)))
+                    gauge!(CIRCUIT, self.all()).set(f64::from(u8::from(is_open)));
                 }
                 Measurement::Listened(took) => histogram!(LISTENING, self.all()).record(took),
                 Measurement::Memory { bytes, max_bytes } => {

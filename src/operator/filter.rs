@@ -35,7 +35,7 @@ use crate::{clock::Timestamp, record::user::UserId, store::Query};
 /// Lists by id, the newest first, and of a user are found by an index in SQL. The other conditions
 /// are compared with each session: a page looks at 2,000 of them at most in each call of the store,
 /// and may have fewer sessions than its limit. A memory store looks at all sessions for a page of the
-/// newest, in some milliseconds for a million. Redis needs
+/// newest: about 60 ms for a million, in slices that let other tasks run. Redis needs
 /// [`index_begun`](crate::store::RedisStore::index_begun) for such lists, and a file store reads every
 /// session for them.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -102,7 +102,7 @@ impl Position {
     }
 
     /// The error where a list has no further pages.
-    pub(crate) fn of_no_list(&self) -> StoreError {
+    pub(crate) fn of_no_list() -> StoreError {
         invalid("this list has a single page")
     }
 

@@ -20,6 +20,9 @@ pub(super) struct Top<'a> {
     limit: usize,
     /// One more than the limit, which tells whether the list goes on.
     sessions: BTreeMap<Reverse<Key>, Listed>,
+    /// The last of them once there are enough: what does not come before it is not on the page. Of
+    /// its own, because each of very many sessions is compared with it.
+    floor: Option<Key>,
 }
 
 impl<'a> Top<'a> {
@@ -33,7 +36,7 @@ impl<'a> Top<'a> {
             (Order::Id, _) => return Err(query.unknown_order()),
             (_, None) => None,
             (Order::NewestFirst, Some(after)) => Some(after.begun()?),
-            (Order::LastSeenFirst, Some(after)) => return Err(after.of_no_list()),
+            (Order::LastSeenFirst, Some(_)) => return Err(Position::of_no_list()),
         };
         let limit = match query.order() {
             Order::LastSeenFirst => limit.clamp(1, Order::LAST_SEEN_LIMIT),
@@ -44,6 +47,7 @@ impl<'a> Top<'a> {
             before,
             limit,
             sessions: BTreeMap::new(),
+            floor: None,
         })
     }
 
@@ -60,16 +64,18 @@ impl<'a> Top<'a> {
             _ => record.begun_at(),
         };
         let key = (time, id);
-        let is_full = self.sessions.len() > self.limit;
-        let last = self.sessions.last_key_value();
-        let is_beyond = is_full && last.is_some_and(|(Reverse(last), _)| key < *last);
+        let is_beyond = self.floor.is_some_and(|floor| key <= floor);
         if is_beyond || self.before.is_some_and(|before| key >= before) {
             return;
         }
         if self.query.unordered().admits(record, activity) {
             self.sessions.insert(Reverse(key), listed());
-            if is_full {
+            if self.sessions.len() > self.limit + 1 {
                 self.sessions.pop_last();
+            }
+            if self.sessions.len() > self.limit {
+                let last = self.sessions.last_key_value();
+                self.floor = last.map(|(Reverse(key), _)| *key);
             }
         }
     }
@@ -87,5 +93,54 @@ impl<'a> Top<'a> {
             self.sessions.into_values().collect(),
             next.map(|(begun_at, id)| Position::after_begun(begun_at, id)),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::record::{token::Verifier, version::Version};
+
+    proptest! {
+        #[test]
+        fn the_pages_are_the_sorted_list_whatever_order_the_sessions_come_in(
+            times in prop::collection::vec(0_u64..20, 0..60),
+            limit in 1_usize..12,
+        ) {
+            let verifier = Verifier::decode(&"A".repeat(43)).unwrap();
+            let listed = |(number, time): (usize, &u64)| {
+                let begun_at = Timestamp::from_millis(*time);
+                let record = Arc::new(Record::new(verifier, Version::first(1), begun_at));
+                let activity = Activity { last_seen_at: begun_at, expires_at: None };
+                let id = Uuid::from_u128(number as u128 * 7919 % 61).into();
+                Listed::new(id, record, activity)
+            };
+            let sessions: Vec<Listed> = times.iter().enumerate().map(listed).collect();
+            let mut expected: Vec<Key> =
+                sessions.iter().map(|it| (it.record.begun_at(), it.id)).collect();
+            expected.sort_unstable_by(|a, b| b.cmp(a));
+
+            let query = Query::default().newest_first();
+            let (mut came, mut after) = (Vec::new(), None);
+            loop {
+                let mut top = Top::new(&query, after.as_ref(), limit).unwrap();
+                for session in &sessions {
+                    top.offer(session.id, &session.record, session.activity, || session.clone());
+                }
+                let page = top.into_page();
+                prop_assert!(page.sessions.len() <= limit);
+                came.extend(page.sessions.iter().map(|it| (it.record.begun_at(), it.id)));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            prop_assert_eq!(came, expected);
+        }
     }
 }

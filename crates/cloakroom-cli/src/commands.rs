@@ -67,7 +67,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Fai
             let records = sessions.count().await?;
             output.result(
                 || json!({ "records": records }),
-                || output.lines(&[("records", records.to_string())]),
+                || Output::lines(&[("records", records.to_string())]),
             );
             Ok(())
         }
@@ -75,7 +75,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Fai
             let deleted = sessions.reap().await?;
             output.result(
                 || json!({ "deleted": deleted }),
-                || output.lines(&[("deleted", deleted.to_string())]),
+                || Output::lines(&[("deleted", deleted.to_string())]),
             );
             Ok(())
         }
@@ -85,7 +85,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Fai
             let millis = began.elapsed().as_secs_f64() * 1000.0;
             output.result(
                 || json!({ "millis": millis }),
-                || output.lines(&[("answered in", format!("{millis:.1} ms"))]),
+                || Output::lines(&[("answered in", format!("{millis:.1} ms"))]),
             );
             Ok(())
         }
@@ -95,14 +95,14 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Fai
                 let text = format!("creates the table {table}, or brings it up to date");
                 output.result(
                     || json!({ "would": text }),
-                    || output.lines(&[("would", text.clone())]),
+                    || Output::lines(&[("would", text.clone())]),
                 );
                 return Ok(());
             }
             store.migrate().await?;
             output.result(
                 || json!({ "migrated": true }),
-                || output.lines(&[("migrated", "yes".to_owned())]),
+                || Output::lines(&[("migrated", "yes".to_owned())]),
             );
             Ok(())
         }
@@ -151,7 +151,7 @@ async fn stats(sessions: &Sessions, output: &Output) -> Result<(), Failure> {
                 .iter()
                 .map(|(name, _, text)| (*name, text.clone()))
                 .collect();
-            output.lines(&lines);
+            Output::lines(&lines);
         },
     );
     Ok(())
@@ -184,7 +184,7 @@ async fn watch(
                     .iter()
                     .map(|(name, _, text)| format!("{name} {text}"));
                 let texts: Vec<_> = texts.collect();
-                output.lines(&[(&at, texts.join(", "))]);
+                Output::lines(&[(&at, texts.join(", "))]);
             },
         );
         counted += 1;
@@ -205,7 +205,7 @@ async fn count(
     };
     output.result(
         || json!({ "count": count.parse::<u64>().map_or(json!(count), |count| json!(count)), "exact": is_exact }),
-        || output.lines(&[("sessions", count.clone())]),
+        || Output::lines(&[("sessions", count.clone())]),
     );
     Ok(())
 }
@@ -215,9 +215,9 @@ fn page(found: &[cloakroom::SessionSummary], next: Option<&Cursor>, output: &Out
     output.result(
         || json!({ "sessions": found.iter().map(summary).collect::<Vec<_>>(), "next": next }),
         || {
-            output.sessions(found);
+            Output::sessions(found);
             if let Some(next) = &next {
-                output.lines(&[("more: --after", next.clone())]);
+                Output::lines(&[("more: --after", next.clone())]);
             }
         },
     );
@@ -275,7 +275,7 @@ async fn show(
                     .map_or_else(String::new, |value| format!(" = {value}"));
                 lines.push(("value", format!("{key}{value}")));
             }
-            output.lines(&lines);
+            Output::lines(&lines);
         },
     );
     Ok(())
@@ -292,8 +292,8 @@ impl How {
     /// # Errors
     ///
     /// Where nobody says yes.
-    fn confirm(self, question: &str, output: &Output) -> Result<(), Failure> {
-        if self.yes || output.confirm(question) {
+    fn confirm(self, question: &str) -> Result<(), Failure> {
+        if self.yes || Output::confirm(question) {
             return Ok(());
         }
         Err(Failure::Declined(
@@ -316,7 +316,7 @@ async fn revoke(
         would_end(&found.len().to_string(), &found, output);
         return Ok(());
     }
-    how.confirm(&format!("End {} sessions?", ids.len()), output)?;
+    how.confirm(&format!("End {} sessions?", ids.len()))?;
     let mut ended = 0;
     for id in ids {
         ended += u64::from(sessions.revoke(*id).await?);
@@ -346,7 +346,7 @@ async fn revoke_matching(
         would_end(&count, &preview.page.sessions, output);
         return Ok(());
     }
-    how.confirm(&format!("End {count} sessions?"), output)?;
+    how.confirm(&format!("End {count} sessions?"))?;
     let bar = output.progress(preview.count.sessions);
     let advance = |progress: cloakroom::RevokeProgress| bar.set_position(progress.listed);
     let ended = if all {
@@ -363,8 +363,8 @@ fn would_end(count: &str, first: &[cloakroom::SessionSummary], output: &Output) 
     output.result(
         || json!({ "would_end": count, "first": first.iter().map(summary).collect::<Vec<_>>() }),
         || {
-            output.lines(&[("would end", count.to_owned())]);
-            output.sessions(first);
+            Output::lines(&[("would end", count.to_owned())]);
+            Output::sessions(first);
         },
     );
 }
@@ -372,6 +372,6 @@ fn would_end(count: &str, first: &[cloakroom::SessionSummary], output: &Output) 
 fn tell_ended(ended: u64, output: &Output) {
     output.result(
         || json!({ "ended": ended }),
-        || output.lines(&[("ended", ended.to_string())]),
+        || Output::lines(&[("ended", ended.to_string())]),
     );
 }

@@ -56,7 +56,7 @@ impl Output {
     }
 
     /// Lines of a name and a number or a text.
-    pub(crate) fn lines(&self, lines: &[(&str, String)]) {
+    pub(crate) fn lines(lines: &[(&str, String)]) {
         let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in lines {
             println!("{DIM}{name:width$}{DIM:#}  {}", printable(value));
@@ -64,7 +64,7 @@ impl Output {
     }
 
     /// A table of sessions, as wide as the terminal.
-    pub(crate) fn sessions(&self, sessions: &[SessionSummary]) {
+    pub(crate) fn sessions(sessions: &[SessionSummary]) {
         let now = SystemTime::now();
         let mut table = Table::new();
         table
@@ -93,7 +93,7 @@ impl Output {
     }
 
     /// A question that is answered by `y` or `yes`. No without a terminal.
-    pub(crate) fn confirm(&self, question: &str) -> bool {
+    pub(crate) fn confirm(question: &str) -> bool {
         if !io::stdin().is_terminal() {
             return false;
         }

@@ -201,8 +201,10 @@ mod tests {
             params
         };
         for begun in ["5", "m", "-5m", "5 m", "99999999999999999999d", "5ä"] {
-            let mut params = ListParams::default();
-            params.begun = begun.to_owned();
+            let params = ListParams {
+                begun: begun.to_owned(),
+                ..ListParams::default()
+            };
             assert_eq!(params.filter().unwrap_err().status, StatusCode::BAD_REQUEST);
         }
         assert!(

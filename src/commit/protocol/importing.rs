@@ -70,6 +70,7 @@ enum Stage<R: Rec> {
 
 impl<R: Rec> Import<R> {
     /// `ledger` is the id of the old session's ledger entry. If it `keeps` the old session, that is not deleted.
+    #[must_use]
     pub fn new(ledger: SessionId, keeps: bool, writer: u64) -> Self {
         Self {
             ledger,

@@ -77,7 +77,9 @@ impl MemoryInner {
         while from < self.shards.len() {
             let mut looked_at = 0;
             while from < self.shards.len() && looked_at < LOOKED_AT {
-                let table = self.shards[from].table.read();
+                // The greatest ids first, which come first among equal times.
+                let shard = &self.shards[self.shards.len() - 1 - from];
+                let table = shard.table.read();
                 if !table.slots().all(&mut look) {
                     return;
                 }

@@ -42,7 +42,7 @@ impl RedisStore {
         record: &Arc<Record>,
         activity: Activity,
     ) -> Result<Created, StoreError> {
-        let entry = self.entry(id, record);
+        let entry = Self::entry_of(id, record);
         let (mut keys, mut scores) = (self.written_keys(&entry), Vec::new());
         if keys.len() > 2 {
             scores.push(SystemClock.now().as_millis());
@@ -69,7 +69,7 @@ impl RedisStore {
         activity: Activity,
         expected: Version,
     ) -> Result<Updated, StoreError> {
-        let entry = self.entry(id, record);
+        let entry = Self::entry_of(id, record);
         let mut update = UPDATE.on(&self.written_keys(&entry));
         update.arg(begin(expected, &entry.user));
         update.arg(id.as_bytes()).arg(entry.to_bytes());
@@ -83,7 +83,7 @@ impl RedisStore {
         })
     }
 
-    fn entry(&self, id: SessionId, record: &Record) -> Entry {
+    fn entry_of(id: SessionId, record: &Record) -> Entry {
         let user = user_hash(record.user());
         Entry { id, user }
     }
@@ -109,7 +109,7 @@ impl RedisStore {
         if record.user().is_none() || !self.link.is_cluster() {
             return Ok(());
         }
-        let replies = self.write_all(vec![self.enter(&self.entry(id, record))]);
+        let replies = self.write_all(vec![self.enter(&Self::entry_of(id, record))]);
         let entered = replies.await.and_then(|replies| number(&replies[0]));
         entered.map(drop).map_err(StoreError::not_applied)
     }

@@ -44,7 +44,7 @@ impl<D: Driver> SqlStore<D> {
                 let (begun_at, id) = after.begun()?;
                 Some((millis(begun_at), id.into()))
             }
-            (Order::LastSeenFirst, Some(after)) => return Err(after.of_no_list()),
+            (Order::LastSeenFirst, Some(_)) => return Err(Position::of_no_list()),
         };
         let selection = query.unordered();
         let hash = selection.user().map(hash);

@@ -51,8 +51,8 @@ impl Driver for MySql {
         use StoreErrorKind::{Other, Timeout, Unavailable};
         let error = error.try_downcast_ref::<MySqlDatabaseError>();
         match error.map_or(0, MySqlDatabaseError::number) {
-            // A row, a column, a key
-            1062 | 1060 | 1061 => Verdict::Duplicate,
+            // A column, a key, a row
+            1060..=1062 => Verdict::Duplicate,
             1054 | 1146 => Verdict::NoTable,
             // Lock wait timeout, deadlock, MariaDB's snapshot isolation
             1205 | 1213 | 1020 => Verdict::Undone,

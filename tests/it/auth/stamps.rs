@@ -14,7 +14,10 @@ use crate::support::{Browser, Client};
 
 /// The users' password hashes; `None` while the database is down.
 #[derive(Clone)]
-struct Users(Arc<Mutex<Option<Vec<(String, String)>>>>);
+struct Users(Arc<Mutex<Option<Stamps>>>);
+
+/// Each user with their stamp.
+type Stamps = Vec<(String, String)>;
 
 impl Users {
     fn new() -> Self {

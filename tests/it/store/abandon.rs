@@ -12,9 +12,9 @@ use crate::support::{
 
 /// For so long, and 200 of them at least, requests with an invented token over a wire that is
 /// slower than their clients are patient.
-pub(crate) async fn requests<S: SessionStore>(store: &S, wire: &Proxy, duration: Duration)
+pub(crate) async fn requests<S>(store: &S, wire: &Proxy, duration: Duration)
 where
-    S: Clone,
+    S: SessionStore + Clone,
 {
     let layer = SessionLayer::new(store.clone()).reap_every(None);
     let request = || {

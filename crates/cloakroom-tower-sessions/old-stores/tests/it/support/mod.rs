@@ -1,6 +1,6 @@
 //! The servers and the browser that other tests have, too.
 
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 #[path = "../../../../tests/it/support/browser.rs"]
 mod browser;
