@@ -61,12 +61,19 @@ impl Timestamp {
     /// How long after `earlier` this is. Zero if it is not after it.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
+        Duration::from_millis(self.millis_since(earlier))
+    }
+
+    /// How many milliseconds after `earlier` this is. Zero if it is not after it.
+    pub(crate) const fn millis_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
     }
 }
 
-fn whole_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// As `as_millis`, without its arithmetic of 128 bits.
+pub(crate) fn whole_millis(duration: Duration) -> u64 {
+    let seconds = duration.as_secs().saturating_mul(1000);
+    seconds.saturating_add(u64::from(duration.subsec_millis()))
 }
 
 impl From<SystemTime> for Timestamp {

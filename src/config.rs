@@ -1,13 +1,11 @@
 //! The layer's settings, shared by every request: [`Config`].
 
 use std::{
+    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, SystemTime},
 };
 
 use http::request::Parts;
@@ -24,6 +22,7 @@ use crate::{
         context::EventContext, observers::Observers, removals::ensure_reporting, timed::TimedStore,
     },
     queue::Queues,
+    random::{unique, unique_at},
     record::{
         Record, lifetime::Lifetimes, realm::Realm, timeout::Timeout, token::SessionId,
         token_keys::TokenKeys,
@@ -57,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) circuit_breaker: Option<CircuitBreaker>,
     pub(crate) cache_headers: bool,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Whether `clock` is the operating system's.
+    has_system_clock: bool,
     /// Where commits of one session wait for one another, once they have conflicted.
     pub(crate) queues: Arc<Queues<SessionId>>,
     /// Permits for the tasks that undo what an abandoned commit has begun.
@@ -105,8 +106,6 @@ pub(crate) type KeepContext = Arc<dyn Fn(&Parts) -> EventContext + Send + Sync>;
 pub(crate) struct Warned {
     /// A `Secure` cookie was set over plain http.
     pub(crate) of_lost_cookie: AtomicBool,
-    /// The absolute timeout is shorter than the idle timeout.
-    pub(crate) of_capped_timeout: AtomicBool,
 }
 
 /// How often the layer logs that a request has failed. While the store is down, each one does.
@@ -136,6 +135,7 @@ impl Config {
             circuit_breaker: Some(CircuitBreaker::default()),
             cache_headers: true,
             clock: Arc::new(SystemClock),
+            has_system_clock: true,
             queues: Arc::default(),
             undoing: Arc::new(Semaphore::new(MAX_UNDOING)),
             reap_every: Some(Duration::from_secs(60)),
@@ -161,6 +161,22 @@ impl Config {
         self.store.observers = Arc::new(self.store.observers.separate());
         self.queues = Arc::default();
         self.undoing = Arc::new(Semaphore::new(MAX_UNDOING));
+    }
+
+    pub(crate) fn set_clock(&mut self, clock: impl Clock) {
+        self.has_system_clock = (&clock as &dyn Any).is::<SystemClock>();
+        self.clock = Arc::new(clock);
+    }
+
+    /// The time of a commit, and the writer of its versions. Both come of one look at the system's clock, if that is
+    /// the layer's.
+    pub(crate) fn draw(&self) -> (Timestamp, u64) {
+        if self.has_system_clock {
+            let now = SystemTime::now();
+            (now.into(), unique_at(now))
+        } else {
+            (self.clock.now(), unique())
+        }
     }
 
     /// The realm of the sessions that begin here.
@@ -210,7 +226,7 @@ impl Config {
         &self.store.observers
     }
 
-    /// Warns, once, if the absolute timeout is shorter than the idle timeout.
+    /// Warns if the absolute timeout is shorter than the idle timeout.
     pub(crate) fn check_timeouts(&self) {
         let Some(absolute) = self.lifetimes.absolute else {
             return;
@@ -220,9 +236,7 @@ impl Config {
             Timeout::Layer | Timeout::Never => None,
         };
         let longest = self.lifetimes.idle.max(anonymous);
-        if let Some(idle) = longest.filter(|idle| *idle > absolute)
-            && !self.warned.of_capped_timeout.swap(true, Ordering::Relaxed)
-        {
+        if let Some(idle) = longest.filter(|idle| *idle > absolute) {
             warn!(
                 idle_timeout = ?idle,
                 absolute_timeout = ?absolute,

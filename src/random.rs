@@ -1,35 +1,53 @@
 //! Random numbers that identify a writer: [`unique`].
 
 use std::{
+    cell::Cell,
     hash::{BuildHasher, RandomState},
-    sync::atomic::{AtomicU64, Ordering},
     time::SystemTime,
 };
 
 /// About a second, in nanoseconds: how long a seed is used.
 const SEED_SHIFT: u32 = 30;
 
+/// What a thread draws from. Each thread has its own, so that they do not write to the same memory.
+#[derive(Clone, Copy)]
+struct Source {
+    seed: u64,
+    /// When the seed was drawn, in units of `1 << SEED_SHIFT` nanoseconds since the epoch; 0: never.
+    seeded_at: u64,
+    drawn: u64,
+}
+
 /// A number that nobody else draws, in this process or another one.
 ///
 /// A clone of a virtual machine, or a forked process, begins with the same
 /// memory. So the time goes into each number, and the seed is drawn anew every second.
 pub(crate) fn unique() -> u64 {
-    static SEED: AtomicU64 = AtomicU64::new(0);
-    static SEEDED_AT: AtomicU64 = AtomicU64::new(0);
-    static DRAWN: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let nanos = now.map_or(0, |now| now.as_nanos() as u64);
-    let second = nanos >> SEED_SHIFT;
-    let is_stale = SEEDED_AT.swap(second, Ordering::Relaxed) != second;
-    let seed = match SEED.load(Ordering::Relaxed) {
-        seed if !is_stale && seed != 0 => seed,
-        _ => {
-            let seed = random();
-            SEED.store(seed, Ordering::Relaxed);
-            seed
-        }
-    };
-    number(seed, DRAWN.fetch_add(1, Ordering::Relaxed), nanos)
+    unique_at(SystemTime::now())
+}
+
+/// As [`unique`]; `now` was read just before.
+pub(crate) fn unique_at(now: SystemTime) -> u64 {
+    thread_local! {
+        static SOURCE: Cell<Source> = const {
+            Cell::new(Source { seed: 0, seeded_at: 0, drawn: 0 })
+        };
+    }
+    let now = now.duration_since(SystemTime::UNIX_EPOCH);
+    // Wraps in the year 2554.
+    let nanos = now.map_or(0, |now| {
+        let seconds = now.as_secs().wrapping_mul(1_000_000_000);
+        seconds.wrapping_add(u64::from(now.subsec_nanos()))
+    });
+    let mut source = SOURCE.get();
+    let second = (nanos >> SEED_SHIFT).max(1);
+    if source.seeded_at != second {
+        source.seed = random();
+        source.seeded_at = second;
+    }
+    source.drawn = source.drawn.wrapping_add(1);
+    SOURCE.set(source);
+    number(source.seed, source.drawn, nanos)
 }
 
 fn number(seed: u64, drawn: u64, nanos: u64) -> u64 {
@@ -45,6 +63,7 @@ fn mixed(number: u64) -> u64 {
 }
 
 /// From the operating system, or, if that fails, from the keys that the standard library draws for its maps.
+#[cold]
 fn random() -> u64 {
     let mut bytes = [0; 8];
     match getrandom::fill(&mut bytes) {

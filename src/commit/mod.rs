@@ -137,7 +137,7 @@ async fn run(slot: &mut Slot<'_>, started: Option<Box<Started>>) -> Result<Respo
     let (plan, destroyed, forgets, is_too_late) = {
         let mut state = shared.state();
         let is_too_late = state.is_head_gone && slot.occasion == Occasion::Save;
-        let plan = slot.plan(&mut state);
+        let plan = slot.plan(&mut state, unique());
         let work = slot.work.as_ref();
         let logs_in = work.is_some_and(|work| matches!(work.identity, Identity::LogIn(_)));
         let forgets = state.was_destroyed || logs_in;

@@ -57,12 +57,12 @@ impl<'a> Slot<'a> {
 
     /// Runs `machine`, which ends the session that the request has destroyed.
     #[inline]
-    pub(crate) fn plan(&mut self, state: &mut State) -> Plan {
+    pub(crate) fn plan(&mut self, state: &mut State, writer: u64) -> Plan {
         let config = &self.shared.config;
         state.is_head_gone |= self.occasion == Occasion::Head;
         let work = self
             .work
-            .insert(Work::new(state, self.shared, self.occasion));
+            .insert(Work::new(state, self.shared, self.occasion, writer));
         let plan = Plan::of(work, state, config);
         work.is_optional = matches!(plan, Plan::Touch | Plan::Renew);
         plan

@@ -6,7 +6,6 @@ use std::{
 };
 
 use crate::{
-    clock::Clock as _,
     commit::{
         Failed, Occasion, ResponseHead,
         begin::Begun,
@@ -32,6 +31,11 @@ pub(crate) enum Tried {
 pub(crate) fn try_now(shared: &Arc<Shared>) -> Tried {
     {
         let mut state = shared.state();
+        if state.is_untouched() {
+            state.is_head_gone = true;
+            state.is_committed = true;
+            return Tried::Committed(Ok(ResponseHead::default()));
+        }
         let config = &*shared.config;
         let has_moved = !state.keeps_id();
         let forgets = state.was_destroyed && config.import.is_some();
@@ -71,6 +75,8 @@ pub(crate) fn try_now(shared: &Arc<Shared>) -> Tried {
 }
 
 fn start(shared: &Arc<Shared>) -> Tried {
+    // Before the lock: the clock may be the application's.
+    let (now, writer) = shared.config.draw();
     let Some(gate) = shared.try_enter() else {
         return Tried::Waits(None);
     };
@@ -81,9 +87,8 @@ fn start(shared: &Arc<Shared>) -> Tried {
         if is_in_doubt || state.destroyed.is_some() || !state.keeps_id() {
             return Tried::Waits(None);
         }
-        slot.plan(&mut state)
+        slot.plan(&mut state, writer)
     };
-    let now = shared.config.clock.now();
     let committed = match slot.begin(plan, now) {
         Ok(Begun::Done(committed)) => Ok(committed),
         Ok(Begun::Machine(machine)) => match slot.run_now(machine, now) {

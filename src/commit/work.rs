@@ -15,7 +15,6 @@ use crate::{
     cookie::TransportIndex,
     error::{Error, ErrorKind},
     observe::event::EndReason,
-    random::unique,
     record::{
         Kept, Record,
         data::Data,
@@ -79,8 +78,8 @@ pub(crate) struct Work {
 const MAX_DRAWS: u32 = 4;
 
 impl Work {
-    pub(crate) fn new(state: &State, shared: &Shared, occasion: Occasion) -> Self {
-        let work = Self {
+    pub(crate) fn new(state: &State, shared: &Shared, occasion: Occasion, writer: u64) -> Self {
+        let mut work = Self {
             transport: shared.transport(state),
             stored: state.stored.clone(),
             marker: state.marker.as_deref().cloned(),
@@ -93,7 +92,7 @@ impl Work {
             is_optional: false,
             renews: occasion == Occasion::Head && is_renewal_due(state, shared),
             generations: state.generations,
-            writer: unique(),
+            writer,
             token: None,
             joined: None,
             issues: false,
@@ -102,24 +101,17 @@ impl Work {
             draws: 0,
             begun_at: None,
         };
-        match (occasion, &work.identity, &work.stored) {
-            (Occasion::Save, Identity::Cycle(_), Some(_)) => Self {
-                identity: Identity::Same,
-                ..work
-            },
-            (Occasion::Save, Identity::LogIn(log_in), Some(_)) => {
+        // In place, because the work is large.
+        if occasion == Occasion::Save && work.stored.is_some() {
+            if let Identity::LogIn(log_in) = &work.identity {
                 // Holders of the old token must not read changes that came after the log-in.
-                let until = log_in.since;
-                let earlier = work.changes.as_ref().map(|changes| changes.until(until));
-                Self {
-                    identity: Identity::Same,
-                    changes: earlier.filter(|earlier| !earlier.is_empty()).map(Arc::new),
-                    until,
-                    ..work
-                }
+                work.until = log_in.since;
+                let earlier = work.changes.map(|changes| changes.until(work.until));
+                work.changes = earlier.filter(|earlier| !earlier.is_empty()).map(Arc::new);
             }
-            _ => work,
+            work.identity = Identity::Same;
         }
+        work
     }
 
     /// The session `kept` with this request's token.

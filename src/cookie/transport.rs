@@ -8,10 +8,7 @@ use crate::{
         presented::{CookieHeaders, Presented, TransportIndex},
         settings::SessionCookie,
     },
-    record::{
-        Record,
-        token_keys::{TokenKeys, TokenText},
-    },
+    record::{Record, token_keys::TokenKeys},
 };
 
 /// Which header carries a session's token, for [`SessionLayer::transport`](crate::SessionLayer::transport).
@@ -171,25 +168,15 @@ impl Transports {
         Presented::default()
     }
 
-    /// Puts the token among the response's headers, or an empty value in its place: the client is to forget it.
-    pub(crate) fn set(
-        &self,
-        headers: &mut HeaderMap,
-        index: TransportIndex,
-        token: Option<&TokenText>,
-    ) {
+    /// Puts the token among the response's headers, or an empty value for a client that is to forget it.
+    pub(crate) fn set(&self, headers: &mut HeaderMap, index: TransportIndex, token: &[u8]) {
         let (name, value) = self.header(index, token);
         headers.insert(name, value);
     }
 
     /// The header that has this token.
-    pub(crate) fn header(
-        &self,
-        index: TransportIndex,
-        token: Option<&TokenText>,
-    ) -> (HeaderName, HeaderValue) {
+    pub(crate) fn header(&self, index: TransportIndex, token: &[u8]) -> (HeaderName, HeaderValue) {
         let transport = self.get(index);
-        let token = token.map(TokenText::as_bytes).unwrap_or_default();
         let value = match transport {
             Transport::Bearer if !token.is_empty() => [b"Bearer ", token].concat(),
             _ => token.to_vec(),

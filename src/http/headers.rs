@@ -97,17 +97,17 @@ fn set_token(headers: &mut HeaderMap, cookie: Cookie, shared: &Shared) {
     let is_cookie = *transports.get(index) == Transport::Cookie;
     match cookie {
         Cookie::Issue(token, max_age) => {
-            let token = token_keys::write(&token, config.token_keys.as_ref());
+            let keys = config.token_keys.as_ref();
             if is_cookie {
-                let cookie = config.cookie.issue(&token, max_age);
+                let cookie = config.cookie.issue(&token, keys, max_age);
                 config.cookie.set(headers, cookie);
                 let presented = &shared.carriers.cookies;
                 config.cookie.remove_former(headers, presented);
             } else {
-                transports.set(headers, index, Some(&token));
+                transports.set(headers, index, &token_keys::write(&token, keys));
             }
         }
-        Cookie::Remove if !is_cookie => transports.set(headers, index, None),
+        Cookie::Remove if !is_cookie => transports.set(headers, index, b""),
         Cookie::Remove => config.cookie.remove(headers),
         Cookie::None => {}
     }

@@ -10,10 +10,10 @@ use crate::{
     clock::Clock,
     config::Config,
     cookie::{SessionCookie, Transports},
-    http::service::SessionService,
+    http::{service::SessionService, setup::Setup},
     import::{DynImport, Import},
     observe::{context::EventContext, event::Listener},
-    operator::{reaper::Reaper, sessions::Sessions},
+    operator::sessions::Sessions,
     record::{realm::Realm, timeout::Timeout, token_keys::TokenKeys},
     shutdown::Shutdown,
     store::{DynStore, MemoryStore, SessionStore},
@@ -40,8 +40,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct SessionLayer {
-    pub(super) config: Arc<Config>,
-    reaper: Arc<Reaper>,
+    pub(super) setup: Arc<Setup>,
 }
 
 impl SessionLayer {
@@ -51,8 +50,7 @@ impl SessionLayer {
     /// clones of each store in this crate share their sessions.
     pub fn new(store: impl SessionStore) -> Self {
         Self {
-            config: Arc::new(Config::new(DynStore::new(store))),
-            reaper: Arc::default(),
+            setup: Setup::new(Config::new(DynStore::new(store))),
         }
     }
 
@@ -392,7 +390,7 @@ impl SessionLayer {
     /// Tests set a clock that they move themselves, such as the one in the module `testing`.
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
-        self.with(|config| config.clock = Arc::new(clock))
+        self.with(|config| config.set_clock(clock))
     }
 
     /// A handle on all sessions of this layer's store, to count, list and end them, and for
@@ -410,12 +408,12 @@ impl SessionLayer {
     /// ```
     #[must_use]
     pub fn sessions(&self) -> Sessions {
-        Sessions::of(&self.config)
+        Sessions::of(&self.setup.config)
     }
 
     #[cfg(feature = "testing")]
     pub(crate) fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.config)
+        Arc::clone(&self.setup.config)
     }
 
     /// Calls `listener` for everything that happens to sessions. Default: no listener.
@@ -433,7 +431,7 @@ impl SessionLayer {
     /// ```
     #[must_use]
     pub fn on_event(self, listener: impl Listener) -> Self {
-        self.config.observers().add(Arc::new(listener));
+        self.setup.config.observers().add(Arc::new(listener));
         self
     }
 
@@ -472,14 +470,15 @@ impl SessionLayer {
         self.clone().with(Config::separate)
     }
 
-    pub(super) fn with(mut self, set: impl FnOnce(&mut Config)) -> Self {
+    pub(super) fn with(self, set: impl FnOnce(&mut Config)) -> Self {
         // A layer with other settings has a reaper and warnings of its own. Layers that share a store share its observers.
-        self.reaper = Arc::default();
-        let config = Arc::make_mut(&mut self.config);
+        let mut config = Config::clone(&self.setup.config);
         config.warned = Arc::default();
-        set(config);
+        set(&mut config);
         config.break_circuit();
-        self
+        Self {
+            setup: Setup::new(config),
+        }
     }
 }
 
@@ -493,8 +492,8 @@ impl Default for SessionLayer {
 impl fmt::Debug for SessionLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionLayer")
-            .field("cookie", &self.config.cookie)
-            .field("lifetimes", &self.config.lifetimes)
+            .field("cookie", &self.setup.config.cookie)
+            .field("lifetimes", &self.setup.config.lifetimes)
             .finish_non_exhaustive()
     }
 }
@@ -503,9 +502,7 @@ impl<S> Layer<S> for SessionLayer {
     type Service = SessionService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.config.check_timeouts();
-        self.config.label_metrics();
-        self.config.ensure_reporting();
-        SessionService::new(inner, Arc::clone(&self.config), Arc::clone(&self.reaper))
+        self.setup.prepare();
+        SessionService::new(inner, Arc::clone(&self.setup))
     }
 }

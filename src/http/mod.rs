@@ -14,6 +14,7 @@ pub(crate) mod layer;
 pub(crate) mod local_path;
 mod plain;
 pub(crate) mod service;
+mod setup;
 #[cfg(feature = "axum")]
 pub(crate) mod time_left;
 mod user_settings;

@@ -12,9 +12,8 @@ use tower_service::Service;
 use crate::{
     config::Config,
     cookie::Carriers,
-    http::{future::ResponseFuture, plain::loses_secure_cookies},
+    http::{future::ResponseFuture, plain::loses_secure_cookies, setup::Setup},
     observe::context::EventContext,
-    operator::reaper::Reaper,
     record::labels::{Labels, shortened},
     session::handle::SessionHandle,
 };
@@ -100,8 +99,7 @@ use crate::{
 #[derive(Clone)]
 pub struct SessionService<S> {
     inner: S,
-    config: Arc<Config>,
-    reaper: Arc<Reaper>,
+    setup: Arc<Setup>,
 }
 
 /// What the layer labels the session with, if it begins or logs in with this request.
@@ -120,12 +118,8 @@ fn labels(config: &Config, head: &Parts) -> Labels {
 }
 
 impl<S> SessionService<S> {
-    pub(crate) fn new(inner: S, config: Arc<Config>, reaper: Arc<Reaper>) -> Self {
-        Self {
-            inner,
-            config,
-            reaper,
-        }
+    pub(crate) fn new(inner: S, setup: Arc<Setup>) -> Self {
+        Self { inner, setup }
     }
 }
 
@@ -151,13 +145,13 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let config = &self.config;
+        let Setup { config, reaper, .. } = &*self.setup;
         let outer = request.extensions().get::<SessionHandle>();
         if outer.is_some_and(|outer| outer.is_within(config.cookie.name())) {
             // An outer layer handles the same session (rule C5).
             return ResponseFuture::pass_through(self.inner.call(request));
         }
-        self.reaper.ensure_running(config);
+        reaper.ensure_running(config);
         let carriers = Carriers::of(request.headers(), &config.transports);
         // A browser that sends no Cookie header may have lost the cookie that it was sent.
         let is_cookie_lost = carriers.cookies.is_empty()

@@ -112,7 +112,7 @@ impl SessionLayer {
         name: &str,
         read: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        let number = self.config.labels.len() + 1;
+        let number = self.setup.config.labels.len() + 1;
         if let Err(error) = labels::check(name, "").and_then(|()| labels::check_number(number)) {
             panic!("{error}");
         }

@@ -6,6 +6,8 @@
 
 use std::{cmp::Ordering, fmt, sync::LazyLock};
 
+use smallvec::SmallVec;
+
 use crate::record::value;
 
 /// Every offset and length is a `u32`.
@@ -23,6 +25,9 @@ pub(crate) type KeyValue<'a> = (&'a str, &'a [u8]);
 /// The same as bytes, which have the order of their strings.
 type RawKeyValue<'a> = (&'a [u8], &'a [u8]);
 
+/// Most sessions have few values: these need no allocation.
+type Entries<'a> = SmallVec<[RawKeyValue<'a>; 8]>;
+
 impl Data {
     /// The data of a new session.
     pub(crate) fn none() -> &'static Self {
@@ -31,35 +36,31 @@ impl Data {
     }
 
     /// From entries that are sorted by key, each key once.
-    pub(crate) fn from_sorted<'a>(entries: impl Iterator<Item = KeyValue<'a>> + Clone) -> Self {
-        Self::build(|each| {
-            for (key, value) in entries.clone() {
-                each(key.as_bytes(), value);
-            }
-        })
+    pub(crate) fn from_sorted<'a>(entries: impl Iterator<Item = KeyValue<'a>>) -> Self {
+        let entries: Entries<'_> = entries
+            .map(|(key, value)| (key.as_bytes(), value))
+            .collect();
+        Self::build(&entries)
     }
 
-    /// From the entries that `walk` visits. It is called twice: to measure and to copy.
-    fn build(walk: impl Fn(&mut dyn FnMut(&[u8], &[u8]))) -> Self {
-        let (mut count, mut bytes) = (0, 0);
-        walk(&mut |key, value| {
-            count += 1;
-            bytes += WORD + key.len() + value.len();
-        });
-        if count == 0 {
+    fn build(entries: &[RawKeyValue<'_>]) -> Self {
+        if entries.is_empty() {
             return Self::default();
         }
-        let mut buffer = Vec::with_capacity(count * WORD + bytes);
-        buffer.resize(count * WORD, 0);
-        let mut index = 0;
-        walk(&mut |key, value| {
-            let start = word(buffer.len());
-            buffer[index..][..WORD].copy_from_slice(&start);
-            index += WORD;
+        let bytes = entries
+            .iter()
+            .map(|(key, value)| 2 * WORD + key.len() + value.len());
+        let mut buffer = Vec::with_capacity(bytes.sum());
+        let mut start = entries.len() * WORD;
+        for (key, value) in entries {
+            buffer.extend_from_slice(&word(start));
+            start += WORD + key.len() + value.len();
+        }
+        for (key, value) in entries {
             buffer.extend_from_slice(&word(key.len()));
             buffer.extend_from_slice(key);
             buffer.extend_from_slice(value);
-        });
+        }
         Self(buffer.into_boxed_slice())
     }
 
@@ -108,23 +109,29 @@ impl Data {
 
     /// This data with `changes`, which are sorted by key. `None` removes a value.
     pub(crate) fn with<'a>(
-        &self,
-        changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
+        &'a self,
+        changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>,
     ) -> Self {
-        Self::build(|each| {
-            let mut kept = self.raw().peekable();
-            for (key, value) in changes.clone() {
-                let key = key.as_bytes();
-                while let Some((before, value)) = kept.next_if(|(kept, _)| *kept < key) {
-                    each(before, value);
+        let mut entries = Entries::new();
+        let mut kept = self.raw();
+        let mut next = kept.next();
+        for (key, value) in changes {
+            let key = key.as_bytes();
+            while let Some(entry) = next {
+                match entry.0.cmp(key) {
+                    Ordering::Less => entries.push(entry),
+                    Ordering::Equal => {}
+                    Ordering::Greater => break,
                 }
-                kept.next_if(|(kept, _)| *kept == key);
-                if let Some(value) = value {
-                    each(key, value);
-                }
+                next = kept.next();
             }
-            kept.for_each(|(key, value)| each(key, value));
-        })
+            if let Some(value) = value {
+                entries.push((key, value));
+            }
+        }
+        entries.extend(next);
+        entries.extend(kept);
+        Self::build(&entries)
     }
 
     /// Whether both have the same keys with the [same](value::is_same) values.
@@ -156,8 +163,9 @@ impl Data {
 
     fn entry(&self, index: usize) -> RawKeyValue<'_> {
         let start = self.word_at(index * WORD);
-        let end = if index + 1 < self.len() {
-            self.word_at((index + 1) * WORD)
+        let next = (index + 1) * WORD;
+        let end = if next < self.word_at(0) {
+            self.word_at(next)
         } else {
             self.0.len()
         };
@@ -166,9 +174,8 @@ impl Data {
     }
 
     fn word_at(&self, position: usize) -> usize {
-        let mut bytes = [0; WORD];
-        bytes.copy_from_slice(&self.0[position..position + WORD]);
-        u32::from_le_bytes(bytes) as usize
+        let (word, _) = self.0[position..].split_first_chunk().expect("a word");
+        u32::from_le_bytes(*word) as usize
     }
 }
 

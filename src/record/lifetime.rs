@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    clock::Timestamp,
+    clock::{Timestamp, whole_millis},
     record::{Activity, Record, timeout::Timeout},
 };
 
@@ -16,11 +16,11 @@ pub(crate) const DELETE_AFTER: Duration = Duration::from_secs(5 * 60);
 /// The longest Max-Age that browsers honour (RFC 6265bis: 400 days).
 const MAX_AGE_LIMIT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
-/// How often a session without an idle timeout is touched: a tenth of the default idle timeout.
-const TOUCH_WITHOUT_IDLE: Duration = Duration::from_secs(6 * 60);
+/// How often a session without an idle timeout is touched, in milliseconds: a tenth of the default idle timeout.
+const TOUCH_WITHOUT_IDLE: u64 = 6 * 60 * 1000;
 
-/// Stores may round deadlines to whole seconds.
-const ROUNDING: Duration = Duration::from_secs(1);
+/// Stores may round deadlines to whole seconds. In milliseconds.
+const ROUNDING: u64 = 1000;
 
 /// The layer's current settings. A record's own overrides come first.
 #[derive(Clone, Copy, Debug)]
@@ -107,18 +107,20 @@ impl Lifetimes {
     /// stored one.
     pub(crate) fn is_touch_due(&self, record: &Record, stored: Activity, now: Timestamp) -> bool {
         let last_seen_at = stored.last_seen_at;
-        let touch_after = match self.idle(record) {
-            Some(idle) => self.touch_after.unwrap_or(idle / 10).min(idle / 2),
-            None => self.touch_after.unwrap_or(TOUCH_WITHOUT_IDLE),
+        let idle = self.idle(record).map(whole_millis);
+        let touch_after = self.touch_after.map(whole_millis);
+        let touch_after = match idle {
+            Some(idle) => touch_after.unwrap_or(idle / 10).min(idle / 2),
+            None => touch_after.unwrap_or(TOUCH_WITHOUT_IDLE),
         };
-        let is_due = now.since(last_seen_at) >= touch_after;
+        let is_due = now.millis_since(last_seen_at) >= touch_after;
         now > last_seen_at && (is_due || self.is_deadline_longer(record, stored))
     }
 
     fn is_deadline_longer(&self, record: &Record, stored: Activity) -> bool {
         stored.expires_at.is_some_and(|stored_deadline| {
             let deadline = self.deadline(record, stored.last_seen_at);
-            deadline.is_none_or(|deadline| deadline.since(stored_deadline) >= ROUNDING)
+            deadline.is_none_or(|deadline| deadline.millis_since(stored_deadline) >= ROUNDING)
         })
     }
 

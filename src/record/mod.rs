@@ -4,6 +4,7 @@
 //! secrets. It knows no store and no request. Times come as arguments.
 
 pub(crate) mod activity;
+mod base64url;
 mod beginning;
 pub(crate) mod data;
 pub(crate) mod encoding;

@@ -6,12 +6,14 @@
 
 use std::{fmt, str::FromStr};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use uuid::{Builder, Uuid};
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    record::base64url::{self, CHARS},
+};
 
 /// A session's public id: a random UUID, version 4.
 ///
@@ -120,15 +122,13 @@ impl Verifier {
     }
 
     pub(crate) fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0)
+        let mut text = Vec::with_capacity(CHARS);
+        base64url::encode_onto(&self.0, &mut text);
+        text.into_iter().map(char::from).collect()
     }
 
     pub(crate) fn decode(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
-            Ok(32) => Some(Self(bytes)),
-            _ => None,
-        }
+        base64url::decode(text.as_bytes()).map(Self)
     }
 }
 
@@ -154,7 +154,7 @@ pub(crate) struct Token {
 pub(super) const TOKEN_BYTES: usize = 32;
 
 /// 32 bytes as base64url without padding.
-pub(super) const TOKEN_CHARS: usize = 43;
+pub(super) const TOKEN_CHARS: usize = CHARS;
 
 impl Token {
     /// A new id and a new secret, from one call of the operating system.
@@ -170,12 +170,7 @@ impl Token {
 
     /// Parses the cookie's value. `None` unless [`encode`](Self::encode) gives exactly these bytes (rule T2).
     pub(super) fn parse(value: &[u8]) -> Option<Self> {
-        if value.len() != TOKEN_CHARS {
-            return None;
-        }
-        let mut bytes = [0; TOKEN_BYTES];
-        URL_SAFE_NO_PAD.decode_slice(value, &mut bytes).ok()?;
-        Self::from_bytes(&bytes)
+        Self::from_bytes(&base64url::decode(value)?)
     }
 
     /// What [`to_bytes`](Self::to_bytes) gave. `None` unless the id is a UUID of version 4.
@@ -201,12 +196,9 @@ impl Token {
         bytes
     }
 
-    pub(super) fn encode(&self) -> [u8; TOKEN_CHARS] {
-        let mut text = [0; TOKEN_CHARS];
-        URL_SAFE_NO_PAD
-            .encode_slice(self.to_bytes(), &mut text)
-            .expect("32 bytes are so many characters");
-        text
+    /// Writes the cookie's value at the end of `text`.
+    pub(super) fn encode_onto(&self, text: &mut Vec<u8>) {
+        base64url::encode_onto(&self.to_bytes(), text);
     }
 }
 

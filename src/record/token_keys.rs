@@ -204,37 +204,32 @@ fn read_keyed(value: &[u8], keys: Option<&TokenKeys>) -> Result<(Token, Freshnes
     Ok((parsed, freshness))
 }
 
-/// A token as it stands in a header.
-pub(crate) struct TokenText {
-    chars: [u8; KEYED_CHARS],
-    length: usize,
+/// How many characters a token has.
+pub(crate) fn length(keys: Option<&TokenKeys>) -> usize {
+    keys.map_or(TOKEN_CHARS, |_| KEYED_CHARS)
 }
 
-impl TokenText {
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.chars[..self.length]
-    }
-}
-
-/// The token as the layer issues it.
-pub(crate) fn write(token: &Token, keys: Option<&TokenKeys>) -> TokenText {
-    let mut chars = [0; KEYED_CHARS];
+/// Writes the token, as the layer issues it, at the end of `text`.
+pub(crate) fn write_onto(token: &Token, keys: Option<&TokenKeys>, text: &mut Vec<u8>) {
     let Some(keys) = keys else {
-        chars[..TOKEN_CHARS].copy_from_slice(&token.encode());
-        return TokenText {
-            chars,
-            length: TOKEN_CHARS,
-        };
+        return token.encode_onto(text);
     };
     let bytes = token.to_bytes();
     let mut keyed = [0; KEYED_BYTES];
     keyed[..TOKEN_BYTES].copy_from_slice(&bytes);
     keyed[TOKEN_BYTES..].copy_from_slice(&keys.issuing.of(&bytes));
-    let written = URL_SAFE_NO_PAD.encode_slice(keyed, &mut chars);
-    TokenText {
-        chars,
-        length: written.expect("42 bytes are so many characters"),
-    }
+    let mut chars = [0; KEYED_CHARS];
+    URL_SAFE_NO_PAD
+        .encode_slice(keyed, &mut chars)
+        .expect("42 bytes are so many characters");
+    text.extend_from_slice(&chars);
+}
+
+/// The token as the layer issues it.
+pub(crate) fn write(token: &Token, keys: Option<&TokenKeys>) -> Vec<u8> {
+    let mut text = Vec::with_capacity(length(keys));
+    write_onto(token, keys, &mut text);
+    text
 }
 
 #[cfg(test)]
@@ -251,21 +246,21 @@ mod tests {
     fn a_token_reads_back_with_the_key_it_was_written_with() {
         let token = Token::generate().unwrap();
         let text = write(&token, Some(&keys(1)));
-        assert_eq!(text.as_bytes().len(), KEYED_CHARS);
-        let (same, freshness) = read(text.as_bytes(), Some(&keys(1)), NOW).unwrap();
+        assert_eq!(text.len(), KEYED_CHARS);
+        let (same, freshness) = read(&text, Some(&keys(1)), NOW).unwrap();
         assert!(same.is_same(&token));
         assert_eq!(freshness, Freshness::Current);
         let rotated = keys(2).also_accept([1; 32]).unwrap();
-        let (_, freshness) = read(text.as_bytes(), Some(&rotated), NOW).unwrap();
+        let (_, freshness) = read(&text, Some(&rotated), NOW).unwrap();
         assert_eq!(freshness, Freshness::Former);
-        let other = read(text.as_bytes(), Some(&keys(2)), NOW);
+        let other = read(&text, Some(&keys(2)), NOW);
         assert_eq!(other.unwrap_err(), Unreadable::Forged);
     }
 
     #[test]
     fn every_changed_bit_is_noticed() {
         let text = write(&Token::generate().unwrap(), Some(&keys(1)));
-        let bytes = URL_SAFE_NO_PAD.decode(text.as_bytes()).unwrap();
+        let bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
         for bit in 0..KEYED_BYTES * 8 {
             let mut forged = bytes.clone();
             forged[bit / 8] ^= 1 << (bit % 8);

@@ -9,14 +9,15 @@ use serde_json::{
     ser::{Formatter, Serializer},
     value::RawValue,
 };
+use smallvec::SmallVec;
 
 use crate::{
     error::{Error, ErrorKind},
     record::finite,
 };
 
-/// A value as JSON text.
-pub(crate) type Json = Vec<u8>;
+/// A value as JSON text. A number or a short string needs no allocation.
+pub(crate) type Json = SmallVec<[u8; 16]>;
 
 pub(crate) fn read<T: DeserializeOwned>(
     key: &str,
@@ -39,12 +40,12 @@ pub(crate) fn read<T: DeserializeOwned>(
 /// `Serialize` if the value cannot be written as JSON: it has a map whose keys are not strings, or a
 /// number that is NaN or infinite, which would not read back.
 pub(crate) fn write<V: Serialize>(key: &str, value: &V) -> Result<Json, Error> {
-    let mut json = Vec::with_capacity(128);
+    let mut json = SmallVec::<[u8; 128]>::new();
     let mut has_null = false;
     let formatter = NoticeNull(&mut has_null);
     let written = value.serialize(&mut Serializer::with_formatter(&mut json, formatter));
     let is_json = written.is_ok() && (!has_null || finite::check(value).is_ok());
-    is_json.then_some(json).ok_or_else(|| {
+    is_json.then(|| Json::from_slice(&json)).ok_or_else(|| {
         Error::new(
             ErrorKind::Serialize,
             format!(
@@ -160,8 +161,8 @@ mod tests {
     #[test]
     fn null_is_written_where_there_is_no_number_and_refused_where_one_is_not_finite() {
         assert_eq!(
-            write("k", &(None::<f64>, Some(1.5), ())).unwrap(),
-            b"[null,1.5,null]"
+            write("k", &(None::<f64>, Some(1.5), ())).unwrap()[..],
+            b"[null,1.5,null]"[..]
         );
         let kind = |written: Result<Json, Error>| written.unwrap_err().kind();
         for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {

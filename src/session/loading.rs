@@ -356,7 +356,7 @@ impl State {
         let loaded = found.map(|found| {
             self.is_displaced = found.displaced;
             if found.stored.is_none() {
-                self.marker = found.marker.map(Box::new);
+                self.marker = found.marker;
             }
             if let Some((stored, presented)) = found.stored {
                 self.is_under_former_name = presented.is_former;
@@ -381,7 +381,7 @@ struct Found {
     /// Whether it was imported, and the visitor gets its token.
     is_issued: bool,
     /// The marker that the visitor's token led to, if their session has moved.
-    marker: Option<Stored>,
+    marker: Option<Box<Stored>>,
     rejected: Vec<Rejected>,
 }
 
@@ -406,7 +406,7 @@ impl Rejected {
     }
 
     /// The marker of a session that has moved, if the token was valid for it.
-    fn marker(&self, token: &Token) -> Option<Stored> {
+    fn marker(&self, token: &Token) -> Option<Box<Stored>> {
         let record = self
             .record
             .clone()
@@ -416,7 +416,7 @@ impl Rejected {
             last_seen_at: at,
             expires_at: None,
         };
-        Some(Stored::of(*token, (record, activity)))
+        Some(Box::new(Stored::of(*token, (record, activity))))
     }
 
     fn copied(id: SessionId, record: Arc<Record>) -> Self {

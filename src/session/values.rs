@@ -259,7 +259,7 @@ impl Session {
         self.destroy();
         for key in keys {
             if let Some(value) = view.get(key.name()) {
-                let value = Some(value.to_vec());
+                let value = Some(Json::from_slice(value));
                 self.put(key, value)?;
             }
         }
@@ -291,7 +291,9 @@ impl Session {
         let computation = Arc::new(Computation::new(compute));
         for _ in 0..MAX_TRIES {
             let view = self.0.view();
-            let computed = computation.on(&name, view.get(&name))?;
+            let current = view.get(&name);
+            let former = current.map(<[u8]>::len);
+            let computed = computation.on(&name, current)?;
             let (value, json) = match computed {
                 Ok(computed) => computed,
                 Err(refusal) => return Ok(Err(refusal)),
@@ -300,14 +302,14 @@ impl Session {
             let _outlived;
             let mut state = self.0.state();
             // Only this key counts: the closure itself may have changed others.
-            let is_current = state.get(&name) == view.get(&name);
+            let is_current = view.is_of(&state) || state.get(&name) == current;
             _outlived = (!view.has(state.changes.as_ref())).then_some(view);
             if is_current {
                 let max_bytes = self.0.config.max_data_bytes;
-                let (changes, base) = state.edit();
                 // A clone, so that a refused one is dropped after the lock.
                 let again = Arc::clone(&computation);
-                changes.compute(base, name, again, json, max_bytes)?;
+                let (changes, _) = state.edit();
+                changes.compute(name, former, again, json, max_bytes)?;
                 return Ok(Ok(value));
             }
         }

@@ -6,6 +6,8 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use smallvec::SmallVec;
+
 use crate::{
     clock::Timestamp,
     error::{Error, ErrorKind},
@@ -32,7 +34,8 @@ pub(crate) trait Replay: Send + Sync {
 pub(crate) struct Changes {
     /// The last call that removed all values.
     cleared: Option<ChangeSeq>,
-    steps: Vec<Step>,
+    /// Most requests make one change.
+    steps: SmallVec<[Step; 1]>,
     overrides: Overrides,
     /// The number of the last change.
     last: ChangeSeq,
@@ -112,8 +115,9 @@ impl Changes {
         key: Cow<'static, str>,
         value: Option<Json>,
         max_bytes: usize,
-    ) -> Result<Vec<Step>, Error> {
-        self.resize(base, &key, value.as_ref(), max_bytes)?;
+    ) -> Result<SmallVec<[Step; 1]>, Error> {
+        let former = self.get(base, &key).map(<[u8]>::len);
+        self.resize(&key, former, value.as_ref(), max_bytes)?;
         let start = self.steps.partition_point(|step| *step.key < *key);
         let end = self.steps.partition_point(|step| *step.key <= *key);
         let step = Step {
@@ -122,19 +126,22 @@ impl Changes {
             again: None,
             result: value,
         };
-        Ok(self.steps.splice(start..end, [step]).collect())
+        let replaced = self.steps.drain(start..end).collect();
+        self.steps.insert(start, step);
+        Ok(replaced)
     }
 
-    /// Adds a computed value, which is computed again if the record changes.
+    /// Adds a computed value, which is computed again if the record changes. `former` is the length of the value
+    /// that it replaces.
     pub(crate) fn compute(
         &mut self,
-        base: &Data,
         key: Cow<'static, str>,
+        former: Option<usize>,
         again: Arc<dyn Replay>,
         result: Option<Json>,
         max_bytes: usize,
     ) -> Result<(), Error> {
-        self.resize(base, &key, result.as_ref(), max_bytes)?;
+        self.resize(&key, former, result.as_ref(), max_bytes)?;
         let end = self.steps.partition_point(|step| *step.key <= *key);
         let step = Step {
             key,
@@ -153,14 +160,14 @@ impl Changes {
 
     fn resize(
         &mut self,
-        base: &Data,
         key: &str,
+        former: Option<usize>,
         value: Option<&Json>,
         max_bytes: usize,
     ) -> Result<(), Error> {
         let size = |value: Option<usize>| value.map_or(0, |value| key.len() + value);
-        let former = size(self.get(base, key).map(<[u8]>::len));
-        let latter = size(value.map(Vec::len));
+        let former = size(former);
+        let latter = size(value.map(|value| value.len()));
         let bytes = self.bytes - former + latter;
         // Data that is too large already may still shrink.
         if latter > former {
@@ -241,7 +248,7 @@ impl Changes {
     }
 
     /// The last result of each key.
-    fn results(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> + Clone {
+    fn results(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
         let is_last = |at: usize, step: &Step| {
             let next = self.steps.get(at + 1);
             next.is_none_or(|next| next.key != step.key)
@@ -373,7 +380,7 @@ mod tests {
 
     impl Replay for Grow {
         fn run(&self, _: &str, current: Option<&[u8]>) -> Result<Option<Json>, Error> {
-            let mut grown = current.unwrap_or_default().to_vec();
+            let mut grown = Json::from_slice(current.unwrap_or_default());
             grown.push(b'1');
             Ok(Some(grown))
         }
@@ -383,8 +390,10 @@ mod tests {
 
     fn grow(changes: &mut Changes, base: &Data, times: usize) {
         for _ in 0..times {
-            let grown = Grow.run("k", changes.get(base, "k")).unwrap();
-            let made = changes.compute(base, "k".into(), Arc::new(Grow), grown, MAX);
+            let current = changes.get(base, "k");
+            let former = current.map(<[u8]>::len);
+            let grown = Grow.run("k", current).unwrap();
+            let made = changes.compute("k".into(), former, Arc::new(Grow), grown, MAX);
             made.unwrap();
         }
     }
@@ -400,7 +409,7 @@ mod tests {
     /// Bytes of the values that are kept.
     fn held(changes: &Changes) -> usize {
         let results = changes.steps.iter().filter_map(|step| step.result.as_ref());
-        results.map(Vec::capacity).sum()
+        results.map(|result| result.capacity()).sum()
     }
 
     #[test]
@@ -439,7 +448,7 @@ mod tests {
         let base = base(10);
         let mut changes = Changes::on(&base, ChangeSeq::default());
         changes
-            .put(&base, "k".into(), Some(b"22".to_vec()), MAX)
+            .put(&base, "k".into(), Some(Json::from_slice(b"22")), MAX)
             .unwrap();
         grow(&mut changes, &base, 3);
         changes.rebase(&Data::default(), MAX).unwrap();

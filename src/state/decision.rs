@@ -36,10 +36,15 @@ impl State {
     }
 
     /// Tells the waiting tasks which session it is, and registers them with `waiters`.
+    #[inline]
     pub(crate) fn decide(&mut self, waiters: &Arc<Waiters>) {
-        let Some(mut undecided) = self.undecided.take() else {
-            return;
-        };
+        if let Some(undecided) = self.undecided.take() {
+            self.tell(undecided, waiters);
+        }
+    }
+
+    #[cold]
+    fn tell(&mut self, mut undecided: Box<Undecided>, waiters: &Arc<Waiters>) {
         for sender in mem::take(&mut undecided.0) {
             match self.decided(waiters) {
                 // A dropped receiver no longer waits.

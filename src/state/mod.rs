@@ -452,6 +452,11 @@ impl State {
         matches!(&self.load, Some(Err(error)) if error.kind() == ErrorKind::Corrupt)
     }
 
+    /// Whether nobody has asked for the session, so that there is nothing to commit.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.load.is_none()
+    }
+
     /// Notes that the request uses the session, after the load.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     record::{Record, data::Data},
-    state::changes::Changes,
+    state::{State, changes::Changes},
 };
 
 /// The record's data and the pending changes at one moment.
@@ -21,6 +21,17 @@ impl View {
             (Some(seen), Some(there)) => Arc::ptr_eq(seen, there),
             (seen, _) => seen.is_none(),
         }
+    }
+
+    /// Whether this is what there is now, as far as that can be told without comparing it.
+    pub(crate) fn is_of(&self, state: &State) -> bool {
+        let record = state
+            .stored
+            .as_ref()
+            .map(|stored| Arc::as_ptr(&stored.record));
+        let changes = state.changes.as_ref().map(Arc::as_ptr);
+        self.record.as_ref().map(Arc::as_ptr) == record
+            && self.changes.as_ref().map(Arc::as_ptr) == changes
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {

@@ -70,10 +70,10 @@ impl Ticket {
         let (header, cookie) = match config.transports.get(transport) {
             Transport::Cookie => {
                 let name = format!("{}=", config.cookie.name());
-                let pair = [name.as_bytes(), text.as_bytes()].concat();
+                let pair = [name.as_bytes(), &text].concat();
                 (header::COOKIE, sensitive(&pair))
             }
-            _ => config.transports.header(transport, Some(&text)),
+            _ => config.transports.header(transport, &text),
         };
         Ok(Self {
             layer: layer.clone(),
