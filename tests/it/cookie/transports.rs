@@ -463,7 +463,7 @@ async fn t9_a_double_click_on_the_log_in_leads_to_one_session() {
     let (inner, outer) = ask(&layer, &anonymous, async |session| {
         session.log_in("ann").unwrap();
         let second = ask(&layer, &anonymous, async |session| {
-            session.log_in("ann").unwrap()
+            session.log_in("ann").unwrap();
         });
         second.await.1
     })
@@ -523,7 +523,7 @@ async fn t9_a_record_says_its_transport_in_format_2_and_keeps_it() {
     let token = log_in(&layer, named()).await;
     let headers = [carried(&named(), &token)];
     ask(&layer, &headers, async |session| {
-        session.insert("n", 1).unwrap()
+        session.insert("n", 1).unwrap();
     })
     .await;
     let (record, _) = house
@@ -562,7 +562,7 @@ async fn t9_a_session_that_cannot_be_kept_is_503_and_a_failed_log_out_takes_the_
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()[header::AUTHORIZATION], "");
     let (_, response) = ask(&layer, &headers, async |session| {
-        session.insert("n", 1).unwrap()
+        session.insert("n", 1).unwrap();
     })
     .await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -637,7 +637,7 @@ async fn a_ticket_brings_its_token_as_the_layer_expects_it() {
     assert!(ticket.peek().await.unwrap().is_some());
     let headers = [(header::AUTHORIZATION, value.to_str().unwrap().to_owned())];
     let (_, response) = ask(&layer, &headers, async |session| {
-        session.cycle_id().unwrap()
+        session.cycle_id().unwrap();
     })
     .await;
     assert!(ticket.peek().await.unwrap().is_none());
