@@ -15,7 +15,7 @@ use tracing::{error, warn};
 use crate::{
     breaker::CircuitBreaker,
     clock::{Clock, SystemClock, Timestamp},
-    cookie::SessionCookie,
+    cookie::{Carriers, Presented, SessionCookie, TransportIndex, Transports},
     error::Error,
     import::DynImport,
     observe::{
@@ -23,7 +23,10 @@ use crate::{
     },
     queue::Queues,
     random::{unique, unique_at},
-    record::{Record, lifetime::Lifetimes, realm::Realm, timeout::Timeout, token::SessionId},
+    record::{
+        Record, lifetime::Lifetimes, realm::Realm, timeout::Timeout, token::SessionId,
+        token_keys::TokenKeys,
+    },
     shutdown::Shutdown,
     store::DynStore,
     throttle::Throttle,
@@ -42,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) cookie: SessionCookie,
     /// `None`: that of the cookie.
     pub(crate) realm: Option<Realm>,
+    pub(crate) token_keys: Option<TokenKeys>,
+    pub(crate) transports: Transports,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) max_data_bytes: usize,
     pub(crate) renew_every: Option<Duration>,
@@ -119,6 +124,8 @@ impl Config {
             name: None,
             cookie: SessionCookie::default(),
             realm: None,
+            token_keys: None,
+            transports: Transports::cookie(),
             lifetimes: Lifetimes::default(),
             max_data_bytes: 64 * 1024,
             renew_every: None,
@@ -177,10 +184,25 @@ impl Config {
         self.realm.unwrap_or(self.cookie.realm())
     }
 
+    /// Whether the record's tokens are issued by this transport (rule T9).
+    pub(crate) fn is_of(&self, record: &Record, transport: TransportIndex) -> bool {
+        self.transports.is_of(record, transport)
+    }
+
     /// Whether tokens of `record` are good here (rule T6).
     pub(crate) fn accepts(&self, record: &Record, now: Timestamp) -> bool {
         let realm = record.realm();
         realm == Realm::NONE || Some(realm) == self.realm || self.cookie.reads(realm, now)
+    }
+
+    /// The tokens in the request's headers.
+    pub(crate) fn presented(&self, carriers: &Carriers, now: Timestamp) -> Presented {
+        let keys = self.token_keys.as_ref();
+        if self.transports.is_cookie_only() {
+            return self.cookie.presented(&carriers.cookies, keys, now);
+        }
+        let cookie = &self.cookie;
+        self.transports.presented(cookie, carriers, keys, now)
     }
 
     /// By the settings as they are now.

@@ -47,6 +47,8 @@
 //! | react to what happens to sessions, and count it | [`SessionLayer::on_event`], [`EventKind`], [`Stats`] |
 //! | choose where sessions are stored | [`MemoryStore`], [`store::TieredStore`], [`SessionStore`] |
 //! | close a socket when its session ends | [`Session::ended`], [`Session::touch`] |
+//! | take tokens from headers: mobile apps, APIs | [`SessionLayer::transport`] |
+//! | keep invented tokens from the store | [`SessionLayer::token_keys`] |
 //! | make a copied cookie worthless | [`SessionLayer::renew_every`] |
 //! | handle errors | [`Error`], [`ErrorKind`] |
 //!
@@ -125,7 +127,10 @@ pub use self::{
 pub use self::{
     breaker::CircuitBreaker,
     clock::{Clock, SystemClock, Timestamp},
-    cookie::{CookiePrefix, FormerCookie, SameSite, SessionCookie, SessionCookieBuilder},
+    cookie::{
+        CookiePrefix, FormerCookie, SameSite, SessionCookie, SessionCookieBuilder, Transport,
+        Transports,
+    },
     error::{ConfigError, Error, ErrorKind},
     http::{
         clear_site_data::ClearSiteData, future::ResponseFuture, layer::SessionLayer,
@@ -148,6 +153,7 @@ pub use self::{
         key::{Key, KeyName, ReadKey, WriteKey},
         timeout::Timeout,
         token::SessionId,
+        token_keys::TokenKeys,
         user::UserId,
         version::Version,
     },

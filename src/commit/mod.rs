@@ -145,7 +145,7 @@ async fn run(slot: &mut Slot<'_>, started: Option<Box<Started>>) -> Result<Respo
     };
     if forgets && shared.config.import.is_some() {
         // Otherwise the old token could open the session again, here or in the other library.
-        let tokens = old_tokens(&shared.config, &shared.cookies);
+        let tokens = old_tokens(&shared.config, &shared.carriers.cookies);
         Box::pin(forget(&shared.config, &tokens)).await?;
     }
     if let Some(ended) = destroyed {

@@ -8,6 +8,7 @@ use tracing::debug;
 use crate::{
     clock::{Clock as _, Timestamp},
     config::Config,
+    cookie::Transport,
     error::Error,
     record::token::Token,
     state::{Generations, Identity, State, Stored, Usage, change_seq::ChangeSeq, shared::Shared},
@@ -156,10 +157,19 @@ pub(crate) fn response_head(
     let cookie = match &state.stored {
         Some(stored) if state.is_cookie_due && state.may_issue(stored, config, now()) => {
             let now = now();
-            let lifetimes = &config.lifetimes;
-            let last_seen_at = stored.activity.last_seen_at;
-            let max_age = lifetimes.max_age(&stored.record, last_seen_at, now);
-            Cookie::Issue(stored.token, max_age)
+            let transport = shared.transport(state);
+            let is_cookie = *config.transports.get(transport) == Transport::Cookie;
+            // A header has no Max-Age that could be refreshed, and no token goes out by another transport.
+            let is_new = state.is_token_fresh || state.is_token_stale;
+            let is_due = is_cookie || is_new;
+            if !is_due || !config.is_of(&stored.record, transport) {
+                Cookie::None
+            } else {
+                let lifetimes = &config.lifetimes;
+                let last_seen_at = stored.activity.last_seen_at;
+                let max_age = lifetimes.max_age(&stored.record, last_seen_at, now);
+                Cookie::Issue(stored.token, max_age)
+            }
         }
         Some(_) => Cookie::None,
         None => {

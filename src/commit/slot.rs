@@ -62,7 +62,7 @@ impl<'a> Slot<'a> {
         state.is_head_gone |= self.occasion == Occasion::Head;
         let work = self
             .work
-            .insert(Work::new(state, config, self.occasion, writer));
+            .insert(Work::new(state, self.shared, self.occasion, writer));
         let plan = Plan::of(work, state, config);
         work.is_optional = matches!(plan, Plan::Touch | Plan::Renew);
         plan

@@ -45,7 +45,7 @@ pub(crate) fn try_now(shared: &Arc<Shared>) -> Tried {
         if is_unchanged
             && !state.is_cookie_due
             && !is_touch_due(&state, config)
-            && !is_renewal_due(&state, config)
+            && !is_renewal_due(&state, shared)
         {
             state.is_head_gone = true;
             state.is_committed = true;

@@ -12,6 +12,7 @@ use crate::{
         response::Committed,
     },
     config::Config,
+    cookie::TransportIndex,
     error::{Error, ErrorKind},
     observe::event::EndReason,
     record::{
@@ -23,7 +24,10 @@ use crate::{
         token::{Secret, SessionId, Token, Verifier},
         version::Version,
     },
-    state::{Generations, Identity, State, Stored, Usage, change_seq::ChangeSeq, changes::Changes},
+    state::{
+        Generations, Identity, State, Stored, Usage, change_seq::ChangeSeq, changes::Changes,
+        shared::Shared,
+    },
 };
 
 /// When a commit happens.
@@ -37,6 +41,8 @@ pub(crate) enum Occasion {
 
 /// The input of one commit.
 pub(crate) struct Work {
+    /// By which the session's token is issued.
+    transport: TransportIndex,
     pub(crate) stored: Option<Stored>,
     /// The marker that the load found in place of the session. Or the session as it was before it was found to have ended.
     pub(crate) marker: Option<Stored>,
@@ -72,8 +78,9 @@ pub(crate) struct Work {
 const MAX_DRAWS: u32 = 4;
 
 impl Work {
-    pub(crate) fn new(state: &State, config: &Config, occasion: Occasion, writer: u64) -> Self {
+    pub(crate) fn new(state: &State, shared: &Shared, occasion: Occasion, writer: u64) -> Self {
         let mut work = Self {
+            transport: shared.transport(state),
             stored: state.stored.clone(),
             marker: state.marker.as_deref().cloned(),
             identity: state.identity.clone(),
@@ -83,7 +90,7 @@ impl Work {
             is_displaced: state.is_displaced,
             loaded_at: state.loaded_at,
             is_optional: false,
-            renews: occasion == Occasion::Head && is_renewal_due(state, config),
+            renews: occasion == Occasion::Head && is_renewal_due(state, shared),
             generations: state.generations,
             writer,
             token: None,
@@ -208,7 +215,11 @@ impl Work {
         let lifetimes = &config.lifetimes;
         let (verifier, version) = (Verifier::of(&token.secret), Version::first(self.writer));
         let realm = config.realm();
-        let blank = || Record::new(verifier, version, now).with_realm(realm);
+        let transport = config.transports.recorded(self.transport);
+        let blank = || {
+            let record = Record::new(verifier, version, now);
+            record.with_realm(realm).with_transport(transport)
+        };
         let is_over = |base: &Kept| is_past(lifetimes.absolute_deadline(&base.0), now);
         let start = match (base, &self.identity) {
             (Some(base), Identity::Cycle(_)) if is_over(base) => {
@@ -219,7 +230,8 @@ impl Work {
                 let moved = alone(Record::clone(base)).with_token(verifier, version);
                 // The same if the move is tried again: it never changes while the id is in use.
                 let begun_at = *self.begun_at.get_or_insert(now);
-                let moved = moved.with_realm(realm).with_begun_at(Some(begun_at));
+                let moved = moved.with_realm(realm).with_transport(transport);
+                let moved = moved.with_begun_at(Some(begun_at));
                 let moved = moved.issued(config.renew_every, now);
                 moved.with_confirmation(cycle.confirmed_at)
             }
@@ -228,7 +240,8 @@ impl Work {
             {
                 let moved = alone(Record::clone(&base.0)).with_token(verifier, version);
                 let moved = moved.with_renewal(None).before_log_in();
-                moved.with_realm(realm).with_login(Some(log_in.login()))
+                let moved = moved.with_realm(realm).with_transport(transport);
+                moved.with_login(Some(log_in.login()))
             }
             (_, Identity::LogIn(log_in)) => blank().with_login(Some(log_in.login())),
             (_, Identity::Same | Identity::Cycle(_)) => blank(),
@@ -285,7 +298,8 @@ impl Work {
             return Ok(Reply::Unchanged);
         };
         let (record, activity) = target;
-        if !config.accepts(record, now) {
+        let is_of = config.is_of(record, self.transport);
+        if !is_of || !config.accepts(record, now) {
             // A session that both realms took has gone on in the other one.
             return Ok(Reply::Unchanged);
         }
@@ -431,13 +445,15 @@ pub(crate) fn is_touch_due(state: &State, config: &Config) -> bool {
 }
 
 /// Whether the secret must be renewed, at the time of the load.
-pub(crate) fn is_renewal_due(state: &State, config: &Config) -> bool {
+pub(crate) fn is_renewal_due(state: &State, shared: &Shared) -> bool {
+    let config = &shared.config;
     match (&state.stored, state.loaded_at) {
         (Some(stored), Some(loaded_at))
             if state.usage == Usage::Loaded && !state.is_token_fresh =>
         {
             let (record, secret) = (&stored.record, &stored.token.secret);
             renewal::step(record, secret, config.renew_every, loaded_at).is_some()
+                && config.is_of(record, shared.transport(state))
         }
         _ => false,
     }

@@ -4,7 +4,14 @@ use std::iter;
 
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::{clock::Timestamp, cookie::settings::SessionCookie, record::token::Token};
+use crate::{
+    clock::Timestamp,
+    cookie::settings::SessionCookie,
+    record::{
+        token::Token,
+        token_keys::{self, Freshness, TokenKeys, Unreadable},
+    },
+};
 
 /// The Cookie headers of a request. They are parsed when the session is loaded.
 pub(crate) struct CookieHeaders {
@@ -36,6 +43,10 @@ impl CookieHeaders {
     }
 }
 
+/// The place of a transport in the layer's list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TransportIndex(pub(super) u8);
+
 /// How many tokens of a request are looked up at most (rule T5).
 const MAX_PRESENTED: usize = 3;
 
@@ -48,6 +59,10 @@ pub(crate) struct Presented {
     pub(crate) has_more: bool,
     /// Whether a cookie of the name has a value that is not a token.
     pub(crate) has_malformed: bool,
+    /// Whether one has the form of a token, but not the MAC that the layer asks for.
+    pub(crate) has_forged: bool,
+    /// How they came. `None`: no transport brought any.
+    pub(crate) transport: Option<TransportIndex>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +70,21 @@ pub(crate) struct PresentedToken {
     pub(crate) token: Token,
     /// Whether its cookie has a name from `also_read`.
     pub(crate) is_former: bool,
+    /// Whether it is to be issued again, with today's key.
+    pub(crate) is_stale: bool,
+    pub(crate) transport: TransportIndex,
+}
+
+impl PresentedToken {
+    /// A token that this request is issued.
+    pub(crate) fn issued(token: Token) -> Self {
+        Self {
+            token,
+            is_former: false,
+            is_stale: false,
+            transport: TransportIndex::default(),
+        }
+    }
 }
 
 impl Presented {
@@ -80,14 +110,67 @@ impl Presented {
         self.first.is_none()
     }
 
+    /// A value that is no token.
+    pub(super) fn malformed() -> Self {
+        Self {
+            has_malformed: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether there is anything that is, or should be, a token.
+    pub(super) fn is_any(&self) -> bool {
+        !self.is_empty() || self.has_malformed || self.has_forged
+    }
+
+    /// Reads one value.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        value: &[u8],
+        is_former: bool,
+        keys: Option<&TokenKeys>,
+        now: Timestamp,
+    ) {
+        match token_keys::read(value, keys, now) {
+            Ok((token, freshness)) => self.push(PresentedToken {
+                token,
+                is_former,
+                is_stale: freshness == Freshness::Former,
+                transport: TransportIndex::default(),
+            }),
+            Err(Unreadable::Malformed) => self.has_malformed = true,
+            Err(Unreadable::Forged) => self.has_forged = true,
+        }
+    }
+
+    pub(super) fn came_by(&mut self, transport: TransportIndex) {
+        self.transport = Some(transport);
+        for presented in self.first.iter_mut().chain(&mut self.others) {
+            presented.transport = transport;
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &PresentedToken> {
         self.first.iter().chain(&self.others)
     }
 }
 
 impl SessionCookie {
+    /// Whether a cookie of its name, or of a former one, is in these headers.
+    pub(crate) fn is_in(&self, headers: &CookieHeaders) -> bool {
+        let former = self.former.iter().map(|former| &former.name);
+        let mut names = iter::once(&self.name).chain(former);
+        names.any(|name| headers.values(name).next().is_some())
+    }
+
     /// The tokens in the request's Cookie headers (rules T2, T5).
-    pub(crate) fn presented(&self, headers: &CookieHeaders, now: Timestamp) -> Presented {
+    pub(crate) fn presented(
+        &self,
+        headers: &CookieHeaders,
+        keys: Option<&TokenKeys>,
+        now: Timestamp,
+    ) -> Presented {
         let mut presented = Presented::default();
         if headers.is_empty() {
             return presented;
@@ -96,10 +179,7 @@ impl SessionCookie {
             // By `for_each`, because a loop over nested iterators costs more.
             headers
                 .values(name)
-                .for_each(|value| match Token::parse(value) {
-                    Some(token) => presented.push(PresentedToken { token, is_former }),
-                    None => presented.has_malformed = true,
-                });
+                .for_each(|value| presented.take(value, is_former, keys, now));
         };
         read(&self.name, false);
         for former in self.former_at(now) {

@@ -7,20 +7,29 @@ use crate::{
         presented::CookieHeaders,
         settings::{FormerName, SessionCookie},
     },
-    record::token::{TOKEN_CHARS, Token},
+    record::{
+        token::Token,
+        token_keys::{self, TokenKeys},
+    },
 };
 
 impl SessionCookie {
     /// The `Set-Cookie` that issues `token`. `max_age` is in seconds.
-    pub(crate) fn issue(&self, token: &Token, max_age: Option<u64>) -> HeaderValue {
+    pub(crate) fn issue(
+        &self,
+        token: &Token,
+        keys: Option<&TokenKeys>,
+        max_age: Option<u64>,
+    ) -> HeaderValue {
         let max_age = max_age.map(|seconds| format!("; Max-Age={seconds}"));
         let max_age = max_age.as_deref().unwrap_or_default();
         // The exact length: spare capacity costs another allocation in `HeaderValue`.
-        let length = self.name.len() + 1 + TOKEN_CHARS + self.attributes.len() + max_age.len();
+        let length =
+            self.name.len() + 1 + token_keys::length(keys) + self.attributes.len() + max_age.len();
         let mut header = Vec::with_capacity(length);
         header.extend_from_slice(self.name.as_bytes());
         header.push(b'=');
-        token.encode_onto(&mut header);
+        token_keys::write_onto(token, keys, &mut header);
         header.extend_from_slice(self.attributes.as_bytes());
         header.extend_from_slice(max_age.as_bytes());
         sensitive(header)

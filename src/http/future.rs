@@ -14,7 +14,7 @@ use tracing::{error, warn};
 
 use crate::{
     commit::{
-        self, Cookie, Failed, Occasion, ResponseHead, Started,
+        self, Failed, Occasion, ResponseHead, Started,
         try_now::{Tried, try_now},
     },
     config::Config,
@@ -169,13 +169,13 @@ fn finish<B: Default>(
     shared: &Shared,
     is_cookie_lost: bool,
 ) -> Response<B> {
-    let (config, presented) = (&*shared.config, &shared.cookies);
+    let config = &*shared.config;
     match committed {
         Ok(head) => {
-            if is_cookie_lost && matches!(head.cookie, Cookie::Issue(..)) {
+            if is_cookie_lost && headers::sets_cookie(&head, shared) {
                 warn_of_lost_cookie(config);
             }
-            headers::apply(response.headers_mut(), head, presented, config);
+            headers::apply(response.headers_mut(), head, shared);
             response
         }
         Err(failed) => {
@@ -183,7 +183,7 @@ fn finish<B: Default>(
             if let Some(suppressed) = config.failures.not_kept.admit() {
                 error!(%error, cause = ?error.source(), suppressed, "the session was not kept");
             }
-            headers::unavailable(&response, failed, presented, config)
+            headers::unavailable(&response, failed, shared)
         }
     }
 }

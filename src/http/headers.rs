@@ -5,9 +5,10 @@ use tracing::warn;
 
 use crate::{
     commit::{Cookie, Failed, ResponseHead},
-    config::Config,
-    cookie::{CookieHeaders, has_header},
+    cookie::{Transport, TransportIndex, has_header},
     http::clear_site_data::clear,
+    record::token_keys,
+    state::shared::Shared,
 };
 
 /// How long a client should wait before it asks again, in seconds.
@@ -49,19 +50,15 @@ const KEPT_HEADERS: [&str; 17] = [
     "x-request-id",
 ];
 
-/// Adds the cookie and the cache headers to `headers`.
-pub(crate) fn apply(
-    headers: &mut HeaderMap,
-    head: ResponseHead,
-    presented: &CookieHeaders,
-    config: &Config,
-) {
+/// Adds the token and the cache headers to `headers`.
+pub(crate) fn apply(headers: &mut HeaderMap, head: ResponseHead, shared: &Shared) {
+    let config = &*shared.config;
     if !head.is_used {
         return;
     }
     let sets_cookie = !matches!(head.cookie, Cookie::None);
     let sets_others = has_header(headers, header::SET_COOKIE);
-    set_cookie(headers, head.cookie, presented, config);
+    set_token(headers, head.cookie, shared);
     if head.is_left && !config.clear_site_data.is_empty() {
         let issues = matches!(head.cookie, Cookie::Issue(..));
         clear(headers, &config.clear_site_data, issues || sets_others);
@@ -70,7 +67,7 @@ pub(crate) fn apply(
         keep_from_storing(headers);
     }
     if config.cache_headers {
-        vary_on(headers, COOKIE);
+        vary_on_carriers(headers, shared);
         if sets_cookie {
             keep_from_caches(headers);
         } else if head.is_personal && !has_header(headers, header::CACHE_CONTROL) {
@@ -79,15 +76,40 @@ pub(crate) fn apply(
     }
 }
 
-fn set_cookie(headers: &mut HeaderMap, cookie: Cookie, presented: &CookieHeaders, config: &Config) {
+/// Whether the response sets the session cookie, which the browser is to send back.
+pub(crate) fn sets_cookie(head: &ResponseHead, shared: &Shared) -> bool {
+    let transports = &shared.config.transports;
+    matches!(head.cookie, Cookie::Issue(..))
+        && (transports.is_cookie_only()
+            || *transports.get(shared.transport(&shared.state())) == Transport::Cookie)
+}
+
+/// Issues or removes the token, by the transport that this request gets it by.
+fn set_token(headers: &mut HeaderMap, cookie: Cookie, shared: &Shared) {
+    let config = &*shared.config;
+    let transports = &config.transports;
+    let index = match cookie {
+        Cookie::None => return,
+        _ if transports.is_cookie_only() => TransportIndex::default(),
+        Cookie::Issue(..) => shared.transport(&shared.state()),
+        Cookie::Remove => shared.state().presented_by.unwrap_or_default(),
+    };
+    let is_cookie = *transports.get(index) == Transport::Cookie;
     match cookie {
-        Cookie::None => {}
         Cookie::Issue(token, max_age) => {
-            let cookie = config.cookie.issue(&token, max_age);
-            config.cookie.set(headers, cookie);
-            config.cookie.remove_former(headers, presented);
+            let keys = config.token_keys.as_ref();
+            if is_cookie {
+                let cookie = config.cookie.issue(&token, keys, max_age);
+                config.cookie.set(headers, cookie);
+                let presented = &shared.carriers.cookies;
+                config.cookie.remove_former(headers, presented);
+            } else {
+                transports.set(headers, index, &token_keys::write(&token, keys));
+            }
         }
+        Cookie::Remove if !is_cookie => transports.set(headers, index, b""),
         Cookie::Remove => config.cookie.remove(headers),
+        Cookie::None => {}
     }
 }
 
@@ -95,9 +117,9 @@ fn set_cookie(headers: &mut HeaderMap, cookie: Cookie, presented: &CookieHeaders
 pub(crate) fn unavailable<B: Default>(
     lost: &Response<B>,
     failed: Failed,
-    presented: &CookieHeaders,
-    config: &Config,
+    shared: &Shared,
 ) -> Response<B> {
+    let config = &*shared.config;
     let mut response = Response::new(B::default());
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     let headers = response.headers_mut();
@@ -109,7 +131,7 @@ pub(crate) fn unavailable<B: Default>(
     }
     headers.insert(header::RETRY_AFTER, RETRY_AFTER);
     headers.insert(header::CACHE_CONTROL, NO_STORE);
-    set_cookie(headers, failed.cookie, presented, config);
+    set_token(headers, failed.cookie, shared);
     if failed.is_left {
         clear(headers, &config.clear_site_data, false);
     }
@@ -153,6 +175,18 @@ pub(crate) fn vary_on(headers: &mut HeaderMap, header: HeaderValue) {
     merged.extend_from_slice(header.as_bytes());
     if let Ok(merged) = HeaderValue::from_bytes(&merged) {
         headers.insert(header::VARY, merged);
+    }
+}
+
+/// On the headers in which the request was searched for a token (rule H2).
+fn vary_on_carriers(headers: &mut HeaderMap, shared: &Shared) {
+    let transports = &shared.config.transports;
+    if transports.is_cookie_only() {
+        return vary_on(headers, COOKIE);
+    }
+    let found = shared.state().presented_by;
+    for name in transports.searched(found) {
+        vary_on(headers, HeaderValue::from(name));
     }
 }
 

@@ -9,12 +9,12 @@ use crate::{
     breaker::CircuitBreaker,
     clock::Clock,
     config::Config,
-    cookie::SessionCookie,
+    cookie::{SessionCookie, Transports},
     http::{service::SessionService, setup::Setup},
     import::{DynImport, Import},
     observe::{context::EventContext, event::Listener},
     operator::sessions::Sessions,
-    record::{realm::Realm, timeout::Timeout},
+    record::{realm::Realm, timeout::Timeout, token_keys::TokenKeys},
     shutdown::Shutdown,
     store::{DynStore, MemoryStore, SessionStore},
 };
@@ -129,6 +129,60 @@ impl SessionLayer {
         let realm =
             realm.expect("a realm's name has at most 4096 bytes, and there are few of them");
         self.with(|config| config.realm = Some(realm))
+    }
+
+    /// Which headers carry tokens. Default: [`Transport::Cookie`](crate::Transport::Cookie).
+    ///
+    /// Use another transport for clients that are no browsers, such as a mobile app. With several of them, a request is
+    /// searched in the order of the list, and the first transport that brings a token decides: no other is looked at,
+    /// whatever the token is worth.
+    ///
+    /// ```
+    /// use cloakroom::{SessionLayer, Transport};
+    ///
+    /// // Browsers have a cookie, and the app a header. Who has no token yet gets a cookie, unless the
+    /// // handler calls `session.set_transport(Transport::Bearer)` before it logs a user in.
+    /// let layer = SessionLayer::default().transport([Transport::Cookie, Transport::Bearer]);
+    ///
+    /// // An API without browsers: `X-Session` in requests and responses.
+    /// let name = http::HeaderName::from_static("x-session");
+    /// let layer = SessionLayer::default().transport(Transport::Header(name));
+    /// ```
+    ///
+    /// - A token is accepted only by the transport that it was issued for. Sessions from before this setting have cookies.
+    /// - The response that issues a token has it in the same header: `Authorization: Bearer …` for `Bearer`. The client
+    ///   keeps the latest value of every response: a log-in, a cycle and `renew_every` replace it. An empty value means
+    ///   that the token is worthless: forget it.
+    /// - A request that has a session cookie is never answered with a token in a header, because a script could read it. It
+    ///   gets a cookie. So put `Transport::Cookie` first where browsers use the layer.
+    /// - Of a header that stands twice, no value counts. An `Authorization: Bearer` whose value does not have the form of a
+    ///   token is somebody else's, and ignored.
+    /// - Scripts of other origins read the header only if CORS lets them: name it in `Access-Control-Expose-Headers`
+    ///   (`CorsLayer::expose_headers`), and the request's in `Access-Control-Allow-Headers`.
+    /// - A token never stands in a URL.
+    ///
+    /// Records of such sessions have format 2. A node that does not know it answers 503 for them.
+    ///
+    /// # Panics
+    ///
+    /// If the list is empty or has a transport twice, or a header has another meaning, such as `Host`. (Rule T9.)
+    #[must_use]
+    #[track_caller]
+    pub fn transport(self, transports: impl Into<Transports>) -> Self {
+        let transports = transports.into();
+        transports.check();
+        self.with(|config| config.transports = transports)
+    }
+
+    /// Gives each token a message authentication code, so that an invented token never reaches the
+    /// store. Default: `None`, no keys.
+    ///
+    /// Use it where a flood of invented tokens would cost too many queries. All nodes need the same
+    /// keys. [`TokenKeys`] says how to turn it on while there are sessions, and how to rotate. (Rule T8.)
+    #[must_use]
+    pub fn token_keys(self, keys: impl Into<Option<TokenKeys>>) -> Self {
+        let keys = keys.into();
+        self.with(|config| config.token_keys = keys)
     }
 
     /// What the layer is called in [metrics](crate::Stats#as-metrics). Default: the full name of its

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::{
     config::Config,
-    cookie::CookieHeaders,
+    cookie::Carriers,
     http::{future::ResponseFuture, plain::loses_secure_cookies, setup::Setup},
     observe::context::EventContext,
     record::labels::{Labels, shortened},
@@ -152,13 +152,13 @@ where
             return ResponseFuture::pass_through(self.inner.call(request));
         }
         reaper.ensure_running(config);
-        let cookies = CookieHeaders::of(request.headers());
+        let carriers = Carriers::of(request.headers(), &config.transports);
         // A browser that sends no Cookie header may have lost the cookie that it was sent.
-        let is_cookie_lost = cookies.is_empty()
+        let is_cookie_lost = carriers.cookies.is_empty()
             && config.cookie.is_secure()
             && !config.warned.of_lost_cookie.load(Ordering::Relaxed)
             && loses_secure_cookies(&request);
-        let handle = SessionHandle::new(Arc::clone(config), cookies, outer);
+        let handle = SessionHandle::new(Arc::clone(config), carriers, outer);
         request.extensions_mut().insert(handle.clone());
         let mut context = None;
         if config.event_context.is_some() || !config.labels.is_empty() {

@@ -254,6 +254,10 @@ pub enum SessionEnd {
 pub enum Rejection {
     /// The cookie's value is not a token. Reported once for each request, without an id.
     Malformed,
+    /// The cookie's value has the form of a token, but not the MAC that
+    /// [`token_keys`](crate::SessionLayer::token_keys) asks for. The store was not asked. Reported once
+    /// for each request, without an id.
+    Forged,
     /// There is no session with this id. It has ended and was deleted, or never existed.
     Unknown,
     /// There is a session with this id, but the token's secret is not the session's.
@@ -261,6 +265,9 @@ pub enum Rejection {
     /// The token is of a session of another realm: a cookie of another layer over the same store,
     /// under this layer's name. See [`SessionLayer::realm`](crate::SessionLayer::realm).
     OtherRealm,
+    /// The token came by another transport than the one it was issued for, such as the value of the
+    /// cookie in a header. See [`SessionLayer::transport`](crate::SessionLayer::transport).
+    OtherTransport,
     /// The session has expired, or moved to another id more than a minute ago.
     Expired,
     /// The session moved to another id less than a minute ago.
@@ -275,11 +282,13 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every kind of rejection.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Malformed,
+        Self::Forged,
         Self::Unknown,
         Self::Unproven,
         Self::OtherRealm,
+        Self::OtherTransport,
         Self::Expired,
         Self::Moved,
         Self::Planted,
@@ -291,9 +300,11 @@ impl Rejection {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
+            Self::Forged => "forged",
             Self::Unknown => "unknown",
             Self::Unproven => "unproven",
             Self::OtherRealm => "other_realm",
+            Self::OtherTransport => "other_transport",
             Self::Expired => "expired",
             Self::Moved => "moved",
             Self::Planted => "planted",

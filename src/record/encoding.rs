@@ -60,6 +60,9 @@ fn encode(record: &Record) -> Vec<u8> {
     if let Some(realm) = record.realm().name() {
         object.field("realm", realm);
     }
+    if let Some(transport) = record.transport() {
+        object.field("transport", transport);
+    }
     if let Some(login) = record.login() {
         object.field("user", &login.user);
         if !extras.is_imported {
@@ -147,6 +150,7 @@ fn encode(record: &Record) -> Vec<u8> {
 fn format_of(record: &Record) -> u64 {
     let extras = record.extras();
     let is_2 = !matches!(record.realm(), Realm::NONE | Realm::DEFAULT)
+        || extras.transport.is_some()
         || extras.bar.is_some()
         || extras.is_imported
         || extras.ends_at.is_some()
@@ -253,6 +257,7 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
     let verifier = Verifier::decode(&verifier).ok_or_else(|| malformed("verifier"))?;
     let created_at = Timestamp::from_millis(fields.required("created_at")?);
     let realm = fields.realm()?;
+    let transport = fields.optional("transport")?;
     let user: Option<Box<str>> = fields.optional("user")?;
     let authenticated_at: Option<u64> = fields.optional("authenticated_at")?;
     let login = user.map(|user| Login {
@@ -307,6 +312,7 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
         extras.origin = origin;
         extras.bar = bar;
         extras.renewal = renewal.map(Box::new);
+        extras.transport = transport;
         extras.unknown = fields
             .0
             .into_iter()

@@ -19,6 +19,7 @@ pub(crate) mod secrets;
 pub(crate) mod stamp;
 pub(crate) mod timeout;
 pub(crate) mod token;
+pub(crate) mod token_keys;
 pub(crate) mod user;
 pub(crate) mod value;
 pub(crate) mod version;
@@ -109,6 +110,8 @@ pub(crate) struct Extras {
     /// The id of a move that was rolled back: the session never moves to it.
     pub(crate) bar: Option<SessionId>,
     pub(crate) renewal: Option<Box<Renewal>>,
+    /// The header that the session's tokens are issued for. `None`: the cookie.
+    pub(crate) transport: Option<Box<str>>,
     /// Fields that a later version of the crate wrote.
     pub(crate) unknown: Vec<(String, Box<RawValue>)>,
 }
@@ -130,6 +133,7 @@ impl Extras {
         origin: None,
         bar: None,
         renewal: None,
+        transport: None,
         unknown: Vec::new(),
     };
 
@@ -149,6 +153,7 @@ impl Extras {
             && self.origin.is_none()
             && self.bar.is_none()
             && self.renewal.is_none()
+            && self.transport.is_none()
             && self.unknown.is_empty()
     }
 }
@@ -251,7 +256,9 @@ impl Record {
                 .labels
                 .as_ref()
                 .map_or(0, |labels| labels.memory_bytes());
+            let transport = extras.transport.as_ref();
             block(size_of::<Extras>())
+                + transport.map_or(0, |name| block(name.len()))
                 + stamp
                 + labels
                 + block(slots)
@@ -401,6 +408,7 @@ impl Record {
                 begun_at: extras.begun_at,
                 // Requests that are still under way may present any of them.
                 renewal: extras.renewal.take(),
+                transport: extras.transport.take(),
                 ..Extras::default()
             };
         });
@@ -429,6 +437,19 @@ impl Record {
 
     pub(crate) fn with_realm(mut self, realm: Realm) -> Self {
         self.beginning = Beginning::new(self.created_at(), realm);
+        self
+    }
+
+    /// The header that the session's tokens are issued for. `None`: the cookie.
+    pub(crate) fn transport(&self) -> Option<&str> {
+        self.extras().transport.as_deref()
+    }
+
+    pub(crate) fn with_transport(mut self, transport: Option<&str>) -> Self {
+        let had_none = self.extras.is_none() && transport.is_none();
+        if !had_none && self.transport() != transport {
+            self.set_extras(|extras| extras.transport = transport.map(Box::from));
+        }
         self
     }
 

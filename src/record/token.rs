@@ -150,8 +150,11 @@ pub(crate) struct Token {
     pub(crate) secret: Secret,
 }
 
+/// An id and a secret.
+pub(super) const TOKEN_BYTES: usize = 32;
+
 /// 32 bytes as base64url without padding.
-pub(crate) const TOKEN_CHARS: usize = CHARS;
+pub(super) const TOKEN_CHARS: usize = CHARS;
 
 impl Token {
     /// A new id and a new secret, from one call of the operating system.
@@ -166,8 +169,13 @@ impl Token {
     }
 
     /// Parses the cookie's value. `None` unless [`encode`](Self::encode) gives exactly these bytes (rule T2).
-    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
-        let (id, secret) = halves(&base64url::decode(value)?);
+    pub(super) fn parse(value: &[u8]) -> Option<Self> {
+        Self::from_bytes(&base64url::decode(value)?)
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) gave. `None` unless the id is a UUID of version 4.
+    pub(super) fn from_bytes(bytes: &[u8; TOKEN_BYTES]) -> Option<Self> {
+        let (id, secret) = halves(bytes);
         let id = Uuid::from_bytes(id);
         let is_v4 = id.get_version_num() == 4 && id.get_variant() == uuid::Variant::RFC4122;
         is_v4.then_some(Self {
@@ -181,12 +189,16 @@ impl Token {
         self.id == other.id && self.secret.0 == other.secret.0
     }
 
-    /// Writes the cookie's value at the end of `text`.
-    pub(crate) fn encode_onto(&self, text: &mut Vec<u8>) {
-        let mut bytes = [0; 32];
+    pub(super) fn to_bytes(self) -> [u8; TOKEN_BYTES] {
+        let mut bytes = [0; TOKEN_BYTES];
         bytes[..16].copy_from_slice(self.id.as_bytes());
         bytes[16..].copy_from_slice(&self.secret.0);
-        base64url::encode_onto(&bytes, text);
+        bytes
+    }
+
+    /// Writes the cookie's value at the end of `text`.
+    pub(super) fn encode_onto(&self, text: &mut Vec<u8>) {
+        base64url::encode_onto(&self.to_bytes(), text);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     clock::Clock as _,
     commit::import::old_tokens,
     config::Config,
-    cookie::CookieHeaders,
+    cookie::{Carriers, Transport},
     error::Error,
     record::{labels::Labels, token::SessionId},
     session::Session,
@@ -48,9 +48,9 @@ pub enum PresentedId {
 pub struct SessionHandle(Arc<Shared>);
 
 impl SessionHandle {
-    pub(crate) fn new(config: Arc<Config>, cookies: CookieHeaders, outer: Option<&Self>) -> Self {
+    pub(crate) fn new(config: Arc<Config>, carriers: Carriers, outer: Option<&Self>) -> Self {
         let outer = outer.map(|outer| Arc::clone(&outer.0));
-        Self(Arc::new(Shared::new(config, cookies, outer)))
+        Self(Arc::new(Shared::new(config, carriers, outer)))
     }
 
     /// Which session the request's cookies name, without asking the store.
@@ -70,9 +70,9 @@ impl SessionHandle {
             }
         }
         let config = &self.0.config;
-        let presented = config.cookie.presented(&self.0.cookies, config.clock.now());
+        let presented = config.presented(&self.0.carriers, config.clock.now());
         let mut ids = presented.iter().map(|presented| presented.token.id);
-        if !old_tokens(config, &self.0.cookies).is_empty() {
+        if !old_tokens(config, &self.0.carriers.cookies).is_empty() {
             return PresentedId::Unclear;
         }
         match ids.next() {
@@ -89,6 +89,17 @@ impl SessionHandle {
     /// What the session is labelled with, if it begins or logs in with this request.
     pub(crate) fn label(&self, labels: Labels) {
         self.0.state().labels = (!labels.is_empty()).then(|| Arc::new(labels));
+    }
+
+    /// Chooses how the token is issued if a session begins with this request, or a user logs in, as
+    /// [`Session::set_transport`]. Use it in a middleware that knows which routes are for browsers.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Session::set_transport`].
+    pub fn set_transport(&self, transport: Transport) -> Result<(), Error> {
+        let mut state = self.0.state();
+        state.choose_transport(&transport, &self.0.config)
     }
 
     /// Whether an outer layer with a cookie of this name has handled the request already.

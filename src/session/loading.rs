@@ -12,7 +12,7 @@ use crate::{
         import::{Imported, import, old_tokens},
         revoke::revoke,
     },
-    cookie::Presented,
+    cookie::{Presented, PresentedToken},
     deadline::within,
     error::Error,
     observe::event::{EndReason, Event, Rejection},
@@ -56,7 +56,7 @@ impl Shared {
     /// The common case: no token, or one token and a store in memory. `None` if the load has to wait.
     fn look_up_now(&self, usage: Usage) -> Option<Result<(), Error>> {
         let now = self.config.clock.now();
-        let presented = self.config.cookie.presented(&self.cookies, now);
+        let presented = self.config.presented(&self.carriers, now);
         let mut found = Found::default();
         let mut tokens = presented.iter();
         let (first, second) = (tokens.next(), tokens.next());
@@ -67,7 +67,7 @@ impl Shared {
             let store = &self.config.store;
             let kept = store.at_once(StoreCall::Load, |room| Ok(room.load(first.token.id)))?;
             let kept = kept.ok()?;
-            let judged = match self.judge(kept, &first.token, now) {
+            let judged = match self.judge(kept, first, now) {
                 Ok(kept) => match help_now(&self.config, first.token.id, kept, now).ok()? {
                     Some(kept) => Ok(kept),
                     None => Err(Rejected::of(first.token.id, None, Rejection::Unknown)),
@@ -75,7 +75,7 @@ impl Shared {
                 rejected => rejected,
             };
             match judged {
-                Ok(kept) => found.stored = Some((Stored::of(first.token, kept), first.is_former)),
+                Ok(kept) => found.stored = Some((Stored::of(first.token, kept), *first)),
                 Err(rejected) if rejected.is_copied => return None,
                 Err(rejected) => {
                     found.marker = rejected.marker(&first.token);
@@ -92,7 +92,7 @@ impl Shared {
 
     async fn look_up(&self, usage: Usage) -> Result<(), Error> {
         let now = self.config.clock.now();
-        let presented = self.config.cookie.presented(&self.cookies, now);
+        let presented = self.config.presented(&self.carriers, now);
         let found = within(self.config.store_timeout, self.find(&presented, now)).await;
         if let Err(error) = &found
             && let Some(suppressed) = self.config.failures.not_loaded.admit()
@@ -113,8 +113,11 @@ impl Shared {
             Ok(found) => mem::take(&mut found.rejected),
             Err(_) => Vec::new(),
         };
+        if presented.has_forged {
+            rejected.insert(0, Rejected::without_id(Rejection::Forged));
+        }
         if presented.has_malformed {
-            rejected.insert(0, Rejected::malformed());
+            rejected.insert(0, Rejected::without_id(Rejection::Malformed));
         }
         let loaded = {
             let mut state = self.state();
@@ -124,7 +127,7 @@ impl Shared {
                     rejected.clear();
                     loaded
                 }
-                None => state.accept_load(found, now, !presented.is_empty()),
+                None => state.accept_load(found, now, presented),
             };
             loaded.and(state.use_for(usage))
         };
@@ -146,14 +149,16 @@ impl Shared {
         let mut found = Found::default();
         let (mut was_moved, mut copied) = (false, Vec::new());
         // Browsers guarantee that no other host has set this cookie.
-        let is_decisive = |found: &(Stored, bool)| self.config.cookie.is_host_bound() && !found.1;
+        let is_decisive = |found: &(Stored, PresentedToken)| {
+            self.config.cookie.is_host_bound() && !found.1.is_former
+        };
         for presented in presented.iter() {
             let is_former = presented.is_former;
             if found.stored.as_ref().is_some_and(is_decisive) {
                 break;
             }
             let token = presented.token;
-            let proof = match self.prove(&token, now).await? {
+            let proof = match self.prove(presented, now).await? {
                 Ok(kept) => match help(&self.config, token.id, kept).await? {
                     Some(kept) => Ok(kept),
                     None => Err(Rejected::of(token.id, None, Rejection::Unknown)),
@@ -190,7 +195,7 @@ impl Shared {
                     Some(_) => {}
                     None => {
                         let stored = Stored::of(token, (record, activity));
-                        found.stored = Some((stored, is_former));
+                        found.stored = Some((stored, *presented));
                     }
                 },
             }
@@ -222,17 +227,27 @@ impl Shared {
     }
 
     /// Loads the token's session. A cache may accept a token, but only the store itself may reject it.
-    async fn prove(&self, token: &Token, now: Timestamp) -> Result<Result<Kept, Rejected>, Error> {
-        let store = &self.config.store;
-        let proof = self.judge(store.load(token.id).await?, token, now);
+    async fn prove(
+        &self,
+        presented: &PresentedToken,
+        now: Timestamp,
+    ) -> Result<Result<Kept, Rejected>, Error> {
+        let (store, id) = (&self.config.store, presented.token.id);
+        let proof = self.judge(store.load(id).await?, presented, now);
         if proof.is_ok() || !store.is_cached() {
             return Ok(proof);
         }
-        let latest = Box::pin(store.load_latest(token.id)).await?;
-        Ok(self.judge(latest, token, now))
+        let latest = Box::pin(store.load_latest(id)).await?;
+        Ok(self.judge(latest, presented, now))
     }
 
-    fn judge(&self, kept: Option<Kept>, token: &Token, now: Timestamp) -> Result<Kept, Rejected> {
+    fn judge(
+        &self,
+        kept: Option<Kept>,
+        presented: &PresentedToken,
+        now: Timestamp,
+    ) -> Result<Kept, Rejected> {
+        let token = &presented.token;
         let Some((record, activity)) = kept else {
             debug!("the token names no session");
             return Err(Rejected::of(token.id, None, Rejection::Unknown));
@@ -246,6 +261,10 @@ impl Shared {
         if !self.config.accepts(&record, now) {
             debug!(session.id = %token.id, realm = record.realm().name(), "a token of another realm");
             return rejected(record, Rejection::OtherRealm);
+        }
+        if !self.config.is_of(&record, presented.transport) {
+            debug!(session.id = %token.id, "a token of another transport");
+            return rejected(record, Rejection::OtherTransport);
         }
         let last_seen_at = activity.last_seen_at;
         if last_seen_at.since(now) > SUSPICIOUS {
@@ -294,13 +313,13 @@ impl Shared {
         let stored = found.stored.as_ref();
         let is_anonymous = stored.is_none_or(|(stored, _)| stored.record.user().is_none());
         is_anonymous && self.config.import.is_some() && {
-            let tokens = old_tokens(&self.config, &self.cookies);
+            let tokens = old_tokens(&self.config, &self.carriers.cookies);
             !tokens.is_empty()
         }
     }
 
     async fn import(&self, found: &mut Found) -> Result<(), Error> {
-        let tokens = old_tokens(&self.config, &self.cookies);
+        let tokens = old_tokens(&self.config, &self.carriers.cookies);
         let (Some(source), Some(token)) = (&self.config.import, tokens.only()) else {
             warn!(
                 "several session cookies of the other library: some were planted, none is imported"
@@ -310,7 +329,8 @@ impl Shared {
         let for_user = found.stored.is_some();
         match import(&self.config, source, token, for_user).await? {
             Some(Imported { stored, is_issued }) => {
-                found.stored = Some((stored, false));
+                let presented = PresentedToken::issued(stored.token);
+                found.stored = Some((stored, presented));
                 found.is_issued = is_issued;
                 found.displaced = false;
                 found.marker = None;
@@ -328,17 +348,19 @@ impl State {
         &mut self,
         found: Result<Found, Error>,
         now: Timestamp,
-        was_presented: bool,
+        presented: &Presented,
     ) -> Result<(), Error> {
-        self.was_presented = was_presented;
+        self.was_presented = !presented.is_empty();
+        self.presented_by = presented.transport;
         self.loaded_at = Some(now);
         let loaded = found.map(|found| {
             self.is_displaced = found.displaced;
             if found.stored.is_none() {
                 self.marker = found.marker;
             }
-            if let Some((stored, is_former)) = found.stored {
-                self.is_under_former_name = is_former;
+            if let Some((stored, presented)) = found.stored {
+                self.is_under_former_name = presented.is_former;
+                self.is_token_stale = presented.is_stale;
                 self.is_token_fresh = found.is_issued;
                 self.is_cookie_due = found.is_issued;
                 self.was_live = true;
@@ -353,8 +375,8 @@ impl State {
 
 #[derive(Default)]
 struct Found {
-    /// With whether its cookie has a former name.
-    stored: Option<(Stored, bool)>,
+    /// With how its token came.
+    stored: Option<(Stored, PresentedToken)>,
     displaced: bool,
     /// Whether it was imported, and the visitor gets its token.
     is_issued: bool,
@@ -404,15 +426,11 @@ impl Rejected {
         }
     }
 
-    fn malformed() -> Self {
-        Self::nameless(Rejection::Malformed)
-    }
-
     fn not_imported() -> Self {
-        Self::nameless(Rejection::NotImported)
+        Self::without_id(Rejection::NotImported)
     }
 
-    fn nameless(why: Rejection) -> Self {
+    fn without_id(why: Rejection) -> Self {
         Self {
             id: None,
             record: None,

@@ -17,6 +17,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     commit::{self, Occasion, upkeep},
+    cookie::Transport,
     error::Error,
     observe::event::SessionEnd,
     record::token::SessionId,
@@ -126,6 +127,30 @@ impl Session {
     /// stays.
     pub fn destroy(&self) {
         self.0.alter(State::destroy);
+    }
+
+    /// Chooses how the token is issued: in the cookie, or in a header. Default: the first transport of
+    /// [`SessionLayer::transport`](crate::SessionLayer::transport).
+    ///
+    /// It takes effect if this request begins a session or logs in, and the request has no session token yet. One that
+    /// brought a token gets the next one by the same transport, and one with a session cookie gets a cookie in any case.
+    ///
+    /// ```
+    /// use cloakroom::{Error, Session, Transport};
+    ///
+    /// /// The log-in of the mobile app.
+    /// async fn log_in(session: Session, user: String) -> Result<(), Error> {
+    ///     session.set_transport(Transport::Bearer)?;
+    ///     session.log_in(user)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Other` if the layer does not use this transport, `TooLate` after the response head.
+    pub fn set_transport(&self, transport: Transport) -> Result<(), Error> {
+        let mut state = self.0.state();
+        state.choose_transport(&transport, &self.0.config)
     }
 
     /// Whether the session has not been stored yet.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use crate::{
     clock::Timestamp,
     config::Config,
+    cookie::{Transport, TransportIndex},
     error::{Error, ErrorKind},
     record::{
         Activity, Kept, Record,
@@ -69,6 +70,12 @@ pub(crate) struct State {
     pub(crate) labels: Option<Arc<Labels>>,
     /// The cookie has a former name: the session gets a new id if it is used.
     pub(crate) is_under_former_name: bool,
+    /// The token came with a former key: the cookie is issued again if the session is used.
+    pub(crate) is_token_stale: bool,
+    /// How the request brought its token.
+    pub(crate) presented_by: Option<TransportIndex>,
+    /// How the session's token is to be issued, for a request that brought none.
+    pub(crate) chosen_transport: TransportIndex,
     pub(crate) is_head_gone: bool,
     /// The commit at the response head is done.
     pub(crate) is_committed: bool,
@@ -365,6 +372,27 @@ impl State {
         }
     }
 
+    /// Chooses how the session's token is issued.
+    ///
+    /// # Errors
+    ///
+    /// `TooLate` after the response head, `Other` if the layer does not use this transport.
+    pub(crate) fn choose_transport(
+        &mut self,
+        transport: &Transport,
+        config: &Config,
+    ) -> Result<(), Error> {
+        if self.is_head_gone {
+            return Err(Error::too_late("set_transport"));
+        }
+        let index = config.transports.index_of(transport).ok_or_else(|| {
+            let what = format!("the layer does not use {transport:?}: name it in `transport`");
+            Error::new(ErrorKind::Other, what)
+        })?;
+        self.chosen_transport = index;
+        Ok(())
+    }
+
     /// The id that the session gets when the pending log-in or cycle is committed.
     pub(crate) fn next_id(&self) -> Option<SessionId> {
         let attempted = self.unconfirmed_save.as_ref();
@@ -440,6 +468,9 @@ impl State {
             // Whoever planted or copied the former cookie must not have the session's token (rule T7).
             self.cycle(None)?;
             self.is_under_former_name = false;
+        }
+        if self.usage == Usage::Loaded && self.is_token_stale && !self.is_head_gone {
+            self.is_cookie_due = true;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use tracing::{Span, field};
 
 use crate::{
     config::Config,
-    cookie::CookieHeaders,
+    cookie::{Carriers, Transport, TransportIndex},
     error::Error,
     record::{Kept, token::SessionId},
     state::{State, Stored, view::View},
@@ -20,7 +20,7 @@ const MAX_ROUNDS: u32 = 100;
 /// What the handle, every clone of the session and the response future share.
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
-    pub(crate) cookies: CookieHeaders,
+    pub(crate) carriers: Carriers,
     /// The session of an outer layer with another cookie name.
     pub(crate) outer: Option<Arc<Self>>,
     /// Held during each store call of this request, so that loads, saves and the commit follow one another. It
@@ -42,17 +42,44 @@ impl Drop for HeldGate {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        config: Arc<Config>,
-        cookies: CookieHeaders,
-        outer: Option<Arc<Self>>,
-    ) -> Self {
+    pub(crate) fn new(config: Arc<Config>, carriers: Carriers, outer: Option<Arc<Self>>) -> Self {
         Self {
             config,
-            cookies,
+            carriers,
             outer,
             gate: Semaphore::const_new(1),
             state: Mutex::default(),
+        }
+    }
+
+    /// The transport of a token that this request is issued.
+    ///
+    /// That of the token it brought, and the chosen one for who brought none. A request with a session cookie
+    /// gets a cookie in any case: a script could read a header, and so undo `HttpOnly` (rule T9).
+    #[inline]
+    pub(crate) fn transport(&self, state: &State) -> TransportIndex {
+        if self.config.transports.is_cookie_only() {
+            TransportIndex::default()
+        } else {
+            self.transport_of_several(state)
+        }
+    }
+
+    #[cold]
+    fn transport_of_several(&self, state: &State) -> TransportIndex {
+        let transports = &self.config.transports;
+        let cookie = transports.index_of(&Transport::Cookie);
+        let has_cookie = || self.config.cookie.is_in(&self.carriers.cookies);
+        let begun = || {
+            let begun = state.stored.as_ref().filter(|_| state.keeps_id())?;
+            transports.index_of_record(&begun.record)
+        };
+        match cookie {
+            Some(cookie) if has_cookie() => cookie,
+            _ => state
+                .presented_by
+                .or_else(begun)
+                .unwrap_or(state.chosen_transport),
         }
     }
 

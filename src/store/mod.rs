@@ -79,6 +79,7 @@
 //! | field | content |
 //! | --- | --- |
 //! | `realm` | the name of the cookie that the session was issued for |
+//! | `transport` | the header that carries its tokens, in place of the cookie |
 //! | `user`, `authenticated_at` | who logged in, and when |
 //! | `idle_timeout`, `absolute_timeout` | the session's own timeouts, in milliseconds or `"never"` |
 //! | `persistent` | the session's own setting |

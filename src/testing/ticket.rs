@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderValue, Request, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request};
 
 use crate::{
+    clock::Clock as _,
     commit::{self, Cookie, Occasion},
-    cookie::CookieHeaders,
+    cookie::{Carriers, Transport},
     error::{Error, ErrorKind},
     http::layer::SessionLayer,
-    record::token::{SessionId, Token},
+    record::{token::SessionId, token_keys},
     session::{Session, handle::SessionHandle},
 };
 
@@ -40,6 +41,8 @@ use crate::{
 pub struct Ticket {
     layer: SessionLayer,
     id: SessionId,
+    /// The header that has the token.
+    header: HeaderName,
     cookie: HeaderValue,
 }
 
@@ -61,12 +64,21 @@ impl Ticket {
             let what = "the session was left empty, so there is no cookie for it: insert a value";
             return Err(Error::new(ErrorKind::Other, what));
         };
-        let mut cookie = format!("{}=", layer.config().cookie.name()).into_bytes();
-        token.encode_onto(&mut cookie);
-        let cookie = sensitive(&cookie);
+        let config = layer.config();
+        let text = token_keys::write(&token, config.token_keys.as_ref());
+        let transport = handle.shared().transport(&handle.shared().state());
+        let (header, cookie) = match config.transports.get(transport) {
+            Transport::Cookie => {
+                let name = format!("{}=", config.cookie.name());
+                let pair = [name.as_bytes(), &text].concat();
+                (header::COOKIE, sensitive(&pair))
+            }
+            _ => config.transports.header(transport, &text),
+        };
         Ok(Self {
             layer: layer.clone(),
             id: token.id,
+            header,
             cookie,
         })
     }
@@ -78,18 +90,21 @@ impl Ticket {
         self.id
     }
 
-    /// The value of a `Cookie` header: `name=token`.
+    /// The value of a `Cookie` header: `name=token`. If the session's token is issued by another
+    /// [`Transport`], the value of that header.
     #[must_use]
     pub fn cookie(&self) -> HeaderValue {
         self.cookie.clone()
     }
 
-    /// Returns a builder of a request with the session's cookie.
+    /// Returns a builder of a request with the session's cookie, or with the header of another
+    /// [`Transport`].
     pub fn request(&self) -> request::Builder {
-        Request::builder().header(header::COOKIE, self.cookie())
+        Request::builder().header(self.header.clone(), self.cookie())
     }
 
-    /// Takes over the session cookie that a response sets, as a browser does.
+    /// Takes over the session cookie that a response sets, as a browser does, or the header of another
+    /// [`Transport`].
     /// Returns whether there is one.
     ///
     /// Call it after a log-in or a cycle, or where the layer renews secrets.
@@ -115,12 +130,29 @@ impl Ticket {
     /// ```
     pub fn take_cookie(&mut self, headers: &HeaderMap) -> bool {
         let config = self.layer.config();
+        let read = |token: &[u8]| {
+            let keys = config.token_keys.as_ref();
+            token_keys::read(token, keys, config.clock.now()).ok()
+        };
+        if self.header != header::COOKIE {
+            let value = headers.get(&self.header);
+            let token = value.map(|value| {
+                let value = value.as_bytes();
+                value.strip_prefix(b"Bearer ").unwrap_or(value)
+            });
+            let (Some(value), Some((token, _))) = (value, token.and_then(read)) else {
+                return false;
+            };
+            self.id = token.id;
+            self.cookie = value.clone();
+            return true;
+        }
         let name = config.cookie.name();
         let set = headers.get_all(header::SET_COOKIE).iter().rev();
         let taken = set.map(HeaderValue::as_bytes).find_map(|set| {
             let pair = set.split(|byte| *byte == b';').next()?;
             let token = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-            Some((Token::parse(token)?, pair))
+            Some((read(token)?.0, pair))
         });
         let Some((token, pair)) = taken else {
             return false;
@@ -147,7 +179,7 @@ impl Ticket {
     ///
     /// As [`SessionHandle::peek`].
     pub async fn peek_at(&self, layer: &SessionLayer) -> Result<Option<Session>, Error> {
-        let headers = HeaderMap::from_iter([(header::COOKIE, self.cookie())]);
+        let headers = HeaderMap::from_iter([(self.header.clone(), self.cookie())]);
         handle(layer, &headers).peek().await
     }
 }
@@ -160,7 +192,9 @@ fn sensitive(pair: &[u8]) -> HeaderValue {
 }
 
 fn handle(layer: &SessionLayer, headers: &HeaderMap) -> SessionHandle {
-    SessionHandle::new(layer.config(), CookieHeaders::of(headers), None)
+    let config = layer.config();
+    let carriers = Carriers::of(headers, &config.transports);
+    SessionHandle::new(config, carriers, None)
 }
 
 /// Shows which session, and not what opens it.

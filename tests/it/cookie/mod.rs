@@ -3,4 +3,6 @@
 mod cookies;
 mod former_names;
 mod realms;
+mod token_keys;
 mod tokens;
+mod transports;
