@@ -33,12 +33,36 @@ async fn serve() -> (String, SessionLayer) {
     let bare = bare.layer(axum::middleware::map_response(lose_script));
     let app = Router::new()
         .nest("/console", console(layer.sessions(), loopback()))
-        .nest("/bare", bare);
+        .nest("/bare", bare)
+        .nest(
+            "/held",
+            console(layer.sessions(), loopback()).layer(axum::middleware::map_response(hold_load)),
+        )
+        .route("/slow.js", axum::routing::get(slow_script));
     tokio::spawn(async move {
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         axum::serve(listener, app).await.unwrap();
     });
     (format!("http://localhost:{port}/console"), layer)
+}
+
+/// A page that is not loaded before a slow script is there: the browser prints it when it is loaded.
+async fn hold_load(response: Response) -> Response {
+    let kind = response.headers().get(http::header::CONTENT_TYPE);
+    if !kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let page = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let page = String::from_utf8(page.to_vec()).unwrap();
+    let page = page.replace("</head>", "<script async src=\"/slow.js\"></script></head>");
+    parts.headers.remove(http::header::CONTENT_LENGTH);
+    Response::from_parts(parts, page.into())
+}
+
+async fn slow_script() -> ([(http::HeaderName, &'static str); 1], &'static str) {
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    ([(http::header::CONTENT_TYPE, "text/javascript")], "")
 }
 
 /// A script that does not arrive.
@@ -88,7 +112,7 @@ async fn open(name: &'static str, address: String) -> (String, String) {
                 "--enable-logging=stderr",
                 "--v=0",
             ])
-            .args(["--timeout=4000", "--dump-dom"])
+            .args(["--timeout=20000", "--dump-dom"])
             .arg(format!("--user-data-dir={}", profile.0.display()))
             .arg(address)
             .output()
@@ -121,10 +145,10 @@ async fn the_script_runs_under_the_policy_and_counts_what_is_selected() {
 async fn live_numbers_change_while_the_page_is_open() {
     let (address, layer) = serve().await;
     let ending = tokio::spawn(async move {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
         layer.sessions().revoke_all(|_| {}).await.unwrap();
     });
-    let (page, said) = open("live", address).await;
+    let (page, said) = open("live", address.replace("/console", "/held")).await;
     breaks_no_policy(&said);
     ending.await.unwrap();
     assert!(page.contains("data-state=\"live\""));
