@@ -3,22 +3,25 @@
 //! Each log-in, each end of a session and each suspicious cookie is a line of JSON on the terminal, with the route and
 //! the address that it came from. No line has a token or what a session holds.
 
+#[path = "site/names.rs"]
+mod names;
 mod site;
 
 use std::{net::SocketAddr, process::ExitCode, time::UNIX_EPOCH};
 
 use axum::{
-    Form, Router,
+    Router,
     extract::{ConnectInfo, MatchedPath},
     http::request::Parts,
-    response::Redirect,
     routing::{get, post},
 };
-use cloakroom::{Error, Event, EventKind, Rejection, Session, SessionLayer};
-use serde::Deserialize;
+use cloakroom::{Event, EventKind, Rejection, Session, SessionLayer};
 use serde_json::json;
 
-use self::site::{PrivatePage, escape, private_page};
+use self::{
+    names::{log_in, log_out},
+    site::{PrivatePage, escape, private_page},
+};
 
 /// What a line says of the request.
 struct Origin {
@@ -93,25 +96,6 @@ async fn entrance(session: Session) -> PrivatePage {
             .to_owned(),
     };
     private_page("An audit log", &body)
-}
-
-#[derive(Deserialize)]
-struct Name {
-    name: String,
-}
-
-/// Only for demonstration: everybody is who they say they are.
-async fn log_in(session: Session, Form(given): Form<Name>) -> Result<Redirect, Error> {
-    let name = given.name.trim();
-    if !name.is_empty() {
-        session.log_in(name)?;
-    }
-    Ok(Redirect::to("/"))
-}
-
-async fn log_out(session: Session) -> Redirect {
-    session.destroy();
-    Redirect::to("/")
 }
 
 #[tokio::main]

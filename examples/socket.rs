@@ -7,22 +7,26 @@
 //! The cookie is `SameSite=Lax`, so browsers do not send it when a page of another
 //! site opens a socket. Forms from other sites are refused.
 
+#[path = "site/names.rs"]
+mod names;
 mod site;
 
 use std::{pin::pin, process::ExitCode, time::Duration};
 
 use axum::{
-    Form, Router,
+    Router,
     extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade},
     http::StatusCode,
-    response::{IntoResponse, Redirect, Response},
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use cloakroom::{EndReason, Error, ErrorKind, Key, Session, SessionEnd, SessionLayer, Shutdown};
-use serde::Deserialize;
 use tokio::time::interval;
 
-use self::site::{PrivatePage, escape};
+use self::{
+    names::{log_in, log_out},
+    site::{PrivatePage, escape},
+};
 
 const COUNT: Key<u64> = Key::new("count");
 
@@ -58,25 +62,6 @@ async fn start(session: Session) -> Result<PrivatePage, Error> {
         Some(user) => page(&room(&user, session.get(COUNT)?.unwrap_or(0))),
         None => page(FORM),
     })
-}
-
-#[derive(Deserialize)]
-struct Name {
-    name: String,
-}
-
-/// For demonstration only: there is no password.
-async fn log_in(session: Session, Form(given): Form<Name>) -> Result<Redirect, Error> {
-    let name = given.name.trim();
-    if !name.is_empty() {
-        session.log_in(name)?;
-    }
-    Ok(Redirect::to("/"))
-}
-
-async fn log_out(session: Session) -> Redirect {
-    session.destroy();
-    Redirect::to("/")
 }
 
 async fn socket(session: Option<Session>, upgrade: WebSocketUpgrade) -> Response {
