@@ -39,16 +39,19 @@ impl Store {
     pub(crate) async fn open(arguments: &Arguments) -> Result<Self, Failure> {
         let url = url(arguments.store_file.as_deref())?;
         let (scheme, rest) = url.split_once(':').unwrap_or((&url, ""));
-        let table = &arguments.table;
         Ok(match scheme {
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => {
-                Self::Postgres(PostgresStore::connect(&url).await?.table(table)?)
-            }
+            "postgres" | "postgresql" => Self::Postgres(
+                PostgresStore::connect(&url)
+                    .await?
+                    .table(&arguments.table)?,
+            ),
             #[cfg(feature = "mysql")]
-            "mysql" | "mariadb" => Self::MySql(MySqlStore::connect(&url).await?.table(table)?),
+            "mysql" | "mariadb" => {
+                Self::MySql(MySqlStore::connect(&url).await?.table(&arguments.table)?)
+            }
             #[cfg(feature = "sqlite")]
-            "sqlite" => Self::Sqlite(SqliteStore::connect(&url).await?.table(table)?),
+            "sqlite" => Self::Sqlite(SqliteStore::connect(&url).await?.table(&arguments.table)?),
             #[cfg(feature = "redis")]
             "redis" | "rediss" => {
                 Self::Redis(prefixed(RedisStore::connect(&url).await?, arguments)?)
@@ -106,18 +109,15 @@ impl Store {
     pub(crate) async fn migrate(&self) -> Result<(), Failure> {
         match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.migrate().await?,
+            Self::Postgres(store) => Ok(store.migrate().await?),
             #[cfg(feature = "mysql")]
-            Self::MySql(store) => store.migrate().await?,
+            Self::MySql(store) => Ok(store.migrate().await?),
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(store) => store.migrate().await?,
-            _ => {
-                return Err(Failure::Store(
-                    "this store has no table to migrate".to_owned(),
-                ));
-            }
+            Self::Sqlite(store) => Ok(store.migrate().await?),
+            _ => Err(Failure::Store(
+                "this store has no table to migrate".to_owned(),
+            )),
         }
-        Ok(())
     }
 
     pub(crate) fn has_table(&self) -> bool {
