@@ -2,7 +2,12 @@
 //!
 //! ```sh
 //! cargo bench -p cloakroom-benches --bench listing   # SESSIONS=100000 for fewer
+//! # Lists and counts of the sessions that other stores have. It changes nothing there.
+//! cargo bench -p cloakroom-benches --all-features --bench listing -- postgres://user:password@127.0.0.1/app \
+//!     mysql://user:password@127.0.0.1/app sqlite:/tmp/sessions.db redis://127.0.0.1:6379
 //! ```
+//!
+//! The memory store's times are the processor's. Those of other stores are what the caller waits.
 
 use std::{
     sync::Arc,
@@ -80,21 +85,119 @@ async fn best<F: Future>(mut call: impl FnMut() -> F) -> Duration {
     best
 }
 
-/// The cursor after so many sessions.
-async fn cursor(sessions: &Sessions, filter: &SessionFilter, depth: u64) -> Option<Cursor> {
-    let mut cursor = None;
-    for _ in 0..depth / 1000 {
-        cursor = sessions
-            .list(filter, cursor.as_ref(), 1000)
-            .await
-            .unwrap()
-            .next;
-    }
-    cursor
+fn print(what: &str, took: Duration) {
+    println!("{what:<52} {:>9.2} ms", took.as_secs_f64() * 1000.0);
 }
 
-fn print(what: &str, took: Duration) {
-    println!("{what:<44} {:>9.2} ms", took.as_secs_f64() * 1000.0);
+fn print_page(what: &str, took: Duration, found: usize) {
+    let millis = took.as_secs_f64() * 1000.0;
+    println!("{what:<52} {millis:>9.2} ms, {found} sessions");
+}
+
+fn ago(seconds: u64) -> SystemTime {
+    SystemTime::now() - Duration::from_secs(seconds)
+}
+
+/// Pages at the start, in the middle and at the end of lists with each order and condition, and counts.
+async fn look_at(sessions: &Sessions, number: u64, user: &str) {
+    let all = SessionFilter::default();
+    let half = ago(number / 2000);
+    for (name, filter) in [
+        ("all", all.clone()),
+        ("of a user", all.clone().user(user)),
+        ("logged in", all.clone().logged_in()),
+        ("anonymous", all.clone().anonymous()),
+        ("begun within", all.clone().begun_within(half..)),
+        (
+            "begun within, logged in",
+            all.clone().begun_within(half..).logged_in(),
+        ),
+        (
+            "unused",
+            all.clone().idle_for(Duration::from_secs(30 * 86_400)),
+        ),
+    ] {
+        for (order, filter) in [
+            ("by id", filter.clone()),
+            ("newest first", filter.clone().newest_first()),
+        ] {
+            let Some(cursors) = cursors(sessions, &filter).await else {
+                println!("{:<52} not offered", format!("{name}, {order}"));
+                continue;
+            };
+            for (place, after) in cursors {
+                let page = || sessions.list(&filter, after.as_ref(), 100);
+                let found = page().await.unwrap().sessions.len();
+                let name = format!("{name}, {order}, {place}");
+                print_page(&name, best(page).await, found);
+            }
+        }
+        if !filter.is_everything() {
+            let count = || sessions.count_matching(&filter);
+            let counted = count().await.unwrap();
+            print(&format!("count of {name}: {counted}"), best(count).await);
+        }
+    }
+    if let Ok(seen) = sessions.last_seen(&all, 100).await {
+        let call = || sessions.last_seen(&all, 100);
+        print_page("last seen", best(call).await, seen.len());
+    }
+    print("count of all", best(|| sessions.count()).await);
+}
+
+/// Where the first, the middle and the last page of a list begin. `None` if the store does not offer it.
+async fn cursors(
+    sessions: &Sessions,
+    filter: &SessionFilter,
+) -> Option<Vec<(&'static str, Option<Cursor>)>> {
+    let mut all = vec![None];
+    // What is filtered without an index ends nowhere near: enough of its pages.
+    while all.len() < 2000 {
+        let page = sessions.list(filter, all.last()?.as_ref(), 1000).await;
+        match page.ok()?.next {
+            Some(next) => all.push(Some(next)),
+            None => break,
+        }
+    }
+    let (middle, last) = (all.len() / 2, all.len() - 1);
+    let mut places = vec![("start", None)];
+    if last > 0 {
+        places.push(("middle", all[middle].take()));
+    }
+    if last > middle {
+        places.push(("end", all[last].take()));
+    }
+    Some(places)
+}
+
+async fn sessions_at(url: &str) -> Sessions {
+    let layer = match url.split(':').next().unwrap_or_default() {
+        #[cfg(feature = "postgres")]
+        "postgres" => {
+            let store = cloakroom::store::PostgresStore::connect(url).await;
+            SessionLayer::new(cloakroom::store::DynStore::new(store.unwrap()))
+        }
+        #[cfg(feature = "mysql")]
+        "mysql" => {
+            let store = cloakroom::store::MySqlStore::connect(url).await;
+            SessionLayer::new(cloakroom::store::DynStore::new(store.unwrap()))
+        }
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            let store = cloakroom::store::SqliteStore::connect(url).await;
+            SessionLayer::new(cloakroom::store::DynStore::new(store.unwrap()))
+        }
+        #[cfg(feature = "redis")]
+        "redis" => {
+            let store = cloakroom::store::RedisStore::connect(url).await.unwrap();
+            SessionLayer::new(cloakroom::store::DynStore::new(store.index_begun()))
+        }
+        kind => panic!("no store of the kind {kind}: is its feature on?"),
+    };
+    layer
+        .store_timeout(Duration::from_secs(60))
+        .reap_every(None)
+        .sessions()
 }
 
 #[tokio::main]
@@ -103,39 +206,29 @@ async fn main() {
         .ok()
         .and_then(|text| text.parse().ok());
     let number = number.unwrap_or(1_000_000);
+    let urls: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    for url in &urls {
+        let kind = url.split(':').next().unwrap_or_default();
+        println!("{kind}, a page of 100:\n");
+        look_at(&sessions_at(url).await, number, "user 0").await;
+    }
+    if urls.is_empty() {
+        in_memory(number).await;
+    }
+}
+
+async fn in_memory(number: u64) {
     let store = MemoryStore::builder().max_bytes(4 << 30).build();
     fill(&store, number).await;
     let sessions = SessionLayer::new(store).reap_every(None).sessions();
     println!("{number} sessions, one in {LOGGED_IN} with a user; a page of 100:\n");
-    let all = SessionFilter::default();
-    for (name, filter) in [
-        ("by id", all.clone()),
-        ("newest first", all.clone().newest_first()),
-        (
-            "newest first, logged in",
-            all.clone().newest_first().logged_in(),
-        ),
-    ] {
-        // A walk through the list costs a page's time each.
-        for depth in [0, number / 100] {
-            let after = cursor(&sessions, &filter, depth).await;
-            let page = || sessions.list(&filter, after.as_ref(), 100);
-            print(&format!("{name}, after {depth}"), best(page).await);
-        }
-    }
-    print("last seen", best(|| sessions.last_seen(&all, 100)).await);
-    let anonymous = all.clone().anonymous();
-    print(
-        "count up to 10,000",
-        best(|| sessions.count_matching(&anonymous)).await,
-    );
-    let idle = all.idle_for(Duration::from_secs(86_400));
-    print(
-        "count of none",
-        best(|| sessions.count_matching(&idle)).await,
-    );
+    look_at(&sessions, number, "user 0").await;
     let first = Instant::now();
     let started = spent(first);
+    let anonymous = SessionFilter::default().anonymous();
     let ended = sessions.revoke_matching(&anonymous, |_| {}).await.unwrap();
     print(
         &format!("revoke {ended} by a filter"),

@@ -8,6 +8,7 @@ mod requests;
 
 use std::time::Instant;
 
+use cloakroom::SessionLayer;
 use tokio::runtime::Builder;
 
 use crate::requests::{Bench, KINDS};
@@ -28,7 +29,10 @@ fn main() {
         println!("| request | overhead, ns |");
         println!("| --- | --- |");
         for kind in KINDS {
-            let (mut with, mut without) = (Bench::with_sessions(kind).await, Bench::without(kind));
+            let (mut with, mut without) = (
+                Bench::with_sessions(kind, SessionLayer::default()).await,
+                Bench::without(kind),
+            );
             let (mut fastest, mut base) = (f64::INFINITY, f64::INFINITY);
             for _ in 0..ROUNDS {
                 fastest = fastest.min(round(&mut with).await);

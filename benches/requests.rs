@@ -21,7 +21,7 @@ pub(crate) struct Kind {
     pub(crate) name: &'static str,
     path: &'static str,
     /// How many sessions the requests go over; 0: they have no cookie.
-    sessions: usize,
+    pub(crate) sessions: usize,
 }
 
 pub(crate) const KINDS: [Kind; 7] = [
@@ -80,24 +80,28 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for PassThrough<S> {
     }
 }
 
+/// Every route, under `layer`.
+pub(crate) fn routes(layer: SessionLayer) -> Router {
+    Router::new()
+        .route("/unused", get(unused))
+        .route("/read", get(read))
+        .route("/write", get(write))
+        .route("/create", get(create))
+        .layer(layer)
+}
+
 /// A router and the requests of one kind that it is asked.
 pub(crate) struct Bench {
-    router: Router,
-    kind: Kind,
-    cookies: Vec<HeaderValue>,
-    next: usize,
+    pub(crate) router: Router,
+    pub(crate) kind: Kind,
+    pub(crate) cookies: Vec<HeaderValue>,
+    pub(crate) next: usize,
 }
 
 impl Bench {
-    /// Under a layer with an empty memory store of its own, filled with the sessions of `kind`.
-    pub(crate) async fn with_sessions(kind: Kind) -> Self {
-        let router = Router::new()
-            .route("/unused", get(unused))
-            .route("/read", get(read))
-            .route("/write", get(write))
-            .route("/create", get(create))
-            .layer(SessionLayer::default());
-        let mut bench = Self::new(router, kind);
+    /// Under `layer`, with the sessions of `kind` in its store.
+    pub(crate) async fn with_sessions(kind: Kind, layer: SessionLayer) -> Self {
+        let mut bench = Self::new(routes(layer), kind);
         bench.fill().await;
         bench
     }

@@ -113,9 +113,9 @@ impl<S: SessionStore> Bench<S> {
     }
 
     async fn touch(&self, kept: &mut Kept) {
+        let former = Former::new(&self.records[kept.writes % 2], kept.activity());
         kept.seen = kept.seen.saturating_add(Duration::from_millis(1));
-        let expected = self.records[kept.writes % 2].version();
-        let touched = self.store.touch(kept.id, expected, kept.activity());
+        let touched = self.store.touch(kept.id, former, kept.activity());
         assert_eq!(touched.await.expect("an answer"), Touched::Yes);
     }
 

@@ -1,7 +1,7 @@
 //! A whole application: sign-up and log-in with argon2, "remember me", roles, flash messages, a cart, a payment that
-//! asks for the password again, a JSON API, devices, and a socket: `cargo run --example application`.
+//! asks for the password again, an API for a mobile app, devices, and a socket: `cargo run --example application`.
 //!
-//! The users are in memory in place of a database: see `site/users.rs`. Who signs up first is the administrator.
+//! The users are in memory instead of a database: see `site/users.rs`. The first user who signs up is the administrator.
 
 mod site;
 #[path = "site/users.rs"]
@@ -18,7 +18,7 @@ use axum::{
 };
 use cloakroom::{
     ClearSiteData, CurrentUser, Error, Flash, Key, RequireUser, ReturnTo, Session, SessionFilter,
-    SessionLayer, Sessions, TimeLeft,
+    SessionLayer, Sessions, TimeLeft, Transport,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -45,9 +45,16 @@ struct App {
 
 /// The application, with its sessions in memory.
 pub fn app() -> Router {
+    app_with(SessionLayer::default())
+}
+
+/// The application, with the store and the clock of a layer.
+pub fn app_with(layer: SessionLayer) -> Router {
     let users = Users::default();
     let stamps = users.clone();
-    let layer = SessionLayer::default()
+    let layer = layer
+        // Browsers have a cookie. The mobile app has a token in a header.
+        .transport([Transport::Cookie, Transport::Bearer])
         .log_in_page("/login")
         .confirm_page("/confirm")
         .log_out_page("/logout")
@@ -79,6 +86,9 @@ pub fn app() -> Router {
         .route("/signup", post(sign_up))
         .route("/login", get(log_in_page).post(log_in))
         .route("/logout", post(log_out))
+        .route("/api/login", post(log_in_app))
+        .route("/api/logout", post(log_out_app))
+        .route("/api/cart", post(add_to_cart_app))
         .route("/api/me", get(me))
         .route("/api/session", get(async |left: TimeLeft| left))
         .merge(for_users)
@@ -285,7 +295,7 @@ async fn pay_page(session: Session, flash: Flash) -> Page {
     page("Pay", &flash, &body).await
 }
 
-/// Of two clicks, one claims the cart.
+/// If the visitor clicks twice, one request claims the cart.
 async fn pay(session: Session, flash: Flash) -> Answer {
     match session.claim(HATS).await? {
         Some(hats) => flash.success(format!("Paid for {hats} hats."))?,
@@ -314,6 +324,33 @@ async fn change_password(
     session.set_stamp(password_hash)?;
     flash.success("The other devices are logged out.")?;
     Ok(Redirect::to("/account"))
+}
+
+/// The response has the token in `Authorization`. The session lives as long as that of a browser with "remember me".
+async fn log_in_app(
+    State(app): State<App>,
+    session: Session,
+    Json(given): Json<Credentials>,
+) -> Result<Response, Error> {
+    let name = given.name.trim();
+    let Some(user) = app.users.verify(name, &given.password).await else {
+        let error = Json(json!({ "error": "That is not the password." }));
+        return Ok((StatusCode::FORBIDDEN, error).into_response());
+    };
+    session.set_transport(Transport::Bearer)?;
+    session.log_in_with_stamp(name, &user.password_hash)?;
+    session.remember_for(MONTH);
+    Ok(Json(json!({ "name": name })).into_response())
+}
+
+async fn log_out_app(session: Session) -> StatusCode {
+    session.destroy();
+    StatusCode::NO_CONTENT
+}
+
+async fn add_to_cart_app(_: CurrentUser, session: Session) -> Result<Json<Value>, Error> {
+    let hats = session.update(HATS, |hats| hats.unwrap_or(0).saturating_add(1))?;
+    Ok(Json(json!({ "hats": hats })))
 }
 
 async fn me(CurrentUser(name): CurrentUser, session: Session) -> Result<Json<Value>, Error> {

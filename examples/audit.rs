@@ -1,7 +1,7 @@
 //! An audit log: `cargo run --example audit`.
 //!
 //! Each log-in, each end of a session and each suspicious cookie is a line of JSON on the terminal, with the route and
-//! the address that it came from. No line has a token or what a session holds.
+//! the address of the client. No line has a token or a session's data.
 
 #[path = "site/names.rs"]
 mod names;
@@ -23,7 +23,7 @@ use self::{
     site::{PrivatePage, escape, private_page},
 };
 
-/// What a line says of the request.
+/// The part of a line about the request.
 struct Origin {
     route: String,
     peer: Option<SocketAddr>,
@@ -44,7 +44,7 @@ impl Origin {
     }
 }
 
-/// The line for `event`, unless it is none of an auditor's business.
+/// The line for `event`. `None` if an auditor does not need it.
 fn line(event: &Event) -> Option<String> {
     let what = match event.kind() {
         EventKind::LoggedIn { .. } => json!({ "event": "logged in" }),
@@ -67,7 +67,7 @@ fn line(event: &Event) -> Option<String> {
     Some(line.to_string())
 }
 
-/// Writes the lines of its sessions with `write`.
+/// The application. It passes the lines of its sessions to `write`.
 pub fn app(write: impl Fn(String) + Send + Sync + 'static) -> Router {
     let layer = SessionLayer::default()
         .event_context(Origin::of)

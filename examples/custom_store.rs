@@ -89,11 +89,11 @@ impl SessionStore for MapStore {
         Ok(Updated::Saved)
     }
 
-    async fn touch(&self, id: SessionId, expected: Version, new: Activity) -> Reply<Touched> {
+    async fn touch(&self, id: SessionId, former: Former<'_>, new: Activity) -> Reply<Touched> {
         let mut rows = self.0.lock();
         let kept = match rows.get_mut(&id) {
             None => return Ok(Touched::Missing),
-            Some(row) if row.version != expected => return Ok(Touched::Stale),
+            Some(row) if row.version != former.version() => return Ok(Touched::Stale),
             Some(row) => &mut row.activity,
         };
         kept.last_seen_at = kept.last_seen_at.max(new.last_seen_at);
@@ -153,10 +153,10 @@ impl SessionStore for MapStore {
 
     async fn count(&self, query: &Query) -> Reply<u64> {
         let selection = query.unordered();
-        let is_counted = |row: &&Row| {
-            selection.is_everything()
-                || Record::from_bytes(&row.bytes)
-                    .is_ok_and(|record| selection.admits(&record, row.activity))
+        let is_counted = |row: &&Row| match Record::from_bytes(&row.bytes) {
+            // A marker is no session.
+            Ok(record) => !record.is_moved() && selection.admits(&record, row.activity),
+            Err(_) => selection.is_everything(),
         };
         Ok(self.0.lock().values().filter(is_counted).count() as u64)
     }

@@ -1,4 +1,4 @@
-//! Sessions of another library continue here: those of express-session, which a Node.js server wrote.
+//! Imports the sessions of another library: express-session, from a Node.js server.
 //!
 //! ```sh
 //! cargo run --example import
@@ -95,7 +95,7 @@ fn read(object: &str) -> Result<OldSession, Error> {
     Ok(session)
 }
 
-/// What express-session encodes in a cookie: `:`, and three characters of a signature.
+/// Decodes the characters that express-session encodes in a cookie: `:`, and three characters of a signature.
 fn decoded(value: &str) -> String {
     let pairs = [("%3A", ":"), ("%2B", "+"), ("%2F", "/"), ("%3D", "=")];
     let decode = |value: String, (code, character)| value.replace(code, character);

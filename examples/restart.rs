@@ -2,7 +2,7 @@
 //! Ctrl-C, then the same again. The counter continues.
 //!
 //! They are written to a file when the server has shut down, and read when it
-//! starts. The file is `restart.sessions`, or what the variable `SESSIONS` names.
+//! starts. The file is `restart.sessions`, or the value of the variable `SESSIONS`.
 
 mod site;
 

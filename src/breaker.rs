@@ -1,4 +1,4 @@
-//! Lets calls of a store fail at once while it is down: [`Breaker`].
+//! Lets calls of a store fail at once while the store is down: [`Breaker`].
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 // Without a runtime this is the standard library's; in tests it can be paused.
 use tokio::time::Instant;
 
-/// When the layer stops calling a store that fails, and how often it then tries the store again.
+/// The settings of the circuit breaker: after how many failures the layer stops calling the store, and how often it
+/// then tries again.
 ///
 /// Set it with [`SessionLayer::circuit_breaker`](crate::SessionLayer::circuit_breaker).
 ///
@@ -27,7 +28,7 @@ pub struct CircuitBreaker {
 }
 
 impl CircuitBreaker {
-    /// How many calls in a row must fail before the circuit opens. Default: 50. 0 is taken as 1.
+    /// How many calls in a row must fail before the circuit opens. Default: 50. 0 counts as 1.
     ///
     /// A call fails if the store answers with the kind `Unavailable`, `Timeout` or `Other`, or does not
     /// answer within half of the [`store_timeout`](crate::SessionLayer::store_timeout). Any other reply
@@ -38,8 +39,8 @@ impl CircuitBreaker {
         Self { failures, ..self }
     }
 
-    /// While the circuit is open, one call in each `pause` goes to the store and probes it. All
-    /// others fail at once. Default: 1 second.
+    /// The time between two probes. Default: 1 second. While the circuit is open, one call in each
+    /// `pause` goes to the store and probes it. All others fail at once.
     #[must_use]
     pub fn pause(self, pause: Duration) -> Self {
         Self { pause, ..self }
@@ -79,7 +80,7 @@ impl Breaker {
         self.failures.load(Ordering::Relaxed) >= self.settings.failures
     }
 
-    /// Whether a call may be made. A probe that never ends does not keep the next one from being made.
+    /// Whether a call may be made. A probe that never ends does not prevent the next one.
     pub(crate) fn admits(&self, now: Instant) -> bool {
         if !self.is_open() {
             return true;

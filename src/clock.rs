@@ -1,4 +1,4 @@
-//! When it is: [`Timestamp`], and the [`Clock`] that tells it.
+//! Times: [`Timestamp`], and the [`Clock`] that returns the current one.
 
 use std::{
     fmt,
@@ -58,13 +58,13 @@ impl Timestamp {
         Self(self.0.saturating_sub(whole_millis(duration)))
     }
 
-    /// How long after `earlier` this is. Zero if it is not after it.
+    /// The time from `earlier` to this one. Zero if this is not later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.millis_since(earlier))
     }
 
-    /// How many milliseconds after `earlier` this is. Zero if it is not after it.
+    /// The milliseconds from `earlier` to this time. Zero if this is not later.
     pub(crate) const fn millis_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -94,10 +94,11 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Tells the layer what time it is.
+/// A source of the current time for a layer.
 ///
-/// The default is [`SystemClock`]. Tests set another with [`SessionLayer::clock`](crate::SessionLayer::clock):
-/// the `FixedClock` of the feature `testing`, or a closure. An `Arc` of a clock is a clock too.
+/// The default is [`SystemClock`]. In tests, set another one with
+/// [`SessionLayer::clock`](crate::SessionLayer::clock): the `FixedClock` of the feature `testing`, or a closure. An
+/// `Arc` of a clock is a clock too.
 ///
 /// ```
 /// use cloakroom::{SessionLayer, Timestamp};
@@ -105,11 +106,17 @@ impl fmt::Debug for Timestamp {
 /// let layer = SessionLayer::default().clock(|| Timestamp::from_millis(1_767_225_600_000));
 /// ```
 pub trait Clock: Send + Sync + 'static {
-    /// The time now. It may be asked several times for one request.
+    /// The current time. The layer may call it several times for one request.
     fn now(&self) -> Timestamp;
 }
 
 /// The operating system's clock.
+///
+/// ```
+/// use cloakroom::{Clock, SystemClock};
+///
+/// println!("{} ms since the Unix epoch", SystemClock.now().as_millis());
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

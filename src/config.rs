@@ -15,9 +15,9 @@ use tracing::{error, warn};
 use crate::{
     breaker::CircuitBreaker,
     clock::{Clock, SystemClock, Timestamp},
-    cookie::{Carriers, Presented, SessionCookie, TransportIndex, Transports},
+    cookie::{Presented, SessionCookie, TokenHeaders, Transport, TransportIndex, Transports},
     error::Error,
-    import::DynImport,
+    import::{DynImport, OldTokens},
     observe::{
         context::EventContext, observers::Observers, removals::ensure_reporting, timed::TimedStore,
     },
@@ -40,7 +40,7 @@ const MAX_UNDOING: usize = 64;
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) store: TimedStore,
-    /// What the layer is called in metrics; the name of its cookie, unless it has one.
+    /// The layer's name in metrics. `None`: the name of its cookie.
     pub(crate) name: Option<Arc<str>>,
     pub(crate) cookie: SessionCookie,
     /// `None`: that of the cookie.
@@ -70,11 +70,11 @@ pub(crate) struct Config {
     pub(crate) shutdown: Shutdown,
     /// What events keep of the request that caused them.
     pub(crate) event_context: Option<KeepContext>,
-    /// The current stamp of a user, where sessions are compared with it.
+    /// Reads the current stamp of a user. `None`: sessions are not compared with it.
     pub(crate) user_stamp: Option<UserStamp>,
     #[cfg(feature = "axum")]
     pub(crate) pages: Pages,
-    /// What labels a session that begins or logs in, by the label's name.
+    /// The sources of labels for a session that begins or logs in, by the label's name.
     pub(crate) labels: Vec<(Box<str>, LabelSource)>,
     /// What browsers are asked to forget at a log-out.
     pub(crate) clear_site_data: Vec<&'static str>,
@@ -155,7 +155,7 @@ impl Config {
         config
     }
 
-    /// Shares nothing with its clones any more but the store, the clock and the listeners.
+    /// Separates the settings from their clones. Only the store, the clock and the listeners stay shared.
     #[cfg(feature = "testing")]
     pub(crate) fn separate(&mut self) {
         self.store.observers = Arc::new(self.store.observers.separate());
@@ -172,8 +172,9 @@ impl Config {
     /// the layer's.
     pub(crate) fn draw(&self) -> (Timestamp, u64) {
         if self.has_system_clock {
-            let now = SystemTime::now();
-            (now.into(), unique_at(now))
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let now = now.unwrap_or_default();
+            (Timestamp::EPOCH.saturating_add(now), unique_at(now))
         } else {
             (self.clock.now(), unique())
         }
@@ -185,8 +186,11 @@ impl Config {
     }
 
     /// Whether the record's tokens are issued by this transport (rule T9).
-    pub(crate) fn is_of(&self, record: &Record, transport: TransportIndex) -> bool {
-        self.transports.is_of(record, transport)
+    pub(crate) fn uses_transport(&self, record: &Record, transport: TransportIndex) -> bool {
+        if self.transports.is_cookie_only() {
+            return record.transport().is_none();
+        }
+        self.transports.is_used_by(record, transport)
     }
 
     /// Whether tokens of `record` are good here (rule T6).
@@ -196,22 +200,37 @@ impl Config {
     }
 
     /// The tokens in the request's headers.
-    pub(crate) fn presented(&self, carriers: &Carriers, now: Timestamp) -> Presented {
+    pub(crate) fn presented(&self, token_headers: &TokenHeaders, now: Timestamp) -> Presented {
         let keys = self.token_keys.as_ref();
         if self.transports.is_cookie_only() {
-            return self.cookie.presented(&carriers.cookies, keys, now);
+            return self.cookie.presented(token_headers, keys, now);
         }
         let cookie = &self.cookie;
-        self.transports.presented(cookie, carriers, keys, now)
+        self.transports.presented(cookie, token_headers, keys, now)
     }
 
-    /// By the settings as they are now.
+    /// The tokens of the other library in the request's cookies. None if the layer takes no tokens in cookies (rule I10).
+    pub(crate) fn old_tokens(&self, token_headers: &TokenHeaders) -> OldTokens {
+        let mut tokens = OldTokens::default();
+        if let Some(import) = &self.import
+            && self.transports.index_of(&Transport::Cookie).is_some()
+            && self.clock.now() < import.until()
+        {
+            let values = token_headers.cookie_values(import.cookie_name());
+            values
+                .filter_map(|value| import.token(value))
+                .for_each(|token| tokens.push(token));
+        }
+        tokens
+    }
+
+    /// Gives the store a circuit breaker with the current settings.
     pub(crate) fn break_circuit(&mut self) {
         let (breaker, timeout) = (self.circuit_breaker, self.store_timeout);
         self.store.break_circuit(breaker, timeout, &self.clock);
     }
 
-    /// What events keep of the request with this head. `None` where nobody listens.
+    /// What events keep of the request with this head. `None` if nobody listens.
     pub(crate) fn context_of(&self, head: &Parts) -> Option<EventContext> {
         let keep = self.event_context.as_ref()?;
         if !self.observers().has_listeners() {
@@ -254,7 +273,10 @@ impl Config {
 
     /// Asks the store, once, to report the sessions that it removes by itself, if anybody observes.
     pub(crate) fn ensure_reporting(&self) {
-        let store = &self.store.store;
-        ensure_reporting(self.observers(), store, self.lifetimes, &self.clock);
+        // Most requests come here.
+        if self.observers().is_active() {
+            let store = &self.store.store;
+            ensure_reporting(self.observers(), store, self.lifetimes, &self.clock);
+        }
     }
 }

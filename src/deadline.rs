@@ -17,10 +17,9 @@ use crate::{
 
 /// Runs `future` for at most `limit` from the moment it first has to wait.
 ///
-/// A store in memory never waits, so it needs neither timer nor runtime. One
-/// that does wait needs a tokio runtime with time enabled; outside of any
-/// runtime there is no limit. A store that panics is one that fails: the
-/// request must not die of it.
+/// A future that is ready at once needs neither timer nor runtime. A future that waits needs a tokio runtime with time
+/// enabled; without a runtime there is no limit. A panic of the future becomes an error, so that a store that panics does
+/// not take the request with it.
 pub(crate) fn within<T, F>(limit: Duration, future: F) -> Within<F>
 where
     F: Future<Output = Result<T, Error>>,
@@ -37,8 +36,8 @@ pub(crate) fn catching_panics<F: Future>(future: F) -> CatchUnwind<F> {
     CatchUnwind { future }
 }
 
-// Both by hand: an `async fn` keeps its argument twice, once as it came and
-// once pinned, and these are around everything a request asks of a store.
+// Both futures are written by hand, because an `async fn` stores its argument twice, and these are around every store
+// call of a request.
 
 pin_project! {
     pub(crate) struct Within<F> {

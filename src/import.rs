@@ -1,29 +1,35 @@
 //! Sessions of another library that continue as sessions of this crate: [`Import`].
 //!
-//! Uses records and store errors. It knows no request; the folder `commit` runs the import.
+//! This file uses records and store errors, and knows no requests. The folder `commit` runs the import.
 //!
 //! # How a session moves over
 //!
-//! A request without a session of this crate, or with an anonymous one, brings a cookie of the other library. The crate
-//! verifies the cookie, loads what the other library kept, and stores it as a session of its own, with a random id and secret.
-//! A *ledger* entry beside it says which session the old one became, so that it becomes one session only, whatever
-//! requests come at the same time, on however many nodes, and whatever replies are lost.
+//! A request has a cookie of the other library, and no session of this crate, or an anonymous one. The crate
+//! verifies the cookie, loads the other library's session, and stores it as a session of its own, with a random id and
+//! secret. It also stores a *ledger entry*, a small record that says which session the old one became. Because of the
+//! entry, the old session becomes exactly one new session, even with concurrent requests on several nodes and lost
+//! replies.
 //!
-//! - The response has a cookie of this crate. Until that cookie comes back, and 60 seconds longer, requests that bring only the
-//!   old cookie get the same session. Later the old cookie opens nothing: whoever copied it is anonymous.
-//! - The new session lives as long as this layer's timeouts say, and at most as long as the old one would have lived.
-//! - Nobody knows when the user logged in: [`Session::authenticated_at`](crate::Session::authenticated_at) is `None`
-//!   until they log in again.
-//! - A log-out and a log-in also delete the old session that the request brings, before they change anything. If the other
-//!   library's store cannot delete it, the response is a 503.
-//! - The old cookie stays in the browser. Its ledger entry answers for it until the old session would have expired.
+//! - The response sets a cookie of this crate. Requests with only the old cookie get the same session until the new cookie
+//!   comes back, and 60 seconds longer. Later the old cookie opens nothing, so a copy of it is worthless.
+//! - The new session lives as long as this layer's timeouts allow, and at most as long as the old one would have lived.
+//! - The time of the log-in is unknown: [`Session::authenticated_at`](crate::Session::authenticated_at) is `None` until the
+//!   user logs in again.
+//! - A log-out and a log-in first delete the old session of the request's cookie. If the other library's store cannot delete
+//!   it, the response is a 503.
+//! - The new session belongs to the realm of the layer that imports it. If several layers over one store import from the same
+//!   library, give them one [`realm`](crate::SessionLayer::realm), or the first of them takes the session for itself.
+//! - The new session's token comes in a cookie. A layer whose [`transport`](crate::SessionLayer::transport) has no
+//!   `Transport::Cookie` imports nothing, and neither does a request with a token in a header.
+//! - The old cookie stays in the browser. The ledger entry prevents another import until the old session would have expired.
 //!
-//! # What cannot be prevented
+//! # Limits
 //!
-//! While nodes with the other library still answer requests, a session can change there after it has moved over, and that change is
-//! lost. Route a visitor who has a cookie of this crate to the new nodes only, or switch all nodes at once. A session that ends on an
-//! old node in the moment in which a new node reads it moves over all the same. An operator who revokes a user's
-//! sessions ends those of this crate; the ones that have not moved over must be ended in the other library's store.
+//! - While nodes with the other library still answer requests, a session can change there after its import. That change is
+//!   lost. Send visitors with a cookie of this crate to the new nodes only, or switch all nodes at once.
+//! - If a session ends on an old node at the moment when a new node reads it, it may still be imported.
+//! - [`Sessions`](crate::Sessions) ends only sessions of this crate. End sessions that are not imported yet in the other
+//!   library's store.
 
 use std::{collections::BTreeMap, fmt, pin::Pin, sync::Arc, time::SystemTime};
 
@@ -40,10 +46,10 @@ use crate::{
     },
 };
 
-/// Sessions of another library that continue as sessions of this crate.
-/// [The module](self) says how, and what cannot be prevented.
+/// Another library whose sessions continue as sessions of this crate.
+/// [The module](self) describes the import and its limits.
 ///
-/// Give it to [`SessionLayer::import`](crate::SessionLayer::import).
+/// Pass it to [`SessionLayer::import`](crate::SessionLayer::import).
 ///
 /// ```
 /// use std::{collections::HashMap, sync::Mutex, time::{Duration, SystemTime}};
@@ -86,29 +92,29 @@ pub trait Import: Send + Sync + 'static {
     /// The name of the other library's cookie.
     fn cookie_name(&self) -> &str;
 
-    /// From then on nothing is imported, and the old cookie is not looked at. Choose the moment at which the last
-    /// old session has expired.
+    /// The end of the import. From this time on nothing is imported, and the old cookie is not read. Choose a time
+    /// when the last old session has expired.
     fn until(&self) -> SystemTime;
 
     /// Whether the old session stays in its store after the import, so that you can go back to the other library.
-    /// Default: false. A log-out and a log-in delete it all the same.
+    /// Default: false. A log-out and a log-in always delete it.
     fn keeps(&self) -> bool {
         false
     }
 
-    /// What tells the tokens of this source from those of another one. Default: the cookie's name.
+    /// A name that distinguishes the tokens of this library from those of other sources. Default: the cookie's name.
     ///
-    /// It must not change while sessions are imported: a session could be imported twice.
+    /// Do not change it while sessions are imported. Otherwise a session could be imported twice.
     fn source(&self) -> &str {
         self.cookie_name()
     }
 
-    /// Verifies or decrypts the cookie's value. `None` if it is none of the library's. It does no I/O.
+    /// Verifies or decrypts the cookie's value. `None` if the library did not issue it. The method does no I/O.
     ///
     /// Two values that open the same session must give the same token.
     fn token(&self, value: &str) -> Option<OldToken>;
 
-    /// Loads what the other library kept. `None` if it kept nothing, or the session has expired.
+    /// Loads the old session. `None` if there is none, or it has expired.
     ///
     /// # Errors
     ///
@@ -126,18 +132,28 @@ pub trait Import: Send + Sync + 'static {
     fn delete(&self, token: &OldToken) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// The verified token of another library's session. Its `Debug` hides it.
+/// The verified token of another library's session. [`Import::token`] returns it. `Debug` does not show it.
+///
+/// ```
+/// use cloakroom::import::OldToken;
+///
+/// /// Accepts a session id of 32 hexadecimal digits.
+/// fn token(cookie: &str) -> Option<OldToken> {
+///     let is_id = cookie.len() == 32 && cookie.bytes().all(|byte| byte.is_ascii_hexdigit());
+///     is_id.then(|| OldToken::new(cookie))
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct OldToken(Box<[u8]>);
 
 impl OldToken {
-    /// What identifies the session, such as its id.
+    /// A token with these bytes, which identify the session, such as its id.
     #[must_use]
     pub fn new(token: impl AsRef<[u8]>) -> Self {
         Self(token.as_ref().into())
     }
 
-    /// What [`new`](Self::new) was given.
+    /// The bytes that were passed to [`new`](Self::new).
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -150,7 +166,21 @@ impl fmt::Debug for OldToken {
     }
 }
 
-/// What another library kept of a session. Its `Debug` shows neither values nor user.
+/// A session of another library. [`Import::load`] returns it. `Debug` shows neither the values nor the user.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use cloakroom::{Error, import::OldSession};
+///
+/// fn convert(user: &str, cart: Vec<String>) -> Result<OldSession, Error> {
+///     let week = Duration::from_secs(7 * 24 * 60 * 60);
+///     Ok(OldSession::new()
+///         .user(user)
+///         .value("cart", cart)?
+///         .expires_at(SystemTime::now() + week)
+///         .persistent(true))
+/// }
+/// ```
 #[derive(Clone, Default)]
 pub struct OldSession {
     values: BTreeMap<String, Json>,
@@ -160,18 +190,17 @@ pub struct OldSession {
 }
 
 impl OldSession {
-    /// A session without values, of an anonymous visitor, without a deadline.
+    /// An anonymous session without values and without a deadline.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With this value of `key`, for example a `serde_json::Value`.
+    /// Adds a value, for example a `serde_json::Value`.
     ///
     /// # Errors
     ///
-    /// As [`Session::insert`](crate::Session::insert), but for `TooLarge`: what the other library kept is taken
-    /// as it is.
+    /// `Serialize` as for [`Session::insert`](crate::Session::insert). The size of the data is not limited here.
     pub fn value(mut self, key: impl Into<String>, value: impl Serialize) -> Result<Self, Error> {
         let key = key.into();
         let value = write(&key, &value)?;
@@ -179,21 +208,22 @@ impl OldSession {
         Ok(self)
     }
 
-    /// Of this user, who has logged in. Nobody knows when.
+    /// Sets the user who has logged in. Without this call the session is anonymous.
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into().into_boxed_str());
         self
     }
 
-    /// It would have expired then: the new session does not live longer. Without a call it has no such limit.
+    /// Sets when the old session would have expired. The new session does not live longer. Without this call there is no
+    /// such limit.
     #[must_use]
     pub fn expires_at(mut self, at: SystemTime) -> Self {
         self.expires_at = Some(at.into());
         self
     }
 
-    /// Whether its cookie survives the end of the browser. Without a call the layer's setting holds.
+    /// Whether browsers keep the cookie when they are closed. Without this call the layer's setting applies.
     #[must_use]
     pub fn persistent(mut self, persistent: bool) -> Self {
         self.persistent = Some(persistent);
@@ -259,7 +289,7 @@ impl<I: Import> Erased for I {
     }
 }
 
-/// What a ledger entry's id is hashed from begins with this.
+/// The prefix of the hash input for a ledger entry's id. It separates these hashes from hashes with another purpose.
 const DOMAIN: &[u8] = b"cloakroom import ledger 1\0";
 
 impl DynImport {
@@ -291,7 +321,7 @@ impl DynImport {
         self.0.delete(token).await
     }
 
-    /// Under which id the ledger says what became of the old session. It does not tell the token.
+    /// The id of the old session's ledger entry. It does not reveal the token.
     pub(crate) fn ledger_id(&self, token: &OldToken) -> SessionId {
         let source = self.0.source().as_bytes();
         let mut hash = Sha256::new();
@@ -307,7 +337,7 @@ impl DynImport {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OldTokens(Vec<OldToken>);
 
-/// More different ones than this are not looked at.
+/// How many different old tokens of a request are kept.
 const MAX_TOKENS: usize = 3;
 
 impl OldTokens {
@@ -325,7 +355,7 @@ impl OldTokens {
         self.0.is_empty()
     }
 
-    /// The one that is meant. Of several different ones, one was planted: none is.
+    /// The token, if there is exactly one. If there are several, one of them was planted, and the crate uses none.
     pub(crate) fn only(&self) -> Option<&OldToken> {
         match &*self.0 {
             [token] => Some(token),

@@ -1,4 +1,4 @@
-//! Callers that want the same thing wait for one another here: [`Queues`].
+//! Queues by key, in which callers wait for one another: [`Queues`].
 
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
@@ -7,7 +7,7 @@ use tokio::sync::OwnedMutexGuard;
 
 type Queue = Arc<tokio::sync::Mutex<()>>;
 
-/// A queue for each key that somebody waits for, and none for any other.
+/// A queue for each key that somebody waits for. Other keys have no queue.
 #[derive(Debug)]
 pub(crate) struct Queues<K>(Mutex<HashMap<K, Queue>>);
 
@@ -18,10 +18,10 @@ impl<K> Default for Queues<K> {
 }
 
 impl<K: Copy + Eq + Hash> Queues<K> {
-    /// Waits for those who entered the queue of `key` before. First come, first served.
-    pub(crate) async fn enter(&self, key: K) -> Turn<'_, K> {
+    /// Waits until all earlier callers have left the queue of `key`.
+    pub(crate) async fn enter(self: &Arc<Self>, key: K) -> Turn<K> {
         let mut turn = Turn {
-            queues: self,
+            queues: Arc::clone(self),
             key,
             held: None,
         };
@@ -33,17 +33,17 @@ impl<K: Copy + Eq + Hash> Queues<K> {
 
 /// A place at the head of a queue, or on the way there; left when dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a, K: Copy + Eq + Hash> {
-    queues: &'a Queues<K>,
+pub(crate) struct Turn<K: Copy + Eq + Hash> {
+    queues: Arc<Queues<K>>,
     key: K,
     held: Option<OwnedMutexGuard<()>>,
 }
 
-impl<K: Copy + Eq + Hash> Drop for Turn<'_, K> {
+impl<K: Copy + Eq + Hash> Drop for Turn<K> {
     fn drop(&mut self) {
         self.held = None;
         let mut queues = self.queues.0.lock();
-        // Newcomers clone under this lock: a queue that the map alone holds is empty.
+        // Callers clone a queue under this lock, so if only the map holds the queue, it is empty.
         if queues
             .get(&self.key)
             .is_some_and(|queue| Arc::strong_count(queue) == 1)

@@ -3,13 +3,13 @@
 use std::{
     cell::Cell,
     hash::{BuildHasher, RandomState},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 /// About a second, in nanoseconds: how long a seed is used.
 const SEED_SHIFT: u32 = 30;
 
-/// What a thread draws from. Each thread has its own, so that they do not write to the same memory.
+/// A thread's source of numbers. Each thread has its own, so that threads do not write to the same memory.
 #[derive(Clone, Copy)]
 struct Source {
     seed: u64,
@@ -18,27 +18,25 @@ struct Source {
     drawn: u64,
 }
 
-/// A number that nobody else draws, in this process or another one.
+/// A number that no other call returns, in this process or another one.
 ///
 /// A clone of a virtual machine, or a forked process, begins with the same
 /// memory. So the time goes into each number, and the seed is drawn anew every second.
 pub(crate) fn unique() -> u64 {
-    unique_at(SystemTime::now())
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    unique_at(now.unwrap_or_default())
 }
 
-/// As [`unique`]; `now` was read just before.
-pub(crate) fn unique_at(now: SystemTime) -> u64 {
+/// As [`unique`]; `now` is the time since the epoch, and was read just before.
+pub(crate) fn unique_at(now: Duration) -> u64 {
     thread_local! {
         static SOURCE: Cell<Source> = const {
             Cell::new(Source { seed: 0, seeded_at: 0, drawn: 0 })
         };
     }
-    let now = now.duration_since(SystemTime::UNIX_EPOCH);
     // Wraps in the year 2554.
-    let nanos = now.map_or(0, |now| {
-        let seconds = now.as_secs().wrapping_mul(1_000_000_000);
-        seconds.wrapping_add(u64::from(now.subsec_nanos()))
-    });
+    let seconds = now.as_secs().wrapping_mul(1_000_000_000);
+    let nanos = seconds.wrapping_add(u64::from(now.subsec_nanos()));
     let mut source = SOURCE.get();
     let second = (nanos >> SEED_SHIFT).max(1);
     if source.seeded_at != second {

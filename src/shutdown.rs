@@ -7,10 +7,10 @@ use tokio::{sync::watch, time::timeout};
 /// The graceful shutdown of a server with sessions.
 ///
 /// A graceful shutdown waits until all responses have ended, but a WebSocket or an event stream does not end by itself.
-/// Give the layer a `Shutdown`, and end streams when it begins: wait for
+/// Pass a `Shutdown` to the layer, and end streams when it begins: wait for
 /// [`Session::shutting_down`](crate::Session::shutting_down) in a handler, or for [`begun`](Self::begun) elsewhere.
-/// This is different from [`Session::ended`](crate::Session::ended): the session stays, and the visitor can connect to
-/// the next process with it.
+/// Unlike after [`Session::ended`](crate::Session::ended), the session stays, and the visitor can connect to the next
+/// process with it.
 ///
 /// It is cheap to clone, and every clone is the same shutdown.
 ///
@@ -29,7 +29,7 @@ use tokio::{sync::watch, time::timeout};
 /// };
 /// // Begins on Ctrl-C: sockets and streams end, and then the server does.
 /// axum::serve(listener, app).with_graceful_shutdown(shutdown.after(ctrl_c)).await?;
-/// // Waits for what cancelled requests have left to do in the background.
+/// // Waits for background tasks of cancelled requests.
 /// shutdown.finish(Duration::from_secs(5)).await;
 /// // Nothing writes to the store any more.
 /// store.save_to("sessions").await?;
@@ -47,7 +47,7 @@ struct Inner {
 }
 
 impl Shutdown {
-    /// A shutdown that has not begun.
+    /// Returns a shutdown that has not begun.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -74,8 +74,8 @@ impl Shutdown {
         }
     }
 
-    /// Begins the shutdown when `signal` resolves, and resolves itself. Pass it to `with_graceful_shutdown` of
-    /// `axum::serve`. It also resolves when [`begin`](Self::begin) is called.
+    /// A future that begins the shutdown when `signal` resolves, and then resolves too. Pass it to
+    /// `with_graceful_shutdown` of `axum::serve`. It also resolves when [`begin`](Self::begin) is called.
     pub fn after<S>(&self, signal: S) -> impl Future<Output = ()> + Send + use<S>
     where
         S: Future<Output = ()> + Send,
@@ -89,11 +89,12 @@ impl Shutdown {
         }
     }
 
-    /// Waits until no request has anything left to do in the background, for at most `limit`. Call it when the server
-    /// has stopped. Returns how many tasks are left. What those would have rolled back expires by itself.
+    /// Waits until the background tasks of requests have ended, for at most `limit`. Call it when the server has
+    /// stopped. Returns how many tasks are still running.
     ///
-    /// Such tasks roll back what cancelled or late requests have begun in the store, and repeat failed log-outs. The
-    /// call begins the shutdown if it has not begun.
+    /// Such tasks roll back what cancelled or late requests have begun in the store, and repeat failed log-outs. If a
+    /// task does not end in time, what it would have rolled back expires by itself. The call begins the shutdown if
+    /// it has not begun.
     pub async fn finish(&self, limit: Duration) -> usize {
         self.begin();
         let mut tasks = self.0.tasks.subscribe();

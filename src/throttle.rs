@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// How many lines are logged in each window.
-const MOST: u32 = 5;
+const MAX_LINES: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// Admits so many lines in each window, and counts the others.
@@ -18,12 +18,12 @@ pub(crate) struct Throttle(Mutex<Window>);
 struct Window {
     began: Option<Instant>,
     admitted: u32,
-    /// Not logged since the last line that was.
+    /// How many lines were not logged since the last one.
     suppressed: u64,
 }
 
 impl Throttle {
-    /// Whether a line may be logged now: with how many like it were not logged before it.
+    /// If a line may be logged now, returns how many were not logged since the last one. `None` if it may not.
     pub(crate) fn admit(&self) -> Option<u64> {
         self.admit_at(Instant::now())
     }
@@ -34,7 +34,7 @@ impl Throttle {
             window.began = Some(now);
             window.admitted = 0;
         }
-        if window.admitted == MOST {
+        if window.admitted == MAX_LINES {
             window.suppressed += 1;
             return None;
         }
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn the_first_lines_of_a_window_are_logged_and_the_others_are_counted() {
         let (throttle, now) = (Throttle::default(), Instant::now());
-        for _ in 0..MOST {
+        for _ in 0..MAX_LINES {
             assert_eq!(throttle.admit_at(now), Some(0));
         }
         for _ in 0..1000 {

@@ -8,7 +8,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 
-/// A browser without a page: its cookie, and who it says it is.
+/// A browser: its cookie and its `User-Agent`.
 struct Visitor {
     app: Router,
     agent: &'static str,
@@ -24,7 +24,7 @@ impl Visitor {
         }
     }
 
-    /// The status, where it leads, and the body.
+    /// The status, the `Location`, and the body.
     async fn send(&mut self, request: request::Builder, body: &str) -> (u16, String, String) {
         let mut request = request
             .header("sec-fetch-mode", "navigate")
@@ -121,4 +121,77 @@ async fn the_cart_outlives_a_log_out() {
     let page = ann.body("/").await;
     assert!(page.contains("logged out") && page.contains("Hats in your cart: 1"));
     assert_eq!(ann.get("/account").await.1, "/login?next=%2Faccount");
+}
+
+/// A request of the mobile app: the status, `WWW-Authenticate`, the token in the answer, and the body.
+async fn call(
+    app: &Router,
+    request: request::Builder,
+    token: &str,
+    body: &str,
+) -> (u16, String, Option<String>, String) {
+    let mut request = request
+        .header("user-agent", "Shop for phones")
+        .header("content-type", "application/json");
+    if !token.is_empty() {
+        request = request.header(header::AUTHORIZATION, token);
+    }
+    let request = request.body(Body::from(body.to_owned())).unwrap();
+    let response = app.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    assert!(!parts.headers.contains_key(header::SET_COOKIE));
+    let all = |name| parts.headers.get_all(name).iter();
+    let challenges: Vec<_> = all(header::WWW_AUTHENTICATE)
+        .map(|value| value.to_str().unwrap())
+        .collect();
+    let token = all(header::AUTHORIZATION).next();
+    let token = token.map(|value| value.to_str().unwrap().to_owned());
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    (parts.status.as_u16(), challenges.join("; "), token, body)
+}
+
+#[tokio::test]
+async fn the_mobile_app_has_its_token_in_a_header_and_the_browser_ends_it() {
+    let app = app();
+    let mut ann = Visitor::new(&app, "Firefox");
+    ann.post("/signup", ANN).await;
+    let log_in = async |password: &str| {
+        let given = json!({ "name": "Ann", "password": password }).to_string();
+        call(&app, Request::post("/api/login"), "", &given).await
+    };
+    let (status, _, none, body) = log_in("guess").await;
+    assert_eq!((status, none), (403, None));
+    assert!(body.contains("not the password"), "{body}");
+    let (status, _, token, _) = log_in("correct horse").await;
+    let token = token.unwrap();
+    assert_eq!(status, 200);
+    assert!(token.starts_with("Bearer "));
+    let (_, _, issued, body) = call(&app, Request::post("/api/cart"), &token, "").await;
+    assert_eq!((issued, &*body), (None, r#"{"hats":1}"#));
+    let (_, _, _, body) = call(&app, Request::get("/api/me"), &token, "").await;
+    assert_eq!(body, r#"{"hats":1,"name":"Ann"}"#);
+    // The token does not work as a cookie, and the cookie does not work as a token.
+    let mut thief = Visitor::new(&app, "Curl");
+    thief.cookie = Some(token.replace("Bearer ", "__Host-id="));
+    assert_eq!(thief.get("/account").await.1, "/login?next=%2Faccount");
+    let cookie = ann.cookie.clone().unwrap();
+    let stolen = cookie.replace("__Host-id=", "Bearer ");
+    let (status, challenge, _, _) = call(&app, Request::get("/api/me"), &stolen, "").await;
+    assert_eq!(status, 401);
+    assert!(challenge.contains(r#"Bearer realm="__Host-id", error="invalid_token""#));
+    // The user sees the app among the devices, and logs it out.
+    let page = ann.body("/account").await;
+    let row = page.split("<li>").find(|row| row.contains("phones"));
+    let id = row.unwrap().split("value=\"").nth(1).unwrap();
+    let id = id.split('"').next().unwrap();
+    ann.post("/account/end", &format!("id={id}")).await;
+    let (status, challenge, _, _) = call(&app, Request::get("/api/me"), &token, "").await;
+    assert_eq!(status, 401);
+    assert!(challenge.contains("invalid_token"), "{challenge}");
+    // It may end itself too.
+    let (_, _, token, _) = log_in("correct horse").await;
+    let (status, _, forget, _) =
+        call(&app, Request::post("/api/logout"), &token.unwrap(), "").await;
+    assert_eq!((status, forget), (204, Some(String::new())));
 }

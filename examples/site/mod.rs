@@ -79,8 +79,13 @@ pub(crate) fn finish(app: Router) -> Router {
         .layer(middleware::map_response(show_error))
 }
 
-/// Replaces only the body of an error. Its headers say when to try again, and may remove a cookie.
+/// Replaces only the body of an error. Its headers say when to try again, and may remove a cookie. An answer in JSON is
+/// for a program.
 async fn show_error(response: Response) -> Response {
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    if content_type.is_some_and(|value| value == "application/json") {
+        return response;
+    }
     let (title, hint) = match response.status() {
         StatusCode::UNAUTHORIZED => ("Log in, please", "Your session has ended."),
         StatusCode::FORBIDDEN => ("Not allowed", "This form belongs to another site."),
@@ -111,7 +116,7 @@ pub(crate) async fn serve(app: Router) -> ExitCode {
     serve_with(app, &Shutdown::new()).await
 }
 
-/// As [`serve`], and what waits for `shutdown` ends with it.
+/// The same as [`serve`]. Sockets and streams that wait for `shutdown` end with it.
 pub(crate) async fn serve_with(app: Router, shutdown: &Shutdown) -> ExitCode {
     let listener = match listen().await {
         Ok(listener) => listener,
@@ -123,7 +128,7 @@ pub(crate) async fn serve_with(app: Router, shutdown: &Shutdown) -> ExitCode {
     }
 }
 
-/// Prints what went wrong.
+/// Prints the error.
 pub(crate) fn fail(message: impl Display) -> ExitCode {
     eprintln!("{message}");
     ExitCode::FAILURE
@@ -136,6 +141,10 @@ pub(crate) async fn listen() -> Result<TcpListener, String> {
     let listener = TcpListener::bind(&address).await;
     let listener = listener
         .map_err(|error| format!("cannot listen on {address}: {error}; set PORT to a free port"))?;
+    // With `PORT=0` the system chooses it.
+    let port = listener
+        .local_addr()
+        .map_or(port, |local| local.port().to_string());
     // Browsers accept Secure cookies on localhost over plain http.
     println!("http://localhost:{port} (Ctrl-C ends it)");
     Ok(listener)
@@ -163,7 +172,7 @@ pub(crate) async fn serve_until(
     } else {
         eprintln!("some requests are not waited for any longer");
     }
-    // What requests that were cut short have begun in the store is taken back.
+    // Waits until the unfinished commits of cancelled requests are rolled back.
     shutdown.finish(PATIENCE).await;
     Ok(())
 }

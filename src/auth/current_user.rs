@@ -6,8 +6,9 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
 
 use crate::{
-    error::{Error, ErrorKind},
-    http::extract::session,
+    auth::challenge::unauthenticated,
+    error::Error,
+    http::extract::{handle, session},
     record::user,
 };
 
@@ -42,9 +43,12 @@ use crate::{
 ///
 /// # Rejections
 ///
-/// 401 if nobody has logged in. 500 if the id does not parse as an `Id`, because that is a mistake in the
-/// program, and another log-in would not help. Otherwise the same as the extractor of
-/// [`Session`](crate::Session). ([Rule](crate#rules) U2.)
+/// - 401 if nobody has logged in, with a challenge for each [transport](crate::SessionLayer::transport) that the
+///   layer accepts: see [`RequireUser`](crate::RequireUser#challenges).
+/// - 500 if the id does not parse as an `Id`: that is a mistake in the program, and another log-in would not help.
+/// - Otherwise the rejections of the extractor [`Session`](crate::Session).
+///
+/// ([Rule](crate#rules) U2.)
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CurrentUser<Id = String>(
     /// The user's id.
@@ -63,8 +67,10 @@ impl<Id: FromStr + Send, S: Sync> FromRequestParts<S> for CurrentUser<Id> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        let user = Self::find(parts).await?;
-        user.ok_or_else(|| Error::new(ErrorKind::Unauthenticated, "nobody has logged in"))
+        match Self::find(parts).await? {
+            Some(user) => Ok(user),
+            None => Err(unauthenticated(handle(parts)?)),
+        }
     }
 }
 

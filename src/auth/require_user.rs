@@ -52,6 +52,21 @@ use crate::{
 /// With [`fresh`](Self::fresh), users must have authenticated recently. Use it before a payment or a change of the
 /// password.
 ///
+/// # Challenges
+///
+/// A 401 has a `WWW-Authenticate` header for each [transport](crate::SessionLayer::transport) that the layer accepts. The
+/// `realm` is the [layer's](crate::SessionLayer::realm).
+///
+/// | transport | challenge |
+/// | --- | --- |
+/// | `Cookie` | `Cookie realm="__Host-id"` |
+/// | `Bearer` | `Bearer realm="__Host-id"`, of RFC 6750 |
+/// | `Header` | `Header realm="__Host-id", name="x-session"` |
+///
+/// If the request brought a token that opens no session, the challenge of its transport has `error="invalid_token"` too:
+/// the client can forget the token. If the user must confirm their identity, the only challenge is that of the
+/// session's own transport, with `error="insufficient_user_authentication"` and `max_age`.
+///
 /// # Errors
 ///
 /// 503 if the store fails or the user's stamp cannot be read, 500 if there is no session layer. ([Rule](crate#rules) U3.)
@@ -68,13 +83,12 @@ impl RequireUser {
         Self::default()
     }
 
-    /// Requires that the user has logged in, or has [confirmed](crate::Session::confirm) their identity, at most
-    /// this long ago. Default: no limit.
+    /// Requires that the user logged in or [confirmed](crate::Session::confirm) their identity at most this long
+    /// ago. Default: no limit.
     ///
     /// Otherwise a request for a page is redirected to the layer's
     /// [`confirm_page`](crate::SessionLayer::confirm_page), or to the log-in page if there is none. Every other
-    /// request gets a 401 with the challenge of RFC 9470, `insufficient_user_authentication`, which names the age in
-    /// seconds.
+    /// request gets a 401 with the error of RFC 9470, `insufficient_user_authentication`, and the age in seconds.
     ///
     /// ```
     /// use std::time::Duration;
@@ -94,12 +108,12 @@ impl RequireUser {
         self
     }
 
-    /// Sets another log-in page for these routes, which is also used for a fresh log-in. Default: the pages of the
-    /// session layer.
+    /// Sets another log-in page for these routes. It also replaces the layer's
+    /// [`confirm_page`](crate::SessionLayer::confirm_page). Default: the pages of the session layer.
     ///
     /// # Panics
     ///
-    /// As [`SessionLayer::log_in_page`](crate::SessionLayer::log_in_page).
+    /// The same as [`SessionLayer::log_in_page`](crate::SessionLayer::log_in_page).
     #[must_use]
     #[track_caller]
     pub fn log_in_page(mut self, path: &str) -> Self {
@@ -107,7 +121,7 @@ impl RequireUser {
         self
     }
 
-    /// The response in place of the handler's, if there is one.
+    /// The response for a visitor who may not use the route. `None` if they may.
     async fn refusal(&self, parts: &Parts) -> Result<Option<Response>, Error> {
         let handle = handle(parts)?;
         let session = handle.load().await?;
@@ -115,7 +129,7 @@ impl RequireUser {
         let own = self.log_in_page.as_deref();
         let log_in = own.or(config.pages.log_in.as_deref());
         if session.current_user().await?.is_none() {
-            return Ok(Some(Challenge::LogIn.answer(parts, log_in)));
+            return Ok(Some(Challenge::LogIn.answer(handle, parts, log_in)));
         }
         let stale = self.fresh.filter(|at_most| {
             let confirmed_at = session.confirmed_at().map(Timestamp::from);
@@ -123,7 +137,7 @@ impl RequireUser {
         });
         Ok(stale.map(|at_most| {
             let confirm = own.or(config.pages.confirm.as_deref()).or(log_in);
-            Challenge::Confirm(at_most).answer(parts, confirm)
+            Challenge::Confirm(at_most).answer(handle, parts, confirm)
         }))
     }
 }
@@ -148,7 +162,16 @@ impl fmt::Debug for RequireUser {
     }
 }
 
-/// The service that [`RequireUser`] puts around another one.
+/// The service that [`RequireUser`] puts around another one. You need the name only to write down its type.
+///
+/// ```
+/// use cloakroom::{RequireUser, RequireUserService};
+/// use tower::Layer;
+///
+/// fn for_users<S>(service: S) -> RequireUserService<S> {
+///     RequireUser::new().layer(service)
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct RequireUserService<S> {
     inner: S,

@@ -15,7 +15,7 @@ use crate::{
 /// The name of the parameter.
 const NEXT: &str = "next";
 
-/// An extractor for the page that a visitor returns to after the log-in: `?next=` in the query.
+/// An extractor for the page to return to after the log-in: `?next=` in the query.
 ///
 /// [`RequireUser`](crate::RequireUser) sets it. A link from another site can set it too, so `ReturnTo` accepts only
 /// a path on this host that is neither the log-in nor the log-out page. For anything else it is empty. It never
@@ -42,12 +42,12 @@ const NEXT: &str = "next";
 /// A path with its query, at most 2 KiB of visible ASCII characters without `\`. It begins with one `/`, and its
 /// second byte is neither `/` nor `\`. It must not be the page of this request, or the layer's
 /// [`log_in_page`](crate::SessionLayer::log_in_page) or [`log_out_page`](crate::SessionLayer::log_out_page), in any
-/// spelling. If there is more than one `next`, none is accepted. ([Rule](crate#rules) U4.)
+/// spelling. If there is more than one `next`, all are ignored. ([Rule](crate#rules) U4.)
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ReturnTo(Option<Box<str>>);
 
 impl ReturnTo {
-    /// The path with its query. `None` if there is none, or it is not accepted.
+    /// The path with its query. `None` without an accepted `next`.
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         self.0.as_deref()
@@ -59,7 +59,7 @@ impl ReturnTo {
         self.path().unwrap_or(other)
     }
 
-    /// The query that passes the path on, such as `?next=%2Forders`. Empty without a path. It needs no escaping in
+    /// A query that passes the path on, such as `?next=%2Forders`. Empty without a path. It needs no escaping in
     /// HTML.
     #[must_use]
     pub fn query(&self) -> String {
@@ -91,8 +91,9 @@ pub(super) fn with_next(page: &str, from: &Uri) -> String {
     if !is_local(from) {
         return page.to_owned();
     }
+    let (page, fragment) = page.split_at(page.find('#').unwrap_or(page.len()));
     let joint = if page.contains('?') { '&' } else { '?' };
-    format!("{page}{joint}{}", next(from))
+    format!("{page}{joint}{}{fragment}", next(from))
 }
 
 fn next(path: &str) -> String {

@@ -1,5 +1,5 @@
-//! Whether a session has arrived at its new id. [`help`] finishes a move that another request began,
-//! [`has_arrived`] only asks.
+//! Whether the move of a session to its new id is finished. [`help`] finishes a move that another request began.
+//! [`has_arrived`] only checks.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
     record::{Kept, Record, lineage::MoveKind, token::SessionId},
 };
 
-/// Finishes the move that led to the loaded record `found`, if there is one. Returns the latest record, or `None`
+/// Finishes the move that created the loaded record `found`, if it is not finished. Returns the latest record, or `None`
 /// if the session has ended.
 pub(crate) async fn help(
     config: &Arc<Config>,
@@ -69,8 +69,8 @@ fn helped(
     }
 }
 
-/// Whether `id` is the visitor's session. Until the record under the old id is a marker that leads here, the
-/// old one is.
+/// Whether the session is at `id` already. Until a marker that leads to `id` replaces the old record, the session is at its
+/// old id.
 pub(crate) async fn has_arrived(
     store: &TimedStore,
     id: SessionId,

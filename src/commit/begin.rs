@@ -12,57 +12,54 @@ use crate::{
     },
     config::Config,
     error::Error,
-    record::{Kept, lifetime::is_past},
+    record::{
+        Kept,
+        lifetime::{MARKER_LIFETIME, is_past},
+    },
     state::Identity,
 };
 
-/// How a plan begins.
-pub(crate) enum Begun {
-    /// No machine is needed: what it came to.
-    Done(Committed),
-    Machine(Machine<Kept>),
-}
-
-/// The machine for `plan`, or what it comes to.
+/// Puts the machine for `plan` into `machine`. Returns the result if the plan needs no machine.
 ///
 /// # Errors
 ///
-/// What a closure reports.
+/// The error of an update's closure.
 pub(crate) fn begin(
     config: &Config,
     work: &mut Work,
     plan: Plan,
     now: Timestamp,
-) -> Result<Begun, Error> {
+    machine: &mut Option<Machine<Kept>>,
+) -> Result<Option<Committed>, Error> {
     let is_over = |work: &Work| {
         let stored = work.stored.as_ref();
         stored
             .is_some_and(|stored| is_past(config.lifetimes.absolute_deadline(&stored.record), now))
     };
-    let machine = match plan {
-        Plan::Nothing => return Ok(Begun::Done(Committed::Nothing)),
+    *machine = Some(match plan {
+        Plan::Nothing => return Ok(Some(Committed::Nothing)),
         Plan::Touch => match &work.stored {
             Some(stored) if !is_over(work) => {
                 Machine::Touch(Box::new(Touch::new(stored.id(), stored.kept(), false)))
             }
-            _ => return Ok(Begun::Done(Committed::Ended)),
+            _ => return Ok(Some(Committed::Ended)),
         },
         Plan::Create | Plan::Update(_) | Plan::Renew => {
             match first_write(config, work, plan, now)? {
                 Some(write) => Machine::Write(write),
-                None => return Ok(Begun::Done(Committed::Ended)),
+                None => return Ok(Some(Committed::Ended)),
             }
         }
         Plan::Move if matches!(work.identity, Identity::Cycle(_)) && is_over(work) => {
-            return Ok(Begun::Done(Committed::Ended));
+            return Ok(Some(Committed::Ended));
         }
         Plan::Move => Machine::Move(Box::new(moving(config, work, now))),
-    };
-    Ok(Begun::Machine(machine))
+    });
+    Ok(None)
 }
 
 fn moving(config: &Config, work: &Work, now: Timestamp) -> Move<Kept> {
-    let old = work.stored.as_ref().or(work.marker.as_ref());
+    let old = work.stored.as_ref().or(work.marker.as_deref());
     let old = old.map(|old| (old.id(), old.kept()));
     let moving = match (&work.identity, old) {
         (Identity::Cycle(_), Some((id, kept))) => Move::cycle(id, kept, work.writer),
@@ -70,9 +67,10 @@ fn moving(config: &Config, work: &Work, now: Timestamp) -> Move<Kept> {
     };
     let loaded_at = work.loaded_at;
     let is_old = loaded_at.is_some_and(|at| now.since(at) >= RELOAD_AFTER);
-    // It is known only that the session ended or moved.
-    let marker = work.marker.as_ref().filter(|_| work.stored.is_none());
-    let is_gone = marker.is_some_and(|marker| !marker.record.is_moved());
+    // Without a session, `marker` may be the session as it was before it was found to have ended: it is not known yet
+    // whether it moved.
+    let former = work.marker.as_ref().filter(|_| work.stored.is_none());
+    let is_gone = former.is_some_and(|former| !former.record.is_moved());
     if is_old || is_gone {
         moving.reloading()
     } else {
@@ -80,10 +78,10 @@ fn moving(config: &Config, work: &Work, now: Timestamp) -> Move<Kept> {
     }
 }
 
-/// A session that was loaded longer ago than this is loaded again before it moves: its marker may have expired.
-const RELOAD_AFTER: Duration = Duration::from_secs(60);
+/// If a session was loaded longer ago than this, it is loaded again before it moves, because its marker may have expired.
+const RELOAD_AFTER: Duration = MARKER_LIFETIME;
 
-/// The first try of a write, on what the request has loaded; `None` where the session's time is over.
+/// The first attempt of a write, on the record that the request has loaded. `None` if the session has expired.
 fn first_write(
     config: &Config,
     work: &mut Work,

@@ -1,6 +1,6 @@
 //! Runs a machine: [`drive`] waits for the store, [`drive_now`] uses a store in memory, which answers at once.
 //!
-//! Both run the same machines. An [`Answer`] replies to what only the request or the operator knows, such as
+//! Both run the same machines. An [`Answer`] replies to the asks that only the request or the operator can answer, such as
 //! merges. User code runs there, without a lock and with panics caught.
 
 use std::{
@@ -24,13 +24,13 @@ pub(crate) trait Answer {
     /// `ask` is a merge, a begin, a join or a judge.
     fn answer(&mut self, config: &Config, ask: Ask<'_, Kept>, now: Timestamp) -> Reply<Kept>;
 
-    /// Loads what another library kept.
+    /// Loads the session of another library.
     fn fetch(&mut self, config: &Config) -> impl Future<Output = Reply<Kept>> + Send {
         let _ = config;
         async { nobody() }
     }
 
-    /// Deletes what another library kept.
+    /// Deletes the session of another library.
     fn forget(&mut self) -> impl Future<Output = Reply<Kept>> + Send {
         async { nobody() }
     }
@@ -53,7 +53,7 @@ impl Answer for NoAnswers {
 /// How many sessions are listed at once.
 const PAGE: usize = 100;
 
-/// Runs `machine` to its end, however long that takes; `step`: what it is to do first.
+/// Runs `machine` to its end, without a time limit. `step` is its first step.
 pub(crate) async fn drive(
     config: &Config,
     machine: &mut Machine<Kept>,
@@ -89,7 +89,7 @@ pub(crate) async fn drive(
     }
 }
 
-/// Runs `machine` as far as it goes without waiting. Returns whether it is done.
+/// Runs `machine` without waiting. Returns its next step, which is `Done` if it has ended.
 pub(crate) fn drive_now(
     config: &Config,
     machine: &mut Machine<Kept>,
@@ -146,9 +146,9 @@ async fn ask_store(config: &Config, ask: Ask<'_, Kept>) -> Reply<Kept> {
             let updated = store.update(id, &next.0, next.1, expected).await;
             updated.map_or_else(failed, of_update)
         }
-        Ask::Touch(id, (record, _)) => {
+        Ask::Touch(id, (record, seen)) => {
             let activity = config.lifetimes.activity(record, config.clock.now());
-            let touched = store.touch(id, record.version(), activity).await;
+            let touched = store.touch(id, Former::new(record, *seen), activity).await;
             touched.map_or_else(failed, of_touch)
         }
         Ask::List((record, _)) => match list(config, record).await {
@@ -166,8 +166,12 @@ async fn ask_store(config: &Config, ask: Ask<'_, Kept>) -> Reply<Kept> {
     }
 }
 
-/// `None` if the store is not in memory, or for a list.
-fn ask_memory(config: &Config, ask: Ask<'_, Kept>, now: Timestamp) -> Option<Reply<Kept>> {
+/// `None` if the store is not in memory, or for an ask that has to be waited for in any case.
+pub(super) fn ask_memory(
+    config: &Config,
+    ask: Ask<'_, Kept>,
+    now: Timestamp,
+) -> Option<Reply<Kept>> {
     let store = &config.store;
     Some(match ask {
         Ask::Load(id) => {
@@ -232,7 +236,7 @@ fn failed(error: StoreError) -> Reply<Kept> {
     }
 }
 
-/// All sessions of the user of `record`, including markers, but not expired ones.
+/// The sessions of the user of `record` that have not expired, and markers.
 async fn list(config: &Config, record: &Record) -> Result<Vec<(SessionId, Kept)>, StoreError> {
     let query = match record.user() {
         Some(user) => Query::default().with_user(user),
@@ -258,7 +262,7 @@ async fn list(config: &Config, record: &Record) -> Result<Vec<(SessionId, Kept)>
 /// A machine's place in the queue of a session that other requests write to (rule M1).
 struct Waiting<'a> {
     config: &'a Config,
-    turn: Option<(SessionId, Turn<'a, SessionId>)>,
+    turn: Option<(SessionId, Turn<SessionId>)>,
     conflicts: u32,
 }
 

@@ -1,7 +1,7 @@
-//! Which events listeners are told: [`notify`] sends those of a machine's outcome, after the store has confirmed it.
+//! Sends the events of a machine's outcome to the listeners, after the store has confirmed it: [`notify`].
 //!
-//! If two requests end one session, the machine of only one of them comes to [`Outcome::Closed`], so the
-//! end is told once.
+//! If two requests end one session, only one of their machines has the outcome [`Outcome::Closed`], so the event is sent
+//! once.
 
 use std::sync::Arc;
 
@@ -14,10 +14,14 @@ use crate::{
 };
 
 /// Sends the events of `outcome`. If it ended a session, `reason` says why.
+#[inline]
 pub(crate) fn notify(config: &Config, outcome: &Outcome<Kept>, reason: EndReason, now: Timestamp) {
-    if !config.observers().is_active() {
-        return;
+    if config.observers().is_active() {
+        notify_all(config, outcome, reason, now);
     }
+}
+
+fn notify_all(config: &Config, outcome: &Outcome<Kept>, reason: EndReason, now: Timestamp) {
     match outcome {
         Outcome::Created { id, record } | Outcome::Begun { id, record } => {
             begun(config, *id, &record.0, now);

@@ -13,7 +13,6 @@ use crate::{
         undo::hand_on,
     },
     config::Config,
-    cookie::CookieHeaders,
     error::{Error, ErrorKind, store::StoreError},
     import::{DynImport, OldSession, OldToken, OldTokens},
     observe::event::EndReason,
@@ -27,28 +26,15 @@ use crate::{
     state::Stored,
 };
 
-/// The old tokens that a request brings.
-pub(crate) fn old_tokens(config: &Config, cookies: &CookieHeaders) -> OldTokens {
-    let mut tokens = OldTokens::default();
-    if let Some(import) = &config.import
-        && config.clock.now() < import.until()
-    {
-        let values = cookies.values(import.cookie_name());
-        values
-            .filter_map(|value| import.token(value))
-            .for_each(|token| tokens.push(token));
-    }
-    tokens
-}
-
-/// A session that a request has by its old token.
+/// The session of a request with an old token.
 pub(crate) struct Imported {
     pub(crate) stored: Stored,
     /// Whether the visitor gets its token.
     pub(crate) is_issued: bool,
 }
 
-/// The session that the old session with this token became, or becomes now. `for_user`: only one of a user is wanted.
+/// Returns the session that the old session with this token became. Imports the old session if that has not happened yet.
+/// With `for_user`, returns only the session of a user.
 ///
 /// # Errors
 ///
@@ -107,7 +93,7 @@ pub(crate) async fn forget(config: &Config, tokens: &OldTokens) -> Result<(), Er
     Ok(())
 }
 
-/// A store of another library that fails is none of the kinds that have another response than 503.
+/// The error for a failure of the other library's store. Its kind always gives a 503.
 fn failed(what: &str, source: StoreError) -> Error {
     let what = format!("the session of the other library {what}");
     Error::caused(ErrorKind::Unavailable, what, source)
@@ -143,7 +129,7 @@ struct Source<'a> {
     drawn: Option<Token>,
 }
 
-/// How many ids are tried. Two equal ids are not to be expected.
+/// How many ids are tried. Two equal random ids do not occur in practice.
 const MAX_DRAWS: u32 = 4;
 
 impl Source<'_> {
@@ -151,7 +137,7 @@ impl Source<'_> {
         let issued = self.drawn.filter(|token| token.id == id);
         let token = match issued {
             Some(token) => token,
-            // Nobody gets this one.
+            // No visitor gets this token.
             None => Token {
                 id,
                 secret: Secret::generate()?,
@@ -171,7 +157,7 @@ impl Source<'_> {
             return Ok(Reply::Fetched(None));
         }
         if self.draws == MAX_DRAWS {
-            let what = "the store lets no session begin, whatever its id";
+            let what = "the store reports that every new id is taken";
             return Err(Error::new(ErrorKind::Other, what));
         }
         self.draws += 1;

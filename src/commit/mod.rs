@@ -1,16 +1,18 @@
 //! Commits what a request did to the store, at the response head or at `save`.
 //!
-//! A commit's data goes one way: [`work`] copies the request's state, [`plan`] says what is to be done, [`begin`] makes the
-//! machine of [`protocol`] that does it, [`drive`] runs it, and [`response`] says what the response head tells. A
-//! [`slot`] holds the machine meanwhile: what an abandoned one has begun is [undone](undo) in the background. This
+//! A commit's data goes one way: [`work`] copies the request's state, [`plan`] decides what to do, [`begin`] makes the
+//! machine of [`protocol`] that does it, [`drive`] runs the machine, and [`response`] decides about the cookie. Meanwhile a
+//! [`slot`] holds the machine. If it is abandoned, its effects are [undone](undo) in the background. This
 //! folder uses settings, state and store. It knows no HTTP, and neither sessions nor operators.
 //!
-//! There are two ways in. [`commit_in_span`] waits for the store. [`try_now`] is for a store in memory and takes no future;
-//! where it would have to wait, `commit_in_span` goes on with the same machine.
+//! A response head has two entry points. [`try_now`] needs no future: it is for an unchanged session, and for a store in
+//! memory. If it would have to wait, [`commit_in_span`] continues with the same machine, and waits for the store. The
+//! other entry points are for what handlers and operators do besides: [`upkeep`], [`revoke`], [`import`], [`arrival`].
 
 pub(crate) mod arrival;
 mod begin;
 mod drive;
+mod due;
 mod events;
 pub(crate) mod import;
 mod plan;
@@ -24,18 +26,16 @@ mod undo;
 pub(crate) mod upkeep;
 mod work;
 
-use std::{error::Error as _, future::poll_fn, pin::pin};
+use std::{future::poll_fn, pin::pin};
 
-use tracing::{Span, debug, debug_span, field, warn};
+use tracing::{Span, debug, debug_span, field};
 
 use crate::{
     clock::Clock as _,
     commit::{
-        begin::Begun,
-        import::{forget, old_tokens},
+        import::forget,
         plan::Plan,
         protocol::{End, Machine, Step},
-        response::response_head,
         slot::Slot,
         unconfirmed::confirm_save,
     },
@@ -83,14 +83,17 @@ pub(crate) async fn commit_in_span(
 ///
 /// # Errors
 ///
-/// If the store failed and changes may be lost. At the response head the pending changes are dropped then,
-/// because no later call could save them.
+/// If the store failed and changes may be lost. At the response head, this also drops the pending changes, because no
+/// later call could save them.
 async fn commit(
     shared: &Shared,
     occasion: Occasion,
     started: Option<Box<Started>>,
 ) -> Result<ResponseHead, Failed> {
-    let is_forgotten = shared.state().destroyed.is_some();
+    let is_left = {
+        let state = shared.state();
+        state.destroyed.is_some() || (state.was_destroyed && state.was_presented)
+    };
     let mut slot = Slot::new(shared, occasion);
     let ran = {
         // Pinned where it is: it is large, and would be moved otherwise.
@@ -101,38 +104,19 @@ async fn commit(
         Ok(ran) => ran,
         Err(late) => match slot.late(&late) {
             Some(concluded) => concluded,
-            None => do_without(shared, occasion, &late).ok_or(late),
+            None => slot.do_without(&late).ok_or(late),
         },
     };
-    ran.map_err(|error| slot.fail(error, is_forgotten))
-}
-
-/// The response head without the touch, if a touch was all there was to do. A touch that fails is only logged (rule F2).
-fn do_without(shared: &Shared, occasion: Occasion, late: &Error) -> Option<ResponseHead> {
-    let now = shared.config.clock.now();
-    let mut state = shared.state();
-    if state.unconfirmed_save.is_some() || state.is_modified() {
-        return None;
-    }
-    let id = state.stored.as_ref().map(Stored::id)?;
-    if let Some(suppressed) = shared.config.failures.not_touched.admit() {
-        warn!(session.id = %id, error = %late, cause = ?late.source(), suppressed, "touch failed");
-    }
-    state.is_head_gone |= occasion == Occasion::Head;
-    state.is_committed |= occasion == Occasion::Head;
-    Some(response_head(&mut state, shared, Some(now)))
+    ran.map_err(|error| slot.fail(error, is_left))
 }
 
 async fn run(slot: &mut Slot<'_>, started: Option<Box<Started>>) -> Result<ResponseHead, Error> {
     let shared = slot.shared;
     if let Some(started) = started {
-        let started = *started;
-        let _gate = started.gate;
-        slot.work = Some(started.work);
-        let committed = slot.run(started.machine, started.step).await;
-        return slot.settle(committed);
+        let committed = slot.go_on(*started).await;
+        return slot.settle(committed, shared.config.clock.now());
     }
-    let _gate = shared.enter().await;
+    slot.enter().await;
     confirm_save(shared).await?;
     let (plan, destroyed, forgets, is_too_late) = {
         let mut state = shared.state();
@@ -145,7 +129,7 @@ async fn run(slot: &mut Slot<'_>, started: Option<Box<Started>>) -> Result<Respo
     };
     if forgets && shared.config.import.is_some() {
         // Otherwise the old token could open the session again, here or in the other library.
-        let tokens = old_tokens(&shared.config, &shared.carriers.cookies);
+        let tokens = shared.config.old_tokens(&shared.token_headers);
         Box::pin(forget(&shared.config, &tokens)).await?;
     }
     if let Some(ended) = destroyed {
@@ -156,11 +140,11 @@ async fn run(slot: &mut Slot<'_>, started: Option<Box<Started>>) -> Result<Respo
         return Err(Error::too_late("a new session"));
     }
     let committed = match slot.begin(plan, shared.config.clock.now()) {
-        Ok(Begun::Done(committed)) => Ok(committed),
-        Ok(Begun::Machine(machine)) => slot.run(machine, Step::Ask).await,
+        Ok(Some(committed)) => Ok(committed),
+        Ok(None) => slot.run(Step::Ask).await,
         Err(error) => Err(error),
     };
-    slot.settle(committed)
+    slot.settle(committed, shared.config.clock.now())
 }
 
 /// Ends the session that the request has destroyed (rule M4).

@@ -1,7 +1,7 @@
 //! Decides what a commit has to do, by what the request did: [`Plan`]. No I/O.
 
 use crate::{
-    commit::work::{Work, is_touch_due},
+    commit::{due::is_touch_due, work::Work},
     config::Config,
     record::data::Data,
     state::{Identity, State},

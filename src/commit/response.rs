@@ -1,7 +1,7 @@
-//! Decides what the response head says after a commit: [`ResponseHead`].
+//! Decides after a commit whether the response issues, refreshes or removes the cookie: [`ResponseHead`].
 //!
-//! That is whether the cookie is issued, refreshed (a new Max-Age after a touch, the current name instead of a
-//! former one) or removed.
+//! A cookie is refreshed for a new Max-Age after a touch, or if its token came with a former key. A cookie under a former
+//! name is no such case: its session gets a new id when it is used (`State::use_for`).
 
 use tracing::debug;
 
@@ -14,13 +14,13 @@ use crate::{
     state::{Generations, Identity, State, Stored, Usage, change_seq::ChangeSeq, shared::Shared},
 };
 
-/// What the response head says about the session.
+/// The effect of the session on the response's headers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ResponseHead {
     pub(crate) cookie: Cookie,
     /// Whether the request loaded the session or peeked at it.
     pub(crate) is_used: bool,
-    /// Whether the visitor has a stored session, or had one when the request loaded it.
+    /// Whether the visitor has a stored session, or had one at the time of the load.
     pub(crate) is_personal: bool,
     /// Whether a user has logged in, or was logged in when the request loaded the session.
     pub(crate) has_user: bool,
@@ -41,8 +41,8 @@ pub(crate) enum Cookie {
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) error: Error,
-    /// Removed if the visitor logged out (rule F2). Issued if the store left open whether a log-in or a cycle was
-    /// applied: the new token works in either case.
+    /// Removed if the visitor logged out (rule F2). Issued if it is unknown whether a log-in or a cycle was applied,
+    /// because the new token works in either case.
     pub(crate) cookie: Cookie,
     /// Whether the visitor logged out.
     pub(crate) is_left: bool,
@@ -63,8 +63,8 @@ pub(crate) enum Committed {
 }
 
 impl State {
-    /// Updates the state with what was committed, and returns what the response head says.
-    pub(crate) fn conclude(
+    /// Updates the state with the result of a commit, and returns the effect on the response's headers.
+    pub(crate) fn apply_at_head(
         &mut self,
         committed: Committed,
         generations: Generations,
@@ -72,13 +72,13 @@ impl State {
         shared: &Shared,
         now: Timestamp,
     ) -> ResponseHead {
-        self.is_cookie_due |= self.take_in(committed, generations, until, &shared.config, now);
+        self.is_cookie_due |= self.apply(committed, generations, until, &shared.config, now);
         response_head(self, shared, Some(now))
     }
 
-    /// Updates the state with what was committed. Returns whether the cookie must be sent: with a new token, or for
+    /// Updates the state with the result of a commit. Returns whether the cookie must be sent, with a new token or for
     /// its Max-Age.
-    pub(crate) fn take_in(
+    pub(crate) fn apply(
         &mut self,
         committed: Committed,
         generations: Generations,
@@ -146,7 +146,7 @@ impl State {
     }
 }
 
-/// What the response head says by the current state.
+/// The effect of the current state on the response's headers.
 pub(crate) fn response_head(
     state: &mut State,
     shared: &Shared,
@@ -162,7 +162,7 @@ pub(crate) fn response_head(
             // A header has no Max-Age that could be refreshed, and no token goes out by another transport.
             let is_new = state.is_token_fresh || state.is_token_stale;
             let is_due = is_cookie || is_new;
-            if !is_due || !config.is_of(&stored.record, transport) {
+            if !is_due || !config.uses_transport(&stored.record, transport) {
                 Cookie::None
             } else {
                 let lifetimes = &config.lifetimes;

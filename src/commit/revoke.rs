@@ -21,8 +21,8 @@ use crate::{
     record::{Kept, token::SessionId},
 };
 
-/// Ends the session `id` if `is_meant` says so of its latest record. Follows it to the id that a cycle has given it.
-/// Returns the id under which it ended, or `None` if there was nothing to end. The event names the operator.
+/// Ends the session `id` if `is_meant` returns `true` for its latest record. Follows a cycle to the session's new id.
+/// Returns the id under which the session ended, or `None` if there was nothing to end. The event names the operator.
 ///
 /// A concurrent log-in makes another session, which stays (rule M7).
 pub(crate) async fn revoke(

@@ -1,40 +1,42 @@
 //! The fast path: commits without waiting if the session is unchanged, or its store is in memory.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{
     commit::{
         Failed, Occasion, ResponseHead,
-        begin::Begun,
+        due::{is_renewal_due, is_touch_due},
         response::{Cookie, response_head},
         slot::{Slot, Started},
         span,
         unconfirmed::abandon,
-        work::{is_renewal_due, is_touch_due},
     },
     error::Error,
-    state::shared::Shared,
+    state::{Strong, shared::Shared},
 };
 
-/// Commits at the response head if nothing has to wait. `None` leaves it to [`commit`].
+/// How far [`try_now`] came.
 pub(crate) enum Tried {
-    /// To its end.
+    /// The request has not used the session.
+    Unused,
+    /// The commit is complete.
     Committed(Result<ResponseHead, Failed>),
-    /// To where it has to wait; `None`: nothing was begun.
+    /// The commit has to wait. The machine so far; `None` if none was begun.
     Waits(Option<Box<Started>>),
 }
 
-/// The response head is ready: what it says, where nothing has to be waited for.
-pub(crate) fn try_now(shared: &Arc<Shared>) -> Tried {
+/// Tries to commit at the response head without waiting.
+pub(crate) fn try_now(shared: &Strong<Shared>) -> Tried {
+    if shared.is_unique() && !shared.is_loaded() {
+        // Nobody else has the handle, so nobody will load the session.
+        return Tried::Unused;
+    }
     {
         let mut state = shared.state();
         if state.is_untouched() {
             state.is_head_gone = true;
             state.is_committed = true;
-            return Tried::Committed(Ok(ResponseHead::default()));
+            return Tried::Unused;
         }
         let config = &*shared.config;
         let has_moved = !state.keeps_id();
@@ -51,7 +53,7 @@ pub(crate) fn try_now(shared: &Arc<Shared>) -> Tried {
             state.is_committed = true;
             return Tried::Committed(Ok(response_head(&mut state, shared, None)));
         }
-        // What is rare is left to the commit that waits.
+        // Rare cases are left to the commit that waits.
         if has_moved || is_ended || !config.store.answers_at_once() {
             return Tried::Waits(None);
         }
@@ -59,7 +61,7 @@ pub(crate) fn try_now(shared: &Arc<Shared>) -> Tried {
     let (span, is_named) = span(shared);
     let tried = span.in_scope(|| {
         catch_unwind(AssertUnwindSafe(|| start(shared))).unwrap_or_else(|_| {
-            // It may have been written by then: no second time.
+            // The changes may be stored already, so they must not be written again.
             abandon(shared);
             Tried::Committed(Err(Failed {
                 error: Error::panicked(),
@@ -74,13 +76,13 @@ pub(crate) fn try_now(shared: &Arc<Shared>) -> Tried {
     tried
 }
 
-fn start(shared: &Arc<Shared>) -> Tried {
+fn start(shared: &Strong<Shared>) -> Tried {
     // Before the lock: the clock may be the application's.
     let (now, writer) = shared.config.draw();
-    let Some(gate) = shared.try_enter() else {
-        return Tried::Waits(None);
-    };
     let mut slot = Slot::new(shared, Occasion::Head);
+    if !slot.try_enter() {
+        return Tried::Waits(None);
+    }
     let plan = {
         let mut state = shared.state();
         let is_in_doubt = state.unconfirmed_save.is_some() || state.is_stale;
@@ -90,16 +92,16 @@ fn start(shared: &Arc<Shared>) -> Tried {
         slot.plan(&mut state, writer)
     };
     let committed = match slot.begin(plan, now) {
-        Ok(Begun::Done(committed)) => Ok(committed),
-        Ok(Begun::Machine(machine)) => match slot.run_now(machine, now) {
+        Ok(Some(committed)) => Ok(committed),
+        Ok(None) => match slot.run_now(now) {
             Ok(committed) => committed,
             Err(step) => {
-                let started = slot.hand_over(shared.hold(gate), step);
+                let started = slot.hand_over(shared, step);
                 return Tried::Waits(started.map(Box::new));
             }
         },
         Err(error) => Err(error),
     };
-    let outcome = slot.settle(committed);
+    let outcome = slot.settle(committed, now);
     Tried::Committed(outcome.map_err(|error| slot.fail(error, false)))
 }

@@ -1,8 +1,9 @@
-//! A save that never heard from the store: kept in the state by [`keep`], made sure of by [`confirm_save`].
+//! A save whose reply from the store is missing: [`keep`] keeps it in the state, [`confirm_save`] finds out whether it was
+//! applied.
 //!
-//! The state keeps data, [`UnconfirmedSave`], and the machine is built from it again: the state stands below the
-//! commit and knows no machine. Nothing is lost by that, because a machine that [resumes](Write::resume) asks the store what
-//! became of its record before anything else, whatever it had been told before.
+//! The state keeps only data, [`UnconfirmedSave`], because it must not know the machines. [`confirm_save`] builds the machine
+//! again. It loses nothing by that: a machine that [resumes](Write::resume) first asks the store whether its record was
+//! stored, whatever replies it had before.
 
 use crate::{
     clock::Clock as _,
@@ -108,7 +109,7 @@ async fn confirm(shared: &Shared, save: &UnconfirmedSave) -> Result<(), Error> {
         state.unconfirmed_save = None;
         state.is_cookie_due |= match committed {
             Committed::Nothing => false,
-            committed => state.take_in(committed, save.generations, until, config, now),
+            committed => state.apply(committed, save.generations, until, config, now),
         };
     });
     Ok(())
@@ -120,7 +121,7 @@ pub(crate) fn abandon(shared: &Shared) {
     shared.abandon();
 }
 
-/// A session that the request may have begun is closed.
+/// Closes the id of a session that the request may have begun.
 fn give_up(shared: &Shared) {
     let begun = {
         let mut state = shared.state();

@@ -17,24 +17,36 @@ use crate::{
     error::Error,
     observe::event::EndReason,
     random::unique,
-    record::Kept,
+    record::{Kept, token::SessionId},
 };
 
-/// How often it is tried, with a pause between that begins at `store_timeout` and doubles each time.
+/// How often an undo is tried. The pause between two attempts begins at `store_timeout` and doubles each time.
 const MAX_TRIES: u32 = 6;
 
-/// The outcome of a machine. Hands its undoing to the background, and sends the events of the sessions that it ended for
-/// the limit.
+/// Returns the outcome of a machine. Starts its undo in the background, and sends the events of the sessions that it ended
+/// for the limit.
 #[inline]
 pub(crate) fn hand_on(config: &Arc<Config>, finished: Finished<Kept>) -> Option<Outcome<Kept>> {
-    for (id, kept) in finished.evicted {
-        let now = config.clock.now();
-        events::ended(config, id, Some(kept), EndReason::Limit, None, now);
+    let Finished {
+        outcome,
+        undo,
+        evicted,
+    } = finished;
+    if !evicted.is_empty() {
+        notify_evicted(config, evicted);
     }
-    if let Some(undo) = finished.undo {
+    if let Some(undo) = undo {
         undo_later(config, undo);
     }
-    finished.outcome
+    outcome
+}
+
+#[cold]
+fn notify_evicted(config: &Config, evicted: Vec<(SessionId, Kept)>) {
+    let now = config.clock.now();
+    for (id, kept) in evicted {
+        events::ended(config, id, Some(kept), EndReason::Limit, None, now);
+    }
 }
 
 /// Undoes `undo` in a background task. Without a runtime nothing is undone, and what was begun expires.
@@ -53,7 +65,7 @@ async fn undo_in_the_end(config: &Arc<Config>, mut undo: Undo<Kept>) {
     let mut pause = config.store_timeout;
     for _ in 0..MAX_TRIES {
         let finished = {
-            // Bounds how many run. Waiting ones are small and have no data.
+            // Limits how many undos run at once. Those that wait are small and have no data.
             let _permit = config.undoing.acquire().await;
             try_undo(config, &undo).await
         };

@@ -1,4 +1,4 @@
-//! Store calls that a handler makes by itself: touch, reload and claim.
+//! Store calls that a handler makes before the commit: touch, reload and claim.
 
 use std::sync::Arc;
 
@@ -155,7 +155,9 @@ impl<T, F: Fn(&[u8]) -> Result<T, Error>> Taking<'_, T, F> {
         if is_past(config.lifetimes.absolute_deadline(record), now) {
             return Ok(Reply::Ended);
         }
-        let data = record.data().with([(self.key, None)].into_iter());
+        let data = record
+            .data()
+            .with([(self.key.as_bytes(), None)].into_iter());
         let rested = now.since(activity.last_seen_at);
         let next = Arc::new(record.successor(data, self.writer, rested));
         let activity = config.lifetimes.activity(&next, now);
@@ -174,13 +176,13 @@ impl<T, F: Fn(&[u8]) -> Result<T, Error>> Answer for Taking<'_, T, F> {
     }
 }
 
-/// Runs `talk` after other store calls of this request, within the store timeout.
+/// Runs `talk` within the store timeout, when no other store call of this request is running.
 async fn in_turn<T>(
     shared: &Shared,
     talk: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     within(shared.config.store_timeout, async {
-        let _gate = shared.enter().await;
+        let _pass = shared.enter().await;
         confirm_save(shared).await?;
         talk.await
     })
@@ -212,7 +214,7 @@ async fn refresh(shared: &Shared, stored: &Stored) -> Result<(), Error> {
     }
 }
 
-/// The deadline has changed, so the response head sends a persistent cookie again.
+/// Lets the response head send a persistent cookie again, because the deadline has changed.
 fn refresh_cookie(shared: &Shared) {
     let mut state = shared.state();
     let lifetimes = &shared.config.lifetimes;
@@ -221,7 +223,8 @@ fn refresh_cookie(shared: &Shared) {
     state.is_cookie_due |= is_persistent;
 }
 
-/// Notes that the session `id` has ended, unless the handler has begun another since.
+/// Records that the session `id` has ended, unless the handler has begun another one since. Returns the error for the
+/// handler.
 fn end(shared: &Shared, id: SessionId) -> Error {
     shared.alter(|state| {
         if state.is_on(id) {

@@ -7,6 +7,7 @@ use crate::{
     clock::Timestamp,
     commit::{
         drive::Answer,
+        due::is_renewal_due,
         events,
         protocol::{Ask, Cause, Outcome, Reply},
         response::Committed,
@@ -25,7 +26,7 @@ use crate::{
         version::Version,
     },
     state::{
-        Generations, Identity, State, Stored, Usage, change_seq::ChangeSeq, changes::Changes,
+        Generations, Identity, State, Stored, Strong, change_seq::ChangeSeq, changes::Changes,
         shared::Shared,
     },
 };
@@ -41,27 +42,28 @@ pub(crate) enum Occasion {
 
 /// The input of one commit.
 pub(crate) struct Work {
-    /// By which the session's token is issued.
+    /// The transport of the session's token.
     transport: TransportIndex,
     pub(crate) stored: Option<Stored>,
-    /// The marker that the load found in place of the session. Or the session as it was before it was found to have ended.
-    pub(crate) marker: Option<Stored>,
+    /// The marker that the load found instead of the session, or the last known record of a session that has ended.
+    // Boxed: rarely there, and every write moves this struct.
+    pub(crate) marker: Option<Box<Stored>>,
     pub(crate) identity: Identity,
-    pub(crate) changes: Option<Arc<Changes>>,
+    pub(crate) changes: Option<Strong<Changes>>,
     labels: Option<Arc<Labels>>,
     pub(crate) is_displaced: bool,
     pub(crate) loaded_at: Option<Timestamp>,
-    /// Nothing is lost where it fails.
+    /// Whether no change is lost if the commit fails: it only touches or renews.
     pub(crate) is_optional: bool,
-    /// Something is to be done about the secret.
+    /// Whether the session's secret is renewed, or a pending one becomes current.
     pub(crate) renews: bool,
     pub(crate) until: ChangeSeq,
     pub(crate) generations: Generations,
     pub(crate) writer: u64,
     /// The token that the session has after this commit.
     token: Option<Token>,
-    /// The token of a log-in that joined another one.
-    joined: Option<Token>,
+    /// The session of the log-in that this one joined.
+    joined: Option<SessionId>,
     /// Whether no visitor has the token yet.
     issues: bool,
     /// Whether there is more to store than secrets.
@@ -69,20 +71,22 @@ pub(crate) struct Work {
     /// Whether the session had expired.
     is_past: bool,
     draws: u32,
-    /// When the id of a cycle came to be.
+    /// When the cycle gave the session its id.
     begun_at: Option<Timestamp>,
 }
 
-/// How many ids are tried for a new session. Two equal ids are not to be expected, and an id whose creation may have
-/// been applied is not tried again. A store that refuses this many is broken.
+/// How many ids are tried for a new session. Two equal random ids do not occur in practice, and an id is not tried again
+/// if its creation may have been applied. A store that refuses this many is broken.
 const MAX_DRAWS: u32 = 4;
 
 impl Work {
+    // Built where it stays, because it is large.
+    #[inline]
     pub(crate) fn new(state: &State, shared: &Shared, occasion: Occasion, writer: u64) -> Self {
-        let mut work = Self {
+        Self {
             transport: shared.transport(state),
             stored: state.stored.clone(),
-            marker: state.marker.as_deref().cloned(),
+            marker: state.marker.clone(),
             identity: state.identity.clone(),
             changes: state.changes.clone(),
             labels: state.labels.clone(),
@@ -100,18 +104,20 @@ impl Work {
             is_past: false,
             draws: 0,
             begun_at: None,
-        };
-        // In place, because the work is large.
-        if occasion == Occasion::Save && work.stored.is_some() {
-            if let Identity::LogIn(log_in) = &work.identity {
-                // Holders of the old token must not read changes that came after the log-in.
-                work.until = log_in.since;
-                let earlier = work.changes.map(|changes| changes.until(work.until));
-                work.changes = earlier.filter(|earlier| !earlier.is_empty()).map(Arc::new);
-            }
-            work.identity = Identity::Same;
         }
-        work
+    }
+
+    /// Leaves a pending log-in or cycle of a stored session to the commit at the response head (rule C7).
+    pub(crate) fn leave_identity(&mut self) {
+        if let Identity::LogIn(log_in) = &self.identity {
+            // Holders of the old token must not read changes that came after the log-in.
+            self.until = log_in.since;
+            let earlier = self.changes.take().map(|changes| changes.until(self.until));
+            self.changes = earlier
+                .filter(|earlier| !earlier.is_empty())
+                .map(Strong::new);
+        }
+        self.identity = Identity::Same;
     }
 
     /// The session `kept` with this request's token.
@@ -164,7 +170,7 @@ impl Work {
         let rested = now.since(activity.last_seen_at);
         let mut next = record.successor(data, self.writer, rested);
         if let Some(changes) = &self.changes {
-            next = changes.overriding(next);
+            changes.set_overrides(&mut next);
         }
         if let Some(step) = step {
             let fresh = Secret::generate()?;
@@ -184,14 +190,9 @@ impl Work {
         latest: &Kept,
         now: Timestamp,
     ) -> Result<Reply<Kept>, Error> {
-        let merged = match &mut self.changes {
-            Some(changes) => {
-                let changes = Arc::make_mut(changes);
-                changes.rebase(latest.0.data(), config.max_data_bytes)?;
-                changes.merged(&latest.0)
-            }
-            None => None,
-        };
+        self.rebase(config, latest.0.data())?;
+        let changes = self.changes.as_ref();
+        let merged = changes.and_then(|changes| changes.merged(&latest.0));
         if let Some(stored) = &mut self.stored {
             (stored.record, stored.activity) = latest.clone();
         }
@@ -212,20 +213,74 @@ impl Work {
         };
         self.issues = true;
         self.saves = true;
+        let verifier = Verifier::of(&token.secret);
+        let Some(start) = self.start(config, base, verifier, now) else {
+            self.is_past = true;
+            return Ok(Reply::Ended);
+        };
+        let is_as_computed = match (base, &self.stored) {
+            (Some((base, _)), Some(stored)) => base.version() == stored.record.version(),
+            (None, None) => !self.is_displaced,
+            _ => false,
+        };
+        if !is_as_computed {
+            self.rebase(config, start.data())?;
+        }
+        if let (Some(base), Some(stored)) = (base, &mut self.stored) {
+            (stored.record, stored.activity) = base.clone();
+        }
+        let mut record = start;
+        if let Some(changes) = &self.changes {
+            record.set_data(changes.apply(record.data()));
+            changes.set_overrides(&mut record);
+        }
+        Ok(Reply::Begun(token.id, kept(config, record, now)))
+    }
+
+    /// The record of a new session before the changes of this request. `None` if a cycle finds that the session has
+    /// expired.
+    fn start(
+        &mut self,
+        config: &Config,
+        base: Option<&Kept>,
+        verifier: Verifier,
+        now: Timestamp,
+    ) -> Option<Record> {
+        let start = match (base, &self.identity) {
+            (None, Identity::Same) => self.blank(config, verifier, now),
+            _ => self.moved(config, base, verifier, now)?,
+        };
+        Some(match (&self.identity, &self.labels) {
+            (Identity::Same | Identity::LogIn(_), Some(labels)) => start.with_labels(labels),
+            _ => start,
+        })
+    }
+
+    fn blank(&self, config: &Config, verifier: Verifier, now: Timestamp) -> Record {
+        let record = Record::new(verifier, Version::first(self.writer), now);
+        let record = record.with_realm(config.realm());
+        match config.transports.recorded(self.transport) {
+            None => record,
+            transport => record.with_transport(transport),
+        }
+    }
+
+    /// The record of a session that comes from `base`, or of a log-in. It is a blank one if nothing is taken over.
+    #[cold]
+    fn moved(
+        &mut self,
+        config: &Config,
+        base: Option<&Kept>,
+        verifier: Verifier,
+        now: Timestamp,
+    ) -> Option<Record> {
         let lifetimes = &config.lifetimes;
-        let (verifier, version) = (Verifier::of(&token.secret), Version::first(self.writer));
+        let is_over = |base: &Kept| is_past(lifetimes.absolute_deadline(&base.0), now);
+        let version = Version::first(self.writer);
         let realm = config.realm();
         let transport = config.transports.recorded(self.transport);
-        let blank = || {
-            let record = Record::new(verifier, version, now);
-            record.with_realm(realm).with_transport(transport)
-        };
-        let is_over = |base: &Kept| is_past(lifetimes.absolute_deadline(&base.0), now);
-        let start = match (base, &self.identity) {
-            (Some(base), Identity::Cycle(_)) if is_over(base) => {
-                self.is_past = true;
-                return Ok(Reply::Ended);
-            }
+        Some(match (base, &self.identity) {
+            (Some(base), Identity::Cycle(_)) if is_over(base) => return None,
             (Some((base, _)), Identity::Cycle(cycle)) => {
                 let moved = alone(Record::clone(base)).with_token(verifier, version);
                 // The same if the move is tried again: it never changes while the id is in use.
@@ -243,40 +298,27 @@ impl Work {
                 let moved = moved.with_realm(realm).with_transport(transport);
                 moved.with_login(Some(log_in.login()))
             }
-            (_, Identity::LogIn(log_in)) => blank().with_login(Some(log_in.login())),
-            (_, Identity::Same | Identity::Cycle(_)) => blank(),
-        };
-        let start = match (&self.identity, &self.labels) {
-            (Identity::Same | Identity::LogIn(_), Some(labels)) => start.with_labels(labels),
-            _ => start,
-        };
-        let is_as_computed = match (base, &self.stored) {
-            (Some((base, _)), Some(stored)) => base.version() == stored.record.version(),
-            (None, None) => !self.is_displaced,
-            _ => false,
-        };
-        if !is_as_computed && let Some(changes) = &mut self.changes {
-            let max_bytes = config.max_data_bytes;
-            Arc::make_mut(changes).rebase(start.data(), max_bytes)?;
-        }
-        if let (Some(base), Some(stored)) = (base, &mut self.stored) {
-            (stored.record, stored.activity) = base.clone();
-        }
-        let record = match &self.changes {
-            Some(changes) => {
-                let data = changes.apply(start.data());
-                changes.overriding(start.with_data(data))
+            (_, Identity::LogIn(log_in)) => {
+                let blank = self.blank(config, verifier, now);
+                blank.with_login(Some(log_in.login()))
             }
-            None => start,
-        };
-        Ok(Reply::Begun(token.id, kept(config, record, now)))
+            (_, Identity::Same | Identity::Cycle(_)) => self.blank(config, verifier, now),
+        })
+    }
+
+    #[cold]
+    fn rebase(&mut self, config: &Config, base: &Data) -> Result<(), Error> {
+        match &mut self.changes {
+            Some(changes) => Strong::make_mut(changes).rebase(base, config.max_data_bytes),
+            None => Ok(()),
+        }
     }
 
     fn draw(&mut self) -> Result<Token, Error> {
         if self.draws == MAX_DRAWS {
             return Err(Error::new(
                 ErrorKind::Other,
-                "the store lets no session begin, whatever its id",
+                "the store reports that every new id is taken",
             ));
         }
         let drawn = self.identity.token().filter(|_| self.draws == 0);
@@ -298,57 +340,44 @@ impl Work {
             return Ok(Reply::Unchanged);
         };
         let (record, activity) = target;
-        let is_of = config.is_of(record, self.transport);
-        if !is_of || !config.accepts(record, now) {
-            // A session that both realms took has gone on in the other one.
+        let uses_transport = config.uses_transport(record, self.transport);
+        if !uses_transport || !config.accepts(record, now) {
+            // The session continues in another realm.
             return Ok(Reply::Unchanged);
         }
         let mut data = record.data().clone();
-        if let Some(changes) = &mut self.changes {
-            let changes = Arc::make_mut(changes);
-            changes.rebase(&data, config.max_data_bytes)?;
+        self.rebase(config, &data)?;
+        if let Some(changes) = &self.changes {
             data = changes.apply(&data);
         }
         let rested = now.since(activity.last_seen_at);
         let mut next = record.successor(data, self.writer, rested);
         if let Some(changes) = &self.changes {
-            next = changes.overriding(next);
+            changes.set_overrides(&mut next);
         }
         Ok(match next.joined(&own.secret, now) {
             Some(next) => {
-                self.joined = Some(Token { id, ..own });
+                self.joined = Some(id);
                 Reply::Merged(kept(config, next, now))
             }
             None => Reply::Unchanged,
         })
     }
 
-    /// What the request is told of `outcome`, and the observers.
+    /// Sends the events of `outcome`, and returns the result for the request.
     ///
     /// # Errors
     ///
     /// If the changes were not saved.
-    pub(crate) fn conclude(
+    pub(crate) fn committed(
         &self,
         config: &Config,
         outcome: Outcome<Kept>,
         now: Timestamp,
     ) -> Result<Committed, Error> {
         events::notify(config, &outcome, EndReason::Destroyed, now);
-        let begun = |id: SessionId, kept: Kept| match self.stored(id, kept) {
-            Some(stored) => Committed::Begun(stored),
-            None => Committed::Nothing,
-        };
         Ok(match outcome {
-            Outcome::Created { id, record }
-            | Outcome::Begun { id, record }
-            | Outcome::Moved { id, record, .. } => begun(id, record),
-            Outcome::Joined { id, record, .. } => {
-                match self.joined.filter(|token| token.id == id) {
-                    Some(token) => Committed::Begun(Stored::of(token, record)),
-                    None => Committed::Nothing,
-                }
-            }
+            Outcome::Created { id, record } => self.begun(id, record),
             Outcome::Saved { former, record } => {
                 let Some(token) = self.token else {
                     return Ok(Committed::Nothing);
@@ -363,6 +392,35 @@ impl Work {
                     Committed::Saved(stored)
                 }
             }
+            other => return self.committed_otherwise(config, other, now),
+        })
+    }
+
+    fn begun(&self, id: SessionId, kept: Kept) -> Committed {
+        match self.stored(id, kept) {
+            Some(stored) => Committed::Begun(stored),
+            None => Committed::Nothing,
+        }
+    }
+
+    /// The result of any other outcome: of a log-in, a move, a touch, an end or a failure.
+    #[cold]
+    fn committed_otherwise(
+        &self,
+        config: &Config,
+        outcome: Outcome<Kept>,
+        now: Timestamp,
+    ) -> Result<Committed, Error> {
+        Ok(match outcome {
+            Outcome::Begun { id, record } | Outcome::Moved { id, record, .. } => {
+                self.begun(id, record)
+            }
+            Outcome::Joined { id, record, .. } => match self.token {
+                Some(own) if self.joined == Some(id) => {
+                    Committed::Begun(Stored::of(Token { id, ..own }, record))
+                }
+                _ => Committed::Nothing,
+            },
             Outcome::Unchanged(kept) => match &self.stored {
                 Some(stored) => Committed::Saved(Stored::of(stored.token, kept)),
                 None => Committed::Nothing,
@@ -411,7 +469,7 @@ fn kept(config: &Config, record: Record, now: Timestamp) -> Kept {
     (Arc::new(record), activity)
 }
 
-/// As a session of its own: where it came from, and what was taken back there, stays with the old one.
+/// The record as a session of its own, without the origin and the bar of the old one.
 fn alone(mut record: Record) -> Record {
     if record.origin().is_some() || record.bar().is_some() {
         record.set_extras(|extras| {
@@ -431,30 +489,5 @@ impl Answer for Work {
             _ => Err(Error::new(ErrorKind::Other, "no question to a request")),
         };
         answer.unwrap_or_else(|error| Reply::Refused(Cause(error)))
-    }
-}
-
-/// Whether the load is written as activity (rule L2). That is only done now and then.
-pub(crate) fn is_touch_due(state: &State, config: &Config) -> bool {
-    match (&state.stored, state.loaded_at) {
-        (Some(stored), Some(loaded_at)) if state.usage == Usage::Loaded => config
-            .lifetimes
-            .is_touch_due(&stored.record, stored.activity, loaded_at),
-        _ => false,
-    }
-}
-
-/// Whether the secret must be renewed, at the time of the load.
-pub(crate) fn is_renewal_due(state: &State, shared: &Shared) -> bool {
-    let config = &shared.config;
-    match (&state.stored, state.loaded_at) {
-        (Some(stored), Some(loaded_at))
-            if state.usage == Usage::Loaded && !state.is_token_fresh =>
-        {
-            let (record, secret) = (&stored.record, &stored.token.secret);
-            renewal::step(record, secret, config.renew_every, loaded_at).is_some()
-                && config.is_of(record, shared.transport(state))
-        }
-        _ => false,
     }
 }

@@ -1,4 +1,5 @@
-//! A cookie as it was before it was renamed: [`FormerCookie`].
+//! A cookie as it was before it was renamed: [`FormerCookie`]. This is the setting. A session that comes under a former
+//! name gets a new id when it is used, by `State::use_for`.
 
 use std::time::SystemTime;
 
@@ -44,9 +45,9 @@ impl FormerCookie {
         }
     }
 
-    /// Reads the name until this time, by the layer's clock. Default: no end.
+    /// Reads the name until this time, by the layer's clock. Default: always.
     ///
-    /// Choose a time at least the absolute timeout after the renaming. All earlier sessions have
+    /// Add at least the absolute timeout to the time of the renaming. All earlier sessions have
     /// expired by then.
     pub fn until(mut self, time: SystemTime) -> Self {
         self.until = Some(time.into());
@@ -56,7 +57,7 @@ impl FormerCookie {
     /// The `Path` that the cookie was set with. Default: the new cookie's, or `/` for a name that
     /// starts with `__Host-`.
     ///
-    /// A browser removes a cookie only if path and domain are the cookie's own.
+    /// A browser removes a cookie only if the path and the domain are the same as when it was set.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = Some(path.into());
         self
@@ -78,7 +79,7 @@ impl FormerCookie {
         let has_other_path = self.path.as_deref().is_some_and(|path| path != "/");
         if is_host_bound && (has_other_path || self.domain.is_some()) {
             return Err(ConfigError::new(format!(
-                "`also_read` gives `{}` a path or a domain: a cookie of this prefix had neither, leave them away",
+                "`also_read` gives `{}` a path or a domain, but a cookie with this prefix had neither: remove them",
                 self.name
             )));
         }

@@ -1,4 +1,4 @@
-//! What carries a token: the session cookie with its settings, or another header; what a request presents, and
+//! Tokens in HTTP headers: the settings of the session cookie, other transports, the tokens of a request, and
 //! `Set-Cookie`.
 //!
 //! Uses tokens. Knows neither sessions nor the layer.
@@ -8,6 +8,7 @@ mod former;
 mod presented;
 mod set_cookie;
 mod settings;
+mod token_headers;
 mod transport;
 
 pub use self::{
@@ -16,7 +17,7 @@ pub use self::{
     transport::{Transport, Transports},
 };
 pub(crate) use self::{
-    presented::{CookieHeaders, Presented, PresentedToken, TransportIndex},
+    presented::{Presented, PresentedToken, TransportIndex},
     set_cookie::has_header,
-    transport::Carriers,
+    token_headers::TokenHeaders,
 };

@@ -4,8 +4,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::{
     cookie::{
-        presented::CookieHeaders,
         settings::{FormerName, SessionCookie},
+        token_headers::TokenHeaders,
     },
     record::{
         token::Token,
@@ -21,8 +21,7 @@ impl SessionCookie {
         keys: Option<&TokenKeys>,
         max_age: Option<u64>,
     ) -> HeaderValue {
-        let max_age = max_age.map(|seconds| format!("; Max-Age={seconds}"));
-        let max_age = max_age.as_deref().unwrap_or_default();
+        let max_age = max_age.map_or_else(String::new, text_of_max_age);
         // The exact length: spare capacity costs another allocation in `HeaderValue`.
         let length =
             self.name.len() + 1 + token_keys::length(keys) + self.attributes.len() + max_age.len();
@@ -45,9 +44,9 @@ impl SessionCookie {
     }
 
     /// Removes the former cookies that came with the request: the new one is set.
-    pub(crate) fn remove_former(&self, headers: &mut HeaderMap, presented: &CookieHeaders) {
+    pub(crate) fn remove_former(&self, headers: &mut HeaderMap, presented: &TokenHeaders) {
         for former in &self.former {
-            if presented.values(&former.name).next().is_some() {
+            if presented.cookie_values(&former.name).next().is_some() {
                 headers.append(header::SET_COOKIE, former.removal());
             }
         }
@@ -55,6 +54,15 @@ impl SessionCookie {
 
     /// Puts `cookie` among the response's headers, in place of any of this name (rule C3).
     pub(crate) fn set(&self, headers: &mut HeaderMap, cookie: HeaderValue) {
+        if has_header(headers, header::SET_COOKIE) {
+            self.remove_earlier(headers);
+        }
+        headers.append(header::SET_COOKIE, cookie);
+    }
+
+    /// Removes what sets a cookie of this name from the response's headers.
+    #[cold]
+    fn remove_earlier(&self, headers: &mut HeaderMap) {
         let is_ours = |header: &HeaderValue| {
             header
                 .as_bytes()
@@ -62,8 +70,7 @@ impl SessionCookie {
                 .strip_prefix(self.name.as_bytes())
                 .is_some_and(|rest| rest.trim_ascii_start().first() == Some(&b'='))
         };
-        if has_header(headers, header::SET_COOKIE)
-            && let header::Entry::Occupied(entry) = headers.entry(header::SET_COOKIE)
+        if let header::Entry::Occupied(entry) = headers.entry(header::SET_COOKIE)
             && entry.iter().any(is_ours)
         {
             let (_, all) = entry.remove_entry_mult();
@@ -72,7 +79,6 @@ impl SessionCookie {
                 headers.append(header::SET_COOKIE, other);
             }
         }
-        headers.append(header::SET_COOKIE, cookie);
     }
 }
 
@@ -80,6 +86,11 @@ impl FormerName {
     fn removal(&self) -> HeaderValue {
         removal(&self.name, &self.attributes)
     }
+}
+
+#[cold]
+fn text_of_max_age(seconds: u64) -> String {
+    format!("; Max-Age={seconds}")
 }
 
 fn removal(name: &str, attributes: &str) -> HeaderValue {

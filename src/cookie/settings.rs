@@ -26,8 +26,8 @@ use crate::{
 ///     .cookie(SessionCookie::new("shop").same_site(SameSite::Strict));
 /// ```
 ///
-/// [`build`](SessionCookieBuilder::build) returns an error where the attributes cannot work. Use
-/// it for a name that is not known when the program is compiled:
+/// [`build`](SessionCookieBuilder::build) returns an error if the attributes cannot work. Use
+/// it if the name is not known when the program is compiled:
 ///
 /// ```
 /// use cloakroom::{ConfigError, SessionCookie, SessionLayer};
@@ -61,12 +61,19 @@ pub(super) struct FormerName {
     pub(super) until: Option<Timestamp>,
 }
 
-/// Whether browsers send the cookie with requests that other sites cause.
+/// Whether browsers send the cookie with requests from other sites.
 ///
 /// `Lax` and `Strict` keep the session out of most cross-site requests. They do not replace a
 /// protection against cross-site request forgery: a form on another site that posts to your
 /// log-in page can still log the visitor in, because the response to a top-level navigation may
-/// set the cookie. A subdomain counts as the same site. tower-http has a layer against both.
+/// set the cookie. A subdomain counts as the same site. tower-http's `CsrfLayer` protects against both.
+///
+/// ```
+/// use cloakroom::{SameSite, SessionCookie, SessionLayer};
+///
+/// let layer = SessionLayer::default()
+///     .cookie(SessionCookie::new("shop").same_site(SameSite::Strict));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SameSite {
@@ -81,7 +88,17 @@ pub enum SameSite {
 }
 
 /// Whether the cookie name gets a prefix. Browsers accept a cookie with a prefix only if its
-/// attributes match it.
+/// attributes fit the prefix.
+///
+/// ```
+/// use cloakroom::{CookiePrefix, SessionCookie};
+///
+/// let cookie = SessionCookie::new("shop").build()?;
+/// assert_eq!(cookie.name(), "__Host-shop");
+/// let cookie = SessionCookie::new("shop").prefix(CookiePrefix::None).build()?;
+/// assert_eq!(cookie.name(), "shop");
+/// # Ok::<(), cloakroom::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CookiePrefix {
@@ -93,7 +110,7 @@ pub enum CookiePrefix {
     None,
 }
 
-/// Describes a [`SessionCookie`]. [`SessionCookie::new`] returns it.
+/// A builder of a [`SessionCookie`]. [`SessionCookie::new`] returns it.
 ///
 /// ```
 /// use cloakroom::{SessionCookie, SessionLayer};
@@ -116,8 +133,15 @@ pub struct SessionCookieBuilder {
 }
 
 impl SessionCookie {
-    /// Describes a cookie of this name with the default attributes. Leave out the prefix, such as
-    /// `__Host-`: it follows from the attributes.
+    /// Returns a builder of a cookie with this name and the default attributes. Leave out the prefix, such
+    /// as `__Host-`: the builder adds it according to the attributes.
+    ///
+    /// ```
+    /// use cloakroom::{SessionCookie, SessionLayer};
+    ///
+    /// // `__Host-shop`
+    /// let layer = SessionLayer::default().cookie(SessionCookie::new("shop"));
+    /// ```
     #[allow(clippy::new_ret_no_self)]
     pub fn new(name: impl Into<String>) -> SessionCookieBuilder {
         SessionCookieBuilder {
@@ -132,7 +156,7 @@ impl SessionCookie {
         }
     }
 
-    /// The name as it stands in headers, with its prefix: `__Host-id` by default.
+    /// The name as it appears in headers, with its prefix: `__Host-id` by default.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -202,17 +226,17 @@ impl SessionCookieBuilder {
         self
     }
 
-    /// Whether browsers send the cookie with requests that other sites cause. Default:
+    /// Whether browsers send the cookie with requests from other sites. Default:
     /// [`SameSite::Lax`].
     pub fn same_site(mut self, same_site: SameSite) -> Self {
         self.same_site = same_site;
         self
     }
 
-    /// Gives a visitor another cookie under each top-level site that embeds this one in a frame.
-    /// Default: false.
+    /// Whether the cookie is `Partitioned`: a visitor has a separate cookie under each top-level site that
+    /// embeds this one in a frame. Default: false.
     ///
-    /// It needs `Secure`, and has no use without [`SameSite::None`]: browsers do not send any other
+    /// It needs `Secure`, and is useful only with [`SameSite::None`]: browsers do not send any other
     /// cookie to a frame in another site.
     pub fn partitioned(mut self, partitioned: bool) -> Self {
         self.partitioned = partitioned;
@@ -220,12 +244,10 @@ impl SessionCookieBuilder {
     }
 
     /// Leaves out `Secure`, so that browsers send the cookie over plain http too. Default:
-    /// `Secure`.
+    /// `Secure`. The name of an insecure cookie has no prefix.
     ///
-    /// Use it in development only, where the site is not on `https://`. Browsers send `Secure`
-    /// cookies to `http://localhost` and `http://127.0.0.1` too, but Safari before macOS 26 does
-    /// not, and no browser sends them to another host, such as a LAN address, over plain http. The
-    /// name has no prefix then.
+    /// Use it in development only. You need it if the site is on a LAN address without https. Browsers
+    /// send `Secure` cookies to `http://localhost` and `http://127.0.0.1`, except Safari before macOS 26.
     pub fn insecure(mut self) -> Self {
         self.secure = false;
         self
@@ -241,15 +263,13 @@ impl SessionCookieBuilder {
     /// Default: none.
     ///
     /// Use it when you rename the cookie or change its attributes, so that visitors keep their
-    /// sessions. Takes the name as it stood in headers, with its prefix, such as `__Host-old`, or a
-    /// [`FormerCookie`], which can say until when the name is read.
+    /// sessions. It takes the name as it appeared in headers, with its prefix, such as `__Host-old`. It
+    /// also takes a [`FormerCookie`], which can set until when the name is read.
     ///
-    /// A session that comes under a former name gets a new id, as by
-    /// [`cycle_id`](crate::Session::cycle_id), when a request loads it. The response sets the new
-    /// cookie and removes the former one. So whoever planted or copied the former cookie has nothing
-    /// that opens the session afterwards. Set [`FormerCookie::until`] for a name without prefix: a
-    /// subdomain or an insecure page can set a cookie of such a name, also one with the token of a
-    /// session of their own.
+    /// When a request loads a session under a former name, the session gets a new id, as by
+    /// [`cycle_id`](crate::Session::cycle_id). The response sets the new cookie and removes the former
+    /// one. So a copy of the former cookie no longer opens the session. Set [`FormerCookie::until`] for a
+    /// name without prefix, because a subdomain or an insecure page can set a cookie of such a name.
     ///
     /// When the session is destroyed, the response removes the cookies with former names as well.
     ///
@@ -271,13 +291,13 @@ impl SessionCookieBuilder {
     ///
     /// # Errors
     ///
-    /// If browsers would not accept the cookie. The message says which attribute is wrong, and
-    /// what to do.
+    /// A [`ConfigError`] if browsers would not accept the cookie. Its message says which attribute is wrong,
+    /// and what to do.
     pub fn build(self) -> Result<SessionCookie, ConfigError> {
         check_name(&self.name)?;
         if let Some(prefix) = prefix_of(&self.name) {
             return Err(ConfigError::new(format!(
-                "the cookie name `{}` starts with `{prefix}`: leave the prefix away, it follows from the attributes",
+                "the cookie name `{}` starts with `{prefix}`: remove the prefix, which follows from the attributes",
                 self.name
             )));
         }
@@ -287,12 +307,12 @@ impl SessionCookieBuilder {
         }
         if !self.secure && self.same_site == SameSite::None {
             return Err(ConfigError::new(
-                "SameSite=None needs Secure: leave `insecure()` away, or use SameSite::Lax",
+                "SameSite=None needs Secure: remove `insecure()`, or use SameSite::Lax",
             ));
         }
         if !self.secure && self.partitioned {
             return Err(ConfigError::new(
-                "Partitioned needs Secure: leave `insecure()` or `partitioned(true)` away",
+                "Partitioned needs Secure: remove `insecure()` or `partitioned(true)`",
             ));
         }
         let prefix = match self.prefix {
@@ -306,7 +326,7 @@ impl SessionCookieBuilder {
         for cookie in &self.former {
             if cookie.name == name {
                 return Err(ConfigError::new(format!(
-                    "`also_read` names `{name}`, which is the cookie's own name: leave it away"
+                    "`also_read` names `{name}`, which is the cookie's own name: remove it"
                 )));
             }
             cookie.check()?;

@@ -5,25 +5,42 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::{
     clock::Timestamp,
     cookie::{
-        presented::{CookieHeaders, Presented, TransportIndex},
+        presented::{Presented, TransportIndex},
         settings::SessionCookie,
+        token_headers::TokenHeaders,
     },
     record::{Record, token_keys::TokenKeys},
 };
 
-/// Which header carries a session's token, for [`SessionLayer::transport`](crate::SessionLayer::transport).
+/// The header that carries a session's token, for [`SessionLayer::transport`](crate::SessionLayer::transport).
+///
+/// ```
+/// use cloakroom::{SessionLayer, Transport};
+///
+/// // Browsers use the cookie, and the mobile app a header.
+/// let layer = SessionLayer::default().transport([Transport::Cookie, Transport::Bearer]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Transport {
-    /// The session cookie. The default, and the only one for browsers: scripts cannot read it.
+    /// The session cookie, the default. Use it for browsers, because scripts cannot read it.
     Cookie,
-    /// `Authorization: Bearer`. The response that issues a token has it in a header `Authorization: Bearer` too.
+    /// `Authorization: Bearer`, in the request and in the response that issues a token.
     Bearer,
     /// A header of this name, in the request and in the response that issues a token.
     Header(HeaderName),
 }
 
 /// One [`Transport`] or several, in the order in which a request is searched for a token.
+///
+/// A `Transport`, an array and a `Vec` convert to it:
+///
+/// ```
+/// use cloakroom::{SessionLayer, Transport, Transports};
+///
+/// let transports = Transports::from([Transport::Cookie, Transport::Bearer]);
+/// let layer = SessionLayer::default().transport(transports);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transports(Vec<Transport>);
 
@@ -55,7 +72,7 @@ impl Transport {
         }
     }
 
-    /// What a record says. `None`: the cookie.
+    /// The text in a record. `None`: the cookie.
     fn recorded(&self) -> Option<&str> {
         match self {
             Self::Cookie => None,
@@ -65,16 +82,33 @@ impl Transport {
     }
 }
 
-/// Headers with a meaning of their own.
-const RESERVED: [HeaderName; 8] = [
+/// Headers that HTTP or the layer itself uses.
+static RESERVED: [HeaderName; 25] = [
+    header::ACCEPT,
     header::AUTHORIZATION,
+    header::CACHE_CONTROL,
     header::CONNECTION,
+    header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
     header::COOKIE,
+    header::DATE,
+    header::EXPIRES,
     header::HOST,
+    header::LOCATION,
+    header::ORIGIN,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::REFERER,
+    header::RETRY_AFTER,
     header::SET_COOKIE,
+    header::TE,
+    header::TRAILER,
     header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::USER_AGENT,
     header::VARY,
+    header::WWW_AUTHENTICATE,
 ];
 
 impl Transports {
@@ -84,7 +118,7 @@ impl Transports {
 
     /// # Panics
     ///
-    /// If there is none, one stands twice, or a header has another meaning.
+    /// If the list is empty or has a transport twice, or if a header has another meaning.
     #[track_caller]
     pub(crate) fn check(&self) {
         assert!(
@@ -100,7 +134,7 @@ impl Transports {
             }
             assert!(
                 !self.0[..index].contains(transport),
-                "the transport {transport:?} stands twice in the list"
+                "the transport {transport:?} occurs twice in the list"
             );
         }
     }
@@ -108,6 +142,15 @@ impl Transports {
     /// Whether tokens are in cookies only, as by default.
     pub(crate) fn is_cookie_only(&self) -> bool {
         matches!(self.0[..], [Transport::Cookie])
+    }
+
+    /// The headers of a request that may have tokens.
+    pub(crate) fn token_headers(&self, headers: &HeaderMap) -> TokenHeaders {
+        let others = || {
+            let others = self.0.iter().filter(|it| **it != Transport::Cookie);
+            others.map(Transport::header)
+        };
+        TokenHeaders::of(headers, (!self.is_cookie_only()).then(others))
     }
 
     pub(crate) fn index_of(&self, transport: &Transport) -> Option<TransportIndex> {
@@ -121,8 +164,14 @@ impl Transports {
             .unwrap_or(&Transport::Cookie)
     }
 
+    #[cfg(feature = "axum")]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (TransportIndex, &Transport)> {
+        let indices = (0..).map(TransportIndex);
+        indices.zip(&self.0)
+    }
+
     /// Whether the record's tokens are issued by this transport.
-    pub(crate) fn is_of(&self, record: &Record, index: TransportIndex) -> bool {
+    pub(crate) fn is_used_by(&self, record: &Record, index: TransportIndex) -> bool {
         record.transport() == self.get(index).recorded()
     }
 
@@ -147,28 +196,29 @@ impl Transports {
     }
 
     /// The tokens of the first transport by which the request brings one. No other is looked at.
+    #[cold]
     pub(crate) fn presented(
         &self,
         cookie: &SessionCookie,
-        carriers: &Carriers,
+        token_headers: &TokenHeaders,
         keys: Option<&TokenKeys>,
         now: Timestamp,
     ) -> Presented {
         for (index, transport) in (0..).zip(&self.0) {
             let mut presented = match transport {
-                Transport::Cookie => cookie.presented(&carriers.cookies, keys, now),
-                Transport::Bearer => carriers.bearer(keys, now),
-                Transport::Header(name) => carriers.named(name, keys, now),
+                Transport::Cookie => cookie.presented(token_headers, keys, now),
+                Transport::Bearer => token_headers.bearer(keys, now),
+                Transport::Header(name) => token_headers.named(name, keys, now),
             };
-            if presented.is_any() {
-                presented.came_by(TransportIndex(index));
+            if presented.has_value() {
+                presented.set_transport(TransportIndex(index));
                 return presented;
             }
         }
         Presented::default()
     }
 
-    /// Puts the token among the response's headers, or an empty value for a client that is to forget it.
+    /// Adds the token to the response's headers, or an empty value to tell the client to delete it.
     pub(crate) fn set(&self, headers: &mut HeaderMap, index: TransportIndex, token: &[u8]) {
         let (name, value) = self.header(index, token);
         headers.insert(name, value);
@@ -187,35 +237,13 @@ impl Transports {
     }
 }
 
-/// The headers of a request that may have tokens. They are parsed when the session is loaded.
-pub(crate) struct Carriers {
-    pub(crate) cookies: CookieHeaders,
-    /// `None` where tokens are in cookies only.
-    // Boxed: rarely there, and every request moves this.
-    others: Option<Box<[(HeaderName, HeaderValue)]>>,
-}
-
-impl Carriers {
-    pub(crate) fn of(headers: &HeaderMap, transports: &Transports) -> Self {
-        let cookies = CookieHeaders::of(headers);
-        let others = (!transports.is_cookie_only()).then(|| {
-            let names = transports.0.iter().filter(|it| **it != Transport::Cookie);
-            let values = names.flat_map(|transport| {
-                let name = transport.header();
-                let all = headers.get_all(&name).into_iter().cloned();
-                all.map(|value| (name.clone(), value)).collect::<Vec<_>>()
-            });
-            values.collect()
-        });
-        Self { cookies, others }
-    }
-
-    /// The token in `Authorization: Bearer`. A value that has not the form of a token belongs to somebody else.
+impl TokenHeaders {
+    /// The token in `Authorization: Bearer`. A value that does not have the form of a token is ignored.
     fn bearer(&self, keys: Option<&TokenKeys>, now: Timestamp) -> Presented {
         let mut presented = Presented::default();
-        for value in self.values(&header::AUTHORIZATION) {
+        for value in self.values(header::AUTHORIZATION) {
             if let Some(token) = bearer(value) {
-                presented.take(token, false, keys, now);
+                presented.read(token, false, keys, now);
             }
         }
         presented.has_malformed = false;
@@ -225,26 +253,20 @@ impl Carriers {
     /// The token in a header of this name.
     fn named(&self, name: &HeaderName, keys: Option<&TokenKeys>, now: Timestamp) -> Presented {
         let mut presented = Presented::default();
-        for value in self.values(name) {
-            presented.take(value.trim_ascii(), false, keys, now);
+        for value in self.values(name.clone()) {
+            presented.read(value.trim_ascii(), false, keys, now);
         }
         self.one_of(name, presented)
     }
 
-    /// Where there are several headers of the name, none of them counts: which one is meant cannot be known.
+    /// If there are several headers of the name, they count as malformed: nobody can tell which one is meant.
     fn one_of(&self, name: &HeaderName, presented: Presented) -> Presented {
-        let is_ambiguous = presented.is_any() && self.values(name).count() > 1;
+        let is_ambiguous = presented.has_value() && self.values(name.clone()).count() > 1;
         if is_ambiguous {
             Presented::malformed()
         } else {
             presented
         }
-    }
-
-    fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
-        let others = self.others.iter().flatten();
-        let named = others.filter(move |(other, _)| other == name);
-        named.map(|(_, value)| value.as_bytes())
     }
 }
 

@@ -1,10 +1,13 @@
-//! What can go wrong: [`Error`] for handlers, [`ConfigError`] at start-up.
+//! Errors: [`Error`] for handlers, [`ConfigError`] at start-up.
 //!
-//! What a store reports is a [`StoreError`], which becomes an [`Error`] of the same kind.
+//! A store returns a [`StoreError`], which becomes an [`Error`] of the same kind.
 
 pub(crate) mod store;
 
 use std::{error, fmt, sync::Arc};
+
+#[cfg(feature = "axum")]
+use http::HeaderValue;
 
 use crate::error::store::{StoreError, StoreErrorKind};
 
@@ -35,9 +38,24 @@ struct Inner {
     kind: ErrorKind,
     what: String,
     source: Option<Box<dyn error::Error + Send + Sync>>,
+    /// How a client may authenticate, for a 401.
+    #[cfg(feature = "axum")]
+    challenges: Vec<HeaderValue>,
 }
 
-/// What kind of failure an [`Error`] is. Each variant names the status of its response.
+/// The kind of an [`Error`]. Each variant names the status of its response.
+///
+/// ```
+/// use cloakroom::{Error, ErrorKind, Session};
+///
+/// async fn keep(session: &Session, note: String) -> Result<&'static str, Error> {
+///     match session.insert("note", note) {
+///         Err(error) if error.kind() == ErrorKind::TooLarge => Ok("The note is too long."),
+///         result => result.map(|()| "The note is saved."),
+///     }
+/// }
+/// ```
+///
 ///
 /// A store reports its failures with a [`StoreErrorKind`](crate::store::StoreErrorKind) of its own. Those become
 /// kinds of the same name.
@@ -49,7 +67,7 @@ pub enum ErrorKind {
     /// The store did not answer within [`store_timeout`](crate::SessionLayer::store_timeout), or other
     /// requests kept changing the session for that long. 503.
     Timeout,
-    /// The store is full, and is set not to evict. 503.
+    /// The store is full, and its settings forbid eviction. 503.
     Full,
     /// The stored bytes are not a record. 500, and the response removes the cookie.
     Corrupt,
@@ -60,10 +78,10 @@ pub enum ErrorKind {
     Unsupported,
     /// A value does not serialize to JSON, or has a number that is NaN or infinite. 500.
     Serialize,
-    /// A value, or the user's id, is not of the type that was asked for. The value stays. 500.
+    /// A value, or the user's id, does not have the requested type. The value stays. 500.
     Deserialize,
-    /// The session's data would exceed [`max_data_bytes`](crate::SessionLayer::max_data_bytes). 500; a 503 if
-    /// it is only too large after the merge with another request.
+    /// The session's data would exceed [`max_data_bytes`](crate::SessionLayer::max_data_bytes). 500, or 503 if
+    /// the data is too large only after the merge with another request.
     TooLarge,
     /// The response head was sent already: a new cookie can no longer be set. 500.
     TooLate,
@@ -74,13 +92,13 @@ pub enum ErrorKind {
     Refused,
     /// There is no [`SessionLayer`](crate::SessionLayer) around the handler. 500.
     MissingLayer,
-    /// Only a user may ask for this, and nobody has logged in. 401.
+    /// A route needs a user, and nobody has logged in. 401.
     Unauthenticated,
-    /// The session is not stored yet, or nobody has logged in. 500.
+    /// A method needs a user, and nobody has logged in, or the session is not stored yet. 500.
     NoUser,
     /// The cursor is not valid, or belongs to another filter. 400.
     BadCursor,
-    /// [`revoke_matching`](crate::Sessions::revoke_matching) with a filter that has no condition. 400.
+    /// The filter for [`revoke_matching`](crate::Sessions::revoke_matching) has no condition. 400.
     EmptyFilter,
     /// Any other failure: of the store, of the operating system's random number generator, or of an
     /// [`update`](crate::Session::update) whose closure keeps changing the session. 500.
@@ -93,7 +111,25 @@ impl Error {
             kind,
             what: what.into(),
             source: None,
+            #[cfg(feature = "axum")]
+            challenges: Vec::new(),
         }))
+    }
+
+    /// Nobody has logged in. The challenges say how.
+    #[cfg(feature = "axum")]
+    pub(crate) fn unauthenticated(challenges: Vec<HeaderValue>) -> Self {
+        Self(Arc::new(Inner {
+            kind: ErrorKind::Unauthenticated,
+            what: "nobody has logged in".to_owned(),
+            source: None,
+            challenges,
+        }))
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn challenges(&self) -> &[HeaderValue] {
+        &self.0.challenges
     }
 
     pub(crate) fn caused(
@@ -105,6 +141,8 @@ impl Error {
             kind,
             what: what.into(),
             source: Some(source.into()),
+            #[cfg(feature = "axum")]
+            challenges: Vec::new(),
         }))
     }
 
@@ -139,13 +177,13 @@ impl Error {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// What kind of failure this is.
+    /// The kind of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether the same request may succeed later. The response is a 503 then.
+    /// Whether the same request may succeed later. If so, the response is a 503.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -201,6 +239,13 @@ impl From<StoreError> for Error {
 }
 
 /// A setting that cannot work. The message says which one, and what to do.
+///
+/// ```
+/// use cloakroom::SessionCookie;
+///
+/// let error = SessionCookie::new("my shop").build().unwrap_err();
+/// println!("{error}"); // names the attribute
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 

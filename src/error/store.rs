@@ -1,11 +1,12 @@
-//! What a store reports when it fails: [`StoreError`].
+//! The error of a store: [`StoreError`].
 
 use std::{error, fmt};
 
 /// A failure of a store, with the backend's own error as its source.
 ///
-/// A call that failed may still have been applied, for example if its reply was lost or came too late. An
-/// error says so by default. A store that knows better marks it as [`not_applied`](Self::not_applied).
+/// A failed call may still have been applied, for example if its reply was lost or came too late. By default, an
+/// error means that this is unknown. If the store knows that the call was not applied, it marks the error as
+/// [`not_applied`](Self::not_applied).
 ///
 /// ```
 /// use std::net::TcpStream;
@@ -28,10 +29,24 @@ pub struct StoreError {
     source: Box<dyn error::Error + Send + Sync>,
 }
 
-/// What kind of failure a [`StoreError`] is.
+/// The kind of a [`StoreError`].
 ///
 /// Handlers see it as the [`ErrorKind`](crate::ErrorKind) of the same name, which also names the status of the
 /// response. `InvalidPosition` becomes [`BadCursor`](crate::ErrorKind::BadCursor).
+///
+/// ```
+/// use std::io;
+/// use cloakroom::store::{StoreError, StoreErrorKind};
+///
+/// fn store_error(error: io::Error) -> StoreError {
+///     let kind = match error.kind() {
+///         io::ErrorKind::TimedOut => StoreErrorKind::Timeout,
+///         io::ErrorKind::InvalidData => StoreErrorKind::Corrupt,
+///         _ => StoreErrorKind::Unavailable,
+///     };
+///     StoreError::new(kind, error)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
@@ -39,7 +54,7 @@ pub enum StoreErrorKind {
     Unavailable,
     /// The backend did not answer in time.
     Timeout,
-    /// The store has no room for the session, and changed nothing; see
+    /// The store has no room for the session, and changed nothing. See
     /// [`WhenFull`](crate::store::WhenFull).
     Full,
     /// The stored bytes are not a record.
@@ -58,7 +73,7 @@ impl StoreError {
     /// A failure of this kind, caused by `source`. The source is logged, so it must not contain stored data
     /// or a password.
     ///
-    /// The call counts as perhaps applied, unless the kind is `Full`, `Unsupported` or `InvalidPosition`.
+    /// The call may have been applied, unless the kind is `Full`, `Unsupported` or `InvalidPosition`.
     pub fn new(
         kind: StoreErrorKind,
         source: impl Into<Box<dyn error::Error + Send + Sync>>,
@@ -108,13 +123,13 @@ impl StoreError {
         self.is_not_applied
     }
 
-    /// What kind of failure this is.
+    /// The kind of the failure.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
     }
 
-    /// Whether the store is at fault, for whatever session.
+    /// Whether the failure concerns the whole store, not a single session.
     pub(crate) fn is_of_store(&self) -> bool {
         matches!(
             self.kind,
@@ -122,7 +137,7 @@ impl StoreError {
         )
     }
 
-    /// Whether the record is at fault and the store works.
+    /// Whether the failure concerns a single record, and the store works.
     pub(crate) fn is_of_record(&self) -> bool {
         matches!(
             self.kind,

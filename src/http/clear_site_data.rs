@@ -1,11 +1,20 @@
-//! What a browser deletes at a log-out: [`ClearSiteData`].
+//! The data that a browser deletes at a log-out: [`ClearSiteData`].
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::cookie::has_header;
+
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
-/// What a browser deletes of the site, for [`SessionLayer::clear_site_data`](crate::SessionLayer::clear_site_data),
-/// which has an example.
+/// A kind of site data that the browser deletes at a log-out, for
+/// [`SessionLayer::clear_site_data`](crate::SessionLayer::clear_site_data).
+///
+/// ```
+/// use cloakroom::{ClearSiteData, SessionLayer};
+///
+/// let layer = SessionLayer::default()
+///     .clear_site_data([ClearSiteData::Cache, ClearSiteData::Storage]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClearSiteData {
@@ -32,8 +41,8 @@ impl ClearSiteData {
 
 const COOKIES: &str = "\"cookies\"";
 
-/// Adds the header with these directives. Where the response `sets_cookies`, a browser would forget those as well:
-/// then all cookies stay.
+/// Adds the header with these directives. If the response `sets_cookies`, `"cookies"` is left out, because the browser
+/// would delete the new ones too.
 pub(crate) fn clear(headers: &mut HeaderMap, directives: &[&str], sets_cookies: bool) {
     let is_meant = |directive: &&&str| **directive != COOKIES || !sets_cookies;
     let directives: Vec<&str> = directives.iter().filter(is_meant).copied().collect();
@@ -41,5 +50,24 @@ pub(crate) fn clear(headers: &mut HeaderMap, directives: &[&str], sets_cookies: 
         && !directives.is_empty()
     {
         headers.append(CLEAR_SITE_DATA, value);
+    }
+}
+
+/// Removes `"cookies"` from the headers that a layer within this one has added, because this layer sets a cookie.
+pub(crate) fn keep_cookies(headers: &mut HeaderMap) {
+    if !has_header(headers, CLEAR_SITE_DATA) {
+        return;
+    }
+    let values = headers.get_all(CLEAR_SITE_DATA).into_iter().cloned();
+    let values: Vec<_> = values.collect();
+    headers.remove(CLEAR_SITE_DATA);
+    for value in values {
+        // One that is no text has none of our directives.
+        let Ok(text) = value.to_str() else {
+            headers.append(CLEAR_SITE_DATA, value);
+            continue;
+        };
+        let directives: Vec<&str> = text.split(',').map(str::trim).collect();
+        clear(headers, &directives, true);
     }
 }

@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{Error, ErrorKind},
-    http::headers::RETRY_AFTER,
+    http::headers::{NO_STORE, RETRY_AFTER},
     session::{Session, flash::Flash, handle::SessionHandle},
 };
 
@@ -92,7 +92,7 @@ pub trait SessionValue: Serialize + DeserializeOwned + Default + Send + Sync + '
 /// An extractor for one value of the session.
 ///
 /// It dereferences to the value, or to its default if the session has none. Extracting it loads
-/// the session, and rejects as [`Session`] does, or if the value is not a `T`.
+/// the session. It rejects a request if the session cannot be loaded, or if the value is not a `T`.
 ///
 /// ```
 /// # use cloakroom::SessionValue;
@@ -114,11 +114,11 @@ pub struct SessionData<T> {
 
 impl<T: SessionValue> SessionData<T> {
     /// Changes the value, as [`Session::update`] does: if another request changed the value at the
-    /// same time, `change` runs again on the fresher one.
+    /// same time, `change` runs again on the latest one.
     ///
     /// # Errors
     ///
-    /// Those of [`Session::update`]. The value stays as it was.
+    /// The same as [`Session::update`]. The value is unchanged then.
     pub fn update(&mut self, change: impl Fn(&mut T) + Send + Sync + 'static) -> Result<(), Error> {
         self.value = self.session.update(T::KEY, move |value: Option<T>| {
             let mut value = value.unwrap_or_default();
@@ -169,12 +169,12 @@ impl<T: SessionValue, S: Sync> FromRequestParts<S> for SessionData<T> {
     }
 }
 
-/// A 503 with `Retry-After` if the same request may succeed later, a 401 if a user must log in, a 400 for a bad
-/// cursor or an empty filter, and otherwise a 500.
+/// A 503 with `Retry-After` if the same request may succeed later, a 401 with `WWW-Authenticate` if a user must log
+/// in, a 400 for a bad cursor or an empty filter, and otherwise a 500. The 503 and the 401 are `no-store`.
 ///
-/// The body is a sentence for visitors, and says nothing about the cause. Only a missing layer,
-/// which is a mistake in the program, is explained there. The error itself is in the response's
-/// extensions, for a layer that words it otherwise: see [`SessionService`](crate::SessionService).
+/// The body is a sentence for visitors, and does not contain the cause. Only a missing layer, which is a mistake in
+/// the program, is explained there. The response's extensions contain the error, so that a layer can write another
+/// body: see [`SessionService`](crate::SessionService).
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let mut response = respond(&self);
@@ -190,13 +190,23 @@ fn respond(error: &Error) -> Response {
     }
     tracing::debug!(%error, "a session error became a response");
     if error.is_transient() {
-        let headers = [(header::RETRY_AFTER, RETRY_AFTER)];
+        // Some CDNs store a 503 for all visitors, if nothing forbids it.
+        let headers = [
+            (header::RETRY_AFTER, RETRY_AFTER),
+            (header::CACHE_CONTROL, NO_STORE),
+        ];
         let body = "The service is not available now. Please try again later.";
         (StatusCode::SERVICE_UNAVAILABLE, headers, body).into_response()
     } else if error.kind() == ErrorKind::Unauthenticated {
-        // A 401 must say how to log in (RFC 9110, section 15.5.2). No scheme is registered for cookies.
-        let headers = [(header::WWW_AUTHENTICATE, "Cookie")];
-        (StatusCode::UNAUTHORIZED, headers, "Please log in.").into_response()
+        let headers = [(header::CACHE_CONTROL, NO_STORE)];
+        let mut response = (StatusCode::UNAUTHORIZED, headers, "Please log in.").into_response();
+        for challenge in error.challenges() {
+            let challenge = challenge.clone();
+            response
+                .headers_mut()
+                .append(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
     } else if error.kind() == ErrorKind::BadCursor {
         let body = "This page of the list does not exist.";
         (StatusCode::BAD_REQUEST, body).into_response()

@@ -4,7 +4,7 @@ use std::{
     error::Error as _,
     fmt,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     task::{Context, Poll, ready},
 };
 
@@ -21,15 +21,15 @@ use crate::{
     http::headers,
     observe::context::EventContext,
     session::handle::SessionHandle,
-    state::shared::Shared,
+    state::{Strong, shared::Shared},
 };
 
 pin_project! {
     /// The response future of [`SessionService`](crate::SessionService).
     ///
     /// It resolves to the inner service's response once the session is committed, or to an empty
-    /// 503 if the session cannot be kept. If it is dropped, or the inner service fails, nothing is
-    /// committed.
+    /// 503 if the session cannot be saved. If the future is dropped, or the inner service fails, nothing
+    /// is committed.
     pub struct ResponseFuture<F, B> {
         #[pin]
         state: State<F, B>,
@@ -64,7 +64,7 @@ struct Uncommitted {
     handle: Option<SessionHandle>,
     /// Whether a `Secure` cookie in the response does not come back.
     is_cookie_lost: bool,
-    /// What the events of this request carry.
+    /// The application's data for the events of this request.
     context: Option<EventContext>,
 }
 
@@ -121,19 +121,20 @@ where
                 StateProj::PassThrough { inner } => return inner.poll(context),
                 StateProj::Inner { inner, session } => {
                     let _entered = session.context.as_ref().map(EventContext::enter);
-                    let response = ready!(inner.poll(context))?;
+                    let mut response = ready!(inner.poll(context))?;
                     let is_cookie_lost = session.is_cookie_lost;
                     let handle = session.take();
                     let shared = handle.shared();
                     let started = match try_now(shared) {
+                        Tried::Unused => return Poll::Ready(Ok(response)),
                         Tried::Committed(committed) => {
-                            let response = finish(response, committed, shared, is_cookie_lost);
+                            finish(&mut response, committed, shared, is_cookie_lost);
                             return Poll::Ready(Ok(response));
                         }
                         Tried::Waits(started) => started,
                     };
                     let context = session.context.take();
-                    let commit = Box::pin(commit_head(Arc::clone(shared), started));
+                    let commit = Box::pin(commit_head(Strong::clone(shared), started));
                     state.set(State::Committing {
                         response: Some(response),
                         commit,
@@ -151,10 +152,10 @@ where
                 } => {
                     let _entered = session.context.as_ref().map(EventContext::enter);
                     let committed = ready!(commit.as_mut().poll(context));
-                    let response = response.take().expect("polled after completion");
+                    let mut response = response.take().expect("polled after completion");
                     let handle = session.take();
                     let is_cookie_lost = session.is_cookie_lost;
-                    let response = finish(response, committed, handle.shared(), is_cookie_lost);
+                    finish(&mut response, committed, handle.shared(), is_cookie_lost);
                     return Poll::Ready(Ok(response));
                 }
             }
@@ -162,28 +163,27 @@ where
     }
 }
 
-/// The response as it leaves: with its session headers, or replaced if the session was not kept.
+/// Adds the session headers to the response, or replaces it by the 503 if the session was not saved.
 fn finish<B: Default>(
-    mut response: Response<B>,
+    response: &mut Response<B>,
     committed: Result<ResponseHead, Failed>,
     shared: &Shared,
     is_cookie_lost: bool,
-) -> Response<B> {
+) {
     let config = &*shared.config;
     match committed {
         Ok(head) => {
             if is_cookie_lost && headers::sets_cookie(&head, shared) {
                 warn_of_lost_cookie(config);
             }
-            headers::apply(response.headers_mut(), head, shared);
-            response
+            headers::apply(response.headers_mut(), &head, shared);
         }
         Err(failed) => {
             let Failed { error, .. } = &failed;
             if let Some(suppressed) = config.failures.not_kept.admit() {
                 error!(%error, cause = ?error.source(), suppressed, "the session was not kept");
             }
-            headers::unavailable(&response, failed, shared)
+            *response = headers::unavailable(response, failed, shared);
         }
     }
 }
@@ -199,7 +199,7 @@ fn warn_of_lost_cookie(config: &Config) {
 }
 
 async fn commit_head(
-    shared: Arc<Shared>,
+    shared: Strong<Shared>,
     started: Option<Box<Started>>,
 ) -> Result<ResponseHead, Failed> {
     commit::commit_in_span(&shared, Occasion::Head, started).await

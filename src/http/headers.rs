@@ -1,4 +1,4 @@
-//! What the response head says about the session: `Set-Cookie`, `Vary`, `Cache-Control`.
+//! The response headers of a session: `Set-Cookie`, `Vary`, `Cache-Control`.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use tracing::warn;
@@ -6,7 +6,7 @@ use tracing::warn;
 use crate::{
     commit::{Cookie, Failed, ResponseHead},
     cookie::{Transport, TransportIndex, has_header},
-    http::clear_site_data::clear,
+    http::clear_site_data::{clear, keep_cookies},
     record::token_keys,
     state::shared::Shared,
 };
@@ -18,8 +18,8 @@ pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
 const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 
-/// Headers by which shared caches are told other than by Cache-Control what to store. Those that
-/// end in `-cdn-cache-control` are too.
+/// Headers other than Cache-Control that tell shared caches what to store. Headers that end in
+/// `-cdn-cache-control` do too.
 const CDN_HEADERS: [&str; 5] = [
     "cdn-cache-control",
     "surrogate-control",
@@ -28,8 +28,8 @@ const CDN_HEADERS: [&str; 5] = [
     "x-litespeed-cache-control",
 ];
 
-/// What says nothing about the response that had it, and what browsers need to let a page read the
-/// 503. Those that begin with `access-control-` are too.
+/// Headers that the 503 keeps: they reveal nothing about the lost response, or a browser needs them to let a page
+/// read the 503. Headers that begin with `access-control-` are kept too.
 const KEPT_HEADERS: [&str; 17] = [
     "alt-svc",
     "content-security-policy",
@@ -51,25 +51,27 @@ const KEPT_HEADERS: [&str; 17] = [
 ];
 
 /// Adds the token and the cache headers to `headers`.
-pub(crate) fn apply(headers: &mut HeaderMap, head: ResponseHead, shared: &Shared) {
+pub(crate) fn apply(headers: &mut HeaderMap, head: &ResponseHead, shared: &Shared) {
     let config = &*shared.config;
     if !head.is_used {
         return;
     }
-    let sets_cookie = !matches!(head.cookie, Cookie::None);
-    let sets_others = has_header(headers, header::SET_COOKIE);
-    set_token(headers, head.cookie, shared);
     if head.is_left && !config.clear_site_data.is_empty() {
         let issues = matches!(head.cookie, Cookie::Issue(..));
+        let sets_others = has_header(headers, header::SET_COOKIE);
         clear(headers, &config.clear_site_data, issues || sets_others);
     }
+    let sets_cookie = !matches!(head.cookie, Cookie::None);
+    if sets_cookie {
+        set_token(headers, head.cookie, shared);
+    }
     if head.has_user && config.no_store_for_users {
-        keep_from_storing(headers);
+        set_no_store(headers);
     }
     if config.cache_headers {
-        vary_on_carriers(headers, shared);
+        vary_on_token_headers(headers, shared);
         if sets_cookie {
-            keep_from_caches(headers);
+            forbid_caching(headers);
         } else if head.is_personal && !has_header(headers, header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, PRIVATE);
         }
@@ -86,31 +88,38 @@ pub(crate) fn sets_cookie(head: &ResponseHead, shared: &Shared) -> bool {
 
 /// Issues or removes the token, by the transport that this request gets it by.
 fn set_token(headers: &mut HeaderMap, cookie: Cookie, shared: &Shared) {
-    let config = &*shared.config;
-    let transports = &config.transports;
-    let index = match cookie {
-        Cookie::None => return,
-        _ if transports.is_cookie_only() => TransportIndex::default(),
-        Cookie::Issue(..) => shared.transport(&shared.state()),
-        Cookie::Remove => shared.state().presented_by.unwrap_or_default(),
-    };
-    let is_cookie = *transports.get(index) == Transport::Cookie;
-    match cookie {
-        Cookie::Issue(token, max_age) => {
-            let keys = config.token_keys.as_ref();
-            if is_cookie {
-                let cookie = config.cookie.issue(&token, keys, max_age);
-                config.cookie.set(headers, cookie);
-                let presented = &shared.carriers.cookies;
-                config.cookie.remove_former(headers, presented);
-            } else {
-                transports.set(headers, index, &token_keys::write(&token, keys));
-            }
-        }
-        Cookie::Remove if !is_cookie => transports.set(headers, index, b""),
-        Cookie::Remove => config.cookie.remove(headers),
-        Cookie::None => {}
+    if let Cookie::None = cookie {
+        return;
     }
+    let config = &*shared.config;
+    match (cookie, header_transport(cookie, shared)) {
+        (Cookie::Issue(token, max_age), None) => {
+            let cookie = (config.cookie).issue(&token, config.token_keys.as_ref(), max_age);
+            config.cookie.set(headers, cookie);
+            keep_cookies(headers);
+            (config.cookie).remove_former(headers, &shared.token_headers);
+        }
+        (Cookie::Issue(token, _), Some(index)) => {
+            let token = token_keys::write(&token, config.token_keys.as_ref());
+            config.transports.set(headers, index, &token);
+        }
+        (Cookie::Remove, None) => config.cookie.remove(headers),
+        (Cookie::Remove, Some(index)) => config.transports.set(headers, index, b""),
+        (Cookie::None, _) => {}
+    }
+}
+
+/// The transport of this request's token. `None` for the cookie.
+fn header_transport(cookie: Cookie, shared: &Shared) -> Option<TransportIndex> {
+    let transports = &shared.config.transports;
+    if transports.is_cookie_only() {
+        return None;
+    }
+    let index = match cookie {
+        Cookie::Remove => shared.state().presented_by.unwrap_or_default(),
+        Cookie::Issue(..) | Cookie::None => shared.transport(&shared.state()),
+    };
+    (*transports.get(index) != Transport::Cookie).then_some(index)
 }
 
 /// The empty response that replaces one whose session cannot be kept (rule F2).
@@ -139,8 +148,8 @@ pub(crate) fn unavailable<B: Default>(
     response
 }
 
-/// Rule U7.
-fn keep_from_storing(headers: &mut HeaderMap) {
+/// Makes the response `no-store`, and removes the headers for CDNs (rule U7).
+fn set_no_store(headers: &mut HeaderMap) {
     let is_no_store = |value: &HeaderValue| {
         directives(value.as_bytes()).any(|name| name.eq_ignore_ascii_case(b"no-store"))
     };
@@ -151,6 +160,7 @@ fn keep_from_storing(headers: &mut HeaderMap) {
     {
         headers.insert(header::CACHE_CONTROL, NO_STORE);
     }
+    remove_cdn_headers(headers, "removed: the response is for a user");
 }
 
 /// Adds a name to `Vary` (rule H2).
@@ -178,8 +188,8 @@ pub(crate) fn vary_on(headers: &mut HeaderMap, header: HeaderValue) {
     }
 }
 
-/// On the headers in which the request was searched for a token (rule H2).
-fn vary_on_carriers(headers: &mut HeaderMap, shared: &Shared) {
+/// Adds to `Vary` the headers that were searched for a token (rule H2).
+fn vary_on_token_headers(headers: &mut HeaderMap, shared: &Shared) {
     let transports = &shared.config.transports;
     if transports.is_cookie_only() {
         return vary_on(headers, COOKIE);
@@ -190,8 +200,8 @@ fn vary_on_carriers(headers: &mut HeaderMap, shared: &Shared) {
     }
 }
 
-/// Rule H1.
-fn keep_from_caches(headers: &mut HeaderMap) {
+/// Makes the response `no-store`, and removes the headers for CDNs (rule H1).
+fn forbid_caching(headers: &mut HeaderMap) {
     let forbids =
         |value: &HeaderValue| directives(value.as_bytes()).any(|name| forbids_sharing(&name));
     if !has_header(headers, header::CACHE_CONTROL)
@@ -199,13 +209,18 @@ fn keep_from_caches(headers: &mut HeaderMap) {
     {
         headers.insert(header::CACHE_CONTROL, NO_STORE);
     }
+    remove_cdn_headers(headers, "removed: the response sets a session cookie");
+}
+
+/// Removes the headers that tell CDNs to store the response whatever `Cache-Control` says.
+fn remove_cdn_headers(headers: &mut HeaderMap, why: &str) {
     if !headers.keys().any(is_for_cdns) {
         return;
     }
     let keys = headers.keys().filter(|name| is_for_cdns(name));
     for name in keys.cloned().collect::<Vec<_>>() {
         headers.remove(&name);
-        warn!(header = %name, "removed: the response sets a session cookie");
+        warn!(header = %name, "{why}");
     }
 }
 

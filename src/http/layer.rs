@@ -19,10 +19,10 @@ use crate::{
     store::{DynStore, MemoryStore, SessionStore},
 };
 
-/// Gives every request of a service a session. A builder, and a [`Layer`].
+/// A [`Layer`] that gives every request of a service a session. Its methods change the settings.
 ///
 /// Put it around everything that uses the session: with axum, call `Router::layer` after the routes
-/// are added. It is cheap to clone. Its methods return a changed layer; services that
+/// are added. It is cheap to clone. Each method returns a changed layer. Services that
 /// [`layer`](Layer::layer) returned before keep their settings.
 ///
 /// Several tokio runtimes may share one layer, in a `static` for example, with a store in memory or
@@ -44,10 +44,17 @@ pub struct SessionLayer {
 }
 
 impl SessionLayer {
-    /// Keeps sessions in `store`. All other settings have their defaults.
+    /// A layer that keeps sessions in `store`. All other settings have their defaults.
     ///
-    /// The store's type appears nowhere else. To use one store in several places, clone it: the
-    /// clones of each store in this crate share their sessions.
+    /// The store's type appears nowhere else. To use one store in several places, clone it: all
+    /// clones of one store in this crate share their sessions.
+    ///
+    /// ```
+    /// use cloakroom::{MemoryStore, SessionLayer};
+    ///
+    /// let store = MemoryStore::builder().max_bytes(64 * 1024 * 1024).build();
+    /// let layer = SessionLayer::new(store);
+    /// ```
     pub fn new(store: impl SessionStore) -> Self {
         Self {
             setup: Setup::new(Config::new(DynStore::new(store))),
@@ -57,7 +64,7 @@ impl SessionLayer {
     /// The name and the attributes of the session cookie. Default: [`SessionCookie::default`],
     /// which is `__Host-id`.
     ///
-    /// Takes what [`SessionCookie::new`] begins, or a [`SessionCookie`] that is built already.
+    /// It takes the builder that [`SessionCookie::new`] returns, or a [`SessionCookie`].
     ///
     /// ```
     /// use cloakroom::{SessionCookie, SessionLayer};
@@ -68,8 +75,8 @@ impl SessionLayer {
     /// # Panics
     ///
     /// If browsers would not accept the cookie. The message says which attribute is wrong, and
-    /// what to do. [`SessionCookieBuilder::build`](crate::SessionCookieBuilder::build) returns the
-    /// same as an error.
+    /// what to do. To get an error instead of a panic, call
+    /// [`SessionCookieBuilder::build`](crate::SessionCookieBuilder::build) first.
     #[must_use]
     #[track_caller]
     pub fn cookie<C>(self, cookie: C) -> Self
@@ -85,10 +92,10 @@ impl SessionLayer {
 
     /// The realm of the layer's sessions. Default: the full name of the cookie, such as `__Host-id`.
     ///
-    /// A layer accepts only tokens of its own realm. So of two layers over one store, each with a
-    /// cookie of its own, neither accepts a token that the other has issued: a visitor of the shop
-    /// does not become one of the staff by renaming a cookie. To share sessions, give both layers
-    /// the same realm. Layers whose cookies have the same name share them anyway.
+    /// A layer accepts only tokens of its own realm. If two layers with different cookie names share a
+    /// store, neither accepts a token that the other has issued: a visitor of the shop cannot become
+    /// one of the staff by renaming a cookie. To share sessions, give both layers the same realm.
+    /// Layers with the same cookie name share their sessions by default.
     ///
     /// ```
     /// use cloakroom::{MemoryStore, SessionCookie, SessionLayer};
@@ -97,27 +104,26 @@ impl SessionLayer {
     /// let shop = SessionLayer::new(store.clone())
     ///     .cookie(SessionCookie::new("shop"))
     ///     .realm("customers");
-    /// // Its customers are logged in here as well, where they come with the same token.
+    /// // Accepts the tokens of the shop's sessions too.
     /// let forum = SessionLayer::new(store.clone())
     ///     .cookie(SessionCookie::new("forum"))
     ///     .realm("customers");
-    /// // Nobody else is.
+    /// // Accepts neither.
     /// let staff = SessionLayer::new(store).cookie(SessionCookie::new("staff"));
     /// ```
     ///
-    /// - A session is of the realm in which it began. It moves to the layer's realm when it logs in
+    /// - A session has the realm in which it began. It moves to the layer's realm when it logs in
     ///   or cycles.
     /// - A layer also accepts sessions whose realm is its cookie's name, or a name in
-    ///   [`also_read`](crate::SessionCookieBuilder::also_read). So a layer that is given a realm
-    ///   later, or another cookie name, loses nobody.
-    /// - Sessions that were stored before there were realms are accepted by every layer, until they
-    ///   log in or cycle.
+    ///   [`also_read`](crate::SessionCookieBuilder::also_read). So you can set a realm later, or rename the
+    ///   cookie, and no visitor is logged out.
+    /// - Every layer accepts sessions that were stored before realms existed, until they log in or cycle.
     /// - Realms separate tokens, not users: [`Sessions`] lists and ends the sessions of all realms,
-    ///   and [`max_sessions_per_user`](Self::max_sessions_per_user) counts them. Where the same user
-    ///   id means different people, use a store for each.
+    ///   and [`max_sessions_per_user`](Self::max_sessions_per_user) counts them. If the same user
+    ///   id means different people in two realms, use a store for each.
     ///
-    /// Records of another realm than `__Host-id` have format 2. A node that does not know it answers
-    /// 503 for such a session, instead of accepting it under any name.
+    /// Records of another realm than `__Host-id` have format 2. A node with an older version of the crate
+    /// answers 503 for such a session, instead of accepting it under any name.
     ///
     /// # Panics
     ///
@@ -133,14 +139,14 @@ impl SessionLayer {
 
     /// Which headers carry tokens. Default: [`Transport::Cookie`](crate::Transport::Cookie).
     ///
-    /// Use another transport for clients that are no browsers, such as a mobile app. With several of them, a request is
-    /// searched in the order of the list, and the first transport that brings a token decides: no other is looked at,
-    /// whatever the token is worth.
+    /// Use another transport for clients other than browsers, such as a mobile app. If there are several, they are
+    /// searched in the order of the list. The first one in which the request has a token decides: no other is
+    /// searched, even if the token is not valid.
     ///
     /// ```
     /// use cloakroom::{SessionLayer, Transport};
     ///
-    /// // Browsers have a cookie, and the app a header. Who has no token yet gets a cookie, unless the
+    /// // Browsers use a cookie, and the app a header. A client without a token gets a cookie, unless the
     /// // handler calls `session.set_transport(Transport::Bearer)` before it logs a user in.
     /// let layer = SessionLayer::default().transport([Transport::Cookie, Transport::Bearer]);
     ///
@@ -151,17 +157,18 @@ impl SessionLayer {
     ///
     /// - A token is accepted only by the transport that it was issued for. Sessions from before this setting have cookies.
     /// - The response that issues a token has it in the same header: `Authorization: Bearer …` for `Bearer`. The client
-    ///   keeps the latest value of every response: a log-in, a cycle and `renew_every` replace it. An empty value means
-    ///   that the token is worthless: forget it.
-    /// - A request that has a session cookie is never answered with a token in a header, because a script could read it. It
-    ///   gets a cookie. So put `Transport::Cookie` first where browsers use the layer.
-    /// - Of a header that stands twice, no value counts. An `Authorization: Bearer` whose value does not have the form of a
-    ///   token is somebody else's, and ignored.
+    ///   must store the latest value that it receives: a log-in, a cycle and `renew_every` replace the token. An empty
+    ///   value means that the token is no longer valid, and the client should delete it.
+    /// - If a request has a session cookie, its response never has a token in a header, because a script could read it. The
+    ///   token is in a cookie. So put `Transport::Cookie` first if browsers use the layer.
+    /// - If a header occurs twice, both values are ignored. An `Authorization: Bearer` header whose value does not have the
+    ///   form of a token is ignored too: it may be meant for other code.
     /// - Scripts of other origins read the header only if CORS lets them: name it in `Access-Control-Expose-Headers`
-    ///   (`CorsLayer::expose_headers`), and the request's in `Access-Control-Allow-Headers`.
-    /// - A token never stands in a URL.
+    ///   (`CorsLayer::expose_headers`), and the request's header in `Access-Control-Allow-Headers`. To let a script read
+    ///   the challenge of a 401, expose `WWW-Authenticate` too.
+    /// - A token never appears in a URL.
     ///
-    /// Records of such sessions have format 2. A node that does not know it answers 503 for them.
+    /// Records of such sessions have format 2. A node with an older version of the crate answers 503 for them.
     ///
     /// # Panics
     ///
@@ -174,37 +181,38 @@ impl SessionLayer {
         self.with(|config| config.transports = transports)
     }
 
-    /// Gives each token a message authentication code, so that an invented token never reaches the
+    /// Gives each token a message authentication code, so that a forged token never reaches the
     /// store. Default: `None`, no keys.
     ///
-    /// Use it where a flood of invented tokens would cost too many queries. All nodes need the same
-    /// keys. [`TokenKeys`] says how to turn it on while there are sessions, and how to rotate. (Rule T8.)
+    /// Use it if a flood of forged tokens would cost too many queries. All nodes need the same
+    /// keys. [`TokenKeys`] has an example, and says how to add keys while there are sessions, and how to
+    /// rotate them. (Rule T8.)
     #[must_use]
     pub fn token_keys(self, keys: impl Into<Option<TokenKeys>>) -> Self {
         let keys = keys.into();
         self.with(|config| config.token_keys = keys)
     }
 
-    /// What the layer is called in [metrics](crate::Stats#as-metrics). Default: the full name of its
+    /// The layer's name in [metrics](crate::Stats#as-metrics). Default: the full name of its
     /// cookie, such as `__Host-id`.
     ///
-    /// Clones of a layer count together, under the name that one of them had first when it was put
-    /// around a service.
+    /// Clones of a layer count together. They use the name of the clone that was first put around a
+    /// service.
     #[must_use]
     pub fn name(self, name: impl Into<Arc<str>>) -> Self {
         self.with(|config| config.name = Some(name.into()))
     }
 
-    /// How long after its last request a session expires. Default: 1 hour. `None`: never.
+    /// The time after its last request when a session expires. Default: 1 hour. `None`: never.
     ///
     /// The session expires at this or the [`absolute_timeout`](Self::absolute_timeout), whichever
     /// comes first. The layer logs a warning if this is longer than the absolute timeout, which is
     /// 24 hours by default: to keep visitors logged in for two weeks, set both.
     ///
-    /// A change of this setting applies to sessions that exist already. A shorter timeout applies at
-    /// once, a longer one from the session's next request: a store deletes by the deadline that the
-    /// last request wrote. The same holds for the absolute timeout, and where several layers with
-    /// different timeouts share one store. ([Rule](crate#rules) L3.)
+    /// A change of this setting also applies to existing sessions. A shorter timeout applies at once. A
+    /// longer one applies from the session's next request, because the store deletes a session at the
+    /// deadline that the last request wrote. The same holds for the absolute timeout, and if several
+    /// layers with different timeouts share one store. ([Rule](crate#rules) L3.)
     ///
     /// ```
     /// use std::time::Duration;
@@ -230,14 +238,14 @@ impl SessionLayer {
         self.with(|config| config.lifetimes.anonymous_idle = timeout)
     }
 
-    /// How long after its creation, or its user's last log-in, a session expires, even if it is in
+    /// The time after its creation, or its user's last log-in, when a session expires, even if it is in
     /// use. Default: 24 hours. `None`: never.
     #[must_use]
     pub fn absolute_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         self.with(|config| config.lifetimes.absolute = timeout.into())
     }
 
-    /// Whether the cookie survives the end of the browser. Default: false.
+    /// Whether browsers keep the cookie when they are closed. Default: false.
     ///
     /// A persistent cookie has a `Max-Age`: the session's remaining time in whole seconds, rounded
     /// up, and at most 400 days. It is renewed whenever the session is written or touched. The
@@ -248,28 +256,28 @@ impl SessionLayer {
         self.with(|config| config.lifetimes.persistent = persistent)
     }
 
-    /// How much time must pass before a session's activity is written again. Default: a tenth of
-    /// the idle timeout, or 6 minutes without one.
+    /// The shortest time between two writes of a session's activity. Default: a tenth of the idle
+    /// timeout, or 6 minutes without one.
     ///
-    /// A request that only reads the session does not write to the store if the session was last
-    /// seen less than this ago. In exchange, a session may expire this much early. It never
-    /// expires late. More than half of the idle timeout is taken as half of it.
+    /// A request that only reads the session does not write to the store if the last write of activity
+    /// is more recent than this. In exchange, a session may expire this much early. It never expires
+    /// late. A value above half of the idle timeout counts as half of it.
     #[must_use]
     pub fn touch_after(self, duration: Duration) -> Self {
         self.with(|config| config.lifetimes.touch_after = Some(duration))
     }
 
     /// How often a session gets a new secret, and the visitor a new cookie. Default: `None`,
-    /// never. Less than a minute is taken as a minute.
+    /// never. Less than a minute counts as a minute.
     ///
-    /// A cookie that somebody copied becomes worthless soon, and is noticed when it is used. The
-    /// session's id, user, data and timeouts stay as they are.
+    /// A copied cookie soon becomes worthless, and the crate notices if it is used. The session's id,
+    /// user, data and timeouts stay as they are.
     ///
-    /// The old secret is valid until the new one has been presented, and 60 seconds longer, so a
-    /// lost response or requests that are under way do no harm. An old secret that comes back
+    /// The old secret is valid until the new one has been presented, and 60 seconds longer, so lost
+    /// responses and concurrent requests do not log the visitor out. An old secret that is used
     /// later ends the session, with the event [`Ended`](crate::EventKind::Ended) and the reason
-    /// [`Copied`](crate::EndReason::Copied): two parties have the cookie, and the crate cannot
-    /// tell which is the visitor. The last eight secrets are recognised.
+    /// [`Copied`](crate::EndReason::Copied): two clients have the cookie, and the crate cannot
+    /// tell which one is the visitor. The last eight old secrets are recognised.
     ///
     /// Only requests that load the session renew the secret. `peek` does not. The clocks of all
     /// nodes should agree to within a few seconds. ([Rules](crate#rules) R1 to R3.)
@@ -281,14 +289,14 @@ impl SessionLayer {
     /// How often [`Session::ended`](crate::Session::ended) asks the store whether the session
     /// still exists. Default: 30 seconds.
     ///
-    /// `ended` learns at once what this process does. It learns within this interval what other
-    /// processes do. Each session that is waited for costs one load in each interval.
+    /// If this process ends the session, `ended` resolves at once. If another process ends it, `ended`
+    /// resolves within this interval. Each session that a task waits for costs one load in each interval.
     #[must_use]
     pub fn check_ended_every(self, interval: Duration) -> Self {
         self.with(|config| config.check_ended_every = interval)
     }
 
-    /// How many bytes the keys and the JSON values of a session may have together. Default: 64 KiB.
+    /// The most bytes that the keys and the JSON values of a session may have together. Default: 64 KiB.
     ///
     /// A change beyond this fails with [`TooLarge`](crate::ErrorKind::TooLarge), and leaves the
     /// session as it was.
@@ -297,26 +305,25 @@ impl SessionLayer {
         self.with(|config| config.max_data_bytes = bytes)
     }
 
-    /// How many sessions a user may have. Default: `None`, any number. 0 is taken as 1.
+    /// The most sessions that a user may have. Default: `None`, any number. 0 counts as 1.
     ///
     /// A log-in beyond the limit ends the user's session with the oldest log-in, with the event
     /// [`Ended`](crate::EventKind::Ended) and the reason [`Limit`](crate::EndReason::Limit). The
     /// limit also holds when several nodes log the same user in at the same time. The newest
     /// log-ins stay, by the clocks of the nodes, which should agree.
     ///
-    /// Where the limit cannot be kept, the log-in is rolled back and answered with a 503: if the
-    /// user's other sessions cannot be listed and ended within half of the
-    /// [`store_timeout`](Self::store_timeout), or if newer log-ins have taken all places before
-    /// this one is answered. With a store that cannot [list](SessionStore::list) sessions, every
-    /// log-in fails, and the log says why. ([Rule](crate#rules) P3.)
+    /// If the limit cannot be kept, the log-in is rolled back and answered with a 503. That happens if
+    /// the user's other sessions cannot be listed and ended within half of the
+    /// [`store_timeout`](Self::store_timeout), or if newer log-ins reach the limit before this one is
+    /// answered. With a store that cannot [list](SessionStore::list) sessions, every log-in fails, and
+    /// the log says why. ([Rule](crate#rules) P3.)
     #[must_use]
     pub fn max_sessions_per_user(self, sessions: impl Into<Option<usize>>) -> Self {
         let most = sessions.into().map(|sessions| sessions.max(1));
         self.with(|config| config.max_sessions_per_user = most)
     }
 
-    /// How long the store may take for one load, or for one commit with all its retries. Default:
-    /// 5 seconds.
+    /// The time limit for one load, or for one commit with all its retries. Default: 5 seconds.
     ///
     /// A load that takes longer fails with [`Timeout`](crate::ErrorKind::Timeout), which is a 503.
     /// A commit that takes longer replaces the response with an empty 503.
@@ -325,15 +332,16 @@ impl SessionLayer {
         self.with(|config| config.store_timeout = timeout)
     }
 
-    /// When requests stop waiting for a store that is down. Default: [`CircuitBreaker::default`].
-    /// `None`: never.
+    /// The circuit breaker, which lets requests fail at once while the store is down. Default:
+    /// [`CircuitBreaker::default`], 50 failures in a row and a pause of 1 second. `None`: no circuit
+    /// breaker.
     ///
     /// After a number of failures in a row the circuit opens: each request that needs the store
-    /// gets its 503 at once instead of after [`store_timeout`](Self::store_timeout), and the store
-    /// is left alone but for one call in each pause, which probes it. The first call that succeeds
-    /// closes the circuit. A call that is refused by the breaker was certainly not applied. The
-    /// layer logs both, tells listeners [`CircuitOpened`](crate::EventKind::CircuitOpened) and
-    /// [`CircuitClosed`](crate::EventKind::CircuitClosed), and counts what it refused in
+    /// gets its 503 at once instead of after [`store_timeout`](Self::store_timeout). In each pause, one
+    /// call goes to the store and probes it. The first call that succeeds closes the circuit. A call that
+    /// the breaker refuses was certainly not applied. The layer logs both changes, sends listeners
+    /// [`CircuitOpened`](crate::EventKind::CircuitOpened) and
+    /// [`CircuitClosed`](crate::EventKind::CircuitClosed), and counts refused calls in
     /// [`CallStats::refused`](crate::CallStats::refused).
     ///
     /// A [`MemoryStore`] has no circuit breaker. A layer whose settings change has one of its own.
@@ -342,8 +350,10 @@ impl SessionLayer {
         self.with(|config| config.circuit_breaker = breaker.into())
     }
 
-    /// The shutdown that the server's sockets, event streams and background tasks end with. Default: one that never
-    /// begins.
+    /// The graceful shutdown of the server. Default: one that never begins.
+    ///
+    /// When it begins, [`Session::shutting_down`](crate::Session::shutting_down) resolves, and the layer's
+    /// background task ends. [`Shutdown`] has an example.
     #[must_use]
     pub fn shutdown(self, shutdown: &Shutdown) -> Self {
         self.with(|config| config.shutdown = shutdown.clone())
@@ -352,10 +362,10 @@ impl SessionLayer {
     /// How often a background task deletes expired sessions from the store. Default: 60 seconds.
     /// `None`: this layer deletes none.
     ///
-    /// A session is deleted five minutes after it expired, or later. Until then it takes room, but
+    /// A session is deleted at least five minutes after it expired. Until then it takes room, but
     /// no request can use it. The task starts with the first request in a tokio runtime, and ends
-    /// when the last clone of the layer and of its services is dropped. With several nodes over one
-    /// store, one of them is enough; several do no harm.
+    /// when the last clone of the layer and of its services is dropped. If several nodes share one
+    /// store, one such task is enough; several do no harm.
     #[must_use]
     pub fn reap_every(self, interval: impl Into<Option<Duration>>) -> Self {
         self.with(|config| config.reap_every = interval.into())
@@ -363,8 +373,9 @@ impl SessionLayer {
 
     /// Lets sessions of another library continue as sessions of this crate. Default: none.
     ///
-    /// A visitor who brings the other library's cookie, and no session of this crate, gets the session that they had there.
-    /// [`import`](crate::import) says how, and what cannot be prevented. A second call replaces the first.
+    /// A visitor with the other library's cookie, and without a session of this crate, gets the session that they had
+    /// there. The module [`import`](crate::import) has an example, and describes the limits. A second call replaces the
+    /// first.
     #[must_use]
     pub fn import(self, import: impl Import) -> Self {
         self.with(|config| config.import = Some(DynImport::new(import)))
@@ -385,20 +396,26 @@ impl SessionLayer {
         self.with(|config| config.cache_headers = cache_headers)
     }
 
-    /// The clock by which sessions live and expire. Default: [`SystemClock`](crate::SystemClock).
+    /// The clock that decides when sessions expire. Default: [`SystemClock`](crate::SystemClock).
     ///
-    /// Tests set a clock that they move themselves, such as the one in the module `testing`.
+    /// In tests, set a clock that the test moves: the `FixedClock` of the feature `testing`, or a closure.
+    ///
+    /// ```
+    /// use cloakroom::{SessionLayer, Timestamp};
+    ///
+    /// // 2026-01-01 00:00 UTC, for ever.
+    /// let layer = SessionLayer::default().clock(|| Timestamp::from_millis(1_767_225_600_000));
+    /// ```
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
         self.with(|config| config.set_clock(clock))
     }
 
-    /// A handle on all sessions of this layer's store, to count, list and end them, and for
-    /// statistics.
+    /// A handle to count, list and end all sessions of this layer's store, and to read statistics.
     ///
-    /// Call it after all other methods: the handle uses the settings that the layer has now, and
-    /// counts what happens in services of this layer and its clones. A layer that is changed later
-    /// counts for itself.
+    /// Call it after all other methods. The handle uses the settings that the layer has now. Its
+    /// statistics cover services of this layer and its clones. A layer that is changed later has
+    /// statistics of its own.
     ///
     /// ```
     /// use cloakroom::{SessionLayer, Sessions};
@@ -416,7 +433,8 @@ impl SessionLayer {
         Arc::clone(&self.setup.config)
     }
 
-    /// Calls `listener` for everything that happens to sessions. Default: no listener.
+    /// Calls `listener` for each [`Event`](crate::Event): sessions that begin, log in, change or end, and rejected
+    /// cookies. Default: no listener.
     ///
     /// Each call adds a listener. They are called in the order in which they were added.
     ///
@@ -435,12 +453,12 @@ impl SessionLayer {
         self
     }
 
-    /// Keeps something of each request for the events that it causes, such as its peer's address for an
-    /// audit log. Default: nothing is kept.
+    /// Adds a value from the request to the events that the request causes, such as the peer's address
+    /// for an audit log. Default: none.
     ///
-    /// `keep` runs before the request is handled, if there is a listener. It sees the request's
-    /// method, URI, headers and extensions. Listeners find what it returned in
-    /// [`Event::context`](crate::Event::context).
+    /// `keep` runs before the request is handled, if there is a listener. It gets the request's
+    /// method, URI, headers and extensions. [`Event::context`](crate::Event::context) returns its
+    /// result to listeners.
     ///
     /// ```
     /// use cloakroom::{Event, SessionLayer};

@@ -20,7 +20,7 @@ pub(crate) fn is_local(path: &str) -> bool {
 
 /// # Panics
 ///
-/// Where the path leads to another host.
+/// If the path leads to another host.
 #[track_caller]
 pub(crate) fn check_page(path: &str) -> Arc<str> {
     assert!(

@@ -11,7 +11,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 /// that is not this machine. Browsers send no `Secure` cookies then.
 pub(crate) fn loses_secure_cookies<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
-    // Most requests say nothing of a scheme.
+    // Most requests have no header about the scheme.
     let names_scheme = |name: &HeaderName| *name == header::FORWARDED || *name == X_FORWARDED_PROTO;
     if request.uri().scheme().is_none() && !headers.keys().any(names_scheme) {
         return false;

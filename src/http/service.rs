@@ -11,7 +11,6 @@ use tower_service::Service;
 
 use crate::{
     config::Config,
-    cookie::Carriers,
     http::{future::ResponseFuture, plain::loses_secure_cookies, setup::Setup},
     observe::context::EventContext,
     record::labels::{Labels, shortened},
@@ -29,7 +28,7 @@ use crate::{
 /// whose session cannot be kept. `Router::layer` of axum makes every body an `axum::body::Body`,
 /// which does, so the order makes no difference there. So do the bodies of `http-body-util`.
 ///
-/// In a plain tower stack, a layer whose body has no default goes around the session layer. Of
+/// In a plain tower stack, put layers whose body has no default around the session layer. In
 /// tower-http these are `TraceLayer`, `ResponseBodyTimeoutLayer`, `InFlightRequestsLayer`, and
 /// `MapResponseBodyLayer` with such a body:
 ///
@@ -52,11 +51,11 @@ use crate::{
 /// # is_service(service);
 /// ```
 ///
-/// # A response for a session that cannot be kept
+/// # The response if the session cannot be saved
 ///
-/// If the session cannot be saved, an empty 503 replaces the response. Its extensions have the
-/// [`Error`](crate::Error), by which a layer around this one gives it a body, in the format that
-/// the client understands:
+/// If the session cannot be saved, an empty 503 replaces the response. Its extensions contain the
+/// [`Error`](crate::Error), so that a layer around this one can add a body in a format that the client
+/// understands:
 ///
 /// ```
 /// use axum::{
@@ -68,7 +67,7 @@ use crate::{
 /// use cloakroom::{Error, SessionLayer};
 /// use http::header::ACCEPT;
 ///
-/// /// For middleware that needs the response alone, `map_response` will do.
+/// /// If you need only the response, `middleware::map_response` is enough.
 /// async fn explain(request: Request, next: Next) -> Response {
 ///     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
 ///     let wants_html = accept.is_some_and(|accept| accept.contains("text/html"));
@@ -93,16 +92,16 @@ use crate::{
 ///     .layer(middleware::from_fn(explain));
 /// ```
 ///
-/// The error is also in the extensions of the responses that extractors and handlers make of it.
-/// The 503 keeps the headers that say nothing about the response it replaces: those for CORS,
-/// `Vary`, request ids, and those about security. (Rule F2.)
+/// The responses that extractors and handlers make of an error have it in their extensions too.
+/// The 503 keeps headers that reveal nothing about the replaced response: those for CORS and security,
+/// `Vary`, and request ids. (Rule F2.)
 #[derive(Clone)]
 pub struct SessionService<S> {
     inner: S,
     setup: Arc<Setup>,
 }
 
-/// What the layer labels the session with, if it begins or logs in with this request.
+/// The labels that the layer sets if the session begins or logs in with this request.
 #[cold]
 fn labels(config: &Config, head: &Parts) -> Labels {
     let values = config.labels.iter().filter_map(|(name, read)| {
@@ -152,13 +151,13 @@ where
             return ResponseFuture::pass_through(self.inner.call(request));
         }
         reaper.ensure_running(config);
-        let carriers = Carriers::of(request.headers(), &config.transports);
-        // A browser that sends no Cookie header may have lost the cookie that it was sent.
-        let is_cookie_lost = carriers.cookies.is_empty()
-            && config.cookie.is_secure()
+        let token_headers = config.transports.token_headers(request.headers());
+        // A browser that does not send the cookie may have lost it.
+        let is_cookie_lost = config.cookie.is_secure()
             && !config.warned.of_lost_cookie.load(Ordering::Relaxed)
-            && loses_secure_cookies(&request);
-        let handle = SessionHandle::new(Arc::clone(config), carriers, outer);
+            && loses_secure_cookies(&request)
+            && !config.cookie.is_in(&token_headers);
+        let handle = SessionHandle::new(Arc::clone(config), token_headers, outer);
         request.extensions_mut().insert(handle.clone());
         let mut context = None;
         if config.event_context.is_some() || !config.labels.is_empty() {
@@ -167,9 +166,7 @@ where
             handle.label(labels(config, &head));
             request = Request::from_parts(head, body);
         }
-        let entered = context.as_ref().map(EventContext::enter);
-        let inner = self.inner.call(request);
-        drop(entered);
-        ResponseFuture::new(inner, handle, is_cookie_lost, context)
+        let _entered = context.as_ref().map(EventContext::enter);
+        ResponseFuture::new(self.inner.call(request), handle, is_cookie_lost, context)
     }
 }

@@ -11,7 +11,7 @@ use crate::{config::Config, operator::reaper::Reaper};
 ///
 /// One allocation: axum clones the layer and its service for each request.
 pub(crate) struct Setup {
-    // Sessions hold the settings alone: one that a handler keeps does not keep the task alive.
+    // Sessions hold only the settings, so a session that a handler keeps does not keep the task alive.
     pub(crate) config: Arc<Config>,
     pub(crate) reaper: Reaper,
     is_prepared: AtomicBool,
@@ -26,7 +26,7 @@ impl Setup {
         })
     }
 
-    /// Checks the settings, once. Axum layers its routes for each request, so the rest is for the first time alone.
+    /// Checks the settings, once: axum calls `layer` for each request.
     pub(crate) fn prepare(&self) {
         // Read before it is written: all requests share it.
         if !self.is_prepared.load(Ordering::Relaxed)

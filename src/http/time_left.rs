@@ -28,8 +28,8 @@ use crate::{
 /// ```
 ///
 /// The response is `{"logged_in":true,"seconds_left":540}`. `seconds_left` is `null` if the session never ends by
-/// itself, and 0 if there is none. It is exact to the layer's
-/// [`touch_after`](crate::SessionLayer::touch_after), and never too much. ([Rule](crate#rules) U8.)
+/// itself, and 0 if there is no session. It may be too low by up to the layer's
+/// [`touch_after`](crate::SessionLayer::touch_after), and is never too high. ([Rule](crate#rules) U8.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TimeLeft {
@@ -40,11 +40,11 @@ pub struct TimeLeft {
 }
 
 impl TimeLeft {
-    /// The time that the request's session has left, by [`peek`](SessionHandle::peek).
+    /// The time that the request's session has left. It calls [`peek`](SessionHandle::peek).
     ///
     /// # Errors
     ///
-    /// Those of [`peek`](SessionHandle::peek).
+    /// The same as [`peek`](SessionHandle::peek).
     pub async fn of(handle: &SessionHandle) -> Result<Self, Error> {
         let session = handle.peek().await?;
         let now = handle.shared().config.clock.now();

@@ -16,19 +16,19 @@ use crate::{
 impl SessionLayer {
     /// Ends sessions whose user's credentials have changed. Default: off.
     ///
-    /// `stamp` returns a value that changes with the credentials of the user with this id, such as the hash of their
-    /// password, or `None` if the user does not exist any more. It is compared with the stamp that the session was
-    /// [logged in with](crate::Session::log_in_with_stamp), when a request asks for the user with
+    /// `stamp` takes a user's id, and returns a value that changes with their credentials, such as the hash of their
+    /// password. It returns `None` if the user no longer exists. When a request asks for the user with
     /// [`CurrentUser`](crate::CurrentUser), [`RequireUser`](crate::RequireUser) or
-    /// [`Session::current_user`](crate::Session::current_user). If it differs, the session ends, and the request
-    /// continues without a user. A session that was logged in without a stamp ends too.
+    /// [`Session::current_user`](crate::Session::current_user), the layer compares the value with the stamp that the
+    /// session was [logged in with](crate::Session::log_in_with_stamp). If they differ, the session ends, and the
+    /// request continues without a user. A session that was logged in without a stamp ends too.
     ///
     /// So a change of the password ends all sessions of the user, except the one that calls
     /// [`set_stamp`](crate::Session::set_stamp). It costs a look-up for each request that asks for the user. To end
     /// sessions without that cost, call [`Sessions::revoke_user`](crate::Sessions::revoke_user).
     ///
-    /// Read the stamp from the database that the change was written to. A replica with a delay would end the session
-    /// that has made the change.
+    /// Read the stamp from the primary database. A replica may still return the old stamp, and then the session that
+    /// made the change would end.
     ///
     /// If `stamp` fails, or takes longer than the [`store_timeout`](Self::store_timeout), the response is a 503, and no
     /// session ends.
@@ -73,7 +73,8 @@ impl SessionLayer {
 impl SessionLayer {
     /// Labels each session with the `User-Agent` of the client, as `user_agent`. Default: off.
     ///
-    /// See [`label`](Self::label).
+    /// [`SessionSummary::label`](crate::SessionSummary::label) with the name `user_agent` returns it. A longer header is
+    /// cut to 256 bytes. See [`label`](Self::label).
     #[must_use]
     pub fn label_user_agent(self) -> Self {
         self.label("user_agent", |request| {
@@ -82,8 +83,8 @@ impl SessionLayer {
         })
     }
 
-    /// Labels each session with the text that `read` returns for the request in which it begins or logs in. Default: no
-    /// labels.
+    /// Sets a label of each session to the text that `read` returns for the request in which the session begins or logs
+    /// in. Default: no labels.
     ///
     /// Labels tell a user's sessions apart in a list of devices: see
     /// [`SessionSummary::label`](crate::SessionSummary::label). `read` is called for every request. A value of more
@@ -100,7 +101,7 @@ impl SessionLayer {
     ///     });
     /// ```
     ///
-    /// A client can send any text, and an address is personal data.
+    /// Keep in mind that a client can send any text in a header, and that an address is personal data.
     ///
     /// # Panics
     ///
@@ -119,10 +120,10 @@ impl SessionLayer {
         self.with(|config| config.labels.push((name.into(), Arc::new(read))))
     }
 
-    /// What browsers forget when a session is [destroyed](crate::Session::destroy), by the header
-    /// `Clear-Site-Data`. Default: nothing but the session cookie.
+    /// The data that browsers delete when a session is [destroyed](crate::Session::destroy), by the header
+    /// `Clear-Site-Data`. Default: only the session cookie.
     ///
-    /// `"cookies"` is left out of a response that sets a cookie, because the browser would forget that one too.
+    /// `"cookies"` is left out of a response that sets a cookie, because the browser would delete that one too.
     /// Browsers ignore the header over plain http.
     ///
     /// ```
@@ -140,11 +141,11 @@ impl SessionLayer {
         self.with(|config| config.clear_site_data = directives)
     }
 
-    /// Whether the responses to users are `Cache-Control: no-store`. Default: false.
+    /// Whether the responses to users are `Cache-Control: no-store`. Default: false, such a response is `private`.
     ///
-    /// It applies to responses whose request used the session of a user. Neither the browser nor a proxy keeps such a
-    /// page then, so the back button does not show it after the log-out. It replaces a `Cache-Control` header of the
-    /// handler. Without this setting, such a response is `private`.
+    /// It applies to responses whose request used the session of a user. Neither the browser nor a proxy stores such a
+    /// page, so the back button does not show it after the log-out. It replaces a `Cache-Control` header of the
+    /// handler, and removes the headers that tell CDNs what to store.
     /// ([Rule](crate#rules) U7.)
     #[must_use]
     pub fn no_store_for_users(self, no_store: bool) -> Self {
@@ -156,7 +157,7 @@ impl SessionLayer {
 impl SessionLayer {
     /// The path of the page where visitors log in. Default: none.
     ///
-    /// [`RequireUser`](crate::RequireUser) sends visitors there, and [`ReturnTo`](crate::ReturnTo) never does.
+    /// [`RequireUser`](crate::RequireUser) redirects visitors to it. [`ReturnTo`](crate::ReturnTo) does not accept it.
     ///
     /// ```
     /// use cloakroom::SessionLayer;
@@ -168,7 +169,7 @@ impl SessionLayer {
     ///
     /// # Panics
     ///
-    /// If it is not a path on this host, which begins with one `/`.
+    /// If it is not a path on this host. Such a path begins with exactly one `/`.
     #[must_use]
     #[track_caller]
     pub fn log_in_page(self, path: &str) -> Self {

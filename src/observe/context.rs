@@ -1,10 +1,10 @@
-//! What the application keeps of a request for the events that it causes: [`EventContext`].
+//! The application's data of a request, for the events that the request causes: [`EventContext`].
 
 use std::{any::Any, cell::RefCell, fmt, sync::Arc};
 
 /// A value of the application's own type.
 #[derive(Clone)]
-// Boxed within, so that a request without one carries a single word for it.
+// Boxed inside the `Arc`, so that a request without a context has one word for it.
 pub(crate) struct EventContext(Arc<Box<dyn Any + Send + Sync>>);
 
 thread_local! {

@@ -39,12 +39,12 @@ struct SessionCounters {
     created: u64,
     imported: u64,
     logged_in: u64,
-    /// Created since then, and not ended.
+    /// Sessions created since then and not ended.
     live: u64,
     peak: u64,
     ended: [u64; EndReason::ALL.len()],
     rejected: [u64; Rejection::ALL.len()],
-    /// How many sessions `total_life` is of.
+    /// The number of sessions in `total_life`.
     lives: u64,
     /// Milliseconds. A billion lives of ten years do not fit into a u64.
     total_life: u128,
@@ -88,7 +88,7 @@ impl Counters {
                 sessions.logged_in += 1;
             }
             EventKind::Ended { reason } => {
-                // A session of before this process began was never counted as live.
+                // A session that began before this process is not in the number of live sessions.
                 let was_live = sessions.live > 0
                     && event
                         .summary
@@ -117,37 +117,37 @@ impl Counters {
         }
     }
 
-    /// What the layer and its store are called in metrics.
+    /// Sets the names of the layer and its store for the metrics.
     pub(crate) fn label(&self, layer: &str, store: &'static str) {
         self.metrics.label(layer, store);
     }
 
-    /// All listeners together took this long for one event.
-    pub(crate) fn listened(&self, took: Duration) {
+    /// The listeners have run for one event. Together they took this long.
+    pub(crate) fn on_listeners_called(&self, took: Duration) {
         self.metrics.record(Measurement::Listened(took));
         let mut sessions = self.sessions.lock();
         sessions.listening += took;
         sessions.longest_listening = sessions.longest_listening.max(took);
     }
 
-    pub(crate) fn conflict(&self) {
+    pub(crate) fn on_conflict(&self) {
         self.metrics.record(Measurement::Conflict);
         self.conflicts.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn touch(&self) {
+    pub(crate) fn on_touch(&self) {
         self.metrics.record(Measurement::Touch);
         self.touches.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A memory store has been swept.
-    pub(crate) fn memory(&self, held: &Held) {
+    pub(crate) fn on_memory(&self, held: &Held) {
         let (bytes, max_bytes) = (held.bytes, held.max_bytes);
         let measurement = Measurement::Memory { bytes, max_bytes };
         self.metrics.record(measurement);
     }
 
-    pub(crate) fn called(&self, call: StoreCall, took: Duration, failure: Option<&StoreError>) {
+    pub(crate) fn on_call(&self, call: StoreCall, took: Duration, failure: Option<&StoreError>) {
         let has_failed = failure.is_some();
         self.metrics.record(Measurement::Answered {
             call,
@@ -165,21 +165,21 @@ impl Counters {
         }
     }
 
-    pub(crate) fn abandoned(&self, call: StoreCall) {
+    pub(crate) fn on_abandoned_call(&self, call: StoreCall) {
         self.metrics.record(Measurement::Abandoned(call));
         let counters = &self.calls[call as usize];
         counters.abandoned.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The circuit breaker has refused a call.
-    pub(crate) fn refused(&self, call: StoreCall) {
+    pub(crate) fn on_refused_call(&self, call: StoreCall) {
         self.metrics.record(Measurement::Refused(call));
         let counters = &self.calls[call as usize];
         counters.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The circuit to the store has opened, or closed.
-    pub(crate) fn circuit(&self, is_open: bool) {
+    pub(crate) fn on_circuit(&self, is_open: bool) {
         self.metrics.record(Measurement::Circuit { is_open });
     }
 

@@ -8,9 +8,9 @@ use crate::{
     record::{Kept, Record, token::SessionId},
 };
 
-/// Is called for everything that happens to the sessions of a layer.
+/// A callback for each [`Event`] of a layer's sessions.
 ///
-/// Closures of `&Event` implement it. Add one with
+/// Closures that take an `&Event` implement it. Add a listener with
 /// [`SessionLayer::on_event`](crate::SessionLayer::on_event).
 ///
 /// ```
@@ -25,15 +25,15 @@ use crate::{
 ///
 /// # When it is called
 ///
-/// After the store has confirmed the change, on the thread of the request or of the background
-/// task, one listener after the other. A slow listener delays the response: give long work to a
-/// task or a channel. [`Stats::listening`](crate::Stats::listening) says how long listeners took.
-/// A listener that panics is reported in the log, and nothing else changes.
+/// The layer calls its listeners one after the other, after the store has confirmed the change, on the
+/// thread of the request or of the background task. A slow listener delays the response: move long work
+/// to a task or a channel. [`Stats::listening`](crate::Stats::listening) measures the time of listeners.
+/// If a listener panics, the layer logs that, and the request continues.
 ///
 /// A listener may call the store, and may read the session of the event. It must not wait for the
 /// session's `save`, `claim` or `reload`: they wait for the commit, which waits for the listener.
 pub trait Listener: Send + Sync + 'static {
-    /// Something happened to a session.
+    /// Called after each event.
     fn on_event(&self, event: &Event);
 }
 
@@ -43,12 +43,12 @@ impl<F: Fn(&Event) + Send + Sync + 'static> Listener for F {
     }
 }
 
-/// Something that happened to a session. A [`Listener`] receives it.
+/// A change of a session, or a rejected cookie. A [`Listener`] receives it.
 ///
 /// ```
 /// use cloakroom::{EndReason, Event, EventKind};
 ///
-/// /// A line for an audit log. It names no secret and no data.
+/// /// A line for an audit log. It contains neither a secret nor session data.
 /// fn audit(event: &Event) -> Option<String> {
 ///     let user = event.user()?;
 ///     match event.kind() {
@@ -69,19 +69,29 @@ pub struct Event {
     pub(crate) context: Option<EventContext>,
 }
 
-/// What happened to a session.
+/// The kind of an [`Event`]. [`Event::kind`] returns it.
 ///
-/// A session has at most one `Created` or `Imported` and one `Ended` in each process, and exactly one of each in
-/// all processes together, if no node fails and the store reports the sessions that it ends. A
-/// session that logs in or cycles continues under another id: that is neither an end nor a
-/// creation. If several layers share a store in one process, each of them receives the endings
-/// that the store reports.
+/// ```
+/// use cloakroom::{Event, EventKind, SessionLayer};
+///
+/// let layer = SessionLayer::default().on_event(|event: &Event| match event.kind() {
+///     EventKind::Created => println!("a new session"),
+///     EventKind::LoggedIn { to, .. } => println!("a log-in, session {to}"),
+///     EventKind::Ended { reason } => println!("a session ended: {}", reason.name()),
+///     _ => {}
+/// });
+/// ```
+///
+/// Each session has exactly one `Created` or `Imported` and one `Ended` in all processes together, if no node
+/// fails and the store reports the sessions that it ends. A session that logs in or cycles continues under
+/// another id: that is neither an end nor a creation. If several layers share a store in one process, each of
+/// them receives the endings that the store reports.
 ///
 /// # Which endings are reported
 ///
-/// The process that ends a session for `Destroyed`, `Revoked`, `RevokedAll`, `Limit` or `Copied` reports it,
-/// with every store. Sessions that a store ends by itself are reported in the process in which the
-/// store does so, through [`report_removals`](crate::SessionStore::report_removals):
+/// With every store, the process that ends a session for `Destroyed`, `Revoked`, `RevokedAll`, `Limit` or
+/// `Copied` reports it. If a store ends a session by itself, the process in which the store does so reports
+/// it, through [`report_removals`](crate::SessionStore::report_removals):
 ///
 /// | store | reports |
 /// | --- | --- |
@@ -113,8 +123,8 @@ pub enum EventKind {
         /// The id from now on.
         to: SessionId,
     },
-    /// Changes to an existing session were stored. If a log-in or a cycle stores changes too, this
-    /// follows its event.
+    /// Changes to an existing session were stored. If a log-in or a cycle stores changes too, this event
+    /// follows `LoggedIn` or `Cycled`.
     Saved {
         /// The keys whose values this request set or removed, sorted. Empty if only the session's
         /// timeouts changed.
@@ -130,10 +140,10 @@ pub enum EventKind {
         /// Why it did not.
         why: Rejection,
     },
-    /// The store has failed so often that the layer does not ask it any more, see
-    /// [`circuit_breaker`](crate::SessionLayer::circuit_breaker). The event is about no session.
+    /// The store failed so often that the layer no longer calls it, see
+    /// [`circuit_breaker`](crate::SessionLayer::circuit_breaker). The event has no session.
     CircuitOpened,
-    /// The store answers again. The event is about no session.
+    /// The store answers again. The event has no session.
     CircuitClosed,
 }
 
@@ -157,8 +167,7 @@ pub enum EndReason {
     /// [`Session::destroy`](crate::Session::destroy) ended it.
     Destroyed,
     /// The idle timeout passed. The event is sent when the record is deleted, at least five
-    /// minutes later. Also after [`Sessions::expire_idle`](crate::Sessions::expire_idle), which
-    /// sends it at once.
+    /// minutes later. [`Sessions::expire_idle`](crate::Sessions::expire_idle) sends it at once.
     Idle,
     /// The absolute timeout passed. The event is sent when the record is deleted, at least five
     /// minutes later.
@@ -167,10 +176,10 @@ pub enum EndReason {
     Evicted,
     /// [`Sessions`](crate::Sessions) ended it.
     Revoked,
-    /// Its user logged in more often than
+    /// Its user had more sessions than
     /// [`max_sessions_per_user`](crate::SessionLayer::max_sessions_per_user) allows.
     Limit,
-    /// A secret came back after [`renew_every`](crate::SessionLayer::renew_every) had replaced it
+    /// A secret was used after [`renew_every`](crate::SessionLayer::renew_every) had replaced it
     /// and its grace period had passed: somebody copied the cookie.
     Copied,
     /// [`Sessions::revoke_all`](crate::Sessions::revoke_all) ended it, with all others.
@@ -206,7 +215,7 @@ impl EndReason {
     }
 }
 
-/// How a session ended, for code that waits for it with [`Session::ended`](crate::Session::ended).
+/// How a session ended. [`Session::ended`](crate::Session::ended) resolves to it.
 ///
 /// ```
 /// use cloakroom::{EndReason, SessionEnd};
@@ -247,8 +256,8 @@ pub enum SessionEnd {
 /// let layer = cloakroom::SessionLayer::default().on_event(watch);
 /// ```
 ///
-/// Most rejections are harmless: sessions expire, and browsers send the cookie once more. Many
-/// `Unproven` ones in a short time mean that somebody guesses.
+/// Most rejections are harmless: sessions expire, and browsers send the old cookie once more. Many
+/// `Unproven` rejections in a short time mean that somebody is guessing tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -258,15 +267,15 @@ pub enum Rejection {
     /// [`token_keys`](crate::SessionLayer::token_keys) asks for. The store was not asked. Reported once
     /// for each request, without an id.
     Forged,
-    /// There is no session with this id. It has ended and was deleted, or never existed.
+    /// There is no session with this id. It ended and was deleted, or never existed.
     Unknown,
     /// There is a session with this id, but the token's secret is not the session's.
     Unproven,
-    /// The token is of a session of another realm: a cookie of another layer over the same store,
-    /// under this layer's name. See [`SessionLayer::realm`](crate::SessionLayer::realm).
+    /// The session has another realm. Somebody renamed the cookie of another layer over the same store. See
+    /// [`SessionLayer::realm`](crate::SessionLayer::realm).
     OtherRealm,
-    /// The token came by another transport than the one it was issued for, such as the value of the
-    /// cookie in a header. See [`SessionLayer::transport`](crate::SessionLayer::transport).
+    /// The token came by another transport than the one it was issued for. For example, a header had the
+    /// value of the cookie. See [`SessionLayer::transport`](crate::SessionLayer::transport).
     OtherTransport,
     /// The session has expired, or moved to another id more than a minute ago.
     Expired,
@@ -275,8 +284,8 @@ pub enum Rejection {
     /// The request has valid tokens of two sessions, so somebody planted one of them. Reported for
     /// both. ([Rule](crate#rules) T5.)
     Planted,
-    /// A cookie of another library did not become a session: nothing was kept for it, or it moved over before and was used
-    /// since. Reported without an id.
+    /// A cookie of another library opened no session: the other library has no session for it, or the session was
+    /// imported before and has been used since. Reported without an id.
     NotImported,
 }
 
@@ -345,7 +354,7 @@ impl Event {
         }
     }
 
-    /// Something that is about no session.
+    /// An event without a session.
     pub(crate) fn of_store(at: Timestamp, kind: EventKind) -> Self {
         Self {
             id: None,
@@ -380,25 +389,24 @@ impl Event {
         }
     }
 
-    /// The session's id. `None` for a cookie whose value is not a token, and for events about the
-    /// store.
+    /// The session's id. `None` for a cookie that names no session, and for events about the store.
     #[must_use]
     pub fn id(&self) -> Option<SessionId> {
         self.id
     }
 
-    /// The session's user. `None` if nobody has logged in, or the store did not say who.
+    /// The session's user. `None` if nobody has logged in, or if the store did not report the user.
     ///
-    /// For a rejected cookie this is the user of the session that the cookie names, who need not be
-    /// the visitor.
+    /// For a rejected cookie, this is the user of the session that the cookie names. The visitor may be
+    /// somebody else.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// The operator who ended the session, as named by
+    /// The name of the operator who ended the session, from
     /// [`Sessions::as_operator`](crate::Sessions::as_operator). `None` for all other events, and if
-    /// no operator was named.
+    /// `as_operator` was not called.
     #[must_use]
     pub fn operator(&self) -> Option<&str> {
         self.operator.as_deref()
@@ -416,16 +424,16 @@ impl Event {
         &self.kind
     }
 
-    /// The session as it was when it ended. `None` for all other events, and if the store did not
-    /// have the session any more.
+    /// The session as it was when it ended. `None` for all other events, and if the store no longer had
+    /// the session.
     #[must_use]
     pub fn session(&self) -> Option<&SessionSummary> {
         self.summary.as_ref()
     }
 
-    /// What [`SessionLayer::event_context`](crate::SessionLayer::event_context) kept of the request
-    /// that caused this. `None` without a request: what a background task or an operator does, and
-    /// what a handler does in a task that it has spawned. `None` too if the value is no `T`.
+    /// The value that [`SessionLayer::event_context`](crate::SessionLayer::event_context) took from the
+    /// request that caused the event. `None` if the value is not a `T`, or if no request caused the event: a
+    /// background task, an operator, or a task that a handler has spawned.
     #[must_use]
     pub fn context<T: Any>(&self) -> Option<&T> {
         self.context.as_ref()?.get()

@@ -1,5 +1,4 @@
-//! What happens to sessions, and who observes it: events, listeners, statistics, metrics, and
-//! the store with its calls timed.
+//! Events, listeners, statistics, metrics, and a wrapper that times the calls of the store.
 //!
 //! An event goes to [`observers::Observers`], which passes it on to the counters, to the tasks that
 //! wait for a session's end, and to the listeners. Uses records and the store's contract. Knows

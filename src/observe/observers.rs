@@ -1,4 +1,4 @@
-//! Everybody who observes the sessions of one layer: [`Observers`].
+//! The listeners, counters and waiting tasks of one layer: [`Observers`].
 
 use std::{
     fmt,
@@ -51,7 +51,7 @@ impl Observers {
         self.is_active.load(Ordering::Relaxed)
     }
 
-    /// From now on somebody observes.
+    /// Turns counting and events on.
     pub(crate) fn activate(&self) {
         self.is_active.store(true, Ordering::Relaxed);
     }
@@ -63,7 +63,7 @@ impl Observers {
         self.activate();
     }
 
-    /// Those of another node have the same listeners.
+    /// The observers of a second node, with the same listeners.
     #[cfg(feature = "testing")]
     pub(crate) fn separate(&self) -> Self {
         Self::new(self.listeners.read().to_vec())
@@ -84,7 +84,7 @@ impl Observers {
                 error!(?event, "a listener has panicked");
             }
         }
-        self.counters.listened(started.elapsed());
+        self.counters.on_listeners_called(started.elapsed());
     }
 
     /// Builds an event and passes it on, if anybody observes.

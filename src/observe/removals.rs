@@ -12,23 +12,21 @@ use crate::{
     store::{DynStore, Removal, RemovalReason, RemovalSink, SessionStore as _},
 };
 
-/// Asks `store`, once, to report the sessions that it removes, if anybody observes.
+/// Asks `store`, once, to report the sessions that it removes.
 pub(crate) fn ensure_reporting(
     observers: &Arc<Observers>,
     store: &DynStore,
     lifetimes: Lifetimes,
     clock: &Arc<dyn Clock>,
 ) {
-    if observers.is_active() {
-        observers.reporting.call_once(|| {
-            let removals = Removals {
-                observers: Arc::downgrade(observers),
-                lifetimes,
-                clock: Arc::clone(clock),
-            };
-            store.report_removals(RemovalSink::new(move |removal| removals.notify(removal)));
-        });
-    }
+    observers.reporting.call_once(|| {
+        let removals = Removals {
+            observers: Arc::downgrade(observers),
+            lifetimes,
+            clock: Arc::clone(clock),
+        };
+        store.report_removals(RemovalSink::new(move |removal| removals.notify(removal)));
+    });
 }
 
 /// The store may outlive the layer, and must not keep its observers alive.

@@ -12,13 +12,12 @@ use crate::{
     store::StoreCall,
 };
 
-/// What happened to the sessions of one layer in this process: counts, times and lives.
+/// Statistics of one layer in this process: how many sessions began and ended, and how the store answered.
 ///
-/// [`Sessions::stats`](crate::Sessions::stats) returns it without asking the
-/// store. Counting begins with the first call of
-/// [`SessionLayer::sessions`](crate::SessionLayer::sessions), or at once if
-/// the layer has a listener, or the feature `metrics` is on. All numbers start
-/// at zero with the process, and all but `live`, `memory_bytes` and `is_circuit_open` only grow.
+/// [`Sessions::stats`](crate::Sessions::stats) returns it without a call of the store. Counting begins
+/// with the first call of [`SessionLayer::sessions`](crate::SessionLayer::sessions). It begins at once if
+/// the layer has a listener, or if the feature `metrics` is on. All numbers start at zero with the
+/// process. All but `live`, `memory_bytes` and `is_circuit_open` only grow.
 ///
 /// ```
 /// use cloakroom::{EndReason, SessionLayer};
@@ -49,7 +48,7 @@ use crate::{
 /// | `cloakroom_sessions_created_total` | counter | | count | sessions stored for the first time |
 /// | `cloakroom_sessions_imported_total` | counter | | count | sessions of another library that were stored for the first time |
 /// | `cloakroom_sessions_ended_total` | counter | `reason` | count | sessions that ended, by [`EndReason`] in lower case |
-/// | `cloakroom_session_life_seconds` | histogram | | seconds | how long each session lived that ended |
+/// | `cloakroom_session_life_seconds` | histogram | | seconds | the life of each session that ended |
 /// | `cloakroom_log_ins_total` | counter | | count | log-ins |
 /// | `cloakroom_cookies_rejected_total` | counter | `reason` | count | cookies that opened no session, by [`Rejection`] in lower case |
 /// | `cloakroom_conflicts_total` | counter | | count | writes that met a concurrent write and were merged with it |
@@ -60,19 +59,18 @@ use crate::{
 /// | `cloakroom_store_refused_total` | counter | `call` | count | calls that were not made because the circuit breaker was open |
 /// | `cloakroom_store_circuit_open` | gauge | | count | 1 while the circuit breaker is open, else 0 |
 /// | `cloakroom_listening_seconds` | histogram | | seconds | how long all listeners together took for each event |
-/// | `cloakroom_memory_bytes` | gauge | | bytes | what a memory store held at its last sweep |
-/// | `cloakroom_memory_max_bytes` | gauge | | bytes | what it may hold |
+/// | `cloakroom_memory_bytes` | gauge | | bytes | the size of a memory store at its last sweep |
+/// | `cloakroom_memory_max_bytes` | gauge | | bytes | the bound of a memory store |
 ///
 /// No label names a session or a user.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
-    /// How many sessions there are now, including those that have expired and are not
-    /// deleted yet.
+    /// How many sessions there are now, including sessions that have expired and are not deleted yet.
     ///
-    /// With a [`MemoryStore`](crate::MemoryStore) this is the number it holds. With any other
-    /// store it is the number of sessions that this process has seen begin and not end: ask
-    /// [`Sessions::count`](crate::Sessions::count) for all of them.
+    /// With a [`MemoryStore`](crate::MemoryStore) this is the number of sessions in the store. With any
+    /// other store it is the number of sessions that began in this process and have not ended in it. To
+    /// count all sessions, call [`Sessions::count`](crate::Sessions::count).
     pub live: u64,
     /// The highest value of `live` so far.
     pub peak: u64,
@@ -86,14 +84,13 @@ pub struct Stats {
     pub conflicts: u64,
     /// How many times activity was written without data.
     pub touches: u64,
-    /// The mean life of the sessions that ended, from creation to end. `None` while none has.
+    /// The mean life of the sessions that ended, from creation to end. `None` if no session has ended.
     pub mean_life: Option<Duration>,
-    /// The longest life of a session that ended. `None` while none has.
+    /// The longest life of a session that ended. `None` if no session has ended.
     pub longest_life: Option<Duration>,
-    /// How many bytes a [`MemoryStore`](crate::MemoryStore) counts for its sessions. `None` with
-    /// any other store.
+    /// The size of a [`MemoryStore`](crate::MemoryStore) in bytes. `None` with any other store.
     pub memory_bytes: Option<usize>,
-    /// How many bytes they may be. `None` with any other store.
+    /// The bound of a [`MemoryStore`](crate::MemoryStore) in bytes. `None` with any other store.
     pub memory_max_bytes: Option<usize>,
     /// Whether the [circuit breaker](crate::SessionLayer::circuit_breaker) is open: the store is
     /// down.
@@ -109,9 +106,17 @@ pub struct Stats {
     pub(crate) at: Timestamp,
 }
 
-/// How often one call of the store was made, how often it failed, and how long it took.
+/// Statistics of one call of the store: how often it was made and failed, and how long it took.
 ///
 /// [`Stats::store`] returns it.
+///
+/// ```
+/// use cloakroom::{SessionLayer, StoreCall};
+///
+/// let stats = SessionLayer::default().sessions().stats();
+/// let loads = stats.store(StoreCall::Load);
+/// println!("{} loads, {} failed, {:?} on average", loads.calls, loads.failures, loads.mean());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallStats {
@@ -135,8 +140,8 @@ pub struct CallStats {
 }
 
 impl CallStats {
-    /// A quantile of the times of the answers, exact to a fifth. `share` is from 0 to 1: 0.99 is the 99th
-    /// percentile. Zero if there was no answer.
+    /// A quantile of the times until the store answered, exact to a fifth. `share` is from 0 to 1: 0.99 is the
+    /// 99th percentile. Zero if there was no answer.
     ///
     /// ```
     /// use cloakroom::{SessionLayer, StoreCall};
@@ -149,7 +154,8 @@ impl CallStats {
         self.latencies.quantile(share).min(self.longest)
     }
 
-    /// The numbers since `earlier`, which was taken before. `longest` is that of all.
+    /// The difference to `earlier`, which was read before. `longest` does not change: it is the longest time since
+    /// the process began.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
@@ -190,15 +196,15 @@ impl Stats {
         self.calls[call as usize]
     }
 
-    /// How many sessions began in the last `minutes`, including the current minute. More than
-    /// 60 is taken as 60.
+    /// How many sessions began in the last `minutes`, including the current minute. At most 60 minutes are kept;
+    /// a greater number counts as 60.
     #[must_use]
     pub fn created_in(&self, minutes: u32) -> u64 {
         self.minutes.sum(self.at, minutes, |minute| minute.created)
     }
 
-    /// How many sessions ended in the last `minutes`, including the current minute. More than
-    /// 60 is taken as 60.
+    /// How many sessions ended in the last `minutes`, including the current minute. At most 60 minutes are kept;
+    /// a greater number counts as 60.
     #[must_use]
     pub fn ended_in(&self, minutes: u32) -> u64 {
         self.minutes.sum(self.at, minutes, |minute| minute.ended)

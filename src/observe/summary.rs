@@ -1,4 +1,4 @@
-//! A session as the operator sees it: [`SessionSummary`].
+//! A description of a session for operators: [`SessionSummary`].
 
 use std::{fmt, str::FromStr, sync::Arc, time::SystemTime};
 
@@ -10,11 +10,11 @@ use crate::{
     store::Listed,
 };
 
-/// A session as the operator sees it: its user, its times and its data.
+/// A session's user, times and data, for operators.
 ///
-/// [`Sessions::get`](crate::Sessions::get) and [`Sessions::list`](crate::Sessions::list) return it,
-/// and events have it. It describes the session as it was at that time, and does not change. It
-/// holds nothing that opens the session.
+/// [`Sessions::get`](crate::Sessions::get), [`Sessions::list`](crate::Sessions::list) and
+/// [`Event::session`](crate::Event::session) return it. It describes the session at that time, and does
+/// not change later. It contains nothing that opens the session.
 ///
 /// ```
 /// use cloakroom::SessionSummary;
@@ -55,14 +55,13 @@ impl SessionSummary {
     }
 
     /// The realm of the session: the name of the cookie it was issued for, or the layer's
-    /// [`realm`](crate::SessionLayer::realm). `None` for a session that was stored before there were
-    /// realms.
+    /// [`realm`](crate::SessionLayer::realm). `None` for a session that was stored before realms existed.
     #[must_use]
     pub fn realm(&self) -> Option<&str> {
         self.record.realm().name()
     }
 
-    /// The user's id as a `T`, as [`Session::user_as`](crate::Session::user_as).
+    /// The user's id as a `T`, like [`Session::user_as`](crate::Session::user_as).
     ///
     /// # Errors
     ///
@@ -77,19 +76,20 @@ impl SessionSummary {
         self.record.created_at().into()
     }
 
-    /// When the session came to its id: by its creation, a log-in or a cycle.
+    /// When the session got its id: by its creation, a log-in or a cycle.
     #[must_use]
     pub fn begun_at(&self) -> SystemTime {
         self.record.begun_at().into()
     }
 
-    /// When the session's user logged in. `None` if nobody has.
+    /// When the session's user logged in. `None` if nobody has logged in, or if the time is unknown because the
+    /// session was [imported](crate::import) from another library.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<SystemTime> {
         self.record.authenticated_at().map(SystemTime::from)
     }
 
-    /// When a request last used the session. Later use may be missing for up to the layer's
+    /// When a request last used the session. The time may be too early by up to the layer's
     /// [`touch_after`](crate::SessionLayer::touch_after).
     #[must_use]
     pub fn last_seen_at(&self) -> SystemTime {
@@ -125,8 +125,8 @@ impl SessionSummary {
         read(key.name(), self.record.data().get(key.name()))
     }
 
-    /// The session's label of this name, such as the `user_agent` of
-    /// [`SessionLayer::label_user_agent`](crate::SessionLayer::label_user_agent).
+    /// The session's label with this name, such as the `user_agent` of
+    /// [`SessionLayer::label_user_agent`](crate::SessionLayer::label_user_agent). `None` if there is none.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
         self.record.labels()?.get(name)

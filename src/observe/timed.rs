@@ -14,7 +14,7 @@ use crate::{
         event::{Event, EventKind},
         observers::Observers,
     },
-    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    record::{Activity, Kept, Record, token::SessionId},
     store::{
         Created, DynStore, Former, MemoryInner, Position, Query, Reaped, SessionStore, StoreCall,
         StorePage, Touched, Updated,
@@ -47,7 +47,8 @@ impl TimedStore {
         }
     }
 
-    /// Refuses calls as `settings` say; never, without them. `timeout` is how long a request waits for the store.
+    /// Sets when calls are refused. Without `settings`, no call is refused. `timeout` is how long a request waits for the
+    /// store.
     pub(crate) fn break_circuit(
         &mut self,
         settings: Option<CircuitBreaker>,
@@ -82,14 +83,14 @@ impl TimedStore {
 
     /// # Errors
     ///
-    /// Where the circuit is open.
+    /// If the circuit is open.
     fn start(&self, call: StoreCall) -> Result<Started<'_>, StoreError> {
         let mut started = self.started(call);
         match (&self.circuit, started.at) {
             (Some(circuit), Some(now)) if !circuit.breaker.admits(now) => {
                 started.at = None;
                 if started.is_observed {
-                    self.observers.counters.refused(call);
+                    self.observers.counters.on_refused_call(call);
                 }
                 let source = "the circuit breaker is open: too many calls in a row have failed";
                 Err(StoreError::new(StoreErrorKind::Unavailable, source).not_applied())
@@ -114,6 +115,9 @@ impl TimedStore {
         ask: impl FnOnce(&MemoryInner) -> Result<T, StoreError>,
     ) -> Option<Result<T, StoreError>> {
         let inner = self.store.in_memory()?;
+        if !self.observers.is_active() {
+            return Some(ask(inner));
+        }
         let started = self.started(call);
         let reply = ask(inner);
         started.answered(reply.as_ref().err());
@@ -156,7 +160,7 @@ impl TimedStore {
         let started = self.start(StoreCall::Update)?;
         let reply = self.store.update(id, record, activity, former).await;
         if started.answered(reply.as_ref().err()) && matches!(reply, Ok(Updated::Conflict)) {
-            self.observers.counters.conflict();
+            self.observers.counters.on_conflict();
         }
         reply
     }
@@ -164,13 +168,13 @@ impl TimedStore {
     pub(crate) async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
         let started = self.start(StoreCall::Touch)?;
-        let reply = self.store.touch(id, expected, activity).await;
+        let reply = self.store.touch(id, former, activity).await;
         if started.answered(reply.as_ref().err()) && matches!(reply, Ok(Touched::Yes)) {
-            self.observers.counters.touch();
+            self.observers.counters.on_touch();
         }
         reply
     }
@@ -185,7 +189,7 @@ impl TimedStore {
         if started.answered(reply.as_ref().err())
             && let Some(held) = self.store.held_in_memory()
         {
-            self.observers.counters.memory(&held);
+            self.observers.counters.on_memory(&held);
         }
         reply
     }
@@ -232,7 +236,7 @@ impl Started<'_> {
         if let Some(at) = self.at.take() {
             if self.is_observed {
                 let counters = &self.store.observers.counters;
-                counters.called(self.call, at.elapsed(), failure);
+                counters.on_call(self.call, at.elapsed(), failure);
             }
             if let Some(circuit) = &self.store.circuit {
                 let has_failed = failure.is_some_and(StoreError::is_of_store);
@@ -248,9 +252,9 @@ impl Drop for Started<'_> {
     fn drop(&mut self) {
         let Some(at) = self.at else { return };
         if self.is_observed {
-            self.store.observers.counters.abandoned(self.call);
+            self.store.observers.counters.on_abandoned_call(self.call);
         }
-        // A client that gives up says nothing of the store.
+        // If a client gives up early, the store may still work.
         if let Some(circuit) = &self.store.circuit
             && at.elapsed() >= circuit.patience
         {
@@ -276,7 +280,7 @@ impl Circuit {
             info!("the session store is back");
             EventKind::CircuitClosed
         };
-        observers.counters.circuit(has_failed);
+        observers.counters.on_circuit(has_failed);
         observers.notify_with(|| Event::of_store(self.clock.now(), kind));
     }
 }

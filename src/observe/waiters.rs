@@ -1,4 +1,4 @@
-//! Which sessions' ends are waited for, and by whom: [`Waiters`].
+//! The tasks that wait for the end of a session: [`Waiters`].
 
 use std::{
     collections::HashMap,
@@ -96,12 +96,12 @@ impl Waiter {
         }
     }
 
-    /// Whose end it waits for.
+    /// The session whose end it waits for.
     pub(crate) fn id(&self) -> SessionId {
         self.id
     }
 
-    /// How the session ended, once an event since [`Waiter::new`] says so.
+    /// Waits for an event since [`Waiter::new`] that ends the session, and returns how it ended.
     pub(crate) async fn end(&mut self) -> SessionEnd {
         if let Some(receiver) = &mut self.receiver
             && let Ok(end) = receiver.wait_for(Option::is_some).await

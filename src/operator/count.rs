@@ -1,4 +1,4 @@
-//! A count that stops somewhere: [`SessionCount`].
+//! A count that may stop at a limit: [`SessionCount`].
 
 use std::fmt;
 
@@ -15,9 +15,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionCount {
-    /// How many there are at least.
+    /// How many sessions match. If the count is not exact, at least this many.
     pub sessions: u64,
-    /// Whether there are no more than that.
+    /// Whether the count is exact.
     pub is_exact: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Which sessions a list, a count or a revocation is about: [`SessionFilter`].
+//! The conditions and the order of a list, a count or a revocation: [`SessionFilter`].
 
 use std::{
     fmt,
@@ -10,10 +10,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{clock::Timestamp, record::user::UserId, store::Query};
 
-/// Which sessions [`Sessions`](crate::Sessions) lists, counts or ends, and in which order it lists them.
+/// The sessions that [`Sessions`](crate::Sessions) lists, counts or ends, and the order of a list.
 ///
-/// The default matches all sessions, in the order of their ids. A session must match every condition
-/// that is set.
+/// The default matches all sessions, ordered by id. A session must match every condition that is set.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -32,12 +31,13 @@ use crate::{clock::Timestamp, record::user::UserId, store::Query};
 ///
 /// # What it costs
 ///
-/// Lists by id, the newest first, and of a user are found by an index in SQL. The other conditions
-/// are compared with each session: a page looks at 2,000 of them at most in each call of the store,
-/// and may have fewer sessions than its limit. A memory store looks at all sessions for a page of the
-/// newest: about 60 ms for a million, in slices that let other tasks run. Redis needs
-/// [`index_begun`](crate::store::RedisStore::index_begun) for such lists, and a file store reads every
-/// session for them.
+/// - **SQL stores** use an index for lists by id, for the newest sessions, and for a user. For other
+///   conditions they look at 2,000 sessions at most in each call, so a page may have fewer sessions than
+///   its limit.
+/// - **A memory store** looks at all sessions to find the newest: about 40 ms for a million, in slices
+///   that let other tasks run.
+/// - **Redis** needs [`index_begun`](crate::store::RedisStore::index_begun) to list the newest sessions.
+/// - **A file store** reads every session to find the newest.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SessionFilter {
     user: Option<UserId>,
@@ -79,16 +79,16 @@ impl SessionFilter {
 
     /// Only sessions that no request has used for longer than this, in whole milliseconds.
     ///
-    /// A session's last use may be up to the layer's
-    /// [`touch_after`](crate::SessionLayer::touch_after) later than the store knows.
+    /// The stored time of the last use may be too early by up to the layer's
+    /// [`touch_after`](crate::SessionLayer::touch_after).
     #[must_use]
     pub fn idle_for(self, longer_than: Duration) -> Self {
         let idle_for = Some(longer_than);
         Self { idle_for, ..self }
     }
 
-    /// Only sessions that were created before this moment, in whole milliseconds. A session keeps
-    /// that time through log-ins and cycles.
+    /// Only sessions that were created before this moment, in whole milliseconds. Log-ins and cycles do
+    /// not change that time.
     #[must_use]
     pub fn created_before(self, moment: SystemTime) -> Self {
         let created_before = Some(moment.into());
@@ -98,8 +98,8 @@ impl SessionFilter {
         }
     }
 
-    /// Only sessions that came to their id within this time, in whole milliseconds: by their
-    /// creation, a log-in or a cycle, whichever was last.
+    /// Only sessions that got their id within this time, in whole milliseconds. A session gets an id by
+    /// its creation, a log-in or a cycle.
     ///
     /// It takes any range: `from..to`, `from..`, `..to`.
     #[must_use]
@@ -122,9 +122,10 @@ impl SessionFilter {
         }
     }
 
-    /// Lists the sessions that came to their id last first, instead of by id.
+    /// Lists the newest sessions first, instead of by id. The newest session is the one that got its id
+    /// last.
     ///
-    /// That time never changes, so such a list is exact from page to page too.
+    /// That time does not change while a session has the id, so such a list is exact from page to page.
     #[must_use]
     pub fn newest_first(self) -> Self {
         Self {

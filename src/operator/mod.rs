@@ -1,5 +1,4 @@
-//! All sessions, from outside of a request: counting, listing and ending them, and the reaper,
-//! which deletes expired ones.
+//! Counts, lists and ends sessions from outside of a request. The reaper deletes expired ones.
 //!
 //! Uses sessions, commits, observers and the store. Knows nothing of HTTP.
 

@@ -27,7 +27,7 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct SessionPage {
-    /// The sessions, in the filter's order. There may be none although there is a `next` page.
+    /// The sessions, in the filter's order. A page may be empty even if there is a `next` page.
     pub sessions: Vec<SessionSummary>,
     /// Where the next page begins. `None` if this is the last page.
     pub next: Option<Cursor>,
@@ -35,8 +35,8 @@ pub struct SessionPage {
 
 /// Where a page of a list begins, for [`Sessions::list`](crate::Sessions::list).
 ///
-/// It belongs to the filter of its list. As a string (`Display`, `FromStr`) it is fit for a URL. It
-/// opens no session.
+/// It belongs to the filter of its list. Its string (`Display`, `FromStr`) needs no escaping in a URL. It
+/// does not open a session.
 ///
 /// ```
 /// use cloakroom::{Cursor, ErrorKind};
@@ -68,7 +68,7 @@ impl Cursor {
         } else {
             Err(Error::new(
                 ErrorKind::BadCursor,
-                "the cursor is of a list with another filter",
+                "the cursor belongs to a list with another filter",
             ))
         }
     }

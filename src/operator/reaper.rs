@@ -40,7 +40,7 @@ const BATCH: usize = 1000;
 /// After each failure the interval doubles, up to this many times.
 const MAX_DOUBLINGS: u32 = 5;
 
-/// A hundred years: a longer interval is beyond what a timer can tell.
+/// A hundred years: timers do not support a longer interval.
 const MAX_INTERVAL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 impl Reaper {
@@ -75,7 +75,7 @@ impl Reaper {
             };
             if has_panicked {
                 error!("expired sessions are not deleted: the tokio runtime has no timer, see `enable_time`");
-                // Not to be tried again with every request.
+                // Stays, so that requests do not start the task again.
                 std::future::pending::<()>().await;
             }
         });
@@ -91,7 +91,7 @@ impl Drop for Reaper {
     }
 }
 
-/// Where a runtime ends with the task, the next request starts another.
+/// If the runtime ends, and the task with it, the next request starts another.
 struct Running(Arc<AtomicBool>);
 
 impl Drop for Running {
@@ -100,8 +100,8 @@ impl Drop for Running {
     }
 }
 
-/// When the request came that started the task. The first sweep goes by its time, however late the
-/// task runs: a test that moves its clock next knows what is deleted.
+/// The time of the request that started the task. The first sweep uses this time, even if the task runs later, so
+/// that a test which then moves its clock knows which sessions are deleted.
 struct Start {
     instant: Instant,
     /// `None` if the clock panicked.

@@ -21,18 +21,37 @@ use crate::{
 /// How many sessions are listed at once when all of a list are ended.
 const BATCH: usize = 100;
 
-/// What [`Sessions::revoke_matching`] would end now. [`Sessions::preview`] returns it.
+/// The sessions that [`Sessions::revoke_matching`] would end now. [`Sessions::preview`] returns it.
+///
+/// ```
+/// use cloakroom::RevokePreview;
+///
+/// fn question(preview: &RevokePreview) -> String {
+///     format!("End {} sessions?", preview.count)
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RevokePreview {
-    /// How many sessions match: live ones alone up to 1,000, and above that as
-    /// [`count_matching`](Sessions::count_matching) counts.
+    /// How many sessions match. Up to 1,000, only live sessions count. Above that, the number is that of
+    /// [`count_matching`](Sessions::count_matching).
     pub count: SessionCount,
     /// The first page of them.
     pub page: SessionPage,
 }
 
-/// How far [`Sessions::revoke_matching`] or [`Sessions::revoke_all`] has come.
+/// The progress of [`Sessions::revoke_matching`] or [`Sessions::revoke_all`], for their callback.
+///
+/// ```
+/// use cloakroom::{Error, RevokeProgress, Sessions};
+///
+/// async fn end_all(sessions: &Sessions) -> Result<u64, Error> {
+///     let report = |progress: RevokeProgress| {
+///         println!("{} of {} ended", progress.ended, progress.listed);
+///     };
+///     sessions.revoke_all(report).await
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RevokeProgress {
@@ -45,6 +64,16 @@ pub struct RevokeProgress {
 impl Sessions {
     /// Ends the session with this id. Returns whether there was one.
     ///
+    /// ```
+    /// # async fn run(sessions: cloakroom::Sessions) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse()?;
+    /// if !sessions.revoke(id).await? {
+    ///     println!("no such session");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// The store's errors. The session may have ended or not.
@@ -53,10 +82,23 @@ impl Sessions {
         Ok(ended.is_some())
     }
 
-    /// Ends the session with this id if it belongs to `user`. Returns false if there is none, and
-    /// if it belongs to somebody else.
+    /// Ends the session with this id if it belongs to `user`. Returns `false` if there is no such session,
+    /// or if it belongs to another user.
     ///
-    /// Use it on a page where users see and end their own sessions: the id may come from a form.
+    /// Use it on a page where users see and end their own sessions. A form can send any id, and this call
+    /// does not end sessions of other users.
+    ///
+    /// ```
+    /// use cloakroom::{Error, Session, SessionId, Sessions};
+    ///
+    /// /// Ends one of the user's devices. `id` comes from the form.
+    /// async fn end(session: &Session, sessions: &Sessions, id: SessionId) -> Result<bool, Error> {
+    ///     match session.user() {
+    ///         Some(user) => sessions.revoke_for(user, id).await,
+    ///         None => Ok(false),
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
@@ -68,7 +110,8 @@ impl Sessions {
         Ok(ended.is_some())
     }
 
-    /// Ends all sessions that the user has when this is called. Returns how many.
+    /// Ends all sessions that the user has at the time of the call. Returns how many. [`Sessions`] has an
+    /// example.
     ///
     /// # Errors
     ///
@@ -83,7 +126,16 @@ impl Sessions {
 
     /// Ends all sessions of this session's user, but not this session. Returns how many.
     ///
-    /// It uses the session as it is stored: call it in a later request than the log-in.
+    /// It uses the stored session, so call it in a later request than the log-in.
+    ///
+    /// ```
+    /// use cloakroom::{Error, Session, Sessions};
+    ///
+    /// async fn log_out_other_devices(session: Session, sessions: Sessions) -> Result<String, Error> {
+    ///     let ended = sessions.revoke_others(&session).await?;
+    ///     Ok(format!("{ended} devices logged out"))
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
@@ -92,12 +144,12 @@ impl Sessions {
     pub async fn revoke_others(&self, session: &Session) -> Result<u64, Error> {
         let stored = session.stored();
         let user = stored.as_ref().and_then(|stored| stored.record.user());
-        // A log-in that is not stored yet has no others.
+        // If the log-in is not stored yet, the stored session has no user.
         let user = user.filter(|user| session.user().as_deref() == Some(user));
         let (Some(stored), Some(user)) = (&stored, user) else {
             return Err(Error::new(
                 ErrorKind::NoUser,
-                "the others of a session are its user's: it must be stored, with a log-in",
+                "a session has no other sessions unless it is stored and has a user",
             ));
         };
         let filter = SessionFilter::default().user(user);
@@ -108,9 +160,9 @@ impl Sessions {
 
     /// Ends all sessions that no request has used for longer than this. Returns how many.
     ///
-    /// Their events have the reason [`Idle`](EndReason::Idle). A session's last use may be up to the
-    /// layer's [`touch_after`](crate::SessionLayer::touch_after) later than the store knows, so pass
-    /// more than that.
+    /// Their events have the reason [`Idle`](EndReason::Idle). The stored time of the last use may be too
+    /// early by up to the layer's [`touch_after`](crate::SessionLayer::touch_after), so pass more than
+    /// that.
     ///
     /// # Errors
     ///
@@ -124,8 +176,8 @@ impl Sessions {
         self.end_all(filter, EndReason::Idle, None, is_idle).await
     }
 
-    /// What [`revoke_matching`](Self::revoke_matching) with this filter would end now: how many
-    /// sessions, and the first `limit` of them.
+    /// Returns how many sessions [`revoke_matching`](Self::revoke_matching) with this filter would end now,
+    /// and the first `limit` of them. It ends nothing.
     ///
     /// # Errors
     ///
@@ -145,17 +197,17 @@ impl Sessions {
         Ok(RevokePreview { count, page })
     }
 
-    /// Ends all sessions that match `filter` when this is called, and still do when it comes to them.
-    /// Returns how many this call has ended: those that another operator ends at the same time are
-    /// counted once, by one of the two calls.
+    /// Ends all sessions that match `filter` at the time of the call, and still match when the call reaches
+    /// them. Returns how many this call has ended. If another operator ends the same session at the same
+    /// time, only one of the two calls counts it.
     ///
-    /// `progress` is called after each hundred sessions, at least once.
+    /// `progress` is called after each hundred sessions, and at least once.
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
     /// use cloakroom::{Error, SessionFilter, Sessions};
     ///
-    /// /// A flood of new visitors who are none.
+    /// /// Ends the sessions of a flood of requests without a cookie.
     /// async fn end_flood(sessions: &Sessions, since: SystemTime) -> Result<u64, Error> {
     ///     let flood = SessionFilter::default().anonymous().begun_within(since..);
     ///     println!("{} sessions", sessions.preview(&flood, 10).await?.count);
@@ -185,7 +237,7 @@ impl Sessions {
         let selection = query.unordered();
         let moved = selection.whenever_begun();
         let is_meant = |listed, id, (record, activity): &Kept| {
-            // A cycle does not save a session by the time of its new id.
+            // If the session has cycled since, the time of its new id does not matter.
             let selection = if id == listed { selection } else { &moved };
             selection.admits(record, *activity)
         };
@@ -193,12 +245,11 @@ impl Sessions {
             .await
     }
 
-    /// Ends all sessions that there are when this is called: after a leak of the store's data, for
-    /// example. Returns how many. Their events have the reason
-    /// [`RevokedAll`](EndReason::RevokedAll).
+    /// Ends all sessions that exist at the time of the call, for example after a leak of the store's data.
+    /// Returns how many. Their events have the reason [`RevokedAll`](EndReason::RevokedAll).
     ///
-    /// `progress` is called after each hundred sessions, at least once. Sessions that begin in the
-    /// meantime, also by a log-in, stay.
+    /// `progress` is called after each hundred sessions, and at least once. Sessions that begin during the
+    /// call stay, including those that begin by a log-in. [`RevokeProgress`] has an example.
     ///
     /// # Errors
     ///
@@ -224,7 +275,7 @@ impl Sessions {
             .await
     }
 
-    /// `is_meant` is told the id that was listed, the id that the session has by now, and its record.
+    /// `is_meant` gets the listed id, the session's current id, and its record.
     async fn end_listed(
         &self,
         query: &Query,
@@ -233,7 +284,7 @@ impl Sessions {
         is_meant: impl Fn(SessionId, SessionId, &Kept) -> bool,
         mut progress: impl FnMut(RevokeProgress),
     ) -> Result<u64, Error> {
-        // By id, so that a marker leads to a session that a page before has missed.
+        // Ordered by id. If a cycle gives a session an id that an earlier page has passed, its marker leads to it.
         let query = query.clone().by_id();
         let mut spared: Vec<SessionId> = spared.into_iter().collect();
         let (mut ended, mut after) = (HashSet::new(), None::<Position>);
@@ -244,7 +295,7 @@ impl Sessions {
             so_far.listed += stored.sessions.len() as u64;
             for listed in stored.sessions {
                 let record = &listed.record;
-                // The marker of a session that moved while the list was made leads to it.
+                // The session moved after the call began: its marker leads to it.
                 let is_left = record.is_moved() && record.moved_to().is_none();
                 if is_left || spared.contains(&listed.id) {
                     continue;

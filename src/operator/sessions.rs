@@ -15,19 +15,20 @@ use crate::{
         reaper::Sweep,
     },
     record::{Kept, token::SessionId},
+    shutdown::Shutdown,
     store::{Position, Query, StorePage},
 };
 
-/// All sessions of a layer's store, to count, list and end them from outside of a request.
+/// A handle to count, list and end all sessions of a layer's store from outside of their requests.
 ///
 /// [`SessionLayer::sessions`](crate::SessionLayer::sessions) returns it. It is cheap to clone, can
-/// be an axum state, and works outside of requests too. It keeps the store alive, but neither the
-/// layer nor its background task.
+/// be an axum state, and works in handlers, jobs and command-line tools. It keeps the store alive, but
+/// neither the layer nor its background task.
 ///
 /// ```
 /// use cloakroom::{Error, SessionFilter, SessionLayer, Sessions};
 ///
-/// /// "Log out everywhere", after a change of password for example.
+/// /// "Log out everywhere", for example after a change of the password.
 /// async fn log_out_everywhere(sessions: &Sessions, user: &str) -> Result<(), Error> {
 ///     let ended = sessions.revoke_user(user).await?;
 ///     println!("{ended} sessions ended");
@@ -51,19 +52,19 @@ use crate::{
 /// let sessions = SessionLayer::default().sessions();
 /// ```
 ///
-/// # What it means to end a session
+/// # The effect of ending a session
 ///
-/// No node that shares the store accepts the session from its next load on. A request that is
-/// using the session keeps nothing, and its response sets no cookie. A session that moves to
-/// another id at the same time, by `cycle_id`, is followed and ended. A log-in at the same time is
-/// a new session, and stays. ([Rules](crate#rules) M4, M7, P1.)
+/// From their next load on, all nodes that share the store reject the session. A request that is
+/// using the session keeps nothing, and its response sets no cookie. If `cycle_id` moves the session
+/// to another id at the same time, the call follows it and ends it. A log-in at the same time begins
+/// a new session, which stays. ([Rules](crate#rules) M4, M7, P1.)
 ///
 /// # Errors
 ///
-/// Each call of the store, and each ending, may take the layer's
-/// [`store_timeout`](crate::SessionLayer::store_timeout). If one fails, the call returns the error,
-/// and the sessions that were ended until then stay ended: make the same call again. Methods that
-/// list return [`Unsupported`](crate::ErrorKind::Unsupported) if the store cannot list.
+/// The layer's [`store_timeout`](crate::SessionLayer::store_timeout) limits each call of the store, and
+/// the ending of each session. If one of them fails, the method returns the error. Sessions that were
+/// ended before stay ended: call the method again to end the others. Methods that list sessions return
+/// [`Unsupported`](crate::ErrorKind::Unsupported) if the store cannot list.
 #[derive(Clone)]
 pub struct Sessions {
     config: Arc<Config>,
@@ -90,8 +91,21 @@ impl Sessions {
         }
     }
 
-    /// This handle on behalf of the operator with this name: the events of the sessions that it ends
-    /// [have it](crate::Event::operator), for an audit log.
+    /// The layer's [`shutdown`](crate::SessionLayer::shutdown), for event streams of an operator's page.
+    #[must_use]
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.config.shutdown
+    }
+
+    /// A handle that acts on behalf of the operator with this name. The events of sessions that it ends
+    /// contain the [name](crate::Event::operator), for an audit log.
+    ///
+    /// ```
+    /// # async fn run(sessions: cloakroom::Sessions) -> Result<(), cloakroom::Error> {
+    /// sessions.as_operator("olga").revoke_user("ann").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn as_operator(&self, name: &str) -> Self {
         Self {
@@ -100,8 +114,20 @@ impl Sessions {
         }
     }
 
-    /// Asks the store whether it would answer, without reading or writing a session: for a readiness
+    /// Checks that the store answers, without reading or writing a session. Use it for a readiness
     /// check.
+    ///
+    /// ```
+    /// use cloakroom::Sessions;
+    /// use http::StatusCode;
+    ///
+    /// async fn ready(sessions: &Sessions) -> StatusCode {
+    ///     match sessions.ping().await {
+    ///         Ok(()) => StatusCode::OK,
+    ///         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
@@ -113,7 +139,7 @@ impl Sessions {
 
     /// The statistics of this process, without a call of the store.
     ///
-    /// See [`Stats`] for when counting begins.
+    /// [`Stats`] has an example, and says when counting begins.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let store = &self.config.store;
@@ -122,10 +148,11 @@ impl Sessions {
         counters.stats(self.config.clock.now(), held, is_circuit_open)
     }
 
-    /// How many records the store has.
+    /// How many sessions the store has.
     ///
-    /// That includes sessions that have expired and are not deleted yet, and for a minute the
-    /// former id of a session that moved to another one.
+    /// That includes sessions that have expired and are not deleted yet. Except with a
+    /// [`MemoryStore`](crate::MemoryStore), it also includes sessions that ended or moved to another id, for the minutes until
+    /// the store deletes their markers.
     ///
     /// # Errors
     ///
@@ -135,9 +162,10 @@ impl Sessions {
             .await
     }
 
-    /// How many records of the store match `filter`, counted up to 10,000.
+    /// How many sessions of the store match `filter`. The count stops at 10,000.
     ///
-    /// It includes the same as [`count`](Self::count) does.
+    /// It includes sessions that have expired and are not deleted yet. With an SQL store it also includes markers, as
+    /// [`count`](Self::count) does.
     ///
     /// ```
     /// # async fn run(sessions: cloakroom::Sessions) -> Result<(), cloakroom::Error> {
@@ -159,7 +187,17 @@ impl Sessions {
     }
 
     /// The session with this id. `None` if there is none, if it has expired, or if it continues
-    /// under another id. This is no activity.
+    /// under another id. The call does not count as activity of the session.
+    ///
+    /// ```
+    /// # async fn run(sessions: cloakroom::Sessions) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse()?;
+    /// if let Some(session) = sessions.get(id).await? {
+    ///     println!("{:?}, last seen {:?}", session.user(), session.last_seen_at());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -174,14 +212,15 @@ impl Sessions {
         }
     }
 
-    /// A page of the live sessions that match `filter`, in its order. This is no activity.
+    /// A page of the live sessions that match `filter`, in its order. The call does not count as activity of
+    /// the sessions. [`Sessions`] has an example.
     ///
     /// Pass `None` as `after` for the first page, and then the former page's
     /// [`next`](SessionPage::next). A page has at most `limit` sessions; `limit` is clamped to 1
-    /// through 1000. It may have fewer, even none: the list ends where `next` is `None`.
+    /// through 1000. A page may have fewer sessions, or none. The list ends when `next` is `None`.
     ///
     /// A session that is live and keeps its id from the first page to the last is listed exactly
-    /// once. A session that came to its id by `cycle_id` costs one more call of the store, until a
+    /// once. After a `cycle_id`, listing the session costs one more call of the store, until a
     /// request writes to it. ([Rule](crate#rules) P2.)
     ///
     /// # Errors
@@ -217,11 +256,22 @@ impl Sessions {
         Ok(page)
     }
 
-    /// The live sessions that match `filter` and were used last, the latest first: at most `limit`,
-    /// which is clamped to 1 through 1000.
+    /// The live sessions that match `filter`, the one that was used last first. Returns at most `limit`
+    /// sessions; `limit` is clamped to 1 through 1000.
     ///
-    /// The order changes with each request, so this is no list with pages. The filter's own order does
-    /// not matter. A memory store and the SQL stores look at every session for it.
+    /// The order changes with each request, so there is only one page. The filter's own order does
+    /// not matter. The memory store and the SQL stores look at every session for this list. Other stores
+    /// do not offer it.
+    ///
+    /// ```
+    /// # async fn run(sessions: cloakroom::Sessions) -> Result<(), cloakroom::Error> {
+    /// let users = cloakroom::SessionFilter::default().logged_in();
+    /// for session in sessions.last_seen(&users, 20).await? {
+    ///     println!("{:?} {:?}", session.user(), session.last_seen_at());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -286,7 +336,7 @@ impl Sessions {
         within(self.config.store_timeout, call).await
     }
 
-    /// Whether it is live, and not the half of a move that is under way.
+    /// Whether the session is live, and not one of the two records of a move that is not finished.
     async fn is_session(&self, id: SessionId, (record, activity): &Kept) -> Result<bool, Error> {
         let now = self.config.clock.now();
         if !self.config.lifetimes.is_live(record, *activity, now) {

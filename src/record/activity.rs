@@ -19,15 +19,16 @@ pub struct Activity {
     /// When a request last used the session. It may be too early by up to the layer's
     /// [`touch_after`](crate::SessionLayer::touch_after).
     pub last_seen_at: Timestamp,
-    /// When the session expires, by the settings of the layer that wrote it. `None`: never.
+    /// When the session expires, according to the settings of the layer that wrote it. `None`: never.
     ///
-    /// Stores delete by it. A layer with a longer timeout writes a later deadline at the session's next
-    /// request.
+    /// A store deletes the session by this deadline. A layer with a longer timeout writes a later deadline at
+    /// the session's next request.
     pub expires_at: Option<Timestamp>,
 }
 
 impl Activity {
-    /// Use this rather than a struct expression in a store: it goes on to compile if a later version adds a field.
+    /// Returns an activity with these times. In a store, use this instead of a struct expression: it still compiles
+    /// if a later version adds a field.
     #[must_use]
     pub fn new(last_seen_at: Timestamp, expires_at: Option<Timestamp>) -> Self {
         Self {

@@ -2,8 +2,8 @@
 
 use crate::{clock::Timestamp, record::realm::Realm};
 
-/// Both in one word, because every session in memory has them. A time ends with the year 9999, which
-/// leaves 16 bits.
+/// The time and the realm in one word, because every session in memory has them. Times end with the year 9999, so 16 bits
+/// are left for the realm.
 #[derive(Clone, Copy)]
 pub(super) struct Beginning(u64);
 

@@ -64,12 +64,12 @@ impl Data {
         Self(buffer.into_boxed_slice())
     }
 
-    pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
+    pub(crate) fn get(&self, key: impl AsRef<[u8]>) -> Option<&[u8]> {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low.midpoint(high);
             let (found, value) = self.entry(middle);
-            match found.cmp(key.as_bytes()) {
+            match found.cmp(key.as_ref()) {
                 Ordering::Less => low = middle + 1,
                 Ordering::Greater => high = middle,
                 Ordering::Equal => return Some(value),
@@ -110,13 +110,12 @@ impl Data {
     /// This data with `changes`, which are sorted by key. `None` removes a value.
     pub(crate) fn with<'a>(
         &'a self,
-        changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>,
+        changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     ) -> Self {
         let mut entries = Entries::new();
         let mut kept = self.raw();
         let mut next = kept.next();
         for (key, value) in changes {
-            let key = key.as_bytes();
             while let Some(entry) = next {
                 match entry.0.cmp(key) {
                     Ordering::Less => entries.push(entry),
@@ -129,8 +128,10 @@ impl Data {
                 entries.push((key, value));
             }
         }
-        entries.extend(next);
-        entries.extend(kept);
+        while let Some(entry) = next {
+            entries.push(entry);
+            next = kept.next();
+        }
         Self::build(&entries)
     }
 
@@ -236,7 +237,7 @@ mod tests {
                 data = before.with(
                     changes
                         .iter()
-                        .map(|(key, value)| (key.as_str(), value.as_deref())),
+                        .map(|(key, value)| (key.as_bytes(), value.as_deref())),
                 );
                 for (key, value) in changes {
                     match value {
@@ -266,14 +267,14 @@ mod tests {
         let empty = Data::default();
         assert_eq!((empty.len(), empty.bytes(), empty.allocated()), (0, 0, 0));
         assert_eq!(empty.get(""), None);
-        let one = empty.with([("k", Some(&b"1"[..]))].into_iter());
+        let one = empty.with([(&b"k"[..], Some(&b"1"[..]))].into_iter());
         assert_eq!(one.allocated(), 10);
-        assert_eq!(one.with([("k", None)].into_iter()).allocated(), 0);
+        assert_eq!(one.with([(&b"k"[..], None)].into_iter()).allocated(), 0);
     }
 
     #[test]
     fn debug_shows_no_content() {
-        let data = Data::default().with([("swordfish", Some(&b"\"trout\""[..]))].into_iter());
+        let data = Data::default().with([(&b"swordfish"[..], Some(&b"\"trout\""[..]))].into_iter());
         assert_eq!(format!("{data:?}"), "1 values in 16 bytes");
     }
 }

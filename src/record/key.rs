@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde::Serialize;
+use smallvec::SmallVec;
 
 /// The key of a value, together with the value's type.
 ///
@@ -65,16 +66,33 @@ impl<T> fmt::Debug for Key<T> {
 
 /// The types that name a value: `&str`, `String`, `&String`, `Cow<str>` and [`Key`]. Other crates cannot
 /// implement it.
+///
+/// ```
+/// use cloakroom::{KeyName, Session};
+///
+/// fn remove_all(session: &Session, keys: impl IntoIterator<Item: KeyName>) {
+///     for key in keys {
+///         session.remove(key);
+///     }
+/// }
+/// ```
 pub trait KeyName: sealed::Named {}
 
-/// The types that name a value which is read as a `T`: any string, or a `Key<T>`. Other crates cannot
+/// The types that name a value to be read as a `T`: any string, or a `Key<T>`. Other crates cannot
 /// implement it.
+///
+/// ```
+/// use cloakroom::{Error, ReadKey, Session};
+///
+/// fn number(session: &Session, key: impl ReadKey<u64>) -> Result<u64, Error> {
+///     Ok(session.get(key)?.unwrap_or_default())
+/// }
+/// ```
 pub trait ReadKey<T>: KeyName {}
 
-/// The types that name a value which is written as a `V`. Other crates cannot implement it.
+/// The types that name a value to be written as a `V`. Other crates cannot implement it.
 ///
-/// A string takes any value. A [`Key<T>`](Key) takes a `T`, a `&T`, and what has the same JSON as a `T` by its
-/// type:
+/// A string takes any value. A [`Key<T>`](Key) takes a `T`, a `&T`, and these types, whose JSON is the same:
 ///
 /// | key of | also takes |
 /// | --- | --- |
@@ -102,12 +120,38 @@ pub trait ReadKey<T>: KeyName {}
 pub trait WriteKey<V: Serialize>: KeyName {}
 
 pub(crate) mod sealed {
-    use std::borrow::Cow;
+    use super::Name;
 
     pub trait Named {
         fn name(&self) -> &str;
 
-        fn into_name(self) -> Cow<'static, str>;
+        fn to_name(&self) -> Name;
+    }
+}
+
+/// The name of a key that a request has changed. Most names are short, and need no allocation.
+#[derive(Clone, Debug)]
+pub enum Name {
+    /// Of a [`Key`].
+    Const(&'static str),
+    /// Of any string, in UTF-8.
+    Own(SmallVec<[u8; 16]>),
+}
+
+impl Name {
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Const(text) => text,
+            Self::Own(bytes) => str::from_utf8(bytes).unwrap_or_default(),
+        }
+    }
+
+    /// The text as bytes, which have the same order.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Const(text) => text.as_bytes(),
+            Self::Own(bytes) => bytes,
+        }
     }
 }
 
@@ -118,8 +162,8 @@ macro_rules! string_keys {
                 self
             }
 
-            fn into_name(self) -> Cow<'static, str> {
-                Cow::Owned(self.into())
+            fn to_name(&self) -> Name {
+                Name::Own(SmallVec::from_slice(self.as_bytes()))
             }
         }
 
@@ -136,8 +180,8 @@ impl<T> sealed::Named for Key<T> {
         self.name
     }
 
-    fn into_name(self) -> Cow<'static, str> {
-        Cow::Borrowed(self.name)
+    fn to_name(&self) -> Name {
+        Name::Const(self.name)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a session is called in lists: [`Labels`].
+//! Short texts that tell sessions apart in lists: [`Labels`].
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,8 @@ impl Labels {
         labels
     }
 
-    /// Sets or removes a label. A further one than [`MAX_LABELS`] is left out: it came by merging.
+    /// Sets or removes a label. If there are [`MAX_LABELS`] already, which happens only after a merge, a further one is left
+    /// out.
     pub(crate) fn set(&mut self, name: &str, value: Option<&str>) {
         match value {
             None => drop(self.0.remove(name)),
@@ -76,10 +77,10 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Error> {
         (0, _) => too_large("a label needs a name".to_owned()),
         (1..=MAX_NAME, ..=MAX_VALUE) => Ok(()),
         (1..=MAX_NAME, bytes) => too_large(format!(
-            "the label `{name}` would have {bytes} bytes, {MAX_VALUE} is the most"
+            "the label `{name}` would have {bytes} bytes, the limit is {MAX_VALUE}"
         )),
         (bytes, _) => too_large(format!(
-            "a label's name would have {bytes} bytes, {MAX_NAME} is the most"
+            "a label's name would have {bytes} bytes, the limit is {MAX_NAME}"
         )),
     }
 }
@@ -91,7 +92,7 @@ pub(crate) fn check_number(labels: usize) -> Result<(), Error> {
     if labels <= MAX_LABELS {
         return Ok(());
     }
-    let what = format!("the session would have {labels} labels, {MAX_LABELS} is the most");
+    let what = format!("the session would have {labels} labels, the limit is {MAX_LABELS}");
     Err(Error::new(ErrorKind::TooLarge, what))
 }
 

@@ -1,4 +1,4 @@
-//! How long a session lives, when it is touched, and the Max-Age of its cookie: pure functions of timestamps.
+//! How long a session and a marker live, when it is touched, and the Max-Age of its cookie: pure functions of timestamps.
 
 use std::time::Duration;
 
@@ -58,27 +58,26 @@ impl Lifetimes {
 
     /// The deadline that activity does not postpone. For a marker, the end of the marker.
     pub(crate) fn absolute_deadline(&self, record: &Record) -> Option<Timestamp> {
-        if let Some(moved_at) = record.moved_at() {
+        let extras = record.extras();
+        if let Some(moved_at) = extras.moved_at {
             return Some(moved_at.saturating_add(MARKER_LIFETIME));
         }
-        let timeout = record.absolute_timeout().or(self.absolute);
+        let timeout = extras.absolute.or(self.absolute);
         let deadline = timeout.map(|timeout| record.lifetime_start().saturating_add(timeout));
-        match (deadline, record.extras().ends_at) {
-            (Some(deadline), Some(ends_at)) => Some(deadline.min(ends_at)),
-            (deadline, ends_at) => deadline.or(ends_at),
-        }
+        earlier(deadline, extras.ends_at)
     }
 
     /// The idle or the absolute deadline, whichever is earlier (rule L1).
     pub(crate) fn deadline(&self, record: &Record, last_seen_at: Timestamp) -> Option<Timestamp> {
-        let idle = self
-            .idle(record)
-            .filter(|_| !record.is_moved())
-            .map(|timeout| last_seen_at.saturating_add(timeout));
-        match (idle, self.absolute_deadline(record)) {
-            (Some(idle), Some(absolute)) => Some(idle.min(absolute)),
-            (idle, absolute) => idle.or(absolute),
+        let absolute = self.absolute_deadline(record);
+        if record.is_moved() {
+            return absolute;
         }
+        let idle = self.idle(record);
+        earlier(
+            idle.map(|timeout| last_seen_at.saturating_add(timeout)),
+            absolute,
+        )
     }
 
     /// Whether a visitor could use the session now (rule L3).
@@ -107,20 +106,31 @@ impl Lifetimes {
     /// stored one.
     pub(crate) fn is_touch_due(&self, record: &Record, stored: Activity, now: Timestamp) -> bool {
         let last_seen_at = stored.last_seen_at;
-        let idle = self.idle(record).map(whole_millis);
+        if now <= last_seen_at {
+            return false;
+        }
+        let idle = self.idle(record);
         let touch_after = self.touch_after.map(whole_millis);
-        let touch_after = match idle {
+        let touch_after = match idle.map(whole_millis) {
             Some(idle) => touch_after.unwrap_or(idle / 10).min(idle / 2),
             None => touch_after.unwrap_or(TOUCH_WITHOUT_IDLE),
         };
-        let is_due = now.millis_since(last_seen_at) >= touch_after;
-        now > last_seen_at && (is_due || self.is_deadline_longer(record, stored))
+        now.millis_since(last_seen_at) >= touch_after
+            || self.is_deadline_longer(record, stored, idle)
     }
 
-    fn is_deadline_longer(&self, record: &Record, stored: Activity) -> bool {
+    fn is_deadline_longer(
+        &self,
+        record: &Record,
+        stored: Activity,
+        idle: Option<Duration>,
+    ) -> bool {
         stored.expires_at.is_some_and(|stored_deadline| {
-            let deadline = self.deadline(record, stored.last_seen_at);
-            deadline.is_none_or(|deadline| deadline.millis_since(stored_deadline) >= ROUNDING)
+            let is_longer =
+                |deadline: Timestamp| deadline.millis_since(stored_deadline) >= ROUNDING;
+            // The earlier deadline is longer if both are. The idle deadline answers for most sessions.
+            let idle = idle.map(|timeout| stored.last_seen_at.saturating_add(timeout));
+            idle.is_none_or(is_longer) && self.absolute_deadline(record).is_none_or(is_longer)
         })
     }
 
@@ -142,6 +152,14 @@ impl Lifetimes {
             };
             remaining.as_millis().div_ceil(1000).max(1) as u64
         })
+    }
+}
+
+/// `None` is never.
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

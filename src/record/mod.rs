@@ -1,13 +1,14 @@
-//! What a store keeps for a session: the [`Record`] and its [`Activity`].
+//! A stored session: the [`Record`] and its [`Activity`].
 //!
 //! This folder holds data and pure functions of it: the encoding, the rules of the lifetime, the renewal of
-//! secrets. It knows no store and no request. Times come as arguments.
+//! secrets. It knows no store and no request. Times are arguments.
 
 pub(crate) mod activity;
 mod base64url;
 mod beginning;
 pub(crate) mod data;
 pub(crate) mod encoding;
+mod extras;
 pub(crate) mod finite;
 pub(crate) mod key;
 pub(crate) mod labels;
@@ -26,19 +27,19 @@ pub(crate) mod version;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use serde_json::value::RawValue;
-
 pub use self::activity::Activity;
+pub(crate) use self::extras::Extras;
 
 use crate::{
     clock::Timestamp,
     record::{
         beginning::Beginning,
         data::Data,
+        extras::block,
         labels::Labels,
         lineage::{MoveKind, Origin, Successor},
         realm::Realm,
-        secrets::{DatedVerifier, Renewal},
+        secrets::Renewal,
         stamp::Stamp,
         timeout::Timeout,
         token::{SessionId, Verifier},
@@ -46,12 +47,12 @@ use crate::{
     },
 };
 
-/// What a store keeps for a session: verifier, data, user, times, lifetime, version.
+/// A stored session: its verifier, data, user, times, timeouts and version.
 ///
-/// A store keeps it, or its [encoding](Self::to_bytes), unchanged. It compares the
-/// [`version`](Self::version), may index the [`user`](Self::user), and needs nothing else of it.
+/// A store keeps the record, or its [encoding](Self::to_bytes), unchanged. It compares the
+/// [`version`](Self::version), and may index the [`user`](Self::user). It needs nothing else of a record.
 ///
-/// A record has no secret. Whoever reads one sees the session's data, but cannot become the visitor. `Debug`
+/// A record has no secret. Somebody who reads it sees the session's data, but cannot open the session. `Debug`
 /// shows neither the data nor the user.
 ///
 /// ```
@@ -83,82 +84,7 @@ pub(crate) struct Login {
     pub(crate) at: Timestamp,
 }
 
-/// Fields that most records do not have.
-#[derive(Clone, Default)]
-pub(crate) struct Extras {
-    pub(crate) idle: Timeout,
-    pub(crate) absolute: Timeout,
-    pub(crate) persistent: Option<bool>,
-    /// When the user last confirmed who they are, after the log-in.
-    pub(crate) confirmed_at: Option<Timestamp>,
-    /// Of the user's credentials.
-    pub(crate) stamp: Option<Box<Stamp>>,
-    pub(crate) labels: Option<Arc<Labels>>,
-    /// Orders the log-ins of one user in place of `authenticated_at`, if the clock was set back.
-    pub(crate) ranked_at: Option<Timestamp>,
-    /// When the id came to be, where a cycle gave the session that id.
-    pub(crate) begun_at: Option<Timestamp>,
-    /// Imported from another library: nobody knows when the user logged in.
-    pub(crate) is_imported: bool,
-    /// The session does not live longer, whatever the timeouts are.
-    pub(crate) ends_at: Option<Timestamp>,
-    pub(crate) moved_at: Option<Timestamp>,
-    /// In a marker: the session that this one became.
-    pub(crate) successor: Option<Successor>,
-    /// The session that this one comes from, until it is written again.
-    pub(crate) origin: Option<Origin>,
-    /// The id of a move that was rolled back: the session never moves to it.
-    pub(crate) bar: Option<SessionId>,
-    pub(crate) renewal: Option<Box<Renewal>>,
-    /// The header that the session's tokens are issued for. `None`: the cookie.
-    pub(crate) transport: Option<Box<str>>,
-    /// Fields that a later version of the crate wrote.
-    pub(crate) unknown: Vec<(String, Box<RawValue>)>,
-}
-
-impl Extras {
-    const NONE: &'static Self = &Self {
-        idle: Timeout::Layer,
-        absolute: Timeout::Layer,
-        persistent: None,
-        confirmed_at: None,
-        stamp: None,
-        labels: None,
-        ranked_at: None,
-        is_imported: false,
-        ends_at: None,
-        begun_at: None,
-        moved_at: None,
-        successor: None,
-        origin: None,
-        bar: None,
-        renewal: None,
-        transport: None,
-        unknown: Vec::new(),
-    };
-
-    fn is_none(&self) -> bool {
-        self.idle == Timeout::Layer
-            && self.absolute == Timeout::Layer
-            && self.persistent.is_none()
-            && self.confirmed_at.is_none()
-            && self.stamp.is_none()
-            && self.labels.is_none()
-            && self.ranked_at.is_none()
-            && !self.is_imported
-            && self.ends_at.is_none()
-            && self.begun_at.is_none()
-            && self.moved_at.is_none()
-            && self.successor.is_none()
-            && self.origin.is_none()
-            && self.bar.is_none()
-            && self.renewal.is_none()
-            && self.transport.is_none()
-            && self.unknown.is_empty()
-    }
-}
-
-/// After a pause this long, a write drops the list of recent writers: no commit takes longer.
+/// If the last write was this long ago, a write drops the list of recent writers, because no commit takes longer.
 const RECENT_FOR: Duration = Duration::from_secs(60);
 
 impl Record {
@@ -192,7 +118,8 @@ impl Record {
         self.beginning.at()
     }
 
-    /// When the user logged in. `None` if nobody has, or if nobody knows when: the session was imported from another library.
+    /// When the user logged in. `None` if nobody has logged in, or if the time is unknown because the session was
+    /// imported from another library.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<Timestamp> {
         let login = self.login.as_ref();
@@ -200,10 +127,10 @@ impl Record {
         login.map(|login| login.at)
     }
 
-    /// When the session came to its id: by its creation, a log-in or a cycle.
+    /// When the session got its id: by its creation, a log-in or a cycle.
     ///
-    /// It does not change while the session has the id, so lists that are ordered by it stay exact
-    /// from page to page.
+    /// The time does not change while the session has the id, so lists in this order are exact from page
+    /// to page.
     #[must_use]
     pub fn begun_at(&self) -> Timestamp {
         let cycled = self.extras().begun_at;
@@ -215,10 +142,13 @@ impl Record {
         self.authenticated_at().unwrap_or(self.created_at())
     }
 
-    /// Whether this is a marker: what stays under an id when its session has moved to another id, or ended.
+    /// Whether this is a marker. A marker replaces the record of a session that has moved to another id, or ended.
     ///
-    /// A marker has no data and lives 60 seconds. It keeps the user, so that a list by user also finds
+    /// A marker has no data and expires after 60 seconds. It keeps the user, so that a list by user also finds
     /// a session that moves while the list is made.
+    ///
+    /// A record may also be created as a marker. It then closes an id that never had a session, or belongs to the
+    /// ledger of [imports](crate::import). Stores do not count such records.
     #[must_use]
     pub fn is_moved(&self) -> bool {
         self.moved_at().is_some()
@@ -227,44 +157,13 @@ impl Record {
     /// How many bytes the record takes in memory, including the allocator's overhead.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        // The `Arc`'s reference counts, and the allocator's overhead for each block.
+        // The `Arc`'s reference counts.
         const COUNTS: usize = 2 * size_of::<usize>();
-        const BLOCK: usize = 2 * size_of::<usize>();
-        let block = |bytes: usize| if bytes == 0 { 0 } else { bytes + BLOCK };
         let login = self.login.as_ref().map_or(0, |login| {
             block(size_of::<Login>()) + block(login.user.len())
         });
-        let extras = self.extras.as_ref().map_or(0, |extras| {
-            let slots = extras.unknown.capacity() * size_of::<(String, Box<RawValue>)>();
-            let unknown = extras
-                .unknown
-                .iter()
-                .map(|(name, value)| block(name.capacity()) + block(value.get().len()));
-            let renewal = extras.renewal.as_ref().map_or(0, |renewal| {
-                let dated =
-                    |list: &Vec<DatedVerifier>| block(list.capacity() * size_of::<DatedVerifier>());
-                block(size_of::<Renewal>())
-                    + dated(&renewal.pending)
-                    + dated(&renewal.former)
-                    + dated(&renewal.joined)
-            });
-            let stamp = extras
-                .stamp
-                .as_ref()
-                .map_or(0, |_| block(size_of::<Stamp>()));
-            let labels = extras
-                .labels
-                .as_ref()
-                .map_or(0, |labels| labels.memory_bytes());
-            let transport = extras.transport.as_ref();
-            block(size_of::<Extras>())
-                + transport.map_or(0, |name| block(name.len()))
-                + stamp
-                + labels
-                + block(slots)
-                + unknown.sum::<usize>()
-                + renewal
-        });
+        let extras = self.extras.as_ref();
+        let extras = extras.map_or(0, |extras| extras.memory_bytes());
         let recent = block(size_of_val(self.recent()));
         block(COUNTS + size_of::<Self>()) + block(self.data.allocated()) + login + extras + recent
     }
@@ -277,7 +176,7 @@ impl Record {
         &self.data
     }
 
-    /// Where the session's tokens are accepted. [`Realm::NONE`]: everywhere.
+    /// The realm in which the session's tokens are accepted. [`Realm::NONE`]: in all realms.
     pub(crate) fn realm(&self) -> Realm {
         self.beginning.realm()
     }
@@ -295,11 +194,7 @@ impl Record {
     }
 
     pub(crate) fn idle_timeout(&self) -> Timeout {
-        self.extras().idle
-    }
-
-    pub(crate) fn absolute_timeout(&self) -> Timeout {
-        self.extras().absolute
+        self.extras.as_ref().map_or(Timeout::Layer, |it| it.idle)
     }
 
     pub(crate) fn persistent(&self) -> Option<bool> {
@@ -321,7 +216,7 @@ impl Record {
     }
 
     pub(crate) fn moved_at(&self) -> Option<Timestamp> {
-        self.extras().moved_at
+        self.extras.as_ref()?.moved_at
     }
 
     /// The id under which the session continues. `None` after a log-in, which begins another session (rule M7).
@@ -343,7 +238,7 @@ impl Record {
 
     /// The session that this one comes from, until a request writes under its token.
     pub(crate) fn origin(&self) -> Option<Origin> {
-        self.extras().origin
+        self.extras.as_ref()?.origin
     }
 
     /// The id that the session never moves to.
@@ -351,11 +246,24 @@ impl Record {
         self.extras().bar
     }
 
-    /// Whether the write with this `version` was applied: it made this record, or one before it. `None` if
+    /// Whether the write with this `version` made this record or an earlier version of it. `None` if
     /// the record does not remember that far back.
     ///
-    /// A store that has sent a write twice, because the first reply was lost, finds out here whether the
-    /// first one was applied.
+    /// A store that sends a write again after a lost reply calls this to find out whether the first one was
+    /// applied.
+    ///
+    /// ```
+    /// use cloakroom::{Record, Version, store::{StoreError, StoreErrorKind, Updated}};
+    ///
+    /// /// A repeated update found another version in the database.
+    /// fn after_retry(stored: &Record, sent: Version) -> Result<Updated, StoreError> {
+    ///     match stored.has_written(sent) {
+    ///         Some(true) => Ok(Updated::Saved),
+    ///         Some(false) => Ok(Updated::Conflict),
+    ///         None => Err(StoreError::new(StoreErrorKind::Other, "nobody can tell")),
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn has_written(&self, version: Version) -> Option<bool> {
         match self.wrote(version) {
@@ -377,7 +285,7 @@ impl Record {
         } else {
             &[]
         };
-        let next = Self {
+        let mut next = Self {
             verifier: self.verifier,
             version: self.version.next(writer),
             data,
@@ -387,7 +295,10 @@ impl Record {
             recent: Recent::after(earlier, self.version.writer),
         };
         // Only a visitor with the new token can write here, so the move is finished.
-        next.without_origin()
+        if next.origin().is_some() {
+            next.set_extras(|extras| extras.origin = None);
+        }
+        next
     }
 
     /// The marker that stays under this id when the session moves to another one, or ends.
@@ -416,8 +327,12 @@ impl Record {
     }
 
     pub(crate) fn with_data(mut self, data: Data) -> Self {
-        self.data = data;
+        self.set_data(data);
         self
+    }
+
+    pub(crate) fn set_data(&mut self, data: Data) {
+        self.data = data;
     }
 
     pub(crate) fn with_token(mut self, verifier: Verifier, version: Version) -> Self {
@@ -427,7 +342,7 @@ impl Record {
         self.with_begun_at(None)
     }
 
-    /// `begun_at`: when a cycle gave the session its id.
+    /// This record with the time when a cycle gave the session its id.
     pub(crate) fn with_begun_at(mut self, begun_at: Option<Timestamp>) -> Self {
         if self.extras().begun_at != begun_at {
             self.set_extras(|extras| extras.begun_at = begun_at);
@@ -442,12 +357,11 @@ impl Record {
 
     /// The header that the session's tokens are issued for. `None`: the cookie.
     pub(crate) fn transport(&self) -> Option<&str> {
-        self.extras().transport.as_deref()
+        self.extras.as_ref()?.transport.as_deref()
     }
 
     pub(crate) fn with_transport(mut self, transport: Option<&str>) -> Self {
-        let had_none = self.extras.is_none() && transport.is_none();
-        if !had_none && self.transport() != transport {
+        if self.transport() != transport {
             self.set_extras(|extras| extras.transport = transport.map(Box::from));
         }
         self
@@ -458,11 +372,8 @@ impl Record {
         self
     }
 
-    fn without_origin(mut self) -> Self {
-        if self.origin().is_some() {
-            self.set_extras(|extras| extras.origin = None);
-        }
-        self
+    pub(crate) fn renewal(&self) -> Option<&Renewal> {
+        self.extras.as_ref()?.renewal.as_deref()
     }
 
     /// This content as the version after `former`.
@@ -550,6 +461,8 @@ pub(crate) type Kept = (Arc<Record>, Activity);
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
 
     fn first() -> Record {

@@ -32,12 +32,12 @@ static NAMES: LazyLock<RwLock<Names>> = LazyLock::new(|| {
 const DEFAULT_NAME: &str = "__Host-id";
 
 impl Realm {
-    /// Of a record that was written before there were realms.
+    /// The realm of a record that was written before realms existed.
     pub(crate) const NONE: Self = Self(0);
-    /// Of the default cookie. Records of it are read by nodes that know no realms.
+    /// The realm of the default cookie. Nodes that know no realms read its records too.
     pub(crate) const DEFAULT: Self = Self(1);
 
-    /// The realm of this name. `None` where the name is too long, or there are too many names.
+    /// The realm of this name. `None` if the name is too long, or there are too many names.
     pub(crate) fn named(name: &str) -> Option<Self> {
         let known = NAMES.read().by_name.get(name).copied();
         known.or_else(|| NAMES.write().add(name))
@@ -52,7 +52,7 @@ impl Realm {
         self.0
     }
 
-    /// What [`to_bits`](Self::to_bits) gave.
+    /// The realm whose [`to_bits`](Self::to_bits) returned this.
     pub(super) const fn from_bits(bits: u16) -> Self {
         Self(bits)
     }

@@ -37,8 +37,8 @@ use crate::{
 /// How long a former secret still opens the session, and how long a pending one may take to arrive.
 pub(crate) const GRACE: Duration = Duration::from_secs(60);
 
-/// While so many are pending, no other is issued: whoever keeps presenting the current one does not store cookies,
-/// or has a copied one.
+/// While this many are pending, no other is issued. A client that keeps presenting the current one does not store
+/// cookies, or has a copied one.
 const MAX_PENDING: usize = 8;
 
 /// A double click is two log-ins. If more than this join one session, the next begins its own session.
@@ -118,6 +118,9 @@ pub(crate) fn step(
     every: Option<Duration>,
     now: Timestamp,
 ) -> Option<Step> {
+    if every.is_none() && record.renewal().is_none() {
+        return None;
+    }
     let pending = record.renewal().map_or(&[][..], |renewal| &renewal.pending);
     let newest = pending
         .last()
@@ -169,10 +172,6 @@ fn issued_at(record: &Record) -> Timestamp {
 }
 
 impl Record {
-    pub(crate) fn renewal(&self) -> Option<&Renewal> {
-        self.extras().renewal.as_deref()
-    }
-
     /// This record after `step`. If it issues a secret, that is `next`.
     pub(crate) fn renewed(self, step: Step, next: &Secret, now: Timestamp) -> Self {
         let mut renewal = self.renewal().cloned().unwrap_or_default();
@@ -220,7 +219,7 @@ impl Record {
         Some(self.clone().with_renewal(Some(renewal)))
     }
 
-    /// This record with `secret` as one that is given out, and perhaps not presented yet. `None` if it takes no more.
+    /// This record with `secret` as a pending one. `None` if too many are pending.
     pub(crate) fn given_out(&self, secret: &Secret, now: Timestamp) -> Option<Self> {
         let mut renewal = self.renewal().cloned().unwrap_or_default();
         if renewal.pending.len() >= MAX_PENDING {
@@ -231,8 +230,8 @@ impl Record {
         Some(self.clone().with_renewal(Some(renewal)))
     }
 
-    /// Whether no secret that was given out has been presented yet, or for less than a minute. `unused` is the verifier that
-    /// the record began with, of a secret that nobody has.
+    /// Whether no issued secret has been presented yet, or the first one was presented less than a minute ago. `unused` is
+    /// the verifier that the record began with, of a secret that nobody has.
     pub(crate) fn is_unused(&self, unused: &Verifier, now: Timestamp) -> bool {
         let former = self.renewal().map_or(&[][..], |renewal| &renewal.former);
         let former = former.iter().find(|dated| dated.verifier.matches(unused));
@@ -504,7 +503,7 @@ mod tests {
         assert!(!may(&scenario, 0) && may(&scenario, 1));
     }
 
-    /// What the module's table says, of secrets that are numbers.
+    /// A model of the module's table. Its secrets are numbers.
     #[derive(Default)]
     struct Model {
         current: usize,
@@ -544,7 +543,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever brings whichever secret when: new ones, old ones, copied ones.
+        /// Any client presents any secret at any time: new ones, old ones, copied ones.
         #[test]
         fn it_does_what_the_table_says(
             visits in prop::collection::vec((0..9_usize, 0..200_u64), 1..100),

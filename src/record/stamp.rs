@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 
 /// A salted SHA-256 of bytes that change when the user's credentials do.
 ///
-/// Who reads the store cannot see whether two users, or two sessions of one, have the same credentials.
+/// The salt hides whether two users, or two sessions of one user, have the same credentials.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     salt: [u8; SALT],

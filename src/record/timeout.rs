@@ -5,7 +5,7 @@ use std::time::Duration;
 /// A session's own idle or absolute timeout, which replaces the layer's.
 ///
 /// Set it with [`Session::set_idle_timeout`](crate::Session::set_idle_timeout) and
-/// [`Session::set_absolute_timeout`](crate::Session::set_absolute_timeout). It holds until the next log-in.
+/// [`Session::set_absolute_timeout`](crate::Session::set_absolute_timeout). It applies until the next log-in.
 ///
 /// ```
 /// use std::time::Duration;
@@ -21,7 +21,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Timeout {
-    /// The layer's timeout. If the layer's setting changes, it changes for this session too. The default.
+    /// The layer's timeout, the default. A change of the layer's setting applies to this session too.
     #[default]
     Layer,
     /// This long, cut to whole milliseconds.

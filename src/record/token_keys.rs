@@ -12,23 +12,23 @@ use crate::{
     record::token::{TOKEN_BYTES, TOKEN_CHARS, Token},
 };
 
-/// One in 2^80 invented tokens has a right one.
+/// One in 2^80 forged tokens has a valid MAC.
 const MAC_BYTES: usize = 10;
 const KEYED_BYTES: usize = TOKEN_BYTES + MAC_BYTES;
 
 /// 42 bytes as base64url.
 const KEYED_CHARS: usize = 56;
 
-/// No key is shorter, in bytes.
+/// The shortest key, in bytes.
 const MIN_KEY: usize = 32;
 
-/// Keys by which a layer recognises its own tokens without asking the store, for
+/// Keys that let a layer recognise its own tokens without asking the store, for
 /// [`SessionLayer::token_keys`](crate::SessionLayer::token_keys).
 ///
-/// With keys, each token carries a message authentication code (HMAC-SHA-256, cut to 80 bits). A
-/// token that somebody invented is refused before the store is asked, so a flood of them costs a hash
-/// each, and not a query. The keys protect the store, not the sessions: a token is good only if its
-/// secret is the session's, and whoever learns a key opens nothing with it.
+/// With keys, each token carries a message authentication code (HMAC-SHA-256, cut to 80 bits). The layer
+/// rejects forged tokens before it calls the store, so each of them costs a hash instead of a query. The
+/// keys protect the store, not the sessions: a token also needs the session's secret, so nobody can open a
+/// session with a key alone.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -51,26 +51,26 @@ const MIN_KEY: usize = 32;
 ///
 /// To turn it on, deploy the key with a date in
 /// [`accept_without_until`](Self::accept_without_until). Visitors get a new cookie at their next
-/// request that loads the session. A layer without keys accepts tokens with a MAC, and does not look
-/// at it: so nodes with and without keys can work side by side, and keys can be taken away again.
+/// request that loads the session. A layer without keys accepts tokens with a MAC, and ignores the MAC. So
+/// nodes with and without keys can share sessions, and you can remove the keys again.
 ///
 /// To rotate on several nodes, first deploy the new key in [`also_accept`](Self::also_accept)
-/// everywhere. Then make it the first one, with the former key in `also_accept`. Take the former key
-/// away after the absolute timeout.
+/// everywhere. Then pass it to `new`, with the former key in `also_accept`. Remove the former key after the
+/// absolute timeout.
 #[derive(Clone)]
 pub struct TokenKeys {
     issuing: Key,
     former: Vec<Key>,
-    /// From when on a token without a MAC is not accepted. `None`: it never is.
+    /// Tokens without a MAC are accepted before this time. `None`: never.
     unkeyed_until: Option<Timestamp>,
 }
 
-/// The state of the MAC after the key: what is the same for every token.
+/// The state of the MAC after the key, which is the same for every token.
 #[derive(Clone)]
 struct Key(Hmac<Sha256>);
 
 impl TokenKeys {
-    /// Issues tokens with this key, and accepts those.
+    /// Issues tokens with this key, and accepts tokens with this key.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl TokenKeys {
 
     /// Accepts tokens with this key too. Call it once for each key. Default: none.
     ///
-    /// Each key costs another hash for a token that has none of them.
+    /// Each key adds a hash to the check of a forged token.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl TokenKeys {
 
     /// Accepts tokens without a MAC before this time, by the layer's clock. Default: never.
     ///
-    /// Until then, invented tokens without a MAC reach the store.
+    /// Until then, forged tokens without a MAC reach the store.
     #[must_use]
     pub fn accept_without_until(mut self, time: SystemTime) -> Self {
         self.unkeyed_until = Some(time.into());
@@ -149,12 +149,12 @@ impl Key {
     }
 }
 
-/// With which key a token came.
+/// Whether a token has the current key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
     /// As the layer would issue it.
     Current,
-    /// With a former key, or without one: it is to be issued again.
+    /// With a former key, or without one: the layer issues it again.
     Former,
 }
 
@@ -162,7 +162,7 @@ pub(crate) enum Freshness {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreadable {
     Malformed,
-    /// It has the form of a token, and not the MAC of one.
+    /// It has the form of a token, but no valid MAC.
     Forged,
 }
 

@@ -1,4 +1,4 @@
-//! Who a session belongs to: [`UserId`].
+//! The id of a session's user: [`UserId`].
 
 use std::{any::type_name, borrow::Cow, fmt, str::FromStr, sync::Arc};
 
@@ -6,14 +6,14 @@ use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
 
-/// The id of a user, as text: what the application knows a user by.
+/// The application's id of a user, as text.
 ///
-/// [`Session::log_in`](crate::Session::log_in) and everything else that takes a user takes what turns into a
-/// `UserId`: a string, an integer or a [`Uuid`]. An integer is written in decimal, a UUID in lower case with
+/// [`Session::log_in`](crate::Session::log_in) and all other methods that take a user take any type that converts
+/// into a `UserId`: a string, an integer or a [`Uuid`]. An integer is written in decimal, a UUID in lower case with
 /// hyphens. The crate compares ids byte by byte.
 ///
-/// Other types do not turn into one by themselves, even if they can be displayed. A display name or a title
-/// would otherwise become an id by accident. For an id type of your own, write the conversion:
+/// Other types do not convert by themselves, even if they implement `Display`. Otherwise a display name could become
+/// an id by accident. For an id type of your own, write the conversion:
 ///
 /// ```
 /// use cloakroom::{Error, Session, UserId};
@@ -31,7 +31,7 @@ use crate::error::{Error, ErrorKind};
 /// }
 /// ```
 ///
-/// A name that is only displayed is not accepted:
+/// A type that only implements `Display` is not accepted:
 ///
 /// ```compile_fail
 /// use cloakroom::UserId;
@@ -52,7 +52,7 @@ impl UserId {
         self.0
     }
 
-    /// The id as the type that it was made from.
+    /// The id as a `T`, the type that it was made from.
     ///
     /// # Errors
     ///

@@ -16,8 +16,11 @@ use crate::{
     record::finite,
 };
 
-/// A value as JSON text. A number or a short string needs no allocation.
-pub(crate) type Json = SmallVec<[u8; 16]>;
+/// A value as JSON text. A short one needs no allocation.
+pub(crate) type Json = SmallVec<[u8; SHORT]>;
+
+/// A value of at most this many bytes, such as a number or a short string, is stored in place.
+pub(crate) const SHORT: usize = 16;
 
 pub(crate) fn read<T: DeserializeOwned>(
     key: &str,

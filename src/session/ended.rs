@@ -18,14 +18,14 @@ use crate::{
         lifetime::{Lifetimes, is_past},
         token::SessionId,
     },
-    state::{decision::Decision, shared::Shared},
+    state::{Strong, decision::Decision, shared::Shared},
 };
 
-/// The shortest pause between two questions, also if the layer's clock stands still or is behind.
+/// The shortest pause between two loads, also if the layer's clock stands still or is behind.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Resolves when the session of `shared` is over. Drops the request as soon as it knows which session that is.
-pub(crate) async fn ended(shared: Arc<Shared>) -> SessionEnd {
+pub(crate) async fn ended(shared: Strong<Shared>) -> SessionEnd {
     if Handle::try_current().is_err() {
         // There is no timer here.
         debug!("waiting for a session's end outside of a tokio runtime: it is not noticed");
@@ -50,7 +50,7 @@ pub(crate) async fn ended(shared: Arc<Shared>) -> SessionEnd {
     .await
 }
 
-/// What is needed to ask the store. Not the layer itself, because its background task ends when it is dropped.
+/// What is needed to load the session. It does not hold the layer, so that the layer's background task can end.
 struct Watch {
     store: TimedStore,
     clock: Arc<dyn Clock>,
@@ -70,7 +70,7 @@ impl Watch {
         }
     }
 
-    /// Asks the store at each interval, and at the session's deadline.
+    /// Loads the session at each interval and at its deadline. Returns how it ended.
     async fn find_over(&self, id: SessionId) -> SessionEnd {
         loop {
             let asked = async { Ok(self.store.load_latest(id).await?) };

@@ -69,7 +69,7 @@ const MAX_MESSAGES: usize = 32;
 ///
 /// # Errors
 ///
-/// Adding returns the errors of [`Session::update`], and taking those of [`Session::claim`].
+/// Adding a message has the errors of [`Session::update`]. Taking messages has the errors of [`Session::claim`].
 /// ([Rule](crate#rules) U6.)
 pub struct Flash<T = String> {
     session: Session,
@@ -77,6 +77,15 @@ pub struct Flash<T = String> {
 }
 
 /// How important a message is. Its `Display` is its name in lower case, for use as a CSS class.
+///
+/// ```
+/// use cloakroom::{Error, Flash, FlashLevel};
+///
+/// fn report(flash: &Flash, failed: usize) -> Result<(), Error> {
+///     let level = if failed == 0 { FlashLevel::Success } else { FlashLevel::Warning };
+///     flash.push(level, format!("{failed} rows failed"))
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FlashLevel {
@@ -92,7 +101,16 @@ pub enum FlashLevel {
     Error,
 }
 
-/// A message of a [`Flash`].
+/// A message of a [`Flash`]. [`Flash::take`] returns it.
+///
+/// ```
+/// use cloakroom::FlashMessage;
+///
+/// /// The text of this application's messages needs no escaping in HTML.
+/// fn html(message: &FlashMessage) -> String {
+///     format!(r#"<p class="{}">{}</p>"#, message.level, message.payload)
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FlashMessage<T = String> {
@@ -160,7 +178,7 @@ impl<T: Serialize + DeserializeOwned> Flash<T> {
         self.push(FlashLevel::Debug, payload)
     }
 
-    /// Adds an information.
+    /// Adds a message with information.
     ///
     /// # Errors
     ///
@@ -169,7 +187,7 @@ impl<T: Serialize + DeserializeOwned> Flash<T> {
         self.push(FlashLevel::Info, payload)
     }
 
-    /// Adds a message about a success.
+    /// Adds a message about an action that succeeded.
     ///
     /// # Errors
     ///
@@ -187,7 +205,7 @@ impl<T: Serialize + DeserializeOwned> Flash<T> {
         self.push(FlashLevel::Warning, payload)
     }
 
-    /// Adds a message about a failure.
+    /// Adds a message about an action that failed.
     ///
     /// # Errors
     ///
@@ -227,14 +245,14 @@ impl<T: Serialize + DeserializeOwned> Flash<T> {
 }
 
 impl<T> Flash<T> {
-    /// How many messages there are to take.
+    /// The number of messages that [`take`](Self::take) would return.
     #[must_use]
     pub fn len(&self) -> usize {
         let kept: Result<Option<Vec<Kept>>, _> = self.session.get(KEY);
         kept.ok().flatten().map_or(0, |kept| kept.len())
     }
 
-    /// Whether there are no messages to take.
+    /// Whether [`take`](Self::take) would return no message.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.session.contains_key(KEY)

@@ -4,25 +4,37 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     clock::Clock as _,
-    commit::import::old_tokens,
     config::Config,
-    cookie::{Carriers, Transport},
+    cookie::{TokenHeaders, Transport},
     error::Error,
     record::{labels::Labels, token::SessionId},
     session::Session,
-    state::{Usage, shared::Shared},
+    state::{Strong, Usage, shared::Shared},
 };
 
-/// Which session a request's cookies name, see [`SessionHandle::presented_id`].
+/// The session that a request's cookies name. [`SessionHandle::presented_id`] returns it.
+///
+/// ```
+/// use cloakroom::{PresentedId, SessionHandle};
+///
+/// /// A field for a log line. Do not use it to decide who the visitor is.
+/// fn presented(handle: &SessionHandle) -> String {
+///     match handle.presented_id() {
+///         PresentedId::Id(id) => id.to_string(),
+///         PresentedId::None => "none".to_owned(),
+///         _ => "unclear".to_owned(),
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PresentedId {
-    /// None: there is no session cookie, or what it holds is no token.
+    /// No session: there is no session cookie, or its value is not a token.
     None,
-    /// This one.
+    /// The session with this id.
     Id(SessionId),
-    /// The cookies alone do not say: there are tokens of different sessions, or one of another library's session that
-    /// [may continue](crate::SessionLayer::import). Only loading tells.
+    /// The cookies name several sessions, or a session of another library that may be
+    /// [imported](crate::SessionLayer::import). Load the session to find out.
     Unclear,
 }
 
@@ -45,21 +57,25 @@ pub enum PresentedId {
 /// }
 /// ```
 #[derive(Clone)]
-pub struct SessionHandle(Arc<Shared>);
+pub struct SessionHandle(Strong<Shared>);
 
 impl SessionHandle {
-    pub(crate) fn new(config: Arc<Config>, carriers: Carriers, outer: Option<&Self>) -> Self {
-        let outer = outer.map(|outer| Arc::clone(&outer.0));
-        Self(Arc::new(Shared::new(config, carriers, outer)))
+    pub(crate) fn new(
+        config: Arc<Config>,
+        token_headers: TokenHeaders,
+        outer: Option<&Self>,
+    ) -> Self {
+        let outer = outer.map(|outer| Strong::clone(&outer.0));
+        Self(Strong::new(Shared::new(config, token_headers, outer)))
     }
 
-    /// Which session the request's cookies name, without asking the store.
+    /// The session that the request's cookies name, without asking the store.
     ///
-    /// Nothing proves it yet: the session may have ended, and the cookie may be forged. Once the session is
-    /// loaded, this is the id of the session that the visitor has.
+    /// Before the session is loaded, the id is not verified: the session may have ended, and the cookie may be
+    /// forged. After it is loaded, this is the id of the visitor's session.
     ///
-    /// It is for code that gives a visitor's id to another library before the session is needed. To know who
-    /// the visitor is, [`load`](Self::load) the session.
+    /// Use it to pass an id to another library before the session is needed. To find out who the visitor is,
+    /// [`load`](Self::load) the session.
     #[must_use]
     pub fn presented_id(&self) -> PresentedId {
         {
@@ -70,9 +86,9 @@ impl SessionHandle {
             }
         }
         let config = &self.0.config;
-        let presented = config.presented(&self.0.carriers, config.clock.now());
+        let presented = config.presented(&self.0.token_headers, config.clock.now());
         let mut ids = presented.iter().map(|presented| presented.token.id);
-        if !old_tokens(config, &self.0.carriers.cookies).is_empty() {
+        if !config.old_tokens(&self.0.token_headers).is_empty() {
             return PresentedId::Unclear;
         }
         match ids.next() {
@@ -82,21 +98,21 @@ impl SessionHandle {
         }
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Strong<Shared> {
         &self.0
     }
 
-    /// What the session is labelled with, if it begins or logs in with this request.
+    /// Sets the labels of the session, if it begins or logs in with this request.
     pub(crate) fn label(&self, labels: Labels) {
         self.0.state().labels = (!labels.is_empty()).then(|| Arc::new(labels));
     }
 
-    /// Chooses how the token is issued if a session begins with this request, or a user logs in, as
+    /// Chooses how the token is issued if a session begins or a user logs in with this request. It works like
     /// [`Session::set_transport`]. Use it in a middleware that knows which routes are for browsers.
     ///
     /// # Errors
     ///
-    /// Those of [`Session::set_transport`].
+    /// The same as [`Session::set_transport`].
     pub fn set_transport(&self, transport: Transport) -> Result<(), Error> {
         let mut state = self.0.state();
         state.choose_transport(&transport, &self.0.config)
@@ -119,13 +135,13 @@ impl SessionHandle {
     /// that does not decode. A visitor never gets a new session because the store fails.
     pub async fn load(&self) -> Result<Session, Error> {
         self.0.load(Usage::Loaded).await?;
-        Ok(Session::new(Arc::clone(&self.0)))
+        Ok(Session::new(Strong::clone(&self.0)))
     }
 
     /// The visitor's session, or `None` if they have none.
     ///
-    /// It does not count as activity: use it for pages that poll, so that they do not keep a session alive.
-    /// It is the same session that [`load`](Self::load) returns. Changes through it are saved with the
+    /// This does not count as activity. Use it for requests that a page repeats by itself, so that they do not keep
+    /// the session alive. It returns the same session as [`load`](Self::load). Changes to it are saved with the
     /// response, and count as activity.
     ///
     /// ```
@@ -142,7 +158,7 @@ impl SessionHandle {
     pub async fn peek(&self) -> Result<Option<Session>, Error> {
         self.0.load(Usage::Peeked).await?;
         let is_live = self.0.state().stored.is_some();
-        Ok(is_live.then(|| Session::new(Arc::clone(&self.0))))
+        Ok(is_live.then(|| Session::new(Strong::clone(&self.0))))
     }
 }
 

@@ -8,13 +8,13 @@ use crate::{
 
 /// # Labels
 impl Session {
-    /// The session's label of this name.
+    /// The session's label with this name. `None` if there is none.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<String> {
         self.0.state().labels().get(name).map(str::to_owned)
     }
 
-    /// Labels the session, for a list of the user's devices: "Ann's phone", for example.
+    /// Sets a label of the session, for a list of the user's devices: "Ann's phone", for example.
     ///
     /// Labels are short texts beside the session's data. They survive cycles, and log-ins of the same user.
     /// [`SessionSummary::label`](crate::SessionSummary::label) returns them. With
@@ -31,8 +31,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `TooLarge` if the name is empty or has more than 32 bytes, if the label has more than 256, or if the session
-    /// would have more than eight labels. The session is unchanged then. ([Rule](crate#rules) U9.)
+    /// `TooLarge` if the name is empty or has more than 32 bytes, if the label has more than 256 bytes, or if the
+    /// session would have more than eight labels. After an error the session is unchanged. ([Rule](crate#rules) U9.)
     pub fn set_label(&self, name: &str, label: &str) -> Result<(), Error> {
         check(name, label)?;
         let mut state = self.0.state();
@@ -43,7 +43,7 @@ impl Session {
         Ok(())
     }
 
-    /// Removes the session's label of this name, if it has one.
+    /// Removes the session's label with this name, if there is one.
     pub fn remove_label(&self, name: &str) {
         self.0.state().edit().0.set_label(name, None);
     }

@@ -14,8 +14,8 @@ use crate::{
 
 /// # Lifetime
 impl Session {
-    /// When the user logged in. `None` for a visitor who has not logged in, and for a session that was
-    /// [imported](crate::import) from another library: nobody knows when. A cycle does not change it.
+    /// When the user logged in. `None` if nobody has logged in, or if the time is unknown because the session
+    /// was [imported](crate::import) from another library. A cycle does not change it.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<SystemTime> {
         let state = self.0.state();
@@ -51,8 +51,8 @@ impl Session {
     /// When the session expires if no further request uses it. `None` if it never expires, or is not
     /// stored yet.
     ///
-    /// It takes into account a pending log-in, the timeouts that this request has set, and that this request uses
-    /// the session, unless it only peeked at it.
+    /// The time includes a pending log-in, timeouts that this request has set, and the activity of this request. A
+    /// request that only peeked has no activity.
     #[must_use]
     pub fn expires_at(&self) -> Option<SystemTime> {
         let state = self.0.state();
@@ -67,7 +67,7 @@ impl Session {
             record = Cow::Owned(start.with_login(Some(log_in.login())));
         }
         if let Some(changes) = &state.changes {
-            record = Cow::Owned(changes.overriding(record.into_owned()));
+            changes.set_overrides(record.to_mut());
         }
         let last_seen_at = stored.activity.last_seen_at;
         // Peeking counts as no activity (rule L2).
@@ -80,10 +80,10 @@ impl Session {
         lifetimes.deadline(&record, seen_at).map(SystemTime::from)
     }
 
-    /// Sets the session's own idle timeout: how long it lives without a request.
+    /// Sets the session's own idle timeout: the time without a request after which it expires.
     ///
     /// It replaces the layer's [`idle_timeout`](crate::SessionLayer::idle_timeout) for this session until
-    /// the next log-in. [`Timeout::Layer`] undoes it.
+    /// the next log-in. [`Timeout::Layer`], the default, restores the layer's setting.
     ///
     /// Setting a timeout alone does not store a new session.
     ///
@@ -99,10 +99,21 @@ impl Session {
         self.0.state().edit().0.set_idle(timeout);
     }
 
-    /// Sets the session's own absolute timeout: how long it lives in all, however often it is used.
+    /// Sets the session's own absolute timeout: the time after which it expires, however often it is used.
     ///
     /// It counts from the beginning of the session, or from its last log-in. It replaces the layer's
     /// [`absolute_timeout`](crate::SessionLayer::absolute_timeout) for this session until the next log-in.
+    /// [`Timeout::Layer`], the default, restores the layer's setting. Setting a timeout alone does not store a
+    /// new session.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cloakroom::{Session, Timeout};
+    /// /// The session of an exam ends with it.
+    /// fn begin_exam(session: &Session) {
+    ///     session.set_absolute_timeout(Timeout::After(Duration::from_secs(90 * 60)));
+    /// }
+    /// ```
     pub fn set_absolute_timeout(&self, timeout: Timeout) {
         self.0.state().edit().0.set_absolute(timeout);
     }
@@ -110,19 +121,31 @@ impl Session {
     /// Sets whether the browser keeps the cookie when it is closed. A persistent cookie has a `Max-Age`.
     ///
     /// It replaces the layer's [`persistent`](crate::SessionLayer::persistent) for this session until the
-    /// next log-in. The cookie is sent again with this response.
+    /// next log-in. The response of this request sets the cookie again. To keep the session itself longer too, use
+    /// [`remember_for`](Self::remember_for).
     pub fn set_persistent(&self, persistent: bool) {
         self.0.state().edit().0.set_persistent(persistent);
     }
 
     /// "Remember me": keeps the session, and its cookie, for `duration` from now.
     ///
-    /// It makes the cookie persistent, sets the idle timeout to `duration`, and sets the absolute timeout so
-    /// that the session ends `duration` from now, however old it is. Later requests do not postpone that
-    /// end. Another call of this method does.
+    /// It makes the cookie persistent, and sets both timeouts so that the session ends `duration` from now, however
+    /// old it is. Later requests do not postpone that end. Another call of this method does.
     ///
-    /// A log-in undoes it. Call it in the request that logs in, before or after [`log_in`](Self::log_in),
-    /// which has an example. Browsers keep no cookie longer than 400 days.
+    /// A later log-in undoes it. Call it in the request that logs in, before or after [`log_in`](Self::log_in).
+    /// Browsers keep no cookie longer than 400 days.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cloakroom::{Error, Session};
+    /// fn log_in(session: &Session, user: &str, remember_me: bool) -> Result<(), Error> {
+    ///     session.log_in(user)?;
+    ///     if remember_me {
+    ///         session.remember_for(Duration::from_secs(30 * 24 * 60 * 60));
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn remember_for(&self, duration: Duration) {
         let now = self.0.config.clock.now();
         self.0.state().edit().0.remember(duration, now);

@@ -1,54 +1,71 @@
-//! Loads the session, once for each request: which of the presented tokens opens one, and whether it came under a
-//! former cookie name.
+//! Loads a request's session, once: finds the token that opens it, or imports the session of another library.
+//!
+//! [`Shared::load_now`] does not wait: it is for a request without a token, and for a store in memory. Otherwise
+//! [`Shared::load_waiting`] calls the store. [`found`](super::found) has the types of the result.
 
 use std::{error::Error as _, mem, sync::Arc, time::Duration};
 
-use tracing::{Instrument as _, debug, debug_span, field, warn};
+use tracing::{Instrument as _, Span, debug, debug_span, field, warn};
 
 use crate::{
     clock::Timestamp,
     commit::{
         arrival::{help, help_now},
-        import::{Imported, import, old_tokens},
+        import::{Imported, import},
         revoke::revoke,
     },
-    cookie::{Presented, PresentedToken},
+    cookie::{Presented, PresentedToken, Transport},
     deadline::within,
     error::Error,
-    observe::event::{EndReason, Event, Rejection},
+    observe::event::{EndReason, Rejection},
     record::{
-        Activity, Kept, Record,
+        Kept,
         lifetime::is_past,
         renewal::{self, Verdict},
-        token::{SessionId, Token},
+        token::Token,
     },
+    session::found::{Found, Rejected},
     state::{State, Stored, Usage, shared::Shared},
     store::StoreCall,
 };
 
-/// A session that was last used this far in the future is logged (rule L7).
-const SUSPICIOUS: Duration = Duration::from_secs(60);
+/// If a session was last used this far in the future, a warning is logged (rule L7).
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 impl Shared {
-    /// The result of the first load holds for the whole request.
+    /// Loads the session. The result of the first load holds for the whole request.
     pub(super) async fn load(&self, usage: Usage) -> Result<(), Error> {
+        match self.load_now(usage) {
+            Ok(loaded) => loaded,
+            // Boxed, so that the handler's own future stays small.
+            Err(span) => Box::pin(self.load_waiting(usage, span)).await,
+        }
+    }
+
+    /// The result, or the span of a load that has to wait.
+    fn load_now(&self, usage: Usage) -> Result<Result<(), Error>, Span> {
         if let Some(loaded) = self.loaded(usage) {
-            return loaded;
+            return Ok(loaded);
         }
         let span = debug_span!("session_load", session.id = field::Empty);
-        if let Some(loaded) = span.in_scope(|| self.look_up_now(usage)) {
-            self.name(&span);
-            return loaded;
+        match span.in_scope(|| self.look_up_now(usage)) {
+            Some(loaded) => {
+                self.name(&span);
+                Ok(loaded)
+            }
+            None => Err(span),
         }
-        // Boxed, so that the handler's own future stays small.
-        let loaded = Box::pin(async {
-            let _gate = self.enter().await;
+    }
+
+    async fn load_waiting(&self, usage: Usage, span: Span) -> Result<(), Error> {
+        let loading = async {
+            let _pass = self.enter().await;
             match self.loaded(usage) {
                 Some(loaded) => loaded,
                 None => self.look_up(usage).await,
             }
-        });
-        let loaded = loaded.instrument(span.clone()).await;
+        };
+        let loaded = loading.instrument(span.clone()).await;
         self.name(&span);
         loaded
     }
@@ -56,89 +73,96 @@ impl Shared {
     /// The common case: no token, or one token and a store in memory. `None` if the load has to wait.
     fn look_up_now(&self, usage: Usage) -> Option<Result<(), Error>> {
         let now = self.config.clock.now();
-        let presented = self.config.presented(&self.carriers, now);
+        let presented = self.config.presented(&self.token_headers, now);
         let mut found = Found::default();
-        let mut tokens = presented.iter();
-        let (first, second) = (tokens.next(), tokens.next());
-        if second.is_some() {
+        if presented.has_several() {
             return None;
         }
-        if let Some(first) = first {
+        if let Some(first) = presented.first() {
             let store = &self.config.store;
             let kept = store.at_once(StoreCall::Load, |room| Ok(room.load(first.token.id)))?;
             let kept = kept.ok()?;
-            let judged = match self.judge(kept, first, now) {
+            let verified = match self.check(kept, first, now) {
                 Ok(kept) => match help_now(&self.config, first.token.id, kept, now).ok()? {
                     Some(kept) => Ok(kept),
                     None => Err(Rejected::of(first.token.id, None, Rejection::Unknown)),
                 },
                 rejected => rejected,
             };
-            match judged {
-                Ok(kept) => found.stored = Some((Stored::of(first.token, kept), *first)),
+            match verified {
+                Ok(kept) => found.open(first, kept),
                 Err(rejected) if rejected.is_copied => return None,
                 Err(rejected) => {
                     found.marker = rejected.marker(&first.token);
-                    found.displaced = rejected.why == Rejection::Moved;
+                    found.is_displaced = rejected.why == Rejection::Moved;
                     found.rejected.push(rejected);
                 }
             }
         }
-        if self.may_import(&found) {
+        if self.may_import(&presented, &found) {
             return None;
         }
-        Some(self.finish_load(Ok(found), &presented, now, usage))
+        Some(self.finish_load(&mut found, &presented, now, usage))
     }
 
+    /// Calls the store, within the store timeout.
     async fn look_up(&self, usage: Usage) -> Result<(), Error> {
         let now = self.config.clock.now();
-        let presented = self.config.presented(&self.carriers, now);
+        let presented = self.config.presented(&self.token_headers, now);
         let found = within(self.config.store_timeout, self.find(&presented, now)).await;
         if let Err(error) = &found
             && let Some(suppressed) = self.config.failures.not_loaded.admit()
         {
             warn!(%error, cause = ?error.source(), suppressed, "the session was not loaded");
         }
-        self.finish_load(found, &presented, now, usage)
+        let mut found = found.unwrap_or_else(Found::failed);
+        self.finish_load(&mut found, &presented, now, usage)
     }
 
+    /// Updates the request's state with the result, and sends the events of rejected tokens.
     fn finish_load(
         &self,
-        mut found: Result<Found, Error>,
+        found: &mut Found,
         presented: &Presented,
         now: Timestamp,
         usage: Usage,
     ) -> Result<(), Error> {
-        let mut rejected = match &mut found {
-            Ok(found) => mem::take(&mut found.rejected),
-            Err(_) => Vec::new(),
-        };
-        if presented.has_forged {
-            rejected.insert(0, Rejected::without_id(Rejection::Forged));
-        }
-        if presented.has_malformed {
-            rejected.insert(0, Rejected::without_id(Rejection::Malformed));
-        }
-        let loaded = {
+        let (loaded, is_first) = {
             let mut state = self.state();
-            // Another clone of the handle may have loaded meanwhile, and has sent its events.
-            let loaded = match state.load.clone() {
-                Some(loaded) => {
-                    rejected.clear();
-                    loaded
-                }
-                None => state.accept_load(found, now, presented),
+            let (loaded, is_first) = match state.load.clone() {
+                Some(loaded) => (loaded, false),
+                None => (state.accept_load(found, now, presented), true),
             };
-            loaded.and(state.use_for(usage))
+            self.note_load();
+            (loaded.and(state.use_for(usage)), is_first)
         };
-        for rejected in &rejected {
-            let observers = self.config.observers();
-            observers.notify_with(|| rejected.event(now));
+        let is_any_rejected =
+            presented.has_forged || presented.has_malformed || !found.rejected.is_empty();
+        // Another clone of the handle may have loaded meanwhile, and has sent its events.
+        if is_any_rejected && is_first {
+            self.report(&found.rejected, presented, now);
         }
         loaded
     }
 
+    #[cold]
+    fn report(&self, rejected: &[Rejected], presented: &Presented, now: Timestamp) {
+        let observers = self.config.observers();
+        let report = |rejected: &Rejected| observers.notify_with(|| rejected.event(now));
+        if presented.has_malformed {
+            report(&Rejected::without_id(Rejection::Malformed));
+        }
+        if presented.has_forged {
+            report(&Rejected::without_id(Rejection::Forged));
+        }
+        rejected.iter().for_each(report);
+    }
+
+    /// The result of an earlier load. `None` before the first one.
     fn loaded(&self, usage: Usage) -> Option<Result<(), Error>> {
+        if !self.is_loaded() {
+            return None;
+        }
         let mut state = self.state();
         let loaded = state.load.clone()?;
         Some(loaded.and(state.use_for(usage)))
@@ -149,23 +173,24 @@ impl Shared {
         let mut found = Found::default();
         let (mut was_moved, mut copied) = (false, Vec::new());
         // Browsers guarantee that no other host has set this cookie.
-        let is_decisive = |found: &(Stored, PresentedToken)| {
-            self.config.cookie.is_host_bound() && !found.1.is_former
+        let is_decided = |found: &Found| {
+            let is_own_name = self.config.cookie.is_host_bound() && !found.is_former;
+            found.stored.is_some() && is_own_name
         };
         for presented in presented.iter() {
             let is_former = presented.is_former;
-            if found.stored.as_ref().is_some_and(is_decisive) {
+            if is_decided(&found) {
                 break;
             }
             let token = presented.token;
-            let proof = match self.prove(presented, now).await? {
+            let verified = match self.verify(presented, now).await? {
                 Ok(kept) => match help(&self.config, token.id, kept).await? {
                     Some(kept) => Ok(kept),
                     None => Err(Rejected::of(token.id, None, Rejection::Unknown)),
                 },
                 rejected => rejected,
             };
-            match proof {
+            match verified {
                 Err(rejected) => {
                     found.marker = found.marker.or(rejected.marker(&token));
                     was_moved |= rejected.why == Rejection::Moved;
@@ -175,7 +200,7 @@ impl Shared {
                     found.rejected.push(rejected);
                 }
                 Ok((record, activity)) => match &found.stored {
-                    Some((other, _)) if other.id() != token.id => {
+                    Some(other) if other.id() != token.id => {
                         let why = Rejection::Planted;
                         let other_record = Arc::clone(&other.record);
                         found.rejected.extend([
@@ -189,59 +214,57 @@ impl Shared {
                         );
                         found.stored = None;
                         found.marker = None;
-                        found.displaced = true;
+                        found.is_displaced = true;
                         return Ok(found);
                     }
                     Some(_) => {}
-                    None => {
-                        let stored = Stored::of(token, (record, activity));
-                        found.stored = Some((stored, *presented));
-                    }
+                    None => found.open(presented, (record, activity)),
                 },
             }
         }
-        if presented.has_more && !found.stored.as_ref().is_some_and(is_decisive) {
+        if presented.has_more && !is_decided(&found) {
             // A token that is not looked up may open a session too.
             warn!(
                 "too many session cookies: some were planted, so the visitor is anonymous for this request"
             );
-            if let Some((stored, _)) = found.stored.take() {
+            if let Some(stored) = found.stored.take() {
                 let record = Some(stored.record);
                 let rejected = Rejected::of(stored.token.id, record, Rejection::Planted);
                 found.rejected.push(rejected);
             }
-            found.displaced = true;
+            found.is_displaced = true;
             found.marker = None;
             return Ok(found);
         }
-        let proven = found.stored.as_ref().map(|(stored, _)| stored.id());
+        let proven = found.stored.as_ref().map(Stored::id);
         // Beside a valid token of the same session, an old one is a leftover under another path or domain.
         for token in copied.iter().filter(|token| proven != Some(token.id)) {
             self.end_copied(token).await?;
         }
-        found.displaced = was_moved && found.stored.is_none();
-        if self.may_import(&found) {
+        found.is_displaced = was_moved && found.stored.is_none();
+        if self.may_import(presented, &found) {
             Box::pin(self.import(&mut found)).await?;
         }
         Ok(found)
     }
 
     /// Loads the token's session. A cache may accept a token, but only the store itself may reject it.
-    async fn prove(
+    async fn verify(
         &self,
         presented: &PresentedToken,
         now: Timestamp,
     ) -> Result<Result<Kept, Rejected>, Error> {
         let (store, id) = (&self.config.store, presented.token.id);
-        let proof = self.judge(store.load(id).await?, presented, now);
-        if proof.is_ok() || !store.is_cached() {
-            return Ok(proof);
+        let verified = self.check(store.load(id).await?, presented, now);
+        if verified.is_ok() || !store.is_cached() {
+            return Ok(verified);
         }
         let latest = Box::pin(store.load_latest(id)).await?;
-        Ok(self.judge(latest, presented, now))
+        Ok(self.check(latest, presented, now))
     }
 
-    fn judge(
+    /// Checks the token against the record that is stored under its id.
+    fn check(
         &self,
         kept: Option<Kept>,
         presented: &PresentedToken,
@@ -262,12 +285,12 @@ impl Shared {
             debug!(session.id = %token.id, realm = record.realm().name(), "a token of another realm");
             return rejected(record, Rejection::OtherRealm);
         }
-        if !self.config.is_of(&record, presented.transport) {
+        if !self.config.uses_transport(&record, presented.transport) {
             debug!(session.id = %token.id, "a token of another transport");
             return rejected(record, Rejection::OtherTransport);
         }
         let last_seen_at = activity.last_seen_at;
-        if last_seen_at.since(now) > SUSPICIOUS {
+        if last_seen_at > now.saturating_add(MAX_CLOCK_SKEW) {
             warn!(
                 session.id = %token.id,
                 ahead = ?last_seen_at.since(now),
@@ -308,18 +331,22 @@ impl Shared {
 }
 
 impl Shared {
-    /// Whether a session of another library may take the place of what was found.
-    fn may_import(&self, found: &Found) -> bool {
+    /// Whether a session of another library may take the place of what was found. A client that has a token in a header does
+    /// not use cookies (rule I10).
+    fn may_import(&self, presented: &Presented, found: &Found) -> bool {
+        let config = &self.config;
         let stored = found.stored.as_ref();
-        let is_anonymous = stored.is_none_or(|(stored, _)| stored.record.user().is_none());
-        is_anonymous && self.config.import.is_some() && {
-            let tokens = old_tokens(&self.config, &self.carriers.cookies);
-            !tokens.is_empty()
-        }
+        let is_anonymous = stored.is_none_or(|stored| stored.record.user().is_none());
+        let by_cookie = |index| *config.transports.get(index) == Transport::Cookie;
+        is_anonymous
+            && config.import.is_some()
+            && presented.transport.is_none_or(by_cookie)
+            && !config.old_tokens(&self.token_headers).is_empty()
     }
 
+    /// Imports the session of another library, unless the request has several old cookies (rule I7).
     async fn import(&self, found: &mut Found) -> Result<(), Error> {
-        let tokens = old_tokens(&self.config, &self.carriers.cookies);
+        let tokens = self.config.old_tokens(&self.token_headers);
         let (Some(source), Some(token)) = (&self.config.import, tokens.only()) else {
             warn!(
                 "several session cookies of the other library: some were planted, none is imported"
@@ -329,11 +356,12 @@ impl Shared {
         let for_user = found.stored.is_some();
         match import(&self.config, source, token, for_user).await? {
             Some(Imported { stored, is_issued }) => {
-                let presented = PresentedToken::issued(stored.token);
-                found.stored = Some((stored, presented));
-                found.is_issued = is_issued;
-                found.displaced = false;
-                found.marker = None;
+                *found = Found {
+                    stored: Some(stored),
+                    is_issued,
+                    rejected: mem::take(&mut found.rejected),
+                    ..Found::default()
+                };
             }
             None if for_user => {}
             None => found.rejected.push(Rejected::not_imported()),
@@ -343,103 +371,31 @@ impl Shared {
 }
 
 impl State {
-    /// Takes in the result of the load, once.
+    /// Updates the state with the result of the first load.
     fn accept_load(
         &mut self,
-        found: Result<Found, Error>,
+        found: &mut Found,
         now: Timestamp,
         presented: &Presented,
     ) -> Result<(), Error> {
         self.was_presented = !presented.is_empty();
         self.presented_by = presented.transport;
         self.loaded_at = Some(now);
-        let loaded = found.map(|found| {
-            self.is_displaced = found.displaced;
-            if found.stored.is_none() {
-                self.marker = found.marker;
-            }
-            if let Some((stored, presented)) = found.stored {
-                self.is_under_former_name = presented.is_former;
-                self.is_token_stale = presented.is_stale;
+        self.is_displaced = found.is_displaced;
+        match found.stored.take() {
+            Some(stored) => {
+                self.is_under_former_name = found.is_former;
+                self.is_token_stale = found.is_stale;
                 self.is_token_fresh = found.is_issued;
                 self.is_cookie_due = found.is_issued;
                 self.was_live = true;
                 self.had_user = stored.record.user().is_some();
                 self.stored = Some(stored);
             }
-        });
+            None => self.marker = found.marker.take(),
+        }
+        let loaded = found.failure.take().map_or(Ok(()), Err);
         self.load = Some(loaded.clone());
         loaded
-    }
-}
-
-#[derive(Default)]
-struct Found {
-    /// With how its token came.
-    stored: Option<(Stored, PresentedToken)>,
-    displaced: bool,
-    /// Whether it was imported, and the visitor gets its token.
-    is_issued: bool,
-    /// The marker that the visitor's token led to, if their session has moved.
-    marker: Option<Box<Stored>>,
-    rejected: Vec<Rejected>,
-}
-
-/// A cookie that does not open a session.
-struct Rejected {
-    id: Option<SessionId>,
-    /// The record of the session that it names, if there is one.
-    record: Option<Arc<Record>>,
-    why: Rejection,
-    /// Whether its secret is an old one of the session (rule R3).
-    is_copied: bool,
-}
-
-impl Rejected {
-    fn of(id: SessionId, record: Option<Arc<Record>>, why: Rejection) -> Self {
-        Self {
-            id: Some(id),
-            record,
-            why,
-            is_copied: false,
-        }
-    }
-
-    /// The marker of a session that has moved, if the token was valid for it.
-    fn marker(&self, token: &Token) -> Option<Box<Stored>> {
-        let record = self
-            .record
-            .clone()
-            .filter(|_| self.why == Rejection::Moved)?;
-        let at = record.moved_at().unwrap_or(Timestamp::EPOCH);
-        let activity = Activity {
-            last_seen_at: at,
-            expires_at: None,
-        };
-        Some(Box::new(Stored::of(*token, (record, activity))))
-    }
-
-    fn copied(id: SessionId, record: Arc<Record>) -> Self {
-        Self {
-            is_copied: true,
-            ..Self::of(id, Some(record), Rejection::Unproven)
-        }
-    }
-
-    fn not_imported() -> Self {
-        Self::without_id(Rejection::NotImported)
-    }
-
-    fn without_id(why: Rejection) -> Self {
-        Self {
-            id: None,
-            record: None,
-            why,
-            is_copied: false,
-        }
-    }
-
-    fn event(&self, now: Timestamp) -> Event {
-        Event::rejected(self.id, self.record.as_deref(), now, self.why)
     }
 }

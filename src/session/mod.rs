@@ -1,10 +1,11 @@
-//! What handlers hold: [`Session`], and the [`SessionHandle`](handle::SessionHandle) that loads it.
+//! The types that handlers use: [`Session`], and the [`SessionHandle`](handle::SessionHandle) that loads it.
 //!
 //! This folder turns the calls of a handler into changes of the request's [`State`], or into a commit. It
 //! knows no HTTP: cookies and headers belong to the folder `http`.
 
 pub(crate) mod ended;
 pub(crate) mod flash;
+mod found;
 pub(crate) mod handle;
 mod labels;
 mod lifetime;
@@ -13,7 +14,7 @@ mod update;
 mod user;
 mod values;
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use crate::{
     commit::{self, Occasion, upkeep},
@@ -22,7 +23,7 @@ use crate::{
     observe::event::SessionEnd,
     record::token::SessionId,
     session::ended::ended,
-    state::{State, Stored, shared::Shared},
+    state::{State, Stored, Strong, shared::Shared},
 };
 
 /// The session of one request: what the server remembers about its visitor.
@@ -60,11 +61,11 @@ use crate::{
 ///
 /// ([Rules](crate#rules) C1, C2, M1 to M4.)
 #[derive(Clone)]
-pub struct Session(Arc<Shared>);
+pub struct Session(Strong<Shared>);
 
 /// # Identity
 impl Session {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Strong<Shared>) -> Self {
         Self(shared)
     }
 
@@ -72,7 +73,7 @@ impl Session {
         self.0.state().stored.clone()
     }
 
-    /// The session's public id, or `None` if the session is not stored yet.
+    /// The session's public id. `None` if the session is not stored yet.
     ///
     /// The id opens nothing, so you can log it. After [`log_in`](Self::log_in) or
     /// [`cycle_id`](Self::cycle_id) this returns the old id until the response head is ready, even after a
@@ -105,11 +106,19 @@ impl Session {
     ///
     /// Call it when the visitor's privileges change without a log-in, for example after a second factor.
     /// The session moves with the response head. The absolute timeout does not start again. The call has no
-    /// effect on a session that is not stored yet, or with a pending log-in: they get a new id anyway.
+    /// effect on a session that is not stored yet or has a pending log-in, because it gets a new id anyway.
+    ///
+    /// ```
+    /// # use cloakroom::{Error, Session};
+    /// fn second_factor_checked(session: &Session) -> Result<(), Error> {
+    ///     session.insert("second_factor", true)?;
+    ///     session.cycle_id()
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`log_in`](Self::log_in).
+    /// The same as [`log_in`](Self::log_in).
     pub fn cycle_id(&self) -> Result<(), Error> {
         self.0.state().cycle(None)
     }
@@ -119,12 +128,21 @@ impl Session {
     /// The session ends with the response head. If the handler inserts a value or logs a user in after this
     /// call, a new session begins.
     ///
-    /// After the response head, in a WebSocket or an event stream, call [`save`](Self::save) afterwards:
-    /// without it the session does not end, and a warning is logged. The cookie then stays in the browser,
-    /// but opens nothing.
+    /// After the response head, in a WebSocket or an event stream, you must call [`save`](Self::save) after
+    /// `destroy`. Otherwise the session does not end, and a warning is logged. The cookie stays in the browser, but
+    /// no longer opens a session.
     ///
-    /// If another request has logged in from this session at the same time, the session of that log-in
+    /// If another request logs in from this session at the same time, the session of that log-in
     /// stays.
+    ///
+    /// ```
+    /// # use axum::response::Redirect;
+    /// # use cloakroom::Session;
+    /// async fn log_out(session: Session) -> Redirect {
+    ///     session.destroy();
+    ///     Redirect::to("/")
+    /// }
+    /// ```
     pub fn destroy(&self) {
         self.0.alter(State::destroy);
     }
@@ -132,8 +150,9 @@ impl Session {
     /// Chooses how the token is issued: in the cookie, or in a header. Default: the first transport of
     /// [`SessionLayer::transport`](crate::SessionLayer::transport).
     ///
-    /// It takes effect if this request begins a session or logs in, and the request has no session token yet. One that
-    /// brought a token gets the next one by the same transport, and one with a session cookie gets a cookie in any case.
+    /// It takes effect only if this request begins a session or logs in, and has no session token yet. If the request
+    /// has a token, the next token is issued by the same transport. If it has a session cookie, the next token is
+    /// always issued in a cookie.
     ///
     /// ```
     /// use cloakroom::{Error, Session, Transport};
@@ -159,8 +178,8 @@ impl Session {
         self.0.state().stored.is_none()
     }
 
-    /// Whether there are pending changes that a commit would save. Inserting the value that is already there
-    /// is not a change. A new session without values and without a user has nothing to save.
+    /// Whether there are pending changes that a commit would save. Inserting an equal value is not a change. A new
+    /// session without values and without a user has nothing to save.
     #[must_use]
     pub fn is_modified(&self) -> bool {
         self.0.state().is_modified()
@@ -180,10 +199,9 @@ impl Session {
 impl Session {
     /// Saves pending changes now.
     ///
-    /// Before the response head, a pending [`log_in`](Self::log_in) or [`cycle_id`](Self::cycle_id) of a
-    /// stored session is not saved by this call. It is committed with the response head, together with its
-    /// cookie, and so is everything that was changed after the `log_in`. A new session is stored at once,
-    /// with its user.
+    /// This call does not save a pending [`log_in`](Self::log_in) or [`cycle_id`](Self::cycle_id) of a stored
+    /// session, nor the changes made after the `log_in`. They are committed with the response head, together with
+    /// the cookie. A new session is stored at once, with its user.
     ///
     /// ```
     /// # use cloakroom::{Error, Session};
@@ -204,7 +222,8 @@ impl Session {
     /// - `Refused` if a [`try_update`](Self::try_update) refused the value that another request has saved.
     /// - `TooLate` for a new session after the response head: its cookie can no longer be sent.
     /// - `TooLate`, once, if the request was cancelled or its commit failed. The changes that were pending
-    ///   at that time are lost. Later changes are saved by this call.
+    ///   at that time are lost, those of all clones of the session. The first clone that calls `save` gets the error.
+    ///   Later changes are saved by this call.
     ///
     /// After any other error than `Ended`, the changes stay pending. ([Rules](crate#rules) C6, C7, M5.)
     pub async fn save(&self) -> Result<(), Error> {
@@ -233,6 +252,15 @@ impl Session {
     ///
     /// Call it in a long-lived connection to see the changes of later requests. It has no effect on a
     /// session that is not stored yet.
+    ///
+    /// ```
+    /// # use cloakroom::{Error, Session};
+    /// /// The current length of the cart, in an event stream that is open for hours.
+    /// async fn cart_length(session: &Session) -> Result<usize, Error> {
+    ///     session.reload().await?;
+    ///     Ok(session.get::<Vec<String>>("cart")?.unwrap_or_default().len())
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
@@ -281,13 +309,13 @@ impl Session {
         let config = &self.0.config;
         config.observers().activate();
         config.ensure_reporting();
-        ended(Arc::clone(&self.0))
+        ended(Strong::clone(&self.0))
     }
 
-    /// Resolves when the server shuts down: a WebSocket or an event stream that is open ends then, and the session
-    /// stays. Never, unless the layer was given a [`Shutdown`](crate::Shutdown).
+    /// Resolves when the server shuts down. End an open WebSocket or event stream then; the session stays.
     ///
-    /// The future borrows nothing.
+    /// It never resolves without a [`SessionLayer::shutdown`](crate::SessionLayer::shutdown). The future borrows
+    /// nothing.
     ///
     /// ```
     /// use cloakroom::Session;

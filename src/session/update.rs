@@ -1,4 +1,5 @@
-//! A value computed from the former one: [`Computation`]. It runs again if another request has changed the value.
+//! A value computed from the former one: [`Computation`]. If another request has changed
+//! the value, `Changes::rebase` runs it again, for a commit.
 
 use std::marker::PhantomData;
 

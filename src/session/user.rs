@@ -108,7 +108,9 @@ impl Session {
 
     /// Sets the stamp of the user's credentials, so that this session survives a change of them.
     ///
-    /// Call it in the request that changes the password. The user's other sessions end at their next request.
+    /// Call it in the request that changes the password. If the layer has
+    /// [`user_stamp`](crate::SessionLayer::user_stamp), the user's other sessions end when their next request asks
+    /// for the user.
     ///
     /// ```
     /// # use cloakroom::{Error, Session};
@@ -133,13 +135,14 @@ impl Session {
         Ok(())
     }
 
-    /// The user, if their credentials have not changed since the log-in.
+    /// The user, if their credentials have not changed since the log-in. `None` otherwise, and if nobody has logged
+    /// in.
     ///
-    /// [`CurrentUser`](crate::CurrentUser) and [`RequireUser`](crate::RequireUser) call it. Use it where you have
-    /// neither. Without [`user_stamp`](crate::SessionLayer::user_stamp) it is the same as [`user`](Self::user). With
-    /// it, the stamp is compared once in each request. If it has changed, the session is
-    /// [destroyed](Self::destroy), and this returns `None`. If the current `tracing` span has a field `user.id`, the
-    /// id is recorded there.
+    /// [`CurrentUser`](crate::CurrentUser) and [`RequireUser`](crate::RequireUser) call it. Call it yourself in code
+    /// that uses neither. Without [`user_stamp`](crate::SessionLayer::user_stamp) it is the same as
+    /// [`user`](Self::user). With `user_stamp`, the stamp is compared once in each request. If it has changed, the
+    /// session is [destroyed](Self::destroy). If the current `tracing` span has a field `user.id`, the id is
+    /// recorded there.
     ///
     /// # Errors
     ///
@@ -152,7 +155,9 @@ impl Session {
         if let Some(user_stamp) = &self.0.config.user_stamp
             && !self.is_stamp_checked()
         {
-            let current = within(self.0.config.store_timeout, user_stamp(user.clone())).await?;
+            // The call is inside: it may panic too.
+            let reading = async { user_stamp(user.clone()).await };
+            let current = within(self.0.config.store_timeout, reading).await?;
             if !self.accept_stamp(&user, current.as_deref()) {
                 info!(session.id = ?self.id(), "the user's credentials have changed: the session ends");
                 self.destroy();
@@ -185,11 +190,21 @@ impl Session {
         state.is_stamp_checked
     }
 
-    /// Notes that the user has just authenticated again, and gives the session a new id.
+    /// Records that the user has just authenticated again, and gives the session a new id.
     ///
     /// Call it after you have checked the password or a second factor again, for routes with
     /// [`RequireUser::fresh`](crate::RequireUser::fresh). It works like [`cycle_id`](Self::cycle_id), so a cookie
     /// that somebody copied before does not open the confirmed session. The absolute timeout does not start again.
+    ///
+    /// ```
+    /// # use cloakroom::{Error, Session};
+    /// fn password_checked_again(session: &Session, is_right: bool) -> Result<(), Error> {
+    ///     if is_right {
+    ///         session.confirm()?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     ///
     /// # Errors
     ///

@@ -12,6 +12,7 @@ use crate::{
         value::{Json, read, write},
     },
     session::{Session, update::Computation},
+    state::State,
 };
 
 /// How often an update is computed again if a clone of the session changes its value meanwhile.
@@ -23,9 +24,9 @@ impl Session {
     ///
     /// It sees the pending changes of this request.
     ///
-    /// Any type of serde will do, `serde_json::Value` too, which reads whatever is there. A key whose
-    /// value is `null` has a value: read as a `Value` it is `Some(Value::Null)`, as an `Option<T>` it is
-    /// `Some(None)`, and a type that has no `null` is a `Deserialize` error.
+    /// `T` is any type that serde can read; `serde_json::Value` reads every value. A `null` is a value too: it reads
+    /// as `Some(Value::Null)` for a `Value` and as `Some(None)` for an `Option<T>`. Other types return a
+    /// `Deserialize` error.
     ///
     /// ```
     /// # use cloakroom::{Error, Session};
@@ -43,7 +44,7 @@ impl Session {
     ///
     /// `Deserialize` if the value is not a `T`. The value stays.
     pub fn get<T: DeserializeOwned>(&self, key: impl ReadKey<T>) -> Result<Option<T>, Error> {
-        read(key.name(), self.0.view().get(key.name()))
+        read(key.name(), self.0.value(key.name()).get(key.name()))
     }
 
     /// Sets the value of `key`, and replaces the former one.
@@ -66,7 +67,9 @@ impl Session {
         self.put(key, Some(value))
     }
 
-    /// Removes the value of `key`. Returns whether this request saw one.
+    /// Removes the value of `key`. Returns whether this request saw a value.
+    ///
+    /// If another request inserts the key at the same time, the last one that commits wins.
     pub fn remove(&self, key: impl KeyName) -> bool {
         // Removed even if it is not here: another request may have inserted it meanwhile.
         let was_there = self.contains_key(key.name());
@@ -81,14 +84,14 @@ impl Session {
     ///
     /// `Deserialize` if the value is not a `T`. The value stays.
     pub fn take<T: DeserializeOwned>(&self, key: impl ReadKey<T>) -> Result<Option<T>, Error> {
-        let value = read(key.name(), self.0.view().get(key.name()))?;
+        let value = read(key.name(), self.0.value(key.name()).get(key.name()))?;
         if value.is_some() {
             self.put(key, None)?;
         }
         Ok(value)
     }
 
-    /// Computes the value of `key` from the one that is there, and returns it.
+    /// Computes the value of `key` from its current value, and returns the result.
     ///
     /// The closure runs at once. If another request changes the session meanwhile, it runs again at the
     /// commit, on the latest value, and that result is saved. So no concurrent increment is lost. This
@@ -97,9 +100,8 @@ impl Session {
     /// The closure must depend on its argument alone and have no other effects. If it changes its own key,
     /// or adds another update each time it runs, the call returns an error.
     ///
-    /// The closure is dropped when its result is saved, or when the request ends. In an update after the
-    /// response head, the closure must not hold the session: without a [`save`](Self::save) neither of them
-    /// is ever dropped.
+    /// The closure is dropped when its result is saved, or when the request ends. After the response head, do not
+    /// pass a closure that holds the session: without a [`save`](Self::save) neither of them is ever dropped.
     ///
     /// ```
     /// # use cloakroom::{Error, Session};
@@ -147,7 +149,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// As [`update`](Self::update).
+    /// The same as [`update`](Self::update).
     pub fn try_update<T, E, F>(
         &self,
         key: impl ReadKey<T>,
@@ -176,18 +178,18 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `Deserialize` if the value is not a `T`. The value stays. After one of the store's errors the value
-    /// may be removed; nobody else has got it then.
+    /// `Deserialize` if the value is not a `T`. The value stays. The store's errors: the value may be removed then,
+    /// but no other request has got it.
     pub async fn claim<T: DeserializeOwned>(
         &self,
         key: impl ReadKey<T>,
     ) -> Result<Option<T>, Error> {
-        let name = key.into_name();
-        if upkeep::is_pending(&self.0, &name) {
+        let name = key.name();
+        if upkeep::is_pending(&self.0, name) {
             self.save().await?;
         }
-        let is_pending = upkeep::is_pending(&self.0, &name);
-        let is_stored = self.0.view().is_stored(&name);
+        let is_pending = upkeep::is_pending(&self.0, name);
+        let is_stored = self.0.view().is_stored(name);
         if self.is_new() || (is_pending && !is_stored) {
             // No other request can see it yet.
             return self.take(name);
@@ -195,17 +197,17 @@ impl Session {
         if is_pending {
             // A log-in is pending, so the change waits for the response head. This request may have the
             // value only if it gets the stored one that the change replaces.
-            let taken = self.take::<T>(&*name)?;
-            let claimed = upkeep::claim(&self.0, &name, |_| Ok(())).await?;
+            let taken = self.take::<T>(name)?;
+            let claimed = upkeep::claim(&self.0, name, |_| Ok(())).await?;
             return Ok(taken.filter(|_| claimed.is_some()));
         }
-        let check = |value: &[u8]| read(&name, Some(value));
-        Ok(upkeep::claim(&self.0, &name, check).await?.flatten())
+        let check = |value: &[u8]| read(name, Some(value));
+        Ok(upkeep::claim(&self.0, name, check).await?.flatten())
     }
 
     /// Whether `key` has a value.
     pub fn contains_key(&self, key: impl KeyName) -> bool {
-        self.0.view().get(key.name()).is_some()
+        self.0.state().get(key.name()).is_some()
     }
 
     /// The keys of all values, sorted.
@@ -232,13 +234,13 @@ impl Session {
     ///
     /// Values that other requests insert before this one commits are removed too.
     pub fn clear(&self) {
-        self.0.alter(|state| state.edit().0.clear());
+        self.0.alter(State::clear);
     }
 
-    /// Ends the session as [`destroy`](Self::destroy) does, and keeps the values of some keys, in a new session
-    /// without a user: the language or the theme that a visitor has chosen, for example.
+    /// Ends the session as [`destroy`](Self::destroy) does, and keeps the values of these keys in a new session
+    /// without a user. Use it to keep the language or the theme that a visitor has chosen.
     ///
-    /// The new session is stored, and its cookie sent, if there is a value to keep.
+    /// If none of the keys has a value, there is no new session.
     ///
     /// ```
     /// # use cloakroom::{Error, Session};
@@ -249,8 +251,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `TooLarge` if the values exceed [`max_data_bytes`](crate::SessionLayer::max_data_bytes), which may have
-    /// changed. The session is destroyed in any case. ([Rule](crate#rules) U7.)
+    /// `TooLarge` if the kept values exceed [`max_data_bytes`](crate::SessionLayer::max_data_bytes), for example
+    /// because the limit is lower than before. The session is destroyed in any case. ([Rule](crate#rules) U7.)
     pub fn destroy_except<K: KeyName>(
         &self,
         keys: impl IntoIterator<Item = K>,
@@ -270,7 +272,7 @@ impl Session {
         let max_bytes = self.0.config.max_data_bytes;
         let mut state = self.0.state();
         let (changes, base) = state.edit();
-        let replaced = changes.put(base, key.into_name(), value, max_bytes)?;
+        let replaced = changes.put(base, key.to_name(), value, max_bytes)?;
         // After the lock: a closure may hold a value whose `Drop` uses the session.
         drop(state);
         drop(replaced);
@@ -287,13 +289,13 @@ impl Session {
         E: 'static,
         F: Fn(Option<T>) -> Result<Option<T>, E> + Send + Sync + 'static,
     {
-        let name = key.into_name();
+        let name = key.name();
         let computation = Arc::new(Computation::new(compute));
         for _ in 0..MAX_TRIES {
-            let view = self.0.view();
-            let current = view.get(&name);
+            let seen = self.0.value(name);
+            let current = seen.get(name);
             let former = current.map(<[u8]>::len);
-            let computed = computation.on(&name, current)?;
+            let computed = computation.on(name, current)?;
             let (value, json) = match computed {
                 Ok(computed) => computed,
                 Err(refusal) => return Ok(Err(refusal)),
@@ -302,14 +304,14 @@ impl Session {
             let _outlived;
             let mut state = self.0.state();
             // Only this key counts: the closure itself may have changed others.
-            let is_current = view.is_of(&state) || state.get(&name) == current;
-            _outlived = (!view.has(state.changes.as_ref())).then_some(view);
+            let is_current = seen.is_current(name, &state);
+            _outlived = seen.into_outlived(&state);
             if is_current {
                 let max_bytes = self.0.config.max_data_bytes;
-                // A clone, so that a refused one is dropped after the lock.
-                let again = Arc::clone(&computation);
                 let (changes, _) = state.edit();
-                changes.compute(name, former, again, json, max_bytes)?;
+                // A refused computation is not moved, so that it is dropped after the lock.
+                changes.make_room(name.as_bytes(), former, json.as_ref(), max_bytes)?;
+                changes.compute(key.to_name(), computation, json);
                 return Ok(Ok(value));
             }
         }

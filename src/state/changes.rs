@@ -4,7 +4,7 @@
 //! The step of an `update` has its closure too, which runs again if the stored record has changed meanwhile
 //! (rule M3). Steps on different keys are independent, so their order is not kept.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 
@@ -14,10 +14,11 @@ use crate::{
     record::{
         Record,
         data::{self, Data},
+        key::Name,
         labels::Labels,
         stamp::Stamp,
         timeout::Timeout,
-        value::Json,
+        value::{self, Json},
     },
     state::{
         change_seq::ChangeSeq,
@@ -36,7 +37,8 @@ pub(crate) struct Changes {
     cleared: Option<ChangeSeq>,
     /// Most requests make one change.
     steps: SmallVec<[Step; 1]>,
-    overrides: Overrides,
+    // Boxed: rarely there, and every write makes and drops this struct.
+    overrides: Option<Box<Overrides>>,
     /// The number of the last change.
     last: ChangeSeq,
     /// Changes up to this one stay separable, see [`until`](Self::until).
@@ -47,7 +49,7 @@ pub(crate) struct Changes {
 
 #[derive(Clone)]
 pub(crate) struct Step {
-    key: Cow<'static, str>,
+    key: Name,
     made: ChangeSeq,
     /// The closure of an update. `None`: the result is applied as it is, and the last writer wins (rule M2).
     again: Option<Arc<dyn Replay>>,
@@ -56,10 +58,14 @@ pub(crate) struct Step {
 }
 
 impl Step {
+    fn is_on(&self, key: &Name) -> bool {
+        self.key.bytes() == key.bytes()
+    }
+
     /// Whether only `next`, on the same key, needs the result of this step, and computes it again.
     fn is_covered_by(&self, next: &Self, mark: ChangeSeq) -> bool {
         let is_asked_for = self.made <= mark && mark < next.made;
-        self.again.is_some() && next.again.is_some() && self.key == next.key && !is_asked_for
+        self.again.is_some() && next.again.is_some() && self.is_on(&next.key) && !is_asked_for
     }
 }
 
@@ -88,15 +94,21 @@ impl Changes {
     }
 
     /// The value of `key` after these changes to `base`.
-    pub(crate) fn get<'a>(&'a self, base: &'a Data, key: &str) -> Option<&'a [u8]> {
-        let end = self.steps.partition_point(|step| *step.key <= *key);
+    pub(crate) fn get<'a>(&'a self, base: &'a Data, key: impl AsRef<[u8]>) -> Option<&'a [u8]> {
+        let key = key.as_ref();
+        let end = self.end_of(key);
         match end.checked_sub(1).map(|last| &self.steps[last]) {
-            Some(step) if step.key == key => step.result.as_deref(),
+            Some(step) if step.key.bytes() == key => step.result.as_deref(),
             _ => self.beneath(base, key),
         }
     }
 
-    fn beneath<'a>(&self, base: &'a Data, key: &str) -> Option<&'a [u8]> {
+    /// The place after the steps on `key`.
+    fn end_of(&self, key: &[u8]) -> usize {
+        self.steps.partition_point(|step| step.key.bytes() <= key)
+    }
+
+    fn beneath<'a>(&self, base: &'a Data, key: &[u8]) -> Option<&'a [u8]> {
         if self.cleared.is_some() {
             None
         } else {
@@ -112,37 +124,31 @@ impl Changes {
     pub(crate) fn put(
         &mut self,
         base: &Data,
-        key: Cow<'static, str>,
+        key: Name,
         value: Option<Json>,
         max_bytes: usize,
-    ) -> Result<SmallVec<[Step; 1]>, Error> {
-        let former = self.get(base, &key).map(<[u8]>::len);
-        self.resize(&key, former, value.as_ref(), max_bytes)?;
-        let start = self.steps.partition_point(|step| *step.key < *key);
-        let end = self.steps.partition_point(|step| *step.key <= *key);
+    ) -> Result<Vec<Step>, Error> {
+        let former = self.get(base, key.bytes()).map(<[u8]>::len);
+        self.make_room(key.bytes(), former, value.as_ref(), max_bytes)?;
+        let end = self.end_of(key.bytes());
+        let start = self.steps[..end].partition_point(|step| step.key.bytes() < key.bytes());
         let step = Step {
             key,
             made: self.tick(),
             again: None,
             result: value,
         };
-        let replaced = self.steps.drain(start..end).collect();
+        let replaced = match start == end {
+            true => Vec::new(),
+            false => self.steps.drain(start..end).collect(),
+        };
         self.steps.insert(start, step);
         Ok(replaced)
     }
 
-    /// Adds a computed value, which is computed again if the record changes. `former` is the length of the value
-    /// that it replaces.
-    pub(crate) fn compute(
-        &mut self,
-        key: Cow<'static, str>,
-        former: Option<usize>,
-        again: Arc<dyn Replay>,
-        result: Option<Json>,
-        max_bytes: usize,
-    ) -> Result<(), Error> {
-        self.resize(&key, former, result.as_ref(), max_bytes)?;
-        let end = self.steps.partition_point(|step| *step.key <= *key);
+    /// Adds a computed value, which is computed again if the record changes. It needs [room](Self::make_room) first.
+    pub(crate) fn compute(&mut self, key: Name, again: Arc<dyn Replay>, result: Option<Json>) {
+        let end = self.end_of(key.bytes());
         let step = Step {
             key,
             made: self.tick(),
@@ -155,12 +161,16 @@ impl Changes {
             before.result = None;
         }
         self.steps.insert(end, step);
-        Ok(())
     }
 
-    fn resize(
+    /// Counts the bytes of a `value` that replaces one with the length `former`.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` if the data would exceed `max_bytes`. Nothing has changed then.
+    pub(crate) fn make_room(
         &mut self,
-        key: &str,
+        key: &[u8],
         former: Option<usize>,
         value: Option<&Json>,
         max_bytes: usize,
@@ -187,38 +197,47 @@ impl Changes {
     /// Removes all values and overrides.
     pub(crate) fn reset(&mut self) {
         self.clear();
-        self.overrides = Overrides::default();
+        self.overrides = None;
     }
 
     /// Whether these changes affect `key`.
     pub(crate) fn affects(&self, key: &str) -> bool {
-        self.cleared.is_some() || self.steps.iter().any(|step| step.key == key)
+        self.cleared.is_some()
+            || self
+                .steps
+                .iter()
+                .any(|step| step.key.bytes() == key.as_bytes())
     }
 
     pub(crate) fn set_idle(&mut self, timeout: Timeout) {
-        self.overrides.idle = Some((self.tick(), timeout));
+        let made = self.tick();
+        self.overrides_mut().idle = Some((made, timeout));
     }
 
     pub(crate) fn set_absolute(&mut self, timeout: Timeout) {
-        self.overrides.absolute = Some((self.tick(), Absolute::Timeout(timeout)));
+        let made = self.tick();
+        self.overrides_mut().absolute = Some((made, Absolute::Timeout(timeout)));
     }
 
     pub(crate) fn set_persistent(&mut self, persistent: bool) {
-        self.overrides.persistent = Some((self.tick(), persistent));
+        let made = self.tick();
+        self.overrides_mut().persistent = Some((made, persistent));
     }
 
     /// Sets both timeouts to `duration`, counted from `now`, and makes the cookie persistent.
     pub(crate) fn remember(&mut self, duration: Duration, now: Timestamp) {
         let seq = self.tick();
-        self.overrides.idle = Some((seq, Timeout::After(duration)));
-        self.overrides.absolute = Some((seq, Absolute::From(now, duration)));
-        self.overrides.persistent = Some((seq, true));
+        let overrides = self.overrides_mut();
+        overrides.idle = Some((seq, Timeout::After(duration)));
+        overrides.absolute = Some((seq, Absolute::From(now, duration)));
+        overrides.persistent = Some((seq, true));
     }
 
     pub(crate) fn set_label(&mut self, name: &str, value: Option<&str>) {
         let made = self.tick();
-        self.overrides.labels.retain(|change| *change.name != *name);
-        self.overrides.labels.push(LabelChange {
+        let labels = &mut self.overrides_mut().labels;
+        labels.retain(|change| *change.name != *name);
+        labels.push(LabelChange {
             made,
             name: name.into(),
             value: value.map(Box::from),
@@ -227,36 +246,46 @@ impl Changes {
 
     /// `labels` with the changes that were made here.
     pub(crate) fn labelled(&self, labels: Option<&Labels>) -> Labels {
-        self.overrides.labelled(labels)
+        match &self.overrides {
+            Some(overrides) => overrides.labelled(labels),
+            None => labels.unwrap_or(Labels::NONE).clone(),
+        }
     }
 
     pub(crate) fn set_stamp(&mut self, stamp: Stamp) {
-        self.overrides.stamp = Some(Box::new((self.tick(), stamp)));
+        let made = self.tick();
+        self.overrides_mut().stamp = Some((made, stamp));
     }
 
     /// Counts the overrides as made now, so that they belong to the session of a log-in.
     pub(crate) fn set_overrides_anew(&mut self) {
-        if !self.overrides.is_empty() {
+        if self.overrides.is_some() {
             let seq = self.tick();
-            self.overrides.renumber(seq);
+            self.overrides_mut().renumber(seq);
         }
     }
 
-    /// `record` with these overrides (rule L4).
-    pub(crate) fn overriding(&self, record: Record) -> Record {
-        self.overrides.apply(record)
+    fn overrides_mut(&mut self) -> &mut Overrides {
+        self.overrides.get_or_insert_default()
+    }
+
+    /// Sets these overrides in `record` (rule L4).
+    pub(crate) fn set_overrides(&self, record: &mut Record) {
+        if let Some(overrides) = &self.overrides {
+            overrides.set(record);
+        }
     }
 
     /// The last result of each key.
-    fn results(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+    fn results(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let is_last = |at: usize, step: &Step| {
             let next = self.steps.get(at + 1);
-            next.is_none_or(|next| next.key != step.key)
+            next.is_none_or(|next| !next.is_on(&step.key))
         };
         let steps = self.steps.iter().enumerate();
         steps
             .filter(move |(at, step)| is_last(*at, step))
-            .map(|(_, step)| (&*step.key, step.result.as_deref()))
+            .map(|(_, step)| (step.key.bytes(), step.result.as_deref()))
     }
 
     /// `base` after these changes.
@@ -270,8 +299,22 @@ impl Changes {
 
     /// The data of `record` after these changes. `None` if neither the data nor an override differs.
     pub(crate) fn merged(&self, record: &Record) -> Option<Data> {
-        let data = self.apply(record.data());
-        (!data.is_same(record.data()) || self.overrides.differ(record)).then_some(data)
+        self.differ(record).then(|| self.apply(record.data()))
+    }
+
+    /// Whether `record` would have other data or overrides after these changes.
+    pub(crate) fn differ(&self, record: &Record) -> bool {
+        let base = record.data();
+        let differs = |(key, result): (&[u8], Option<&[u8]>)| match (base.get(key), result) {
+            (Some(former), Some(result)) => !value::is_same(former, result),
+            (former, result) => former.is_some() != result.is_some(),
+        };
+        let is_changed = match self.cleared {
+            Some(_) => !self.apply(base).is_same(base),
+            None => self.results().any(differs),
+        };
+        let overrides = self.overrides.as_ref();
+        is_changed || overrides.is_some_and(|overrides| overrides.differ(record))
     }
 
     /// Whether a new session has a value after these changes.
@@ -290,11 +333,11 @@ impl Changes {
             let step = &mut rest[0];
             if let Some(again) = &step.again {
                 let beneath = match before.last() {
-                    Some(previous) if previous.key == step.key => previous.result.as_deref(),
+                    Some(previous) if previous.is_on(&step.key) => previous.result.as_deref(),
                     _ if self.cleared.is_some() => None,
-                    _ => fresher.get(&step.key),
+                    _ => fresher.get(step.key.bytes()),
                 };
-                step.result = again.run(&step.key, beneath)?;
+                step.result = again.run(step.key.text(), beneath)?;
                 if let Some(before) = before.last_mut()
                     && before.is_covered_by(step, self.mark)
                 {
@@ -352,11 +395,11 @@ impl Changes {
     fn keep(&mut self, keep: impl Fn(ChangeSeq) -> bool) {
         self.steps.retain(|step| keep(step.made));
         self.cleared = self.cleared.filter(|made| keep(*made));
-        self.overrides.keep(keep);
+        self.overrides.take_if(|overrides| !overrides.keep(&keep));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.cleared.is_none() && self.overrides.is_empty()
+        self.steps.is_empty() && self.cleared.is_none() && self.overrides.is_none()
     }
 }
 
@@ -393,8 +436,9 @@ mod tests {
             let current = changes.get(base, "k");
             let former = current.map(<[u8]>::len);
             let grown = Grow.run("k", current).unwrap();
-            let made = changes.compute("k".into(), former, Arc::new(Grow), grown, MAX);
-            made.unwrap();
+            let room = changes.make_room(b"k", former, grown.as_ref(), MAX);
+            room.unwrap();
+            changes.compute(Name::Const("k"), Arc::new(Grow), grown);
         }
     }
 
@@ -448,7 +492,7 @@ mod tests {
         let base = base(10);
         let mut changes = Changes::on(&base, ChangeSeq::default());
         changes
-            .put(&base, "k".into(), Some(Json::from_slice(b"22")), MAX)
+            .put(&base, Name::Const("k"), Some(Json::from_slice(b"22")), MAX)
             .unwrap();
         grow(&mut changes, &base, 3);
         changes.rebase(&Data::default(), MAX).unwrap();

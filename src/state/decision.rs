@@ -1,4 +1,4 @@
-//! Which session a task that waits for an end has to wait for, after the response head: [`Decision`].
+//! Tells a task that waits for the end of a session which session that is, after the response head: [`Decision`].
 
 use std::{mem, sync::Arc};
 

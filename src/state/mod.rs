@@ -6,6 +6,7 @@
 pub(crate) mod change_seq;
 pub(crate) mod changes;
 pub(crate) mod decision;
+mod gate;
 mod identity;
 mod overrides;
 pub(crate) mod shared;
@@ -25,14 +26,22 @@ use crate::{
         labels::Labels,
         renewal,
         token::{SessionId, Token},
+        value::{Json, SHORT},
     },
     state::{
-        change_seq::ChangeSeq, changes::Changes, decision::Undecided, identity::LogIn,
-        unconfirmed::UnconfirmedSave, view::View,
+        change_seq::ChangeSeq,
+        changes::Changes,
+        decision::Undecided,
+        identity::LogIn,
+        unconfirmed::UnconfirmedSave,
+        view::{Value, View},
     },
 };
 
 pub(crate) use self::identity::{Cycle, Identity};
+
+/// An `Arc` without weak references. Each request makes and drops some, and each atomic operation that it saves counts.
+pub(crate) use triomphe::Arc as Strong;
 
 #[derive(Default)]
 pub(crate) struct State {
@@ -45,7 +54,9 @@ pub(crate) struct State {
     /// The session that the visitor presented has moved or ended, or the cookie was planted: only a log-in is stored.
     pub(crate) is_displaced: bool,
     pub(crate) identity: Identity,
-    pub(crate) changes: Option<Arc<Changes>>,
+    pub(crate) changes: Option<Strong<Changes>>,
+    /// The changes before some or all of them were removed. [`alter`](shared::Shared::alter) drops them without the lock.
+    removed: Option<Strong<Changes>>,
     /// The last change that has been saved.
     confirmed: ChangeSeq,
     /// The request has a session cookie, valid or not.
@@ -54,8 +65,8 @@ pub(crate) struct State {
     pub(crate) was_live: bool,
     /// A user was logged in when it was loaded.
     pub(crate) had_user: bool,
-    /// The marker that the visitor's token led to, if their session has moved; or the session as it was before it was
-    /// found to have ended. A log-in and a log-out find out where it went.
+    /// If the visitor's session has moved or ended: the marker that their token led to, or the last known record. A log-in
+    /// and a log-out use it to find out where the session went.
     pub(crate) marker: Option<Box<Stored>>,
     /// The session that this request has destroyed, until it is deleted from the store.
     pub(crate) destroyed: Option<Box<Stored>>,
@@ -66,7 +77,7 @@ pub(crate) struct State {
     pub(crate) is_token_fresh: bool,
     /// The user's credentials are still those of the log-in.
     pub(crate) is_stamp_checked: bool,
-    /// What the layer labels a session with that begins or logs in.
+    /// The labels that the layer sets if the session begins or logs in.
     pub(crate) labels: Option<Arc<Labels>>,
     /// The cookie has a former name: the session gets a new id if it is used.
     pub(crate) is_under_former_name: bool,
@@ -74,7 +85,7 @@ pub(crate) struct State {
     pub(crate) is_token_stale: bool,
     /// How the request brought its token.
     pub(crate) presented_by: Option<TransportIndex>,
-    /// How the session's token is to be issued, for a request that brought none.
+    /// The transport of the session's token, if the request has none.
     pub(crate) chosen_transport: TransportIndex,
     pub(crate) is_head_gone: bool,
     /// The commit at the response head is done.
@@ -91,7 +102,7 @@ pub(crate) struct State {
     undecided: Option<Box<Undecided>>,
 }
 
-/// Counts the calls that a commit which started earlier must not undo: `destroy`, `log_in` and `cycle_id`.
+/// Counts the calls of `destroy`, `log_in` and `cycle_id`. A commit that started before such a call must not undo it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Generations {
     pub(crate) destroyed: u32,
@@ -142,8 +153,8 @@ impl State {
         };
         let changes = self
             .changes
-            .get_or_insert_with(|| Arc::new(Changes::on(base, self.confirmed)));
-        (Arc::make_mut(changes), base)
+            .get_or_insert_with(|| Strong::new(Changes::on(base, self.confirmed)));
+        (Strong::make_mut(changes), base)
     }
 
     pub(crate) fn view(&self) -> View {
@@ -151,6 +162,15 @@ impl State {
         View {
             record: stored.map(|stored| Arc::clone(&stored.record)),
             changes: self.changes.clone(),
+        }
+    }
+
+    /// The value of `key`. A short one is copied, which costs less than to count one more user of the record.
+    pub(crate) fn value(&self, key: &str) -> Value {
+        match self.get(key) {
+            None => Value::None,
+            Some(value) if value.len() <= SHORT => Value::Short(Json::from_slice(value)),
+            Some(_) => Value::Long(self.view()),
         }
     }
 
@@ -176,7 +196,7 @@ impl State {
     /// The last change of this request, marked so that [`Changes::until`] can separate the changes up to it.
     pub(crate) fn mark(&mut self) -> ChangeSeq {
         if let Some(changes) = &mut self.changes {
-            Arc::make_mut(changes).mark();
+            Strong::make_mut(changes).mark();
         }
         self.last_change()
     }
@@ -187,9 +207,27 @@ impl State {
         self.is_token_fresh || renewal::is_repeatable(record, secret, config.renew_every, now)
     }
 
+    /// Removes the changes. Returns whether there were any. Only inside [`alter`](shared::Shared::alter).
     pub(crate) fn drop_changes(&mut self) -> bool {
         self.confirmed = self.last_change();
-        self.changes.take().is_some()
+        let removed = self.changes.take();
+        let are_any = removed.is_some();
+        self.removed = self.removed.take().or(removed);
+        are_any
+    }
+
+    /// Keeps the changes until the lock is released, because the caller removes some of them. Only inside
+    /// [`alter`](shared::Shared::alter).
+    fn hold_changes(&mut self) {
+        if self.removed.is_none() {
+            self.removed.clone_from(&self.changes);
+        }
+    }
+
+    /// Removes all values.
+    pub(crate) fn clear(&mut self) {
+        self.hold_changes();
+        self.edit().0.clear();
     }
 
     /// Drops what is pending: there is no response, or one that says that nothing was saved (rules C2, F2).
@@ -206,7 +244,7 @@ impl State {
         self.drop_changes();
     }
 
-    /// `TooLate`, once, if changes were lost with the response.
+    /// Returns `TooLate`, once, if changes were lost with the response.
     pub(crate) fn check_kept(&mut self) -> Result<(), Error> {
         match self.lost_with_response.take() {
             Some(_) => Err(Error::too_late(
@@ -224,7 +262,7 @@ impl State {
         match (&self.changes, &self.stored) {
             (None, _) => false,
             (Some(changes), None) => changes.leave_values(),
-            (Some(changes), Some(stored)) => changes.merged(&stored.record).is_some(),
+            (Some(changes), Some(stored)) => changes.differ(&stored.record),
         }
     }
 
@@ -258,7 +296,7 @@ impl State {
             && stored.id() == id
         {
             if let Some(changes) = &mut self.changes {
-                Arc::make_mut(changes).measure(record.data());
+                Strong::make_mut(changes).measure(record.data());
             }
             (stored.record, stored.activity) = (record, activity);
             self.is_stale = true;
@@ -274,8 +312,10 @@ impl State {
         self.is_displaced = true;
         match &self.identity {
             Identity::LogIn(log_in) => {
+                let since = log_in.since;
+                self.hold_changes();
                 if let Some(changes) = &mut self.changes {
-                    Arc::make_mut(changes).forget_until(log_in.since, Data::none());
+                    Strong::make_mut(changes).forget_until(since, Data::none());
                 }
             }
             Identity::Same | Identity::Cycle(_) => {
@@ -301,11 +341,12 @@ impl State {
         };
         let is_other = self.user().is_some_and(|current| *current != *user);
         if is_other {
+            self.hold_changes();
             self.edit().0.reset();
         }
         // The timeouts that this request has set are for the new session too.
         if let Some(changes) = &mut self.changes {
-            Arc::make_mut(changes).set_overrides_anew();
+            Strong::make_mut(changes).set_overrides_anew();
         }
         self.generations.identified += 1;
         self.identity = Identity::LogIn(Box::new(LogIn {
@@ -465,7 +506,7 @@ impl State {
     pub(crate) fn use_for(&mut self, usage: Usage) -> Result<(), Error> {
         self.usage = self.usage.max(usage);
         if self.usage == Usage::Loaded && self.is_under_former_name && !self.is_head_gone {
-            // Whoever planted or copied the former cookie must not have the session's token (rule T7).
+            // A planted or copied former cookie must not open the session afterwards (rule T7).
             self.cycle(None)?;
             self.is_under_former_name = false;
         }
@@ -477,13 +518,16 @@ impl State {
 
     /// Changes up to `until` have been saved as `stored`.
     pub(crate) fn confirm(&mut self, stored: Stored, until: ChangeSeq) {
-        // Those changes were not lost after all: their save was under way.
+        // These changes are not lost: their save was running.
         self.lost_with_response = self.lost_with_response.filter(|moment| *moment != until);
         if self.last_change() <= until {
             self.drop_changes();
-        } else if let Some(changes) = &mut self.changes {
-            Arc::make_mut(changes).forget_until(until, stored.record.data());
-            self.is_stale = true;
+        } else {
+            self.hold_changes();
+            if let Some(changes) = &mut self.changes {
+                Strong::make_mut(changes).forget_until(until, stored.record.data());
+                self.is_stale = true;
+            }
         }
         self.stored = Some(stored);
     }

@@ -1,4 +1,4 @@
-//! What a request sets beside data, such as the session's own timeouts: [`Overrides`].
+//! Settings of a session that a request changes, such as its own timeouts: [`Overrides`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,12 +14,11 @@ pub(crate) struct Overrides {
     pub(crate) idle: Option<(ChangeSeq, Timeout)>,
     pub(crate) absolute: Option<(ChangeSeq, Absolute)>,
     pub(crate) persistent: Option<(ChangeSeq, bool)>,
-    // Boxed: rarely there, and every change moves this.
-    pub(crate) stamp: Option<Box<(ChangeSeq, Stamp)>>,
+    pub(crate) stamp: Option<(ChangeSeq, Stamp)>,
     pub(crate) labels: Vec<LabelChange>,
 }
 
-/// That a label is set, or removed.
+/// A label that is set or removed.
 #[derive(Clone)]
 pub(crate) struct LabelChange {
     pub(crate) made: ChangeSeq,
@@ -32,19 +31,11 @@ pub(crate) struct LabelChange {
 #[derive(Clone, Copy)]
 pub(crate) enum Absolute {
     Timeout(Timeout),
-    /// So long after this time, whenever the session began.
+    /// This long after this time, regardless of when the session began.
     From(Timestamp, Duration),
 }
 
 impl Overrides {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.idle.is_none()
-            && self.absolute.is_none()
-            && self.persistent.is_none()
-            && self.stamp.is_none()
-            && self.labels.is_empty()
-    }
-
     /// Whether `record` has other overrides.
     pub(crate) fn differ(&self, record: &Record) -> bool {
         let extras = record.extras();
@@ -60,10 +51,10 @@ impl Overrides {
             || self.change_labels(record.labels())
     }
 
-    /// `record` with these overrides.
-    pub(crate) fn apply(&self, mut record: Record) -> Record {
-        if self.differ(&record) {
-            let absolute = self.absolute_timeout(&record);
+    /// Sets these overrides in `record`.
+    pub(crate) fn set(&self, record: &mut Record) {
+        if self.differ(record) {
+            let absolute = self.absolute_timeout(record);
             record.set_extras(|extras| {
                 extras.idle = self.idle.map_or(extras.idle, |(_, timeout)| timeout);
                 extras.absolute = absolute.unwrap_or(extras.absolute);
@@ -79,7 +70,6 @@ impl Overrides {
                 }
             });
         }
-        record
     }
 
     fn stamp(&self) -> Option<&Stamp> {
@@ -119,11 +109,17 @@ impl Overrides {
         }
     }
 
-    pub(crate) fn keep(&mut self, keep: impl Fn(ChangeSeq) -> bool) {
+    /// Keeps those whose change is to be kept. Returns whether there are any.
+    pub(crate) fn keep(&mut self, keep: impl Fn(ChangeSeq) -> bool) -> bool {
         self.idle = self.idle.filter(|(made, _)| keep(*made));
         self.absolute = self.absolute.filter(|(made, _)| keep(*made));
         self.persistent = self.persistent.filter(|(made, _)| keep(*made));
         self.stamp.take_if(|set| !keep(set.0));
         self.labels.retain(|label| keep(label.made));
+        self.idle.is_some()
+            || self.absolute.is_some()
+            || self.persistent.is_some()
+            || self.stamp.is_some()
+            || !self.labels.is_empty()
     }
 }

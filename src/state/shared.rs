@@ -1,18 +1,30 @@
 //! What the parts of one request share: [`Shared`], with the [`State`] behind its one lock.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    mem::ManuallyDrop,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Span, field};
 
 use crate::{
     config::Config,
-    cookie::{Carriers, Transport, TransportIndex},
+    cookie::{TokenHeaders, Transport, TransportIndex},
     error::Error,
     record::{Kept, token::SessionId},
-    state::{State, Stored, view::View},
+    state::{
+        State, Stored, Strong,
+        gate::Gate,
+        view::{Value, View},
+    },
 };
+
+pub(crate) use crate::state::gate::Pass;
 
 /// How often changes are computed again if a closure adds more of them each time.
 const MAX_ROUNDS: u32 = 100;
@@ -20,42 +32,56 @@ const MAX_ROUNDS: u32 = 100;
 /// What the handle, every clone of the session and the response future share.
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
-    pub(crate) carriers: Carriers,
+    pub(crate) token_headers: TokenHeaders,
     /// The session of an outer layer with another cookie name.
-    pub(crate) outer: Option<Arc<Self>>,
-    /// Held during each store call of this request, so that loads, saves and the commit follow one another. It
-    /// guards no data.
-    gate: Semaphore,
-    // Never held across an await, nor while a closure or a `Serialize` runs, or what a closure keeps is dropped.
+    pub(crate) outer: Option<Strong<Self>>,
+    gate: Gate,
+    /// Whether the state has the result of a load. Most requests ask before there is one, and need no lock for that.
+    is_loaded: AtomicBool,
+    // Never held across an await, nor while a closure or a `Serialize` runs, nor while a closure is dropped.
     state: Mutex<State>,
 }
 
-pub(crate) type Gate<'a> = SemaphorePermit<'a>;
+/// The pass of a commit that goes on in another future.
+pub(crate) struct HeldPass(Option<Strong<Shared>>);
 
-/// The gate, held beyond a borrow of what it belongs to.
-pub(crate) struct HeldGate(Arc<Shared>);
+impl HeldPass {
+    /// The same pass, in that future. `shared` must be the one that it was held for.
+    pub(crate) fn resume(mut self, shared: &Shared) -> Pass<'_> {
+        self.0 = None;
+        shared.gate.resume()
+    }
+}
 
-impl Drop for HeldGate {
+impl Drop for HeldPass {
     fn drop(&mut self) {
-        self.0.gate.add_permits(1);
+        if let Some(shared) = &self.0 {
+            shared.gate.leave();
+        }
     }
 }
 
 impl Shared {
-    pub(crate) fn new(config: Arc<Config>, carriers: Carriers, outer: Option<Arc<Self>>) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        token_headers: TokenHeaders,
+        outer: Option<Strong<Self>>,
+    ) -> Self {
         Self {
             config,
-            carriers,
+            token_headers,
             outer,
-            gate: Semaphore::const_new(1),
+            gate: Gate::default(),
+            is_loaded: AtomicBool::new(false),
             state: Mutex::default(),
         }
     }
 
-    /// The transport of a token that this request is issued.
+    /// The transport of a token that is issued to this request.
     ///
-    /// That of the token it brought, and the chosen one for who brought none. A request with a session cookie
-    /// gets a cookie in any case: a script could read a header, and so undo `HttpOnly` (rule T9).
+    /// It is the transport of the request's own token, or the chosen one if there is none. A request with a session
+    /// cookie always gets a cookie: a script could read a header, which would undo `HttpOnly` (rule T9). The same holds for
+    /// another library's cookie (rule I10).
     #[inline]
     pub(crate) fn transport(&self, state: &State) -> TransportIndex {
         if self.config.transports.is_cookie_only() {
@@ -69,7 +95,11 @@ impl Shared {
     fn transport_of_several(&self, state: &State) -> TransportIndex {
         let transports = &self.config.transports;
         let cookie = transports.index_of(&Transport::Cookie);
-        let has_cookie = || self.config.cookie.is_in(&self.carriers.cookies);
+        let has_cookie = || {
+            let is_old = || !self.config.old_tokens(&self.token_headers).is_empty();
+            self.config.cookie.is_in(&self.token_headers)
+                || state.presented_by.is_none() && is_old()
+        };
         let begun = || {
             let begun = state.stored.as_ref().filter(|_| state.keeps_id())?;
             transports.index_of_record(&begun.record)
@@ -91,25 +121,24 @@ impl Shared {
     }
 
     /// Waits until no other store call of this request is running.
-    pub(crate) async fn enter(&self) -> Gate<'_> {
+    pub(crate) async fn enter(&self) -> Pass<'_> {
         match self.try_enter() {
-            Some(gate) => gate,
+            Some(pass) => pass,
             // Boxed, because the future that waits is large and rarely needed.
-            None => Box::pin(self.gate.acquire())
-                .await
-                .expect("nobody closes it"),
+            None => Box::pin(self.gate.enter()).await,
         }
     }
 
-    pub(crate) fn try_enter(&self) -> Option<Gate<'_>> {
-        self.gate.try_acquire().ok()
+    pub(crate) fn try_enter(&self) -> Option<Pass<'_>> {
+        self.gate.try_enter()
     }
 
-    /// For a commit that goes on in another future.
+    /// Holds the gate for a commit that continues in another future.
     #[cold]
-    pub(crate) fn hold(self: &Arc<Self>, gate: Gate<'_>) -> HeldGate {
-        gate.forget();
-        HeldGate(Arc::clone(self))
+    pub(crate) fn hold(shared: &Strong<Self>, pass: Pass<'_>) -> HeldPass {
+        // Its drop would open the gate.
+        let _ = ManuallyDrop::new(pass);
+        HeldPass(Some(Strong::clone(shared)))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -135,14 +164,26 @@ impl Shared {
     /// whose `Drop` uses the session.
     pub(crate) fn alter<T>(&self, alter: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
-        let former = state.changes.clone();
+        // There is something if an earlier `alter` has panicked.
+        let left = state.removed.take();
         let altered = alter(&mut state);
+        let removed = state.removed.take();
         drop(state);
-        drop(former);
+        drop((left, removed));
         altered
     }
 
-    /// The request has ended before its commit (rule C2).
+    /// Whether the state has the result of a load.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.is_loaded.load(Ordering::Acquire)
+    }
+
+    /// Call it when the state has the result of a load.
+    pub(crate) fn note_load(&self) {
+        self.is_loaded.store(true, Ordering::Release);
+    }
+
+    /// Drops the pending changes, because the request has ended before its commit (rule C2).
     pub(crate) fn abandon(&self) {
         let waiters = &self.config.store.observers.waiters;
         self.alter(|state| {
@@ -154,6 +195,11 @@ impl Shared {
     /// The current values, to read without the lock.
     pub(crate) fn view(&self) -> View {
         self.state().view()
+    }
+
+    /// The current value of `key`, to read without the lock.
+    pub(crate) fn value(&self, key: &str) -> Value {
+        self.state().value(key)
     }
 
     /// Computes the pending changes again on `latest`, and keeps it as the stored record.
@@ -182,7 +228,7 @@ impl Shared {
             }
             // There may be more changes now: a closure itself may have inserted a value.
             let is_complete = match &mut state.changes {
-                Some(changes) => Arc::make_mut(changes).take_results(&rebased, data),
+                Some(changes) => Strong::make_mut(changes).take_results(&rebased, data),
                 None => true,
             };
             if is_complete {

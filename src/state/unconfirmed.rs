@@ -5,8 +5,7 @@ use crate::{
     state::{Generations, Stored, change_seq::ChangeSeq},
 };
 
-/// A write whose reply did not come. It can be sent again: the store compares the version, so an update is not
-/// applied twice.
+/// A write without a reply. It can be sent again: the store compares the version, so an update is not applied twice.
 #[derive(Clone)]
 pub(crate) struct UnconfirmedSave {
     pub(crate) stored: Stored,

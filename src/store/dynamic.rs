@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    record::{Activity, Kept, Record, token::SessionId},
 };
 
 /// A store whose type is chosen at run time.
@@ -42,7 +42,7 @@ enum Inner {
 }
 
 impl DynStore {
-    /// Erases the type of `store`. A `DynStore` stays as it is.
+    /// Erases the type of `store`. A `DynStore` is returned unchanged.
     pub fn new<S: SessionStore>(store: S) -> Self {
         let any = &store as &dyn Any;
         if let Some(erased) = any.downcast_ref::<Self>() {
@@ -74,7 +74,7 @@ impl DynStore {
         name.rsplit("::").next().unwrap_or(name)
     }
 
-    /// What a memory store holds.
+    /// The size of a memory store. `None` for any other store.
     pub(crate) fn held_in_memory(&self) -> Option<Held> {
         match &self.0 {
             Inner::Memory(store) => Some(Held {
@@ -87,9 +87,9 @@ impl DynStore {
     }
 }
 
-/// What a memory store holds.
+/// The size of a memory store.
 pub(crate) struct Held {
-    /// Without the markers of those that ended or moved.
+    /// The number of sessions, without the markers of sessions that ended or moved.
     pub(crate) sessions: usize,
     pub(crate) bytes: usize,
     pub(crate) max_bytes: usize,
@@ -123,7 +123,7 @@ trait Erased: Send + Sync + 'static {
     fn touch<'a>(
         &'a self,
         id: SessionId,
-        expected: Version,
+        former: Former<'a>,
         activity: Activity,
     ) -> Boxed<'a, Touched>;
     fn delete<'a>(&'a self, id: SessionId) -> Boxed<'a, bool>;
@@ -176,10 +176,10 @@ impl<S: SessionStore> Erased for S {
     fn touch<'a>(
         &'a self,
         id: SessionId,
-        expected: Version,
+        former: Former<'a>,
         activity: Activity,
     ) -> Boxed<'a, Touched> {
-        Box::pin(SessionStore::touch(self, id, expected, activity))
+        Box::pin(SessionStore::touch(self, id, former, activity))
     }
 
     fn delete<'a>(&'a self, id: SessionId) -> Boxed<'a, bool> {
@@ -259,12 +259,12 @@ impl SessionStore for DynStore {
     async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => Ok(store.inner().touch(id, expected, activity)),
-            Inner::Other(store) => store.touch(id, expected, activity).await,
+            Inner::Memory(store) => Ok(store.inner().touch(id, former.version(), activity)),
+            Inner::Other(store) => store.touch(id, former, activity).await,
         }
     }
 
@@ -277,7 +277,7 @@ impl SessionStore for DynStore {
 
     async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
         match &self.0 {
-            Inner::Memory(store) => Ok(store.inner().delete_expired(before, limit)),
+            Inner::Memory(store) => Ok(store.inner().reap(before, limit).await),
             Inner::Other(store) => store.delete_expired(before, limit).await,
         }
     }

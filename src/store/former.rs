@@ -1,12 +1,21 @@
-//! The record that an update replaces: [`Former`].
+//! The record that an update or a touch replaces: [`Former`].
 
 use std::sync::Arc;
 
 use crate::record::{Activity, Record, version::Version};
 
-/// The record that an update replaces, as the caller last read it.
+/// The record that an update or a touch replaces, as the caller last read it.
 ///
-/// The stored activity may be later: a touch changes it, but not the version.
+/// The stored activity may be later, because a touch changes the activity, but not the version.
+///
+/// ```
+/// use cloakroom::{Record, store::{Former, Updated}};
+///
+/// /// The comparison of a store in memory.
+/// fn may_replace(stored: &Record, former: Former<'_>) -> Updated {
+///     if stored.version() == former.version() { Updated::Saved } else { Updated::Conflict }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Former<'a> {
     record: &'a Arc<Record>,

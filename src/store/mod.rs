@@ -1,4 +1,4 @@
-//! Where sessions are kept: the [`SessionStore`] trait, its contract, and the stores.
+//! Stores keep sessions: the [`SessionStore`] trait, its contract, and the stores of this crate.
 //!
 //! [`MemoryStore`] is the default. Any other place becomes a store by
 //! implementing [`SessionStore`], with plain `async fn`s.
@@ -9,60 +9,63 @@
 //! round trip on its successful path, and so does a load.
 //!
 //! - [`create`](SessionStore::create) never overwrites a record.
-//! - [`update`](SessionStore::update) and [`touch`](SessionStore::touch) act
-//!   only if the stored record has the expected version. Its deadline does not
-//!   matter. They never insert. While the record is being deleted they may
-//!   answer `Conflict` or `Stale` instead of `Missing`.
+//! - [`update`](SessionStore::update) and [`touch`](SessionStore::touch) change
+//!   the record only if the stored one has the expected version, whether it has
+//!   expired or not. They never insert. While the record is being deleted, they
+//!   may answer `Conflict` or `Stale` instead of `Missing`.
 //! - `update` stores the activity as it is given. A store that compares whole
 //!   values may answer `Conflict` although the version is the expected one, if a
-//!   touch has changed the activity since the [`Former`] was read.
+//!   touch has changed the activity since the [`Former`] was read. A touch has no such answer.
 //! - `touch` moves both times of the activity forward, never back, and changes
 //!   neither data nor version.
 //! - [`delete`](SessionStore::delete) answers `false` if nothing was stored.
 //!
 //! **Failures.** Each failure of the backend becomes a [`StoreError`] with its
-//! kind, and the backend's error as its source. An error leaves open whether
-//! the call was applied, now or later. A store that knows that it was not, and
-//! never will be, says so with [`not_applied`](StoreError::not_applied):
-//! nothing was sent, or the backend refused the call, or rolled it back. A
-//! store that says so wrongly loses data: the core tries again, or tells the
-//! visitor that nothing happened.
+//! kind, and the backend's error as its source. By default, an error means that
+//! it is unknown whether the call was or will be applied. If the store knows that
+//! it was not applied and never will be, it marks the error as
+//! [`not_applied`](StoreError::not_applied). That is the case if nothing was
+//! sent, or if the backend refused the call or rolled it back. A false
+//! `not_applied` loses data: the core tries again, or tells the visitor that
+//! nothing happened.
 //!
 //! **Retries.** A store, or its driver, may send a call again after a lost reply. The
 //! second reply then describes the state after the first, so the store must not
-//! pass it on as it is. If a repeated `create` finds a record, or a repeated
-//! `update` finds another version, the store asks [`Record::has_written`] whether
-//! the call is in the stored record's history. If so, the answer is `Yes` or
+//! return it unchanged. If a repeated `create` finds a record, or a repeated
+//! `update` finds another version, the store calls [`Record::has_written`] to find
+//! out whether the first attempt was applied. If so, the answer is `Yes` or
 //! `Saved`. If not, it is `Exists` or `Conflict`. If the record cannot tell, or is
-//! gone, the call fails with an error that leaves open whether it was applied. So
-//! does a repeated `delete` that finds nothing.
+//! gone, the call fails with an error that is not marked as `not_applied`. The same
+//! holds for a repeated `delete` that finds nothing.
 //!
 //! **Cancellation.** A caller may drop a call at any await point. The call may then have been
 //! applied, or be applied later, or never.
 //!
 //! **Expiry.** Stores do not judge expiry: [`load`](SessionStore::load) also returns
 //! expired records. The core calls [`delete_expired`](SessionStore::delete_expired)
-//! with a time five minutes ago. A store with a clock of its own deletes only
-//! records that have expired by both clocks, and sets a native expiry to
-//! `expires_at` plus five minutes.
+//! with a time five minutes ago. If a store also has a clock of its own, it deletes
+//! only records that have expired by both clocks. If a backend deletes records by
+//! itself, its expiry is `expires_at` plus five minutes.
 //!
-//! **Caches.** A cache in front of a store may answer `load`. Such a store says so by
-//! [`is_cached`](SessionStore::is_cached), and its
+//! **Caches.** A cache in front of a store may answer `load`. Such a store returns
+//! `true` from [`is_cached`](SessionStore::is_cached), and its
 //! [`load_latest`](SessionStore::load_latest) asks the backend. The core calls
-//! `load_latest` before it rejects a token, before it judges a session
+//! `load_latest` before it rejects a token, before it judges that a session has
 //! expired, and after a conflict.
 //!
-//! **Lists.** [`list`](SessionStore::list) and [`count`](SessionStore::count) see every
-//! session, expired or not, whose `create` was answered before the call and that
-//! is not deleted. An index finds the sessions of a user.
+//! **Lists.** [`list`](SessionStore::list) and [`count`](SessionStore::count) include every
+//! session, expired or not, whose `create` was answered before the call, and which
+//! was not deleted. A record that is created as a marker ([`Record::is_moved`]) is no
+//! session and never becomes one: `count` leaves it out, and `list` may do so. A count may include markers that
+//! replaced sessions. An index finds the sessions of a user.
 //! A list leaves out a record that does not decode, and logs a warning. A store
-//! refuses a [`Query`] with conditions or an order that it does not know, and
+//! rejects a [`Query`] with conditions or an order that it does not know, and
 //! a [`Position`] that does not come from one of its lists.
 //!
-//! **Orders.** A list by id, and one of the newest first, has each session exactly once that is stored
-//! from its first page to its last. [`Record::begun_at`] belongs to an id and never changes: an
-//! index of it is written in `create` alone. A list of the sessions last seen is a single page. A position
-//! of one order is invalid in another.
+//! **Orders.** Lists by id, and lists with the newest sessions first, contain each session exactly once if it is
+//! stored from the first page to the last. [`Record::begun_at`] does not change while a session has its id, so
+//! only `create` writes to an index of it. A list of the sessions last seen is a single page. A position of one
+//! order is invalid in another.
 //!
 //! **Optional calls.** `list`, `count` and [`ping`](SessionStore::ping)
 //! answer `Unsupported` if a store does not offer them.
@@ -78,7 +81,7 @@
 //!
 //! | field | content |
 //! | --- | --- |
-//! | `realm` | the name of the cookie that the session was issued for |
+//! | `realm` | the name of the cookie that the session was issued for, or the layer's `realm` |
 //! | `transport` | the header that carries its tokens, in place of the cookie |
 //! | `user`, `authenticated_at` | who logged in, and when |
 //! | `idle_timeout`, `absolute_timeout` | the session's own timeouts, in milliseconds or `"never"` |
@@ -90,7 +93,7 @@
 //! | `ranked_at` | orders the log-ins of a user in place of `authenticated_at` |
 //! | `renewed_at` | when the current secret was issued |
 //! | `pending`, `former` | pairs of a verifier and a time: when it was issued, or replaced |
-//! | `begun_at` | when the session came to its id, if a cycle gave it that id |
+//! | `begun_at` | when the session got its id, if a cycle gave it that id |
 //! | `moved_from` | the id before a cycle, until the next write |
 //! | `moved_at`, `moved_to` | in a marker: when the session moved, and to which id |
 //!
@@ -147,10 +150,19 @@ pub use self::{
 };
 use crate::{
     clock::Timestamp,
-    record::{Activity, Record, token::SessionId, version::Version},
+    record::{Activity, Record, token::SessionId},
 };
 
-/// What [`SessionStore::create`] did.
+/// The result of [`SessionStore::create`].
+///
+/// ```
+/// use cloakroom::store::Created;
+///
+/// /// The result of `INSERT … ON CONFLICT DO NOTHING`.
+/// fn created(rows: u64) -> Created {
+///     if rows == 1 { Created::Yes } else { Created::Exists }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Created {
@@ -160,7 +172,20 @@ pub enum Created {
     Exists,
 }
 
-/// What [`SessionStore::update`] did.
+/// The result of [`SessionStore::update`].
+///
+/// ```
+/// use cloakroom::{Version, store::Updated};
+///
+/// /// `UPDATE … WHERE id = ? AND version = ?` has changed `rows`. `stored` is the version that is there now.
+/// fn updated(rows: u64, stored: Option<Version>) -> Updated {
+///     match (rows, stored) {
+///         (1, _) => Updated::Saved,
+///         (_, Some(_)) => Updated::Conflict,
+///         (_, None) => Updated::Missing,
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Updated {
@@ -172,7 +197,20 @@ pub enum Updated {
     Missing,
 }
 
-/// What [`SessionStore::touch`] did.
+/// The result of [`SessionStore::touch`].
+///
+/// ```
+/// use cloakroom::{Version, store::Touched};
+///
+/// /// `UPDATE … WHERE id = ? AND version = ?` has changed `rows`. `stored` is the version that is there now.
+/// fn touched(rows: u64, stored: Option<Version>) -> Touched {
+///     match (rows, stored) {
+///         (1, _) => Touched::Yes,
+///         (_, Some(_)) => Touched::Stale,
+///         (_, None) => Touched::Missing,
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Touched {
@@ -184,13 +222,22 @@ pub enum Touched {
     Missing,
 }
 
-/// What [`SessionStore::delete_expired`] did.
+/// The result of [`SessionStore::delete_expired`].
+///
+/// ```
+/// use cloakroom::store::Reaped;
+///
+/// /// A statement that deletes at most `limit` rows has deleted `removed`.
+/// fn reaped(removed: usize, limit: usize) -> Reaped {
+///     Reaped::new(removed, removed == limit)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Reaped {
     /// How many records were deleted, at most the limit.
     pub removed: usize,
-    /// Whether more records may have expired: the caller asks again.
+    /// Whether there may be more expired records. If so, the caller calls again.
     pub more: bool,
 }
 
@@ -202,13 +249,14 @@ impl Reaped {
     }
 }
 
-/// A place that keeps sessions. The module describes [the contract](self#the-contract).
+/// A place that keeps sessions. The module describes [the contract](self#the-contract). `examples/custom_store.rs`
+/// in the repository is a complete store.
 ///
 /// Plain `async fn`s implement it:
 ///
 /// ```
 /// use std::sync::Arc;
-/// use cloakroom::{Activity, Record, SessionId, Timestamp, Version};
+/// use cloakroom::{Activity, Record, SessionId, Timestamp};
 /// use cloakroom::store::{Created, Former, Reaped, SessionStore, StoreError, Touched, Updated};
 ///
 /// /// A store that keeps nothing.
@@ -224,7 +272,7 @@ impl Reaped {
 ///     async fn update(&self, _: SessionId, _: &Arc<Record>, _: Activity, _: Former<'_>) -> Result<Updated, StoreError> {
 ///         Ok(Updated::Missing)
 ///     }
-///     async fn touch(&self, _: SessionId, _: Version, _: Activity) -> Result<Touched, StoreError> {
+///     async fn touch(&self, _: SessionId, _: Former<'_>, _: Activity) -> Result<Touched, StoreError> {
 ///         Ok(Touched::Missing)
 ///     }
 ///     async fn delete(&self, _: SessionId) -> Result<bool, StoreError> {
@@ -255,7 +303,7 @@ pub trait SessionStore: Send + Sync + 'static {
         id: SessionId,
     ) -> impl Future<Output = Result<Option<(Arc<Record>, Activity)>, StoreError>> + Send;
 
-    /// Returns the record that the backend has under `id`, past any cache.
+    /// Returns the backend's record under `id`, without using a cache.
     ///
     /// By default it is [`load`](Self::load).
     fn load_latest(
@@ -275,11 +323,12 @@ pub trait SessionStore: Send + Sync + 'static {
         former: Former<'_>,
     ) -> impl Future<Output = Result<Updated, StoreError>> + Send;
 
-    /// Moves the activity forward if the stored record has the version `expected`. Never moves it back.
+    /// Moves the activity forward if the stored record has the [version](Former::version) of `former`. Never moves it
+    /// back.
     fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> impl Future<Output = Result<Touched, StoreError>> + Send;
 
@@ -313,9 +362,9 @@ pub trait SessionStore: Send + Sync + 'static {
         async { Err(StoreError::unsupported("list sessions")) }
     }
 
-    /// Returns how many of the stored sessions match `query`, including expired ones
-    /// and the markers of sessions that moved. It may stop at
-    /// the query's [limit](Query::count_limit).
+    /// Returns how many of the stored sessions match `query`, including expired ones. Records that were created
+    /// as [markers](Record::is_moved) do not count. Markers that replaced sessions count only if the store
+    /// cannot tell them apart cheaply. The count may stop at the query's [limit](Query::count_limit).
     ///
     /// # Errors
     ///
@@ -382,10 +431,10 @@ impl<S: SessionStore> SessionStore for Arc<S> {
     async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        (**self).touch(id, expected, activity).await
+        (**self).touch(id, former, activity).await
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {

@@ -11,6 +11,16 @@ use crate::{
 };
 
 /// A session in a [`StorePage`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{Activity, Record, SessionId, store::{Listed, StoreError}};
+///
+/// /// A row of a database.
+/// fn listed(id: SessionId, record: &[u8], activity: Activity) -> Result<Listed, StoreError> {
+///     Ok(Listed::new(id, Arc::new(Record::from_bytes(record)?), activity))
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Listed {
@@ -34,7 +44,24 @@ impl Listed {
     }
 }
 
-/// A page of a list that a store returns.
+/// A page of a list that a store returns. [`Query`](super::Query#for-stores) has an example.
+///
+/// ```
+/// use cloakroom::store::{Query, SessionStore, StoreError};
+///
+/// /// Reads a whole list, page by page.
+/// async fn ids(store: &impl SessionStore) -> Result<Vec<cloakroom::SessionId>, StoreError> {
+///     let (query, mut next, mut ids) = (Query::default(), None, Vec::new());
+///     loop {
+///         let page = store.list(&query, next.as_ref(), 100).await?;
+///         ids.extend(page.sessions.iter().map(|listed| listed.id));
+///         next = page.next;
+///         if next.is_none() {
+///             return Ok(ids);
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct StorePage {
@@ -54,8 +81,17 @@ impl StorePage {
 
 /// Where a page of a list ends and the next begins.
 ///
-/// Only the store that returned a position knows what its bytes mean. Clients see them in the text of a
-/// [`Cursor`](crate::Cursor). They must not contain a secret, and a store must check those that it receives.
+/// Only the store that returned a position knows the meaning of its bytes. Clients see the bytes in the text of a
+/// [`Cursor`](crate::Cursor), so a position must not contain a secret, and a store must check positions that it
+/// receives.
+///
+/// ```
+/// use cloakroom::store::Position;
+///
+/// // A store of its own order may use any bytes.
+/// let position = Position::new(*b"row 4711").expect("short enough");
+/// assert_eq!(position.as_bytes(), b"row 4711");
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Position(Box<[u8]>);
 
@@ -63,7 +99,7 @@ impl Position {
     /// The greatest length of a position in bytes.
     pub const MAX_BYTES: usize = 512;
 
-    /// A position with these bytes. `None` if they are more than [`MAX_BYTES`](Self::MAX_BYTES).
+    /// A position with these bytes. `None` if there are more than [`MAX_BYTES`](Self::MAX_BYTES).
     #[must_use]
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Option<Self> {
         let bytes = bytes.into();
@@ -82,7 +118,7 @@ impl Position {
         Self(Box::new(*id.as_bytes()))
     }
 
-    /// After the session with this id that came to it at `begun_at`, in a list of the newest first.
+    /// The position after the session that got this id at `begun_at`, in a list of the newest first.
     #[must_use]
     pub fn after_begun(begun_at: Timestamp, id: SessionId) -> Self {
         let begun_at = begun_at.as_millis().to_be_bytes();
@@ -101,16 +137,16 @@ impl Position {
         Ok(Uuid::from_bytes(*bytes).into())
     }
 
-    /// The error where a list has no further pages.
+    /// The error for a position in a list that has no further pages.
     pub(crate) fn of_no_list() -> StoreError {
         invalid("this list has a single page")
     }
 
-    /// The time and the id of [`after_begun`](Self::after_begun).
+    /// The time and the id that were given to [`after_begun`](Self::after_begun).
     ///
     /// # Errors
     ///
-    /// `InvalidPosition` where the bytes are not of both.
+    /// `InvalidPosition` if the bytes are not a time and an id.
     pub fn begun(&self) -> Result<(Timestamp, SessionId), StoreError> {
         let parts = self.0.split_first_chunk::<8>();
         let parts = parts.and_then(|(begun_at, id)| {

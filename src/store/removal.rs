@@ -5,6 +5,14 @@ use std::{fmt, sync::Arc};
 use crate::record::{Activity, Record, token::SessionId};
 
 /// A session that a store has removed by itself.
+///
+/// ```
+/// use cloakroom::{SessionId, store::{Removal, RemovalReason, RemovalSink}};
+///
+/// fn evicted(sink: &RemovalSink, id: SessionId) {
+///     sink.report(Removal::new(id, RemovalReason::Evicted, None));
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Removal {
@@ -17,7 +25,7 @@ pub struct Removal {
 }
 
 impl Removal {
-    /// The store has removed the session `id`. Pass its record if the store still has it.
+    /// The removal of the session `id`. Pass the record if the store still has it.
     #[must_use]
     pub fn new(
         id: SessionId,
@@ -29,6 +37,16 @@ impl Removal {
 }
 
 /// Why a store has removed a session.
+///
+/// ```
+/// use cloakroom::{SessionId, store::{Removal, RemovalReason, RemovalSink}};
+///
+/// fn expired(sink: &RemovalSink, ids: &[SessionId]) {
+///     for id in ids {
+///         sink.report(Removal::new(*id, RemovalReason::Expired, None));
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RemovalReason {
@@ -40,7 +58,7 @@ pub enum RemovalReason {
 
 /// Receives the sessions that a store removes by itself.
 ///
-/// A store reports a removal after it has happened, and must not hold a lock while it does.
+/// A store reports a removal after it has happened, and must not hold a lock during the report.
 ///
 /// ```
 /// use std::sync::Mutex;

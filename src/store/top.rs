@@ -1,4 +1,4 @@
-//! The first sessions of a list whose order its store has no index for: [`Top`].
+//! The first sessions of a list in an order without an index: [`Top`].
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -9,7 +9,7 @@ use crate::{
     store::{Listed, Order, Position, Query, StorePage},
 };
 
-/// What a list is ordered by, the greatest first.
+/// The sort key of a list. The greatest comes first.
 type Key = (Timestamp, SessionId);
 
 /// Collects the first page of a list from sessions that come in any order. It never holds more than
@@ -18,10 +18,10 @@ pub(super) struct Top<'a> {
     query: &'a Query,
     before: Option<Key>,
     limit: usize,
-    /// One more than the limit, which tells whether the list goes on.
+    /// One more than the limit, to find out whether there is another page.
     sessions: BTreeMap<Reverse<Key>, Listed>,
-    /// The last of them once there are enough: what does not come before it is not on the page. Of
-    /// its own, because each of very many sessions is compared with it.
+    /// The last of them, once there are enough. Sessions after it are not on the page. It is a field of its own, because
+    /// each of very many sessions is compared with it.
     floor: Option<Key>,
 }
 
@@ -51,7 +51,7 @@ impl<'a> Top<'a> {
         })
     }
 
-    /// Takes the session if it is on the page as far as is known.
+    /// Adds the session if it is on the page according to the sessions seen so far.
     pub(super) fn offer(
         &mut self,
         id: SessionId,
@@ -86,7 +86,7 @@ impl<'a> Top<'a> {
             self.sessions.pop_last();
         }
         let last = self.sessions.last_key_value().map(|(key, _)| key.0);
-        // A page of none goes on where it began.
+        // After an empty page, the next one begins at the same position.
         let last = last.or(self.before);
         let next = last.filter(|_| !is_end && self.query.order() == Order::NewestFirst);
         StorePage::new(

@@ -24,7 +24,7 @@ use crate::clock::{Clock, Timestamp};
 pub struct FixedClock(Arc<AtomicU64>);
 
 impl FixedClock {
-    /// Where the default begins: 2026-01-01 00:00:00 UTC.
+    /// The time of the default clock: 2026-01-01 00:00:00 UTC.
     pub const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
     /// A clock that shows `now`.
@@ -43,7 +43,7 @@ impl FixedClock {
         self.shift(|now| now.saturating_add(duration));
     }
 
-    /// Moves the clock back, to the epoch at most, as when a machine's clock is corrected.
+    /// Moves the clock back, to the epoch at most, like a machine's clock that is corrected.
     pub fn go_back(&self, duration: Duration) {
         self.shift(|now| now.saturating_sub(duration));
     }

@@ -8,7 +8,7 @@ use super::fault::{Fault, Occurrence};
 use crate::{
     clock::Timestamp,
     error::store::{StoreError, StoreErrorKind},
-    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    record::{Activity, Kept, Record, token::SessionId},
     store::{
         Created, Former, MemoryStore, Position, Query, Reaped, RemovalSink, SessionStore,
         StoreCall, StorePage, Touched, Updated,
@@ -18,8 +18,8 @@ use crate::{
 /// A store around another one that records its calls, and fails, hangs, delays
 /// or loses replies on demand. Every clone is the same store.
 ///
-/// Delays go by tokio's clock, so a test can pause it. Calls that are applied
-/// late run in a task of the tokio runtime.
+/// Delays use tokio's clock, so a test can pause it. A call that is applied
+/// late runs in a task of the tokio runtime.
 ///
 /// ```
 /// use cloakroom::{SessionLayer, StoreCall, store::StoreErrorKind, testing::{Fault, FaultyStore}};
@@ -27,7 +27,7 @@ use crate::{
 /// let store = FaultyStore::in_memory();
 /// let layer = SessionLayer::new(store.clone());
 /// store.plan_for(StoreCall::Create, Fault::Refuse(StoreErrorKind::Unavailable));
-/// // A request that begins a session is answered with 503 now …
+/// // Now a request that begins a session gets a 503.
 /// store.heal();
 /// assert_eq!(store.calls(), []);
 /// ```
@@ -63,7 +63,7 @@ impl Plan {
 }
 
 impl FaultyStore {
-    /// Around a [`MemoryStore`] of the default size.
+    /// Returns a store around a [`MemoryStore`] of the default size.
     #[must_use]
     pub fn in_memory() -> Self {
         Self::new(MemoryStore::default())
@@ -71,7 +71,7 @@ impl FaultyStore {
 }
 
 impl<S> FaultyStore<S> {
-    /// Around `inner`, with no fault planned.
+    /// Returns a store around `inner`, without a planned fault.
     #[must_use]
     pub fn new(inner: S) -> Self {
         Self(Arc::new(Shared {
@@ -81,7 +81,7 @@ impl<S> FaultyStore<S> {
         }))
     }
 
-    /// The store within. Its calls are not recorded, and none fails.
+    /// The inner store. Calls to it are not recorded and do not fail.
     #[must_use]
     pub fn inner(&self) -> &S {
         &self.0.inner
@@ -98,13 +98,13 @@ impl<S> FaultyStore<S> {
         *self.0.plan.lock() = Plan::new(plan);
     }
 
-    /// From now on, every call of this method has the fault, and no other call has any.
+    /// From now on, every call of this method has the fault. Other calls have none.
     pub fn plan_for(&self, call: StoreCall, fault: Fault) {
         self.plan(move |made| if made == call { fault } else { Fault::None });
     }
 
-    /// From now on, the call of this method with that number has the fault, and
-    /// no other call has any. The next one has number 1.
+    /// From now on, only the call of this method with this number has the fault.
+    /// The next call has number 1.
     pub fn plan_nth(&self, call: StoreCall, number: usize, fault: Fault) {
         self.plan_each(move |made| {
             if (made.call, made.number) == (call, number) {
@@ -115,7 +115,7 @@ impl<S> FaultyStore<S> {
         });
     }
 
-    /// From now on, every call about this session has the fault, and no other call has any.
+    /// From now on, every call about this session has the fault. Other calls have none.
     pub fn plan_session(&self, id: SessionId, fault: Fault) {
         self.plan_each(move |made| {
             if made.id == Some(id) {
@@ -131,7 +131,7 @@ impl<S> FaultyStore<S> {
         self.plan(|_| Fault::None);
     }
 
-    /// The calls since this was last asked, those that failed included.
+    /// The calls since the last call of this method, including failed ones.
     #[allow(clippy::must_use_candidate)] // Some ask only to have them forgotten.
     pub fn calls(&self) -> Vec<StoreCall> {
         mem::take(&mut *self.0.calls.lock())
@@ -223,7 +223,7 @@ impl<S> fmt::Debug for FaultyStore<S> {
     }
 }
 
-// Each call owns what it is asked for, because it may be applied after the caller has gone.
+// Each call owns its arguments, because it may be applied after the caller is gone.
 impl<S: SessionStore> SessionStore for FaultyStore<S> {
     async fn create(
         &self,
@@ -275,11 +275,16 @@ impl<S: SessionStore> SessionStore for FaultyStore<S> {
     async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        self.with_fault(StoreCall::Touch, Some(id), move |store| async move {
-            store.inner().touch(id, expected, activity).await
+        let (replaced, since) = (Arc::clone(former.record()), former.activity());
+        self.with_fault(StoreCall::Touch, Some(id), move |store| {
+            let replaced = Arc::clone(&replaced);
+            async move {
+                let former = Former::new(&replaced, since);
+                store.inner().touch(id, former, activity).await
+            }
         })
         .await
     }

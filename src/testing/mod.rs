@@ -3,8 +3,8 @@
 //! # A store
 //!
 //! [`conformance`] tests a [`SessionStore`](crate::SessionStore) against every
-//! clause of [the contract](crate::store#the-contract). It panics with a list
-//! of the clauses that do not hold: the rule, what was expected and what came.
+//! clause of [the contract](crate::store#the-contract). If clauses do not hold, it
+//! panics with a list of them: the rule, the expected result and the actual one.
 //!
 //! ```
 //! use cloakroom::{MemoryStore, testing::conformance};
@@ -18,7 +18,7 @@
 //! # tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap().block_on(it_keeps_the_contract());
 //! ```
 //!
-//! [`Conformance`] does the same with more to set: how to damage a record, how
+//! [`Conformance`] does the same with more settings: how to damage a record, how
 //! to lose a reply, and which clauses to run.
 //!
 //! # Handlers

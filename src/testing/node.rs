@@ -2,14 +2,14 @@
 
 use crate::http::layer::SessionLayer;
 
-/// A layer as another machine would have it: the same settings and the same
-/// store, and apart from that nothing in common with `layer`.
+/// A second layer with the same settings and the same store, like on another
+/// machine.
 ///
 /// The clock and the listeners are shared. The second layer has statistics, a
-/// background task and queues of its own, so that two requests on one session
-/// meet in the store alone. A cache that is part of the store is shared too:
-/// give each node a [`TieredStore`](crate::store::TieredStore) of its own to
-/// test that.
+/// background task and queues of its own, so that requests to the two layers
+/// interact only through the store. A cache that is part of the store is shared
+/// too. To test a cache, give each node a
+/// [`TieredStore`](crate::store::TieredStore) of its own.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request};
 use crate::{
     clock::Clock as _,
     commit::{self, Cookie, Occasion},
-    cookie::{Carriers, Transport},
+    cookie::Transport,
     error::{Error, ErrorKind},
     http::layer::SessionLayer,
     record::{token::SessionId, token_keys},
@@ -27,11 +27,11 @@ use crate::{
 /// })
 /// .await?;
 ///
-/// // A handler behind the layer that answers this finds Ann and her hat.
+/// // A handler that answers this request finds Ann and her hat.
 /// let request = ticket.request().uri("/cart").body(()).unwrap();
 /// assert!(request.headers().contains_key("cookie"));
 ///
-/// // Afterwards: what is kept.
+/// // Afterwards, look at the stored session.
 /// let session = ticket.peek().await?.expect("nobody has ended it");
 /// assert_eq!(session.user().as_deref(), Some("ann"));
 /// # Ok::<(), cloakroom::Error>(())
@@ -51,8 +51,8 @@ impl Ticket {
     ///
     /// # Errors
     ///
-    /// Those of `begin` and of the store; `Other` if `begin` left the
-    /// session empty. An empty session is not stored, and gets no cookie.
+    /// The errors of `begin` and of the store. `Other` if `begin` left the
+    /// session empty, because an empty session is not stored and gets no cookie.
     pub async fn new(
         layer: &SessionLayer,
         begin: impl FnOnce(&Session) -> Result<(), Error>,
@@ -83,15 +83,15 @@ impl Ticket {
         })
     }
 
-    /// The session's id. A log-in or a cycle gives it another one: see
-    /// [`take_cookie`](Self::take_cookie).
+    /// The session's id. After a log-in or a cycle, call
+    /// [`take_cookie`](Self::take_cookie) to get the new one.
     #[must_use]
     pub fn id(&self) -> SessionId {
         self.id
     }
 
     /// The value of a `Cookie` header: `name=token`. If the session's token is issued by another
-    /// [`Transport`], the value of that header.
+    /// [`Transport`], this is the value of that header.
     #[must_use]
     pub fn cookie(&self) -> HeaderValue {
         self.cookie.clone()
@@ -104,12 +104,10 @@ impl Ticket {
     }
 
     /// Takes over the session cookie that a response sets, as a browser does, or the header of another
-    /// [`Transport`].
-    /// Returns whether there is one.
+    /// [`Transport`]. Returns whether there is one.
     ///
-    /// Call it after a log-in or a cycle, or where the layer renews secrets.
-    /// A response that removes the cookie leaves the ticket as it is, so that a test
-    /// can send the former cookie once more.
+    /// Call it after a log-in or a cycle, or if the layer renews secrets. If the response removes
+    /// the cookie, the ticket does not change, so that a test can send the former cookie once more.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -120,7 +118,7 @@ impl Ticket {
     /// let first = Ticket::new(&layer, |session| session.insert("n", 1)).await?;
     /// let mut second = Ticket::new(&layer, |session| session.insert("n", 2)).await?;
     ///
-    /// // What a response to the first would carry.
+    /// // The header of a response to the first visitor.
     /// let set_cookie = [first.cookie().as_bytes(), b"; Path=/; HttpOnly"].concat();
     /// let headers = HeaderMap::from_iter([(SET_COOKIE, HeaderValue::try_from(set_cookie).unwrap())]);
     /// assert!(second.take_cookie(&headers));
@@ -162,8 +160,8 @@ impl Ticket {
         true
     }
 
-    /// Returns the session that a request with this cookie finds now, or
-    /// `None`. This does not count as activity.
+    /// Returns the session that a request with this cookie would find now, or
+    /// `None`. The call does not count as activity.
     ///
     /// # Errors
     ///
@@ -172,7 +170,7 @@ impl Ticket {
         self.peek_at(&self.layer).await
     }
 
-    /// As [`peek`](Self::peek), of a request to another layer, such as a
+    /// Like [`peek`](Self::peek), for a request to another layer, such as a
     /// [`second_node`](super::second_node).
     ///
     /// # Errors
@@ -193,8 +191,8 @@ fn sensitive(pair: &[u8]) -> HeaderValue {
 
 fn handle(layer: &SessionLayer, headers: &HeaderMap) -> SessionHandle {
     let config = layer.config();
-    let carriers = Carriers::of(headers, &config.transports);
-    SessionHandle::new(config, carriers, None)
+    let token_headers = config.transports.token_headers(headers);
+    SessionHandle::new(config, token_headers, None)
 }
 
 /// Shows which session, and not what opens it.

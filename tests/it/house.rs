@@ -269,6 +269,33 @@ fn the_order_of_the_folders_is_the_one_in_contributing() {
     assert_eq!(described, ORDER);
 }
 
+/// Mirrors and offline builds have other hosts. Pages of other projects bring them in.
+#[test]
+fn no_file_names_the_host_of_a_package_registry() {
+    let hosts = [concat!("crates", ".io"), concat!("://docs", ".rs")];
+    let mut faults = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if name != "target" && name != ".git" {
+                    folders.push(path);
+                }
+            } else if let Ok(text) = fs::read_to_string(&path)
+                && name != "Cargo.lock"
+            {
+                let named = text
+                    .lines()
+                    .filter(|line| hosts.iter().any(|host| line.contains(host)));
+                faults.extend(named.map(|line| format!("{}: {line}", path.display())));
+            }
+        }
+    }
+    assert_none(faults);
+}
+
 fn climbs(files: &[(&str, &str)]) -> Vec<String> {
     House::new(files.iter().copied().chain([("lib.rs", "")])).climbs()
 }

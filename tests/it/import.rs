@@ -1,5 +1,8 @@
 //! Sessions of another library that continue here: each becomes one session, whatever is lost or cancelled.
 
+mod counting;
+mod layers;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -38,6 +41,8 @@ struct Shelf {
     keeps: bool,
     is_down: bool,
     loads: usize,
+    /// `None`: 30 days after the clock's start.
+    until: Option<SystemTime>,
 }
 
 /// The value of Ann's old cookie.
@@ -75,7 +80,8 @@ impl Import for Other {
     }
 
     fn until(&self) -> SystemTime {
-        SystemTime::from(FixedClock::START) + 30 * DAY
+        let until = self.0.lock().until;
+        until.unwrap_or(SystemTime::from(FixedClock::START) + 30 * DAY)
     }
 
     fn keeps(&self) -> bool {
@@ -333,6 +339,30 @@ async fn i2_whatever_store_call_fails_the_session_is_neither_lost_nor_doubled() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn i2_a_request_that_another_import_overtakes_anywhere_has_the_session() {
+    for polls in 0.. {
+        let house = House::of_ann();
+        house.store.plan(|_| Fault::Yield);
+        let slow = house.ann();
+        let mut request = Box::pin(seen(&slow));
+        let mut is_answered = false;
+        for _ in 0..polls {
+            if let Poll::Ready(seen) = poll!(&mut request) {
+                assert_eq!(seen, IMPORTED);
+                is_answered = true;
+                break;
+            }
+        }
+        assert_eq!(seen(&house.ann()).await, IMPORTED, "after {polls} polls");
+        if is_answered {
+            break;
+        }
+        assert_eq!(request.await, IMPORTED, "overtaken after {polls} polls");
+        assert_eq!(house.sessions().await, 1, "overtaken after {polls} polls");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn i2_wherever_a_request_is_cancelled_the_session_is_neither_lost_nor_doubled() {
     for polls in 0.. {
         let house = House::of_ann();
@@ -516,7 +546,7 @@ async fn i8_who_does_not_use_the_session_costs_no_call() {
 }
 
 #[tokio::test]
-async fn i9_the_ledger_is_no_session_and_does_not_tell_the_old_token() {
+async fn i9_the_ledger_entry_is_not_listed_and_does_not_reveal_the_old_token() {
     let house = House::of_ann();
     assert_eq!(seen(&house.ann()).await, IMPORTED);
     assert_eq!(house.sessions().await, 1);

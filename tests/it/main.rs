@@ -1,4 +1,4 @@
-//! Every rule of the library as a test that bears its name. The folders are those of `src`.
+//! The tests. The name of a rule's test begins with the rule. The folders mirror those of `src`.
 
 mod auth;
 mod commit;

@@ -1,4 +1,4 @@
-//! Planted faults: each rule taken out, and what finds it.
+//! Planted faults: each rule switched off, and the property that fails then.
 
 use std::{fmt::Write as _, fs, sync::atomic::Ordering::Relaxed};
 
@@ -12,33 +12,33 @@ use crate::{
     suites::{self, alone},
 };
 
-/// A rule that is taken out, or a promise that a store breaks.
+/// A rule that is switched off, or a promise that a store breaks.
 enum Fault {
     Of(Policy),
     By(Environment),
 }
 
-/// What it is, and the scenarios that show it.
+/// A description, the fault, and the scenarios in which it is found.
 type Planted = (&'static str, Fault, fn() -> Vec<Net>);
 
 const FAULTS_TO_FIND: [Planted; 25] = [
     (
-        "a write that the record no longer remembers counts as not stored",
+        "a write older than the record's list of writers counts as not stored",
         Fault::Of(Policy::WriteBeyondMemoryFails),
         pairs,
     ),
     (
-        "a claim that the record no longer remembers counts as not stored",
+        "a claim older than the record's list of writers counts as not stored",
         Fault::Of(Policy::ClaimBeyondMemoryFails),
         pairs,
     ),
     (
-        "whether the session moved is asked before whether the write is in it",
+        "after a lost reply, a move is looked for before the list of writers is read",
         Fault::Of(Policy::WroteBeforeMoved),
         pairs,
     ),
     (
-        "a claim whose reply was lost, of a record that is gone, finds nothing",
+        "a claim with a lost reply finds nothing if the record is gone",
         Fault::Of(Policy::ClaimMissingFails),
         memory,
     ),
@@ -53,17 +53,17 @@ const FAULTS_TO_FIND: [Planted; 25] = [
         pairs,
     ),
     (
-        "a log-in joins a session that was written to",
+        "a log-in joins a session after another request wrote to it",
         Fault::Of(Policy::JoinsUnwritten),
         visits,
     ),
     (
-        "a log-in whose session has moved keeps its copy",
+        "a log-in keeps its copy of the data after the session moved elsewhere",
         Fault::Of(Policy::LaterBeginsEmpty),
         pairs,
     ),
     (
-        "a move leaves a session that has changed without taking the change in",
+        "a move leaves a changed session without taking over the change",
         Fault::Of(Policy::RewritesBeforeMarker),
         pairs,
     ),
@@ -73,17 +73,17 @@ const FAULTS_TO_FIND: [Planted; 25] = [
         limited,
     ),
     (
-        "a log-in in doubt answers without the new token",
+        "a log-in with an unknown result answers without the new token",
         Fault::Of(Policy::TokenInDoubt),
         pairs,
     ),
     (
-        "what a refused log-in has created stays",
+        "the new session of a refused log-in stays",
         Fault::Of(Policy::RefusedIsClosed),
         of_user,
     ),
     (
-        "a session that is moving is ended without barring it",
+        "a session is ended during its move without a bar",
         Fault::Of(Policy::EndBars),
         of_user,
     ),
@@ -98,52 +98,52 @@ const FAULTS_TO_FIND: [Planted; 25] = [
         pairs,
     ),
     (
-        "a move that nobody finished is not finished before reading",
+        "an unfinished move is not finished before the data is read",
         Fault::Of(Policy::Helps),
         visits,
     ),
     (
-        "who finishes a move does not take over what the old session has",
+        "a request that finishes a move does not take over the old session's changes",
         Fault::Of(Policy::HelpTakesOver),
         visits,
     ),
     (
-        "undoing does not bar the old session",
+        "an undo writes no bar into the old session",
         Fault::Of(Policy::UndoBars),
         pairs,
     ),
     (
-        "undoing does not close the id of what is not there yet",
+        "an undo does not close the id of a session that is not stored yet",
         Fault::Of(Policy::UndoCloses),
         pairs,
     ),
     (
-        "an import goes on though another was faster",
+        "an import continues although another one was faster",
         Fault::Of(Policy::ImportsOnce),
         imports,
     ),
     (
-        "an old token opens a session that was used since",
+        "an old token opens a session after the new token was used",
         Fault::Of(Policy::ImportsUnused),
         imports,
     ),
     (
-        "an import in doubt is taken back",
+        "an import with an unknown result is undone",
         Fault::Of(Policy::ImportsInDoubtStay),
         imports,
     ),
     (
-        "a store calls refused what it has applied",
+        "a store applies a call and reports it as refused",
         Fault::By(Environment::RefusalsThatWereNone),
         pairs,
     ),
     (
-        "a store hides that it has sent a call twice",
+        "a store sends a call twice and does not report it",
         Fault::By(Environment::HiddenRetries),
         pairs,
     ),
     (
-        "the marker of a session that ended goes at once",
+        "the marker of an ended session is deleted at once",
         Fault::By(Environment::MarkersThatGo),
         pairs,
     ),
@@ -173,7 +173,7 @@ fn limited() -> Vec<Net> {
     suites::limits(1, 1)
 }
 
-/// The first property that falls, with how many steps, and the requests.
+/// The first property that fails, the number of steps, and the requests.
 fn find(fault: &Fault, scenarios: &[Net]) -> Option<(&'static str, usize, String)> {
     MEMORY.store(0, Relaxed);
     FAULTS.store(

@@ -1,5 +1,5 @@
-//! The model checker: every interleaving of the commit's machines, a store that loses and delays, and requests that
-//! are given up, within bounds.
+//! The model checker. It explores every interleaving, within bounds, of the commit's machines, a store that loses and
+//! delays calls, and requests that are cancelled.
 //!
 //! ```sh
 //! cargo test --release -p cloakroom-model

@@ -1,4 +1,4 @@
-//! The model: requests, the store, and everything that may go wrong between them.
+//! The model: requests, the store, and the faults between them.
 
 use cloakroom::{
     Timestamp,
@@ -23,9 +23,9 @@ pub(crate) struct Net {
     pub(crate) starts: u8,
     pub(crate) user: u8,
     pub(crate) limit: Option<usize>,
-    /// How many replies to writes and reads may be lost, late or refused.
+    /// How many writes and reads may be lost, late or refused.
     pub(crate) lost: u8,
-    /// How many requests may be cancelled, late, or gone with their node; and of all three together.
+    /// How many requests may be cancelled, time out, or crash with their node, and how many of all three together.
     pub(crate) cancelled: u8,
     pub(crate) late: u8,
     pub(crate) crashed: u8,
@@ -40,15 +40,15 @@ pub(crate) struct Net {
     pub(crate) world: Environment,
 }
 
-/// Planted faults that are not of the crate: what the rules ask of a store.
+/// Planted faults of a store that breaks its contract.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Environment {
     Sound,
-    /// A store that says "refused" of a call whose reply was lost.
+    /// A store that reports a call as refused although it was applied and its reply was lost.
     RefusalsThatWereNone,
-    /// A store that re-sends by itself, and hides that the first copy was applied.
+    /// A store that sends a call again by itself, and does not report that the first one was applied.
     HiddenRetries,
-    /// Markers that go at once.
+    /// Markers that are deleted at once.
     MarkersThatGo,
 }
 
@@ -59,11 +59,11 @@ pub(crate) enum Act {
     Reply(u8),
     /// It is applied, and the reply is lost.
     Lose(u8),
-    /// It is on its way for longer than anybody waits.
+    /// It arrives after its request has stopped waiting.
     Delay(u8),
     /// It never arrives.
     Drop(u8),
-    /// It is not applied, and the store says so.
+    /// It is not applied, and the store reports that.
     Refuse(u8),
     Apply(u8),
     Vanish(u8),
@@ -78,7 +78,7 @@ pub(crate) enum Act {
     Evict(u8),
 }
 
-/// All clocks say this.
+/// The time of all clocks.
 const NOW: Timestamp = Timestamp::from_millis(10);
 
 impl Net {
@@ -102,7 +102,7 @@ impl Net {
         }
     }
 
-    /// All with the token of the first session.
+    /// All requests have the token of the first session.
     pub(crate) fn on_one(ops: &[Op]) -> Self {
         let ops: Vec<_> = ops.iter().map(|op| (*op, With::Old(0))).collect();
         Self::new(&ops)
@@ -143,7 +143,7 @@ impl Net {
         };
     }
 
-    /// The request has been told the reply to its call.
+    /// Passes the reply to the request's machine.
     fn tell(&self, world: &mut World, actor: usize, reply: Reply<Small>) {
         let phase = std::mem::replace(&mut world.actors[actor].phase, Phase::Idle);
         match phase {
@@ -215,7 +215,7 @@ impl Net {
         }
     }
 
-    /// The commit, of what was loaded.
+    /// Begins the commit, on the loaded record.
     fn begin(&self, world: &mut World, actor: usize, found: Option<Small>) {
         let state = &world.actors[actor];
         let (op, id) = (state.op, session(state.id));
@@ -263,7 +263,7 @@ impl Net {
         }))
     }
 
-    /// Answers what needs no store, until the next call or the end.
+    /// Answers the asks that need no store, until the next call or the end.
     fn run(
         &self,
         world: &mut World,
@@ -360,7 +360,7 @@ impl Net {
                 world.actors[actor].has_saved = true;
                 return self.begin(world, actor, Some(record));
             }
-            // Gone already: the log-in finds out where it went.
+            // The session is gone: the log-in finds out where it moved.
             Some(Outcome::Ended)
                 if matches!(op, Op::SaveLogIn(_)) && !world.actors[actor].has_saved =>
             {
@@ -369,7 +369,7 @@ impl Net {
                 return;
             }
             Some(Outcome::NotSaved) => {
-                // All is pending still: the commit begins anew.
+                // Everything is still pending: the commit begins again.
                 world.resumed = true;
                 world.actors[actor].phase = Phase::Loading;
                 return;
@@ -445,7 +445,7 @@ impl Model for Net {
             })
         };
         let mut store: Vec<_> = (0..self.starts).map(|nth| Some(start(nth))).collect();
-        // The last one is the ledger's.
+        // The last id is that of the ledger entry.
         store.resize(self.starts as usize + self.ops.len() + 1, None);
         let actor = |(op, with): &(Op, With)| Actor {
             op: *op,
@@ -509,7 +509,7 @@ impl Model for Net {
         for nth in 0..world.late.len() as u8 {
             acts.extend([Act::Apply(nth), Act::Vanish(nth)]);
         }
-        // A marker goes minutes after the last call of its time has been applied.
+        // A marker is deleted minutes after the last call of its time was applied.
         let is_quiet = world.late.is_empty()
             && world.undoing.is_empty()
             && world.actors.iter().all(|actor| match &actor.phase {
@@ -526,7 +526,7 @@ impl Model for Net {
             if is_marker && is_quiet && spent.reaped < self.reaped {
                 acts.push(Act::Reap(id));
             }
-            // One that is evicted while a call is on its way to it, or its move is in doubt, is a known exception.
+            // It is a known exception if a session is evicted while a call to it is under way, or its move is unknown.
             let in_doubt = |actor: &Actor| matches!(actor.phase, Phase::Done(Out::InDoubt(_)));
             let is_certain = world.late.is_empty() && !world.actors.iter().any(in_doubt);
             let may_go = id < self.starts && is_certain;
@@ -664,7 +664,7 @@ impl Model for Net {
 }
 
 impl World {
-    /// Nobody waits for this call any more.
+    /// No request waits for this call any more.
     fn send(&mut self, call: Call) {
         if call.writes() {
             self.late.push(call);
@@ -683,7 +683,7 @@ fn writer(actor: usize) -> u64 {
     actor as u64 + 1
 }
 
-/// A writer is of one machine: of two, the writes could be taken for each other.
+/// Each machine has a writer of its own, so that its writes can be told apart from those of others.
 fn ending(id: u8, actor: usize, left: usize) -> Machine<Small> {
     let writer = writer(actor) + 20 * left as u64;
     Machine::End(Box::new(End::revoke(session(id), writer)))
@@ -696,7 +696,7 @@ fn running(machine: Machine<Small>) -> Phase {
     }
 }
 
-/// The request's changes on top of `latest`; `None` where they make no difference.
+/// The request's changes applied to `latest`. `None` if they make no difference.
 fn merged(op: Op, actor: usize, latest: &Small, writer: u64) -> Option<Small> {
     let mut next = latest.next(writer);
     next.is_used = true;
@@ -722,7 +722,7 @@ fn joined(op: Op, actor: usize, target: &Small) -> Reply<Small> {
     Reply::Merged(Small::of(next))
 }
 
-/// What is to be told and undone, whoever was running.
+/// Records the events and undos of a finished machine.
 fn note(world: &mut World, finished: &Finished<Small>) {
     for (id, _) in &finished.evicted {
         world.evicted.push(index(*id));
@@ -759,7 +759,7 @@ fn done(world: &mut World, actor: usize, out: Out) {
     world.given.push((id, actor as u8));
     world.given.sort_unstable();
     if let (Some(user), true) = (world.actors[actor].op.user(), out.is_answered_move()) {
-        // At the moment of the move: somebody may have ended it since.
+        // Checked at the moment of the move, because the session may end afterwards.
         let is_left = world.live(world.actors[actor].id).is_none();
         let works = |record: &Small| record.user == user && record.secrets & (2 << actor) != 0;
         let worked = world

@@ -1,4 +1,4 @@
-//! What must hold, each under the name of its rule, and what must happen at least once.
+//! The properties: those that must always hold, and those that must be reached at least once.
 
 use cloakroom::protocol::MoveKind;
 use stateright::Property;
@@ -53,7 +53,7 @@ pub(crate) fn all() -> Vec<Property<Net>> {
 
 type Holds = fn(&Net, &World) -> bool;
 
-/// What a whole suite of scenarios must reach, so that the properties say something.
+/// The states that a suite must reach, so that its properties are not trivially true.
 pub(crate) const SOMETIMES: [(&str, Holds); 12] = [
     ("an old session is imported", |_: &Net, world: &World| {
         imports(world).next().is_some()
@@ -167,7 +167,7 @@ fn increments_are_kept(net: &Net, world: &World) -> bool {
     most.unwrap_or(0) >= counted(world)
 }
 
-/// The one voucher, or who has it, or who can claim it.
+/// All places where the voucher is, or can still be claimed from.
 fn voucher_at_most_once(net: &Net, world: &World) -> bool {
     if net.starts > 1 || net.ops.iter().filter(|(op, _)| *op == Op::Insert).count() > 1 {
         return true;
@@ -177,12 +177,12 @@ fn voucher_at_most_once(net: &Net, world: &World) -> bool {
         let is_owned = *id < net.starts || is_given || world.imported() == Some(*id);
         record.voucher && is_owned && world.is_readable(*id)
     });
-    // Whoever has the old token may import it.
+    // A request with the old token may import it.
     let is_kept = world.old && world.imported().is_none();
     taken(world) + holders.count() + usize::from(is_kept) <= 1
 }
 
-/// Whoever took it has it, or was told of a failure.
+/// The request that took it has it, or failed.
 fn claims_are_told(_: &Net, world: &World) -> bool {
     world.actors.iter().enumerate().all(|(nth, actor)| {
         let was_stored = world.claimed & 1 << nth != 0;
@@ -199,7 +199,7 @@ fn taken(world: &World) -> usize {
         .count()
 }
 
-/// Where nobody got it, it is there, or somebody was told of a failure.
+/// If no request got it, it is still there, or a request failed.
 fn voucher_is_not_lost(net: &Net, world: &World) -> bool {
     let inserts = has(net, |op| op == Op::Insert);
     let inserted = outs(world).any(|(actor, out)| actor.op == Op::Insert && out == Out::Ok);
@@ -227,16 +227,16 @@ fn voucher_is_not_lost(net: &Net, world: &World) -> bool {
     taken(world) > 0 || is_told || is_kept || world.sessions().any(|(_, record)| record.voucher)
 }
 
-/// Neither the session, nor what was in it.
+/// Neither the session nor its data comes back.
 fn ended_stays_ended(net: &Net, world: &World) -> bool {
     let is_back = |id: &u8| world.live(*id).is_some();
     if world.ended.iter().any(is_back) {
         return false;
     }
-    // Who was told that the session is gone finds nothing of it.
+    // After a response without the session, its data must not be found again.
     let is_gone = outs(world).any(|(actor, out)| {
         let ends = matches!(actor.op, Op::Destroy | Op::Revoke);
-        // Where the marker of a cycle has expired, nobody knows the old token any more.
+        // If the marker of a cycle has expired, the old token leads nowhere.
         let is_known = out == Out::Closed || out == Out::Gone && world.spent.reaped == 0;
         ends && actor.with == With::Old(0) && is_known
     });
@@ -259,7 +259,7 @@ fn ended_stays_ended(net: &Net, world: &World) -> bool {
     })
 }
 
-/// Whoever holds an old token does not end what a log-in has begun since.
+/// A request with an old token does not end the session of a later log-in.
 fn log_outs_spare_log_ins(net: &Net, world: &World) -> bool {
     let reaches = |(op, with): &(Op, With)| match op {
         Op::RevokeUser(_) => true,
@@ -316,7 +316,7 @@ fn old_or_new_works(net: &Net, world: &World) -> bool {
             .actors
             .iter()
             .filter(|other| other.id == actor.id && other.op.moves());
-        // A session that was in doubt itself may have ended since.
+        // A session with an unknown result may have ended since.
         let was_in_doubt = |of: u8| {
             matches!(
                 world.actors[of as usize].phase,
@@ -335,7 +335,7 @@ fn old_or_new_works(net: &Net, world: &World) -> bool {
     })
 }
 
-/// The session is live, or went on.
+/// The session is live, or continues under another id.
 fn moved_on(world: &World, id: u8) -> bool {
     world.live(id).is_some()
         || world
@@ -363,7 +363,7 @@ fn limit_holds(net: &Net, world: &World) -> bool {
         <= limit + in_doubt
 }
 
-/// The old session stays, and no answered log-in is ended but by a newer answered one.
+/// The old session stays, and only a newer answered log-in ends an answered one.
 fn refused_costs_nothing(net: &Net, world: &World) -> bool {
     if net.limit.is_none() || !world.is_settled() || has(net, Op::ends) {
         return true;
@@ -377,7 +377,7 @@ fn refused_costs_nothing(net: &Net, world: &World) -> bool {
             < 2;
         match out {
             Out::Outdone => !is_alone || world.live(actor.id).is_some(),
-            // One that failed by itself may have ended older ones before.
+            // A log-in that failed may have ended older sessions before.
             Out::Moved(id)
                 if !abandoned(world) && !outs(world).any(|(_, out)| out == Out::Failed) =>
             {
@@ -405,7 +405,7 @@ fn users_do_not_meet(_: &Net, world: &World) -> bool {
     })
 }
 
-/// Nobody has its token: only where the move came about and its request was given up.
+/// A live session without a visitor exists only if a move succeeded after its request was cancelled.
 fn no_ownerless_session(net: &Net, world: &World) -> bool {
     if !world.is_settled() || world.spent.crashed + world.spent.undo_lost > 0 {
         return true;
@@ -428,7 +428,7 @@ fn nothing_fails_without_faults(_: &Net, world: &World) -> bool {
     let spent = &world.spent;
     let is_undisturbed =
         spent.lost + spent.cancelled + spent.late + spent.crashed + spent.evicted == 0;
-    // What a `try_update` refuses fails.
+    // A refused `try_update` fails.
     let fails = |(actor, out): (&Actor, Out)| {
         matches!(out, Out::Failed | Out::InDoubt(_)) && !matches!(actor.op, Op::LogInTake(_))
     };
@@ -440,14 +440,14 @@ fn imports(world: &World) -> impl Iterator<Item = u8> {
     imports.filter_map(|(_, out)| out.given())
 }
 
-/// Every answer with a session is of the same one.
+/// All answers with a session have the same session.
 fn imported_once(_: &Net, world: &World) -> bool {
     let mut imports = imports(world);
     let first = imports.next();
     imports.all(|other| Some(other) == first)
 }
 
-/// Where no request was answered with the session, the next one with the old token is.
+/// If no request was answered with the session, the next one with the old token is.
 fn imports_are_not_lost(net: &Net, world: &World) -> bool {
     if !world.is_settled()
         || !has(net, |op| op == Op::Import)
@@ -463,7 +463,7 @@ fn imports_are_not_lost(net: &Net, world: &World) -> bool {
     }
 }
 
-/// A request that is not over has something to ask.
+/// A request that has not ended asks something.
 fn nothing_waits_for_ever(_: &Net, world: &World) -> bool {
     world.actors.iter().all(|actor| match &actor.phase {
         Phase::Running { machine, .. } | Phase::Helping(machine) | Phase::Ending(machine, _) => {

@@ -1,4 +1,4 @@
-//! The model's record: as small as can be, around the crate's own `Version` and `wrote`.
+//! The model's record: a small one, with the crate's own `Version` and `wrote`.
 
 use std::{
     fmt,
@@ -13,10 +13,10 @@ use cloakroom::{
     protocol::{Origin, Policy, Rec, Successor, Wrote},
 };
 
-/// Which rule is taken out: one bit each.
+/// The rules that are switched off, one bit each.
 pub(crate) static FAULTS: AtomicU32 = AtomicU32::new(0);
 
-/// How many writers a record remembers: few, so that forgetting is reached.
+/// How many writers a record remembers. Few, so that scenarios exceed it.
 pub(crate) static MEMORY: AtomicUsize = AtomicUsize::new(2);
 
 /// The bit of a rule in [`FAULTS`].
@@ -24,7 +24,7 @@ pub(crate) const fn bit(rule: Policy) -> u32 {
     1 << rule as u32
 }
 
-/// A session: how much was counted, who is logged in, and what must not be doubled, lost or seen by others.
+/// A session: its count, its user, its voucher and private data.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Fields {
     pub(crate) version: Version,
@@ -34,13 +34,13 @@ pub(crate) struct Fields {
     pub(crate) count: u8,
     /// May be claimed once.
     pub(crate) voucher: bool,
-    /// What a visitor had before they logged in.
+    /// The data from before the log-in.
     pub(crate) cart: bool,
-    /// Whose private data is in it: a bit for each user.
+    /// The users with private data in it, one bit each.
     pub(crate) private: u8,
-    /// The secrets that prove it: a bit for each.
+    /// The valid secrets, one bit each.
     pub(crate) secrets: u8,
-    /// Whether somebody has come with a secret of an imported session.
+    /// Whether a secret of an imported session was presented.
     pub(crate) is_used: bool,
     pub(crate) is_marker: bool,
     pub(crate) successor: Option<Successor>,
@@ -84,7 +84,7 @@ impl Small {
         Self(Arc::new(fields))
     }
 
-    /// An empty session of nobody, as its first version.
+    /// The first version of an empty anonymous session.
     pub(crate) fn blank(writer: u64) -> Fields {
         Fields {
             version: Version { counter: 1, writer },

@@ -1,4 +1,4 @@
-//! Which scenarios are explored, within which bounds.
+//! The scenarios and their bounds.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,7 @@ use Op::{
     RevokeUser, Save, SaveLogIn, Touch,
 };
 
-/// What the rules are taken out of is one for the process.
+/// The rules are switched off for the whole process, so only one check runs at a time.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
     LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -30,7 +30,7 @@ fn is_large() -> bool {
     env::var("CLOAKROOM_MODEL").is_ok_and(|bounds| bounds == "large")
 }
 
-/// What came of a number of scenarios.
+/// The results of several scenarios.
 #[derive(Default)]
 pub(crate) struct Report {
     scenarios: usize,
@@ -127,7 +127,7 @@ fn sound(memory: usize) {
     MEMORY.store(memory, Relaxed);
 }
 
-/// With everything that may go wrong once.
+/// With each fault once.
 fn disturbed(ops: &[Op], lost: u8, abandoned: u8) -> Net {
     Net {
         lost,
@@ -154,7 +154,7 @@ pub(crate) fn triples(all: &[Op], lost: u8, abandoned: u8) -> Vec<Net> {
         .collect()
 }
 
-/// A session of a user, who logs in again, or as another.
+/// A session of a user who logs in again, or as another user.
 pub(crate) fn of_a_user(lost: u8) -> Vec<Net> {
     let mut all = OPS.to_vec();
     all.push(RevokeUser(1));
@@ -165,7 +165,7 @@ pub(crate) fn of_a_user(lost: u8) -> Vec<Net> {
     multisets(&all, 2).iter().map(user).collect()
 }
 
-/// Many writes on top of one whose reply was lost: more than a record remembers.
+/// More writes after a lost reply than a record remembers.
 pub(crate) fn memory(lost: u8) -> Vec<Net> {
     [
         [Increment, Increment, Increment],
@@ -179,14 +179,14 @@ pub(crate) fn memory(lost: u8) -> Vec<Net> {
     .map(|ops| Net {
         lost,
         reaped: 1,
-        // One that is evicted while its move is in doubt is a known exception.
+        // It is a known exception if a session is evicted while its move is unknown.
         evicted: u8::from(!ops.iter().any(|op| op.moves())),
         ..Net::on_one(ops)
     })
     .collect()
 }
 
-/// A move, what happens to the old session meanwhile, and a request with the new token.
+/// A move, a concurrent change of the old session, and a request with the new token.
 pub(crate) fn visits(lost: u8, abandoned: u8) -> Vec<Net> {
     let mut nets = Vec::new();
     for first in [LogIn(1), Cycle] {
@@ -253,7 +253,7 @@ fn creations(lost: u8) -> Vec<Net> {
         .collect()
 }
 
-/// Requests with the cookie of another library, and with the token that one of them was given.
+/// Requests with the cookie of another library, and with the token that one of them got.
 pub(crate) fn imports(lost: u8, abandoned: u8) -> Vec<Net> {
     let (old, new) = (With::Old(0), With::New(0));
     let import = (Import, old);
@@ -378,14 +378,14 @@ fn suites() -> Vec<Suite> {
     suites
 }
 
-/// Longer than this nothing takes: otherwise two machines keep each other busy.
+/// More steps than any run needs. Otherwise two machines keep each other busy.
 const DEEPEST: usize = 60;
 
 #[test]
 fn every_rule_holds_in_every_scenario() {
     let _alone = alone();
     let mut seen = BTreeSet::new();
-    // For who looks into one suite.
+    // To run a single suite.
     let only = env::var("CLOAKROOM_MODEL_SUITE").unwrap_or_default();
     for (name, memory, nets) in suites().into_iter().filter(|suite| suite.0.contains(&only)) {
         sound(memory);

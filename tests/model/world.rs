@@ -14,7 +14,7 @@ use crate::record::{Fields, Small};
 pub(crate) enum Op {
     /// Adds one to the count.
     Increment,
-    /// The same by a `save`, which is resumed where it is cut.
+    /// The same by a `save`, which is resumed after an interruption.
     Save,
     /// The same by a `save`, then a log-in.
     SaveLogIn(u8),
@@ -61,12 +61,12 @@ impl Op {
     }
 }
 
-/// With whose token a request comes.
+/// The token of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum With {
-    /// That of the nth session at the beginning.
+    /// The token of the nth session at the beginning.
     Old(u8),
-    /// That which the nth request was given.
+    /// The token that the nth request got.
     New(u8),
 }
 
@@ -74,7 +74,7 @@ pub(crate) enum With {
 pub(crate) struct Actor {
     pub(crate) op: Op,
     pub(crate) with: With,
-    /// The session that it is on, and the secret that it has.
+    /// The session of the request, and its secret.
     pub(crate) id: u8,
     pub(crate) secret: u8,
     pub(crate) phase: Phase,
@@ -96,21 +96,21 @@ pub(crate) enum Phase {
     Listing(u8),
     /// One session after another.
     Ending(Machine<Small>, Vec<u8>),
-    /// A save that nothing has told of.
+    /// A save without a reply.
     Kept(Write<Small>),
     Done(Out),
     Cancelled,
     Crashed,
 }
 
-/// What the visitor, or the operator, is told.
+/// The answer to the visitor or the operator.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Out {
     /// 200, and it is stored.
     Ok,
     /// 200, dropped: the session had ended or moved.
     Dropped,
-    /// The voucher is theirs.
+    /// The visitor got the voucher.
     Got,
     NotThere,
     /// 200 with the token of a new session.
@@ -127,12 +127,12 @@ pub(crate) enum Out {
     Failed,
     /// 503 with the token of a new session.
     InDoubt(u8),
-    /// 503: no room for this log-in.
+    /// 503: the log-in is beyond the limit.
     Outdone,
 }
 
 impl Out {
-    /// The session whose token the response has.
+    /// The session of the token in the response.
     pub(crate) fn given(self) -> Option<u8> {
         match self {
             Self::Moved(id) | Self::Joined(id) | Self::InDoubt(id) => Some(id),
@@ -153,7 +153,7 @@ pub(crate) enum Call {
     Update(u8, Version, Small),
     Touch(u8, Version),
     List(u8),
-    /// What the other library kept, for this request, to be this session.
+    /// Loads the other library's session, which becomes this session.
     Fetch(u8, u8),
     Forget,
 }
@@ -192,16 +192,16 @@ pub(crate) struct Spent {
     pub(crate) undo_lost: u8,
 }
 
-/// What must never happen, noted when it does.
+/// Events that must never happen.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Breaches {
     /// A response had a token that did not work at the moment of the move.
     pub(crate) dead_token: bool,
     /// A secret was added to a session that somebody has written to, or of another user.
     pub(crate) written_joined: bool,
-    /// A session became the marker to one that was not there.
+    /// A session became a marker that leads to a missing session.
     pub(crate) dead_move: bool,
-    /// A session's end, or its log-in, was told twice.
+    /// The event of a session's end or log-in was sent twice.
     pub(crate) told_twice: bool,
 }
 
@@ -214,17 +214,17 @@ pub(crate) struct World {
     pub(crate) undoing: Vec<Undoing<Small>>,
     /// The tokens that responses had: session and request.
     pub(crate) given: Vec<(u8, u8)>,
-    /// The ends that were told.
+    /// The sessions with an event of their end.
     pub(crate) ended: Vec<u8>,
-    /// The moves that were told, by the new session.
+    /// The sessions with an event of their move, by the new id.
     pub(crate) moved: Vec<u8>,
     /// The sessions that a limit has ended.
     pub(crate) evicted: Vec<u8>,
     pub(crate) spent: Spent,
     pub(crate) breaches: Breaches,
-    /// Whose claims were stored: a bit for each request.
+    /// The requests with a stored claim, one bit each.
     pub(crate) claimed: u8,
-    /// Whether the other library has the old session still.
+    /// Whether the other library still has the old session.
     pub(crate) old: bool,
     pub(crate) helped: bool,
     pub(crate) resumed: bool,
@@ -239,7 +239,7 @@ impl World {
         self.get(id).filter(|record| !record.is_marker)
     }
 
-    /// The session that the ledger leads to, which is behind those of the requests; `None`: it has no entry.
+    /// The session that the ledger entry leads to. Its id comes after those of the requests. `None` if there is no entry.
     pub(crate) fn imported(&self) -> Option<u8> {
         let ledger = self.store.len() as u8 - 1;
         let entry = self.get(ledger)?;
@@ -250,7 +250,7 @@ impl World {
         (0..self.store.len() as u8).filter_map(|id| Some((id, self.live(id)?)))
     }
 
-    /// Whether nothing goes on any more.
+    /// Whether everything has ended.
     pub(crate) fn is_settled(&self) -> bool {
         let is_over = |actor: &Actor| match &actor.phase {
             Phase::Done(_) | Phase::Cancelled | Phase::Crashed => true,
@@ -277,7 +277,7 @@ impl World {
             .map(|given| given.0)
     }
 
-    /// Whether whoever presents the token reads the data without finishing a move first.
+    /// Whether a request with the token reads the data without finishing a move first.
     pub(crate) fn is_readable(&self, id: u8) -> bool {
         let from = self.live(id).and_then(|record| record.origin);
         from.is_none_or(|from| {
@@ -286,7 +286,7 @@ impl World {
         })
     }
 
-    /// What the store does with a call.
+    /// Applies a call to the store.
     pub(crate) fn apply(&mut self, call: &Call) -> Reply<Small> {
         if let Call::Update(id, expected, next) = call {
             self.check(*id, *expected, next);
@@ -331,7 +331,7 @@ impl World {
         }
     }
 
-    /// Notes what a write does that is about to be stored.
+    /// Checks a write before it is stored, and records what must never happen.
     fn check(&mut self, id: u8, expected: Version, next: &Small) {
         let Some(stored) = self.live(id).filter(|stored| stored.version == expected) else {
             return;
@@ -369,7 +369,7 @@ impl World {
     }
 }
 
-/// What the other library kept, as a new session, and the ledger entry that leads to it.
+/// The other library's session as a new session, and the ledger entry that leads to it.
 fn imported(actor: u8, id: u8) -> (Small, Small) {
     let writer = u64::from(actor) + 1;
     let record = Small::of(Fields {

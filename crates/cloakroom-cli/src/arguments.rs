@@ -1,4 +1,4 @@
-//! What the command line takes: [`Arguments`].
+//! The arguments of the command line: [`Arguments`].
 
 use std::{path::PathBuf, time::SystemTime};
 
@@ -11,8 +11,9 @@ use crate::time::{ago, duration, moment};
 
 /// Counts, lists and ends the sessions that cloakroom keeps in a store.
 ///
-/// The store's URL comes from the environment variable CLOAKROOM_STORE or from a file (--store-file), never from an
-/// argument, which every user of the machine can see:
+/// The store's URL comes from the environment variable CLOAKROOM_STORE or from a
+/// file (--store-file). It is no argument, because every user of the machine can
+/// read those:
 ///
 ///   postgres://user:password@host/database
 ///   mysql://user:password@host/database
@@ -21,12 +22,17 @@ use crate::time::{ago, duration, moment};
 ///   redis-cluster://:password@host:6379,host:6380
 ///   file:path
 ///
-/// Sessions in memory belong to one process: look at them through the console of that process.
+/// Sessions in memory belong to one process: use the console of that process.
 ///
-/// What this command ends is dead at once on every node. The events of a node tell nothing of it, and code that waits for a
-/// session's end hears of it when it asks the store next, within 30 seconds by default.
+/// No node accepts a session that this command ended, from its next load on. The listeners of the nodes are not called. Code
+/// that waits for a session's end notices at its next check of the store, within 30 seconds by default.
 ///
-/// Exit codes: 0 done; 1 the store failed; 2 wrong arguments; 3 there is no such session; 4 not confirmed.
+/// Exit codes:
+///   0  done
+///   1  the store failed
+///   2  wrong arguments, or the store cannot do this
+///   3  there is no such session
+///   4  not confirmed
 #[derive(Debug, Parser)]
 #[command(
     name = "cloakroom",
@@ -41,9 +47,12 @@ pub(crate) struct Arguments {
     /// The table of an SQL store
     #[arg(long, global = true, value_name = "NAME", default_value = "sessions")]
     pub(crate) table: String,
-    /// What the keys of a Redis store begin with; the store's default if this is not given
+    /// The prefix of the keys of a Redis store; otherwise the store's default
     #[arg(long, global = true, value_name = "PREFIX")]
     pub(crate) prefix: Option<String>,
+    /// The application's Redis store has `index_begun`: list the newest first by that index
+    #[arg(long, global = true)]
+    pub(crate) index_begun: bool,
     /// Print JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -65,22 +74,22 @@ pub(crate) enum When {
 pub(crate) enum Command {
     /// How many sessions the store has, by kind and by age
     Stats,
-    /// How many sessions match; counts of a filter stop at 10,000
+    /// How many sessions match; a count with a filter stops at 10,000
     Count(Filter),
     /// List sessions, a page at a time
     List {
         #[command(flatten)]
         filter: Filter,
-        /// How many at most, 1 to 1000
+        /// The most sessions of a page, 1 to 1000
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
-        /// The cursor that the page before has printed
+        /// The cursor that the previous page printed
         #[arg(long, value_name = "CURSOR")]
         after: Option<Cursor>,
-        /// The newest first; otherwise in the order of ids
+        /// The newest sessions first; otherwise in the order of ids
         #[arg(long)]
         newest: bool,
-        /// Those used last first, without further pages
+        /// The sessions that were used last, a single page
         #[arg(long, conflicts_with_all = ["newest", "after"])]
         last_seen: bool,
     },
@@ -92,7 +101,7 @@ pub(crate) enum Command {
         #[arg(long)]
         values: bool,
     },
-    /// End sessions: some by their ids, all that match, or all
+    /// End sessions: by their ids, all that match, or all
     Revoke {
         /// The ids of the sessions
         #[arg(conflicts_with_all = ["all", "user", "logged_in", "anonymous", "idle_for", "begun_since", "begun_before"])]
@@ -102,33 +111,33 @@ pub(crate) enum Command {
         /// Every session of the store
         #[arg(long, conflicts_with_all = ["user", "logged_in", "anonymous", "idle_for", "begun_since", "begun_before"])]
         all: bool,
-        /// Only show what it would end
+        /// Only show which sessions would end
         #[arg(long)]
         dry_run: bool,
-        /// Do not ask
+        /// Do not ask for a confirmation
         #[arg(long, short)]
         yes: bool,
     },
-    /// Delete what has expired
+    /// Delete expired sessions
     Reap {
-        /// Only say how many records there are
+        /// Only print how many records there are
         #[arg(long)]
         dry_run: bool,
     },
-    /// Ask the store whether it answers
+    /// Check that the store answers
     Ping,
     /// Create the table of an SQL store, or bring it up to date
     Migrate {
-        /// Only say what it would do
+        /// Only print what it would do
         #[arg(long)]
         dry_run: bool,
     },
-    /// Print the counts again and again, until Ctrl-C
+    /// Print the counts repeatedly, until Ctrl-C
     Watch {
-        /// How long to wait between two counts
+        /// The time between two counts
         #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
         every: SignedDuration,
-        /// Stop after so many counts
+        /// Stop after this many counts
         #[arg(long, value_name = "COUNT")]
         times: Option<u64>,
     },
@@ -139,25 +148,25 @@ pub(crate) enum Command {
     },
 }
 
-/// Which sessions. They must match all that is given.
+/// The conditions of a filter. A session must match all of them.
 #[derive(Args, Debug)]
 pub(crate) struct Filter {
-    /// Those of this user
+    /// Sessions of this user
     #[arg(long, value_name = "ID")]
     user: Option<String>,
-    /// Those whose visitor has logged in
+    /// Sessions with a user
     #[arg(long, conflicts_with = "anonymous")]
     logged_in: bool,
-    /// Those whose visitor has not logged in
+    /// Sessions of visitors who have not logged in
     #[arg(long, conflicts_with = "user")]
     anonymous: bool,
-    /// Those that no request has used for longer than this, such as 90m or 14d
+    /// Sessions that no request has used for longer than this, such as 90m or 14d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     idle_for: Option<SignedDuration>,
-    /// Those that came to their id since: a moment such as 2026-05-01T12:00Z, or so long ago, such as 2h
+    /// Sessions that got their id since this time, such as 2026-05-01T12:00Z, or 2h for two hours ago
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     begun_since: Option<SystemTime>,
-    /// Those that came to their id before
+    /// Sessions that got their id before this time
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     begun_before: Option<SystemTime>,
 }
@@ -186,7 +195,7 @@ impl Filter {
     }
 }
 
-/// Those that came to their id in the last `minutes`.
+/// Sessions that got their id in the last `minutes`.
 pub(crate) fn begun_in(minutes: i64) -> SessionFilter {
     let since = ago(SignedDuration::from_mins(minutes));
     SessionFilter::default().begun_within(since..)

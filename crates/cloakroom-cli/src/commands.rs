@@ -1,14 +1,16 @@
-//! What each command does.
+//! The commands.
 
-use std::time::SystemTime;
+use std::{cell::Cell, collections::BTreeSet, time::SystemTime};
 
-use cloakroom::{Cursor, SessionFilter, SessionId, Sessions};
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+use cloakroom::{Cursor, Error, RevokeProgress, SessionFilter, SessionId, Sessions};
 use serde_json::{Value, json};
 
 use crate::{
     Failure,
     arguments::{Arguments, Command, begun_in},
-    output::{Output, summary},
+    output::{Output, counted, print, summary},
     store::Store,
     time::{relative, rfc3339},
 };
@@ -20,6 +22,9 @@ const DAY: i64 = 24 * HOUR;
 const PREVIEW: usize = 10;
 
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
+    if let Command::Completions { shell } = arguments.command {
+        return completions(shell);
+    }
     let store = Store::open(&arguments).await?;
     let sessions = store.sessions();
     match arguments.command {
@@ -36,17 +41,19 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Fai
             let limit = usize::from(limit);
             if last_seen {
                 let found = sessions.last_seen(&filter, limit).await?;
-                page(&found, None, output);
-                return Ok(());
+                return page(&found, None, output);
             }
             let filter = if newest {
                 filter.newest_first()
             } else {
                 filter
             };
-            let found = sessions.list(&filter, after.as_ref(), limit).await?;
-            page(&found.sessions, found.next.as_ref(), output);
-            Ok(())
+            let found = sessions.list(&filter, after.as_ref(), limit).await;
+            let found = found.map_err(|error| store.explained(error, newest))?;
+            if newest && found.sessions.is_empty() {
+                store.check_indexed(&sessions).await?;
+            }
+            page(&found.sessions, found.next.as_ref(), output)
         }
         Command::Show { id, values } => show(&sessions, id, values, output).await,
         Command::Revoke {
@@ -68,16 +75,14 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Fai
             output.result(
                 || json!({ "records": records }),
                 || Output::lines(&[("records", records.to_string())]),
-            );
-            Ok(())
+            )
         }
         Command::Reap { dry_run: false } => {
             let deleted = sessions.reap().await?;
             output.result(
                 || json!({ "deleted": deleted }),
                 || Output::lines(&[("deleted", deleted.to_string())]),
-            );
-            Ok(())
+            )
         }
         Command::Ping => {
             let began = std::time::Instant::now();
@@ -86,25 +91,22 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Fai
             output.result(
                 || json!({ "millis": millis }),
                 || Output::lines(&[("answered in", format!("{millis:.1} ms"))]),
-            );
-            Ok(())
+            )
         }
         Command::Migrate { dry_run } => {
             if dry_run && store.has_table() {
                 let table = &arguments.table;
                 let text = format!("creates the table {table}, or brings it up to date");
-                output.result(
+                return output.result(
                     || json!({ "would": text }),
                     || Output::lines(&[("would", text.clone())]),
                 );
-                return Ok(());
             }
             store.migrate().await?;
             output.result(
                 || json!({ "migrated": true }),
                 || Output::lines(&[("migrated", "yes".to_owned())]),
-            );
-            Ok(())
+            )
         }
         Command::Watch { every, times } => {
             let every = every
@@ -116,7 +118,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Fai
     }
 }
 
-/// The counts of the whole store: (name, as JSON, in words).
+/// The counts of the whole store: the name, as JSON, in words.
 async fn counts(sessions: &Sessions) -> Result<Vec<(&'static str, Value, String)>, Failure> {
     let all = sessions.count().await?;
     let mut counts = vec![("records", json!(all), all.to_string())];
@@ -128,7 +130,7 @@ async fn counts(sessions: &Sessions) -> Result<Vec<(&'static str, Value, String)
     ];
     for (name, filter) in filters {
         let count = sessions.count_matching(&filter).await?;
-        counts.push((name, json!(count.to_string()), count.to_string()));
+        counts.push((name, counted(count), count.to_string()));
     }
     Ok(counts)
 }
@@ -144,17 +146,9 @@ fn as_json(counts: &[(&'static str, Value, String)]) -> Value {
 
 async fn stats(sessions: &Sessions, output: &Output) -> Result<(), Failure> {
     let counts = counts(sessions).await?;
-    output.result(
-        || as_json(&counts),
-        || {
-            let lines: Vec<_> = counts
-                .iter()
-                .map(|(name, _, text)| (*name, text.clone()))
-                .collect();
-            Output::lines(&lines);
-        },
-    );
-    Ok(())
+    let lines = counts.iter().map(|(name, _, text)| (*name, text.clone()));
+    let lines: Vec<_> = lines.collect();
+    output.result(|| as_json(&counts), || Output::lines(&lines))
 }
 
 async fn watch(
@@ -163,31 +157,40 @@ async fn watch(
     times: Option<u64>,
     output: &Output,
 ) -> Result<(), Failure> {
-    let mut counted = 0;
-    while times.is_none_or(|times| counted < times) {
-        if counted > 0 {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => return Ok(()),
-                () = tokio::time::sleep(every) => {}
-            }
+    let counting = print_counts(sessions, every, times, output);
+    // Also while the store is counting, which may take long.
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => Ok(()),
+        done = counting => done,
+    }
+}
+
+async fn print_counts(
+    sessions: &Sessions,
+    every: std::time::Duration,
+    times: Option<u64>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let mut printed = 0;
+    while times.is_none_or(|times| printed < times) {
+        if printed > 0 {
+            tokio::time::sleep(every).await;
         }
         let counts = counts(sessions).await?;
         let at = rfc3339(SystemTime::now());
+        let texts = counts
+            .iter()
+            .map(|(name, _, text)| format!("{name} {text}"));
+        let texts: Vec<_> = texts.collect();
         output.result(
             || {
                 let mut line = as_json(&counts);
                 line["at"] = json!(at);
                 line
             },
-            || {
-                let texts = counts
-                    .iter()
-                    .map(|(name, _, text)| format!("{name} {text}"));
-                let texts: Vec<_> = texts.collect();
-                Output::lines(&[(&at, texts.join(", "))]);
-            },
-        );
-        counted += 1;
+            || Output::lines(&[(&at, texts.join(", "))]),
+        )?;
+        printed += 1;
     }
     Ok(())
 }
@@ -197,30 +200,36 @@ async fn count(
     filter: &SessionFilter,
     output: &Output,
 ) -> Result<(), Failure> {
-    let (count, is_exact) = if filter.is_everything() {
-        (sessions.count().await?.to_string(), true)
-    } else {
-        let count = sessions.count_matching(filter).await?;
-        (count.to_string(), count.is_exact)
-    };
+    if filter.is_everything() {
+        let count = sessions.count().await?;
+        return output.result(
+            || json!({ "count": count, "is_exact": true }),
+            || Output::lines(&[("sessions", count.to_string())]),
+        );
+    }
+    let count = sessions.count_matching(filter).await?;
     output.result(
-        || json!({ "count": count.parse::<u64>().map_or(json!(count), |count| json!(count)), "exact": is_exact }),
-        || Output::lines(&[("sessions", count.clone())]),
-    );
-    Ok(())
+        || counted(count),
+        || Output::lines(&[("sessions", count.to_string())]),
+    )
 }
 
-fn page(found: &[cloakroom::SessionSummary], next: Option<&Cursor>, output: &Output) {
+fn page(
+    found: &[cloakroom::SessionSummary],
+    next: Option<&Cursor>,
+    output: &Output,
+) -> Result<(), Failure> {
     let next = next.map(Cursor::to_string);
     output.result(
         || json!({ "sessions": found.iter().map(summary).collect::<Vec<_>>(), "next": next }),
         || {
-            Output::sessions(found);
+            let mut text = Output::sessions(found);
             if let Some(next) = &next {
-                Output::lines(&[("more: --after", next.clone())]);
+                text += &Output::lines(&[("more: --after", next.clone())]);
             }
+            text
         },
-    );
+    )
 }
 
 async fn show(
@@ -269,19 +278,21 @@ async fn show(
                 ("expires", session.expires_at().map_or_else(never, moment)),
                 ("bytes", session.data_bytes().to_string()),
             ];
+            for (name, value) in session.labels() {
+                lines.push(("label", format!("{name}: {value}")));
+            }
             for (key, value) in &held {
                 let value = value
                     .as_ref()
                     .map_or_else(String::new, |value| format!(" = {value}"));
                 lines.push(("value", format!("{key}{value}")));
             }
-            Output::lines(&lines);
+            Output::lines(&lines)
         },
-    );
-    Ok(())
+    )
 }
 
-/// How something that ends sessions is done.
+/// The options of a command that ends sessions.
 #[derive(Clone, Copy)]
 struct How {
     dry_run: bool,
@@ -291,7 +302,7 @@ struct How {
 impl How {
     /// # Errors
     ///
-    /// Where nobody says yes.
+    /// If the user does not confirm.
     fn confirm(self, question: &str) -> Result<(), Failure> {
         if self.yes || Output::confirm(question) {
             return Ok(());
@@ -308,23 +319,44 @@ async fn revoke(
     how: How,
     output: &Output,
 ) -> Result<(), Failure> {
+    // One that is named twice is one.
+    let ids: BTreeSet<SessionId> = ids.iter().copied().collect();
+    let none = || Failure::Nothing("there is no such session".to_owned());
     if how.dry_run {
         let mut found = Vec::new();
-        for id in ids {
+        for id in &ids {
             found.extend(sessions.get(*id).await?);
         }
-        would_end(&found.len().to_string(), &found, output);
-        return Ok(());
+        let count = json!({ "count": found.len(), "is_exact": true });
+        would_end(count, &found.len().to_string(), &found, output)?;
+        return if found.is_empty() {
+            Err(none())
+        } else {
+            Ok(())
+        };
     }
-    how.confirm(&format!("End {} sessions?", ids.len()))?;
+    how.confirm(&question(&ids.len().to_string()))?;
     let mut ended = 0;
-    for id in ids {
-        ended += u64::from(sessions.revoke(*id).await?);
+    for id in &ids {
+        let revoked = sessions.revoke(*id).await;
+        ended += u64::from(revoked.map_err(|error| stopped(error, ended))?);
     }
-    tell_ended(ended, output);
-    match ended {
-        0 => Err(Failure::Nothing("there is no such session".to_owned())),
-        _ => Ok(()),
+    tell_ended(ended, output)?;
+    if ended == 0 { Err(none()) } else { Ok(()) }
+}
+
+fn question(count: &str) -> String {
+    let sessions = if count == "1" { "session" } else { "sessions" };
+    format!("End {count} {sessions}?")
+}
+
+/// The store failed after `ended` sessions.
+fn stopped(error: Error, ended: u64) -> Failure {
+    match Failure::from(error) {
+        Failure::Store(text) if ended > 0 => Failure::Store(format!(
+            "{text}; {ended} had ended before, and stay so: do the same again for the rest"
+        )),
+        failure => failure,
     }
 }
 
@@ -336,42 +368,67 @@ async fn revoke_matching(
     output: &Output,
 ) -> Result<(), Failure> {
     if filter.is_everything() && !all {
-        return Err(Failure::Nothing(
+        return Err(Failure::Usage(
             "which sessions? Give ids or a filter, or --all for every session".to_owned(),
         ));
     }
     let preview = sessions.preview(filter, PREVIEW).await?;
     let count = preview.count.to_string();
     if how.dry_run {
-        would_end(&count, &preview.page.sessions, output);
-        return Ok(());
+        return would_end(
+            counted(preview.count),
+            &count,
+            &preview.page.sessions,
+            output,
+        );
     }
-    how.confirm(&format!("End {count} sessions?"))?;
-    let bar = output.progress(preview.count.sessions);
-    let advance = |progress: cloakroom::RevokeProgress| bar.set_position(progress.listed);
+    if preview.count.sessions == 0 {
+        return tell_ended(0, output);
+    }
+    how.confirm(&question(&count))?;
+    let total = if all {
+        Some(sessions.count().await?)
+    } else {
+        // More than this is not counted.
+        Some(preview.count.sessions).filter(|_| preview.count.is_exact)
+    };
+    let bar = output.progress(total);
+    let so_far = Cell::new(0);
+    let advance = |progress: RevokeProgress| {
+        so_far.set(progress.ended);
+        bar.set_position(progress.listed);
+    };
     let ended = if all {
         sessions.revoke_all(advance).await
     } else {
         sessions.revoke_matching(filter, advance).await
     };
     bar.finish_and_clear();
-    tell_ended(ended?, output);
-    Ok(())
+    let ended = ended.map_err(|error| stopped(error, so_far.get()))?;
+    tell_ended(ended, output)
 }
 
-fn would_end(count: &str, first: &[cloakroom::SessionSummary], output: &Output) {
+fn would_end(
+    count: Value,
+    text: &str,
+    first: &[cloakroom::SessionSummary],
+    output: &Output,
+) -> Result<(), Failure> {
     output.result(
         || json!({ "would_end": count, "first": first.iter().map(summary).collect::<Vec<_>>() }),
-        || {
-            Output::lines(&[("would end", count.to_owned())]);
-            Output::sessions(first);
-        },
-    );
+        || Output::lines(&[("would end", text.to_owned())]) + &Output::sessions(first),
+    )
 }
 
-fn tell_ended(ended: u64, output: &Output) {
+fn tell_ended(ended: u64, output: &Output) -> Result<(), Failure> {
     output.result(
         || json!({ "ended": ended }),
         || Output::lines(&[("ended", ended.to_string())]),
-    );
+    )
+}
+
+fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "cloakroom", &mut script);
+    print(&String::from_utf8_lossy(&script))
 }

@@ -8,21 +8,25 @@ mod time;
 
 use std::{error::Error as _, process::ExitCode};
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 
 use self::{
-    arguments::{Arguments, Command},
+    arguments::{Arguments, When},
     output::Output,
 };
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed. Each variant has an exit code.
 pub(crate) enum Failure {
-    /// The store, or the way to it.
+    /// The store failed, or cannot be reached.
     Store(String),
     /// There is no such session, or none that matches.
     Nothing(String),
-    /// Nobody said yes.
+    /// The user did not confirm.
     Declined(String),
+    /// Wrong arguments, or arguments that do not fit together or to this store.
+    Usage(String),
+    /// The reader of the output has closed it.
+    Unread,
 }
 
 impl Failure {
@@ -31,7 +35,12 @@ impl Failure {
         let mut text = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
-            text = format!("{text}: {cause}");
+            let cause_text = cause.to_string();
+            // A cause that begins with the same words says more.
+            text = match cause_text.starts_with(&text) {
+                true => cause_text,
+                false => format!("{text}: {cause_text}"),
+            };
             source = cause.source();
         }
         Self::Store(text)
@@ -42,28 +51,39 @@ impl Failure {
             Self::Store(_) => 1,
             Self::Nothing(_) => 3,
             Self::Declined(_) => 4,
+            Self::Usage(_) => 2,
+            Self::Unread => 0,
         }
     }
 
     fn text(&self) -> &str {
         match self {
-            Self::Store(text) | Self::Nothing(text) | Self::Declined(text) => text,
+            Self::Store(text) | Self::Nothing(text) | Self::Declined(text) | Self::Usage(text) => {
+                text
+            }
+            Self::Unread => "",
         }
     }
 }
 
 impl From<cloakroom::Error> for Failure {
     fn from(error: cloakroom::Error) -> Self {
-        Self::of(&error)
+        match error.kind() {
+            cloakroom::ErrorKind::BadCursor => Self::Usage(format!(
+                "{error}: give --after with the other arguments that it was printed for"
+            )),
+            cloakroom::ErrorKind::Unsupported => {
+                let cause = error.source().and_then(|store| store.source());
+                Self::Usage(cause.map_or_else(|| error.to_string(), ToString::to_string))
+            }
+            _ => Self::of(&error),
+        }
     }
 }
 
 impl From<cloakroom::StoreError> for Failure {
     fn from(error: cloakroom::StoreError) -> Self {
-        let text = error
-            .source()
-            .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
-        Self::Store(text)
+        Self::of(&error)
     }
 }
 
@@ -73,17 +93,43 @@ impl From<cloakroom::ConfigError> for Failure {
     }
 }
 
+/// What is wrong with the arguments.
+///
+/// # Errors
+///
+/// clap's own, if it repeats no URL: that may hold a password, and errors go to logs.
+fn wrong(error: clap::Error) -> Result<Failure, clap::Error> {
+    let text = error.to_string();
+    let repeats_url = std::env::args_os().skip(1).any(|argument| {
+        let argument = argument.to_string_lossy();
+        argument.contains("://") && text.contains(&*argument)
+    });
+    if !repeats_url {
+        return Err(error);
+    }
+    Ok(Failure::Usage(
+        "an argument that looks like a URL is not taken: the store's URL comes from CLOAKROOM_STORE or from \
+         --store-file; see --help"
+            .to_owned(),
+    ))
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    if let Command::Completions { shell } = arguments.command {
-        let mut command = Arguments::command();
-        clap_complete::generate(shell, &mut command, "cloakroom", &mut std::io::stdout());
-        return ExitCode::SUCCESS;
-    }
-    let output = Output::new(arguments.json, arguments.color);
-    match commands::run(arguments, &output).await {
+    let (output, done) = match Arguments::try_parse() {
+        Ok(arguments) => {
+            let output = Output::new(arguments.json, arguments.color);
+            let done = commands::run(arguments, &output).await;
+            (output, done)
+        }
+        Err(error) => match wrong(error) {
+            Ok(failure) => (Output::new(false, When::Auto), Err(failure)),
+            Err(error) => error.exit(),
+        },
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Unread) => ExitCode::SUCCESS,
         Err(failure) => {
             output.fail(failure.text());
             ExitCode::from(failure.code())

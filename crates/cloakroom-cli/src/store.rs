@@ -1,6 +1,6 @@
 //! The store behind a URL: [`Store`].
 
-use std::{env, fs, path::Path};
+use std::{env, fs, path::Path, time::Duration};
 
 #[cfg(feature = "mysql")]
 use cloakroom::store::MySqlStore;
@@ -11,10 +11,12 @@ use cloakroom::store::RedisStore;
 #[cfg(feature = "sqlite")]
 use cloakroom::store::SqliteStore;
 use cloakroom::{
-    SessionLayer, Sessions,
+    Error, ErrorKind, SessionFilter, SessionLayer, Sessions,
     store::{DynStore, FileStore},
 };
 
+#[cfg(feature = "sqlite")]
+use crate::arguments::Command;
 use crate::{Failure, arguments::Arguments};
 
 const VARIABLE: &str = "CLOAKROOM_STORE";
@@ -35,7 +37,7 @@ pub(crate) enum Store {
 impl Store {
     /// # Errors
     ///
-    /// Where there is no URL, or it names no store. No error repeats the URL, which may hold a password.
+    /// If there is no URL, or it names no store. No error repeats the URL, which may have a password.
     pub(crate) async fn open(arguments: &Arguments) -> Result<Self, Failure> {
         let url = url(arguments.store_file.as_deref())?;
         let (scheme, rest) = url.split_once(':').unwrap_or((&url, ""));
@@ -49,6 +51,13 @@ impl Store {
             #[cfg(feature = "mysql")]
             "mysql" | "mariadb" => {
                 Self::MySql(MySqlStore::connect(&url).await?.table(&arguments.table)?)
+            }
+            #[cfg(feature = "sqlite")]
+            "sqlite" if !may_create(arguments) && !has_file(rest) => {
+                return Err(Failure::Store(
+                    "the URL names no SQLite database that exists; `cloakroom migrate` creates it"
+                        .to_owned(),
+                ));
             }
             #[cfg(feature = "sqlite")]
             "sqlite" => Self::Sqlite(SqliteStore::connect(&url).await?.table(&arguments.table)?),
@@ -81,8 +90,8 @@ impl Store {
         })
     }
 
-    /// The operator's handle. The timeouts of the application are not known here: what the store has as a
-    /// session's deadline counts.
+    /// The operator's handle. The application's timeouts are not known here, so the stored deadlines decide which sessions
+    /// have expired.
     pub(crate) fn sessions(&self) -> Sessions {
         let store = match self {
             #[cfg(feature = "postgres")]
@@ -100,12 +109,14 @@ impl Store {
             .absolute_timeout(None)
             .reap_every(None)
             .circuit_breaker(None)
+            // No other program waits for the answer.
+            .store_timeout(Duration::from_secs(60))
             .sessions()
     }
 
     /// # Errors
     ///
-    /// Where the store has no table, and the store's own.
+    /// If the store has no table. The store's errors.
     pub(crate) async fn migrate(&self) -> Result<(), Failure> {
         match self {
             #[cfg(feature = "postgres")]
@@ -118,6 +129,48 @@ impl Store {
                 "this store has no table to migrate".to_owned(),
             )),
         }
+    }
+
+    /// Adds advice to the error of a store that cannot list the newest sessions.
+    pub(crate) fn explained(&self, error: Error, is_newest: bool) -> Failure {
+        let is_refused = is_newest && error.kind() == ErrorKind::Unsupported;
+        if is_refused && self.may_be_indexed() {
+            return Failure::Usage(
+                "on Redis, the newest of all sessions are found by an index that the application writes: if its \
+                 RedisStore has `index_begun`, add --index-begun; if not, set it on every node first, or list \
+                 by id or by --user"
+                    .to_owned(),
+            );
+        }
+        error.into()
+    }
+
+    /// Checks an empty list of the newest sessions.
+    ///
+    /// # Errors
+    ///
+    /// If the store has sessions, but no index of the newest.
+    pub(crate) async fn check_indexed(&self, sessions: &Sessions) -> Result<(), Failure> {
+        if !self.may_be_indexed() {
+            return Ok(());
+        }
+        let all = SessionFilter::default();
+        let newest = sessions.list(&all.clone().newest_first(), None, 1).await?;
+        if newest.sessions.is_empty() && !sessions.list(&all, None, 1).await?.sessions.is_empty() {
+            return Err(Failure::Usage(
+                "the store has sessions, and no index of the newest: the application has to set `index_begun` of \
+                 its RedisStore on every node; sessions that are there already are listed by id alone"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn may_be_indexed(&self) -> bool {
+        #[cfg(feature = "redis")]
+        return matches!(self, Self::Redis(_));
+        #[cfg(not(feature = "redis"))]
+        false
     }
 
     pub(crate) fn has_table(&self) -> bool {
@@ -133,10 +186,28 @@ impl Store {
 
 #[cfg(feature = "redis")]
 fn prefixed(store: RedisStore, arguments: &Arguments) -> Result<RedisStore, Failure> {
-    Ok(match &arguments.prefix {
+    let store = match &arguments.prefix {
         Some(prefix) => store.prefix(prefix)?,
         None => store,
+    };
+    Ok(match arguments.index_begun {
+        true => store.index_begun(),
+        false => store,
     })
+}
+
+#[cfg(feature = "sqlite")]
+fn may_create(arguments: &Arguments) -> bool {
+    matches!(arguments.command, Command::Migrate { .. })
+}
+
+/// Whether what the driver would open is there. It creates what is not, and a mistake in a path would leave a file.
+#[cfg(feature = "sqlite")]
+fn has_file(rest: &str) -> bool {
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    let path = path.split('?').next().unwrap_or(path);
+    // Some paths mean no file by this name.
+    path.contains([':', '%']) || rest.contains("mode=memory") || Path::new(path).is_file()
 }
 
 /// `user:password@host:1,host:2` as a URL for each node.
@@ -156,6 +227,12 @@ fn cluster_nodes(scheme: &str, rest: &str) -> Vec<String> {
 
 fn url(file: Option<&Path>) -> Result<String, Failure> {
     let url = match file {
+        Some(path) if path.to_string_lossy().contains("://") => {
+            return Err(Failure::Usage(
+                "--store-file takes the path of a file that holds the store's URL, and not the URL itself"
+                    .to_owned(),
+            ));
+        }
         Some(path) => fs::read_to_string(path)
             .map_err(|error| Failure::Store(format!("{}: {error}", path.display())))?
             .lines()

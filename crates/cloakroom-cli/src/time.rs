@@ -1,4 +1,4 @@
-//! Durations and moments, as people write and read them.
+//! Durations and times, as people write and read them.
 
 use std::time::SystemTime;
 
@@ -18,7 +18,7 @@ pub(crate) fn duration(text: &str) -> Result<SignedDuration, String> {
     Ok(duration)
 }
 
-/// A moment, or a duration before now.
+/// A time, or a duration before now.
 pub(crate) fn moment(text: &str) -> Result<SystemTime, String> {
     if let Ok(duration) = duration(text) {
         return Ok(ago(duration));
@@ -32,7 +32,7 @@ pub(crate) fn moment(text: &str) -> Result<SystemTime, String> {
     })
 }
 
-/// So long before now.
+/// This long before now.
 pub(crate) fn ago(duration: SignedDuration) -> SystemTime {
     let now = Timestamp::now();
     SystemTime::from(now.saturating_sub(duration).unwrap_or(Timestamp::MIN))

@@ -83,8 +83,8 @@ fn tour(cli: &Cli) {
     cli.text(&["ping"]);
     let stats = cli.json(&["stats"]);
     assert_eq!(stats["records"], 6);
-    assert_eq!(stats["logged_in"], "4");
-    assert_eq!(stats["anonymous"], "2");
+    assert_eq!(stats["logged_in"]["count"], 4);
+    assert_eq!(stats["anonymous"]["count"], 2);
     assert_eq!(cli.json(&["count"])["count"], 6);
     assert_eq!(cli.json(&["count", "--user", "ann"])["count"], 3);
     assert_eq!(cli.json(&["count", "--begun-before", "1d"])["count"], 0);
@@ -127,14 +127,19 @@ fn tour(cli: &Cli) {
     );
 
     let preview = cli.json(&["revoke", "--user", "ann", "--dry-run"]);
-    assert_eq!(preview["would_end"], "3");
+    assert_eq!(preview["would_end"]["count"], 3);
     assert_eq!(cli.json(&["count", "--user", "ann"])["count"], 3);
     assert_eq!(cli.fails(&["revoke", "--user", "ann"]).0, 4);
+    // There is nothing to confirm.
+    assert_eq!(cli.json(&["revoke", "--user", "nobody"])["ended"], 0);
+    let twice = cli.json(&["revoke", id, id, "--dry-run"]);
+    assert_eq!(twice["would_end"]["count"], 1);
     assert_eq!(cli.json(&["revoke", id, "--yes"])["ended"], 1);
     assert_eq!(cli.fails(&["revoke", id, "--yes"]).0, 3);
+    assert_eq!(cli.fails(&["revoke", id, "--dry-run"]).0, 3);
     assert_eq!(cli.fails(&["show", id]).0, 3);
     assert_eq!(cli.json(&["revoke", "--user", "ann", "--yes"])["ended"], 2);
-    assert_eq!(cli.fails(&["revoke", "--yes"]).0, 3);
+    assert_eq!(cli.fails(&["revoke", "--yes"]).0, 2);
     assert_eq!(cli.json(&["revoke", "--all", "--yes"])["ended"], 3);
     let left = cli.json(&["list"]);
     assert_eq!(left["sessions"].as_array().unwrap().len(), 0);
@@ -151,7 +156,23 @@ async fn an_operator_is_at_home_on_sqlite() {
     let cli = Cli {
         url: format!("sqlite:{}?mode=rwc", path.display()),
     };
+    // A wrong path is no new database.
+    let wrong = Cli {
+        url: format!("sqlite:{}", path.display()),
+    };
+    for arguments in [&["ping"][..], &["list"], &["reap"]] {
+        let (code, text) = wrong.fails(arguments);
+        assert!(code == 1 && text.contains("cloakroom migrate"), "{text}");
+    }
+    assert!(!path.exists());
     cli.text(&["migrate", "--dry-run"]);
+    let (code, text) = wrong.fails(&["list"]);
+    assert!(code == 1 && text.contains("migrate"), "{text}");
+    assert_eq!(
+        text.matches("the session store failed").count(),
+        1,
+        "{text}"
+    );
     cli.text(&["migrate"]);
     people(SqliteStore::connect(&cli.url).await.unwrap()).await;
     tour(&cli);
@@ -173,7 +194,44 @@ async fn an_operator_is_at_home_on_redis() {
     let server = Redis::start();
     let cli = Cli { url: server.url() };
     people(RedisStore::connect(&cli.url).await.unwrap()).await;
+    for (arguments, what) in [
+        (&["list", "--newest"][..], "--index-begun"),
+        (&["list", "--newest", "--index-begun"], "on every node"),
+    ] {
+        let (code, text) = cli.fails(arguments);
+        assert!(code == 2 && text.contains(what), "{text}");
+    }
+    let (code, text) = cli.fails(&["list", "--last-seen"]);
+    assert!(code == 2 && text.contains("last seen"), "{text}");
+    let anns = cli.json(&["list", "--newest", "--user", "ann"]);
+    assert_eq!(anns["sessions"].as_array().unwrap().len(), 3);
     tour(&cli);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_on_redis_are_listed_by_the_index() {
+    let server = Redis::start();
+    let cli = Cli { url: server.url() };
+    let newest = ["list", "--newest", "--index-begun", "--limit", "4"];
+    let none = cli.json(&newest);
+    assert_eq!(none["sessions"].as_array().unwrap().len(), 0);
+    let store = RedisStore::connect(&cli.url).await.unwrap();
+    people(store.index_begun()).await;
+    let page = cli.json(&newest);
+    let begun = |page: &Value| {
+        let sessions = page["sessions"].as_array().unwrap().clone();
+        let begun = sessions
+            .iter()
+            .map(|it| it["begun_at"].as_str().unwrap().to_owned());
+        begun.collect::<Vec<_>>()
+    };
+    let next = page["next"].as_str().unwrap();
+    let rest = cli.json(&[&newest[..], &["--after", next]].concat());
+    let all = [begun(&page), begun(&rest)].concat();
+    assert!(all.len() == 6 && all.is_sorted_by(|a, b| a >= b), "{all:?}");
+    // A cursor of another list.
+    let (code, text) = cli.fails(&["list", "--after", next]);
+    assert!(code == 2 && text.contains("--after"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,6 +278,20 @@ fn the_url_may_come_from_a_file_and_is_in_no_error() {
         let (code, _) = cli.fails(&["ping", "--store-file", file_argument]);
         assert_eq!(code, 1, "{url}");
     }
+    // Where somebody takes an argument for the place of the URL.
+    let url = format!("postgres://user:{SECRET}@127.0.0.1:1/database");
+    let joined = format!("--store={url}");
+    for arguments in [
+        &["ping", &url][..],
+        &[&url],
+        &["ping", "--store", &url],
+        &[&joined, "ping"],
+        &["ping", "--store-file", &url],
+        &["list", "--after", &url],
+    ] {
+        let (code, text) = cli.fails(arguments);
+        assert!(code == 2 && text.contains("--store-file"), "{text}");
+    }
 }
 
 #[test]
@@ -243,6 +315,80 @@ fn wrong_arguments_are_named() {
     }
     let (code, text) = cli.fails(&["ping"]);
     assert!(code == 1 && text.contains("directory"), "{text}");
+}
+
+/// What a user may call themselves, if the application lets them.
+const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{202e}\r\nann\t漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_session_commands_the_terminal() {
+    let directory = Directory::new();
+    let cli = Cli {
+        url: format!("file:{}", directory.path().display()),
+    };
+    let layer = SessionLayer::new(FileStore::open(directory.path()).unwrap()).reap_every(None);
+    let begin = |session: &cloakroom::Session| {
+        session.insert("\u{1b}[31mkey", HOSTILE)?;
+        session.log_in(HOSTILE)
+    };
+    Ticket::new(&layer, begin).await.unwrap();
+    let listed = cli.json(&["list"]);
+    assert_eq!(listed["sessions"][0]["user"], HOSTILE);
+    let id = listed["sessions"][0]["id"].as_str().unwrap();
+    for arguments in [
+        &["list"][..],
+        &["list", "--json"],
+        &["show", id],
+        &["show", id, "--values"],
+        &["show", id, "--values", "--json"],
+        &["revoke", "--user", HOSTILE, "--dry-run"],
+    ] {
+        let text = cli.text(arguments);
+        let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!text.contains(obeyed), "{arguments:?}: {text:?}");
+        assert!(text.contains("ann"), "{arguments:?}: {text:?}");
+    }
+    assert_eq!(cli.text(&["list"]).lines().count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_no_further_ends_the_program_quietly() {
+    let directory = Directory::new();
+    let url = format!("file:{}", directory.path().display());
+    people(FileStore::open(directory.path()).unwrap()).await;
+    for arguments in [
+        &["list"][..],
+        &["stats", "--json"],
+        &["watch", "--every", "100ms"],
+        &["completions", "bash"],
+        &["show", "67e55044-10b1-426f-9247-bb680e5fe0c8"],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
+        let (reader, writer) = std::io::pipe().unwrap();
+        command.args(arguments).env("CLOAKROOM_STORE", &url);
+        command.stdout(writer).stderr(std::process::Stdio::piped());
+        let child = command.spawn().unwrap();
+        drop((reader, command));
+        let output = child.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let expected = if arguments[0] == "show" { 3 } else { 0 };
+        assert_eq!(
+            output.status.code(),
+            Some(expected),
+            "{arguments:?}: {errors}"
+        );
+        assert!(!errors.contains("panicked"), "{errors}");
+    }
+    if let Ok(full) = fs::File::create("/dev/full") {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
+        command.arg("stats").env("CLOAKROOM_STORE", &url);
+        let output = command.stdout(full).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(1) && errors.contains("cannot print"),
+            "{errors}"
+        );
+    }
 }
 
 #[test]

@@ -12,9 +12,11 @@ if (live) {
     }
   };
   stream.onmessage = (event) => (live.innerHTML = event.data);
-  stream.onerror = () => state("reconnecting…");
-  document.addEventListener("visibilitychange", () => document.hidden || state("live"));
+  const { OPEN, CLOSED } = EventSource;
+  stream.onerror = () => state(stream.readyState === CLOSED ? "stopped: reload the page" : "reconnecting…");
+  document.addEventListener("visibilitychange", () => !document.hidden && stream.readyState === OPEN && state("live"));
   addEventListener("pagehide", () => stream.close());
+  addEventListener("pageshow", (event) => event.persisted && location.reload());
 }
 
 const boxes = () => [...document.querySelectorAll("[data-rows] input[name=id]")];

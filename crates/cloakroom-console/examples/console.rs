@@ -152,7 +152,11 @@ async fn play(layer: SessionLayer, visitors: u64, visits: u64) {
                 93..97 => visit(&shop, "/log-out", former).await,
                 // Somebody tries what is no cookie of ours, or none any more.
                 97 => {
-                    visit(&shop, "/look", Some("session=guess".to_owned())).await;
+                    let name = former
+                        .as_deref()
+                        .and_then(|cookie| cookie.split('=').next());
+                    let guess = format!("{}=guess", name.unwrap_or("session"));
+                    visit(&shop, "/look", Some(guess)).await;
                     former
                 }
                 _ => None,

@@ -5,17 +5,16 @@ use std::{future::ready, net::SocketAddr};
 use axum::extract::ConnectInfo;
 use http::{header, request::Parts};
 
-/// Decides whether a request may use the console. Gives the operator's name if so.
+/// Decides whether a request may use the console, and returns the operator's name.
 ///
-/// Functions and closures of the request's head implement it. It is asked for every request, before
-/// anything else happens.
+/// Functions and closures that take the request's head implement it. The console calls it first, for every request.
 ///
 /// ```
 /// use axum::http::request::Parts;
 /// use cloakroom::{SessionHandle, SessionLayer};
 /// use cloakroom_console::console;
 ///
-/// /// Whoever is logged in as one of the operators.
+/// /// Admits users who are operators.
 /// async fn operators(request: Parts) -> Option<String> {
 ///     let session = request.extensions.get::<SessionHandle>()?.load().await.ok()?;
 ///     let user = session.user()?;
@@ -28,7 +27,7 @@ use http::{header, request::Parts};
 ///     .layer(layer);
 /// ```
 pub trait Access: Send + Sync + 'static {
-    /// The operator's name. `None` if the request may not use the console: it gets a 403.
+    /// The operator's name. `None` if the request may not use the console. The response is a 403 then.
     fn operator(&self, request: Parts) -> impl Future<Output = Option<String>> + Send;
 }
 
@@ -42,13 +41,13 @@ where
     }
 }
 
-/// Lets browsers on the same machine in, for development. [`loopback`] makes it.
+/// Admits browsers on the same machine, for development. [`loopback`] returns it.
 #[derive(Clone, Copy, Debug)]
 pub struct Loopback(());
 
-/// Lets browsers on the same machine in, as the operator `localhost`. For development.
+/// Admits browsers on the same machine, as the operator `localhost`. Use it in development.
 ///
-/// The server has to be started with the client's address
+/// Start the server with the client's address
 /// (`app.into_make_service_with_connect_info::<SocketAddr>()`). Requests that come through a proxy are
 /// refused, and so are those for another host than `localhost`.
 #[must_use]
@@ -64,7 +63,9 @@ impl Access for Loopback {
 
 fn is_local(request: &Parts) -> bool {
     let address = request.extensions.get::<ConnectInfo<SocketAddr>>();
-    let is_near = address.is_some_and(|ConnectInfo(address)| address.ip().is_loopback());
+    // A socket for both versions of IP gives an address of version 4 as one of version 6.
+    let is_near =
+        address.is_some_and(|ConnectInfo(address)| address.ip().to_canonical().is_loopback());
     let proxies = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
     let is_proxied = proxies
         .iter()
@@ -80,9 +81,9 @@ fn is_local(request: &Parts) -> bool {
 
 fn is_local_name(host: &[u8]) -> bool {
     ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| {
-        let port = host.strip_prefix(name.as_bytes());
-        port.is_some_and(|port| {
-            port.is_empty() || (port[0] == b':' && port[1..].iter().all(u8::is_ascii_digit))
-        })
+        let (host, port) = host.split_at(name.len().min(host.len()));
+        let is_port =
+            port.is_empty() || port[0] == b':' && port[1..].iter().all(u8::is_ascii_digit);
+        host.eq_ignore_ascii_case(name.as_bytes()) && is_port
     })
 }

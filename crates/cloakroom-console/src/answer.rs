@@ -1,4 +1,4 @@
-//! What a request is answered with: a page or JSON, and what went wrong.
+//! Responses: a page or JSON, and errors.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ pub(crate) fn page(page: Markup) -> Response {
     (headers, page.into_string()).into_response()
 }
 
-/// Why a request gets no answer.
+/// Why a request failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) status: StatusCode,
@@ -49,6 +49,10 @@ impl Failure {
             title,
             detail: detail.into(),
         }
+    }
+
+    pub(crate) fn not_valid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "This address is not valid", detail)
     }
 
     pub(crate) fn no_session(text: &str) -> Self {
@@ -84,12 +88,14 @@ impl From<Error> for Failure {
             ErrorKind::Unsupported => (
                 StatusCode::NOT_IMPLEMENTED,
                 "The store cannot do this",
-                error.to_string(),
+                "This kind of store does not tell which sessions it has. One whose id is known can be looked at and \
+                 ended all the same."
+                    .to_owned(),
             ),
             _ => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The store does not answer",
-                error.to_string(),
+                format!("Try again in a moment. What it says: {error}."),
             ),
         };
         Self::new(status, title, detail)

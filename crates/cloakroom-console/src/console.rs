@@ -1,10 +1,12 @@
-//! The router: [`console`], and [`Console`] with more to set.
+//! The router: [`console`], and its builder [`Console`].
 
 use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
-    extract::{OriginalUri, Path, Query, Request, State},
+    extract::{
+        DefaultBodyLimit, OriginalUri, Path, Query, Request, State, rejection::PathRejection,
+    },
     http::{HeaderValue, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -13,20 +15,26 @@ use axum::{
 use cloakroom::{SessionId, Sessions};
 use serde::Deserialize;
 use serde_json::json;
-use tower_http::csrf::CsrfLayer;
+use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use crate::{
     access::Access,
     answer::{self, Failure, page, wants_json},
+    app::{App, Visit},
     filter::ListParams,
+    jobs::Jobs,
     live::Live,
-    pages::{Frame, dashboard, failure, list, session, user},
-    revoke::{self, Jobs},
+    pages::{
+        Frame, dashboard, failure,
+        list::{self, Listed},
+        session, user,
+    },
+    revoke,
 };
 
 /// The operator's console, to nest anywhere in an axum application.
 ///
-/// `access` decides who may use it: see [`Access`]. [`Console`] has more to set.
+/// `access` decides who may use it: see [`Access`]. [`Console`] has more settings.
 pub fn console<S>(sessions: Sessions, access: impl Access) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -34,7 +42,7 @@ where
     Console::new(sessions, access).router()
 }
 
-/// Builds the console's router, with more to set than [`console`] has.
+/// Builds the console's router. It has more settings than [`console`].
 ///
 /// ```
 /// use cloakroom::SessionLayer;
@@ -68,21 +76,20 @@ impl<A: Access> Console<A> {
         }
     }
 
-    /// What this process is called where the page shows numbers of it alone. Default: its process id.
+    /// The name of this process, beside numbers of this process alone. Default: its process id.
     pub fn node(mut self, name: impl Into<String>) -> Self {
         self.node = name.into();
         self
     }
 
-    /// Shows the values of sessions, and not only their names. By default it does not: they may be
-    /// personal.
+    /// Shows the values of sessions, not only their names. Default: only the names, because values may be personal data.
     pub fn show_values(mut self) -> Self {
         self.shows_values = true;
         self
     }
 
-    /// The path under which browsers find the console, such as `/ops/sessions`. Default: where the
-    /// router is nested. A proxy that changes paths makes this necessary.
+    /// The path of the console as browsers see it, such as `/ops/sessions`. Default: the path where the router is nested.
+    /// Set it if a proxy changes paths.
     pub fn base(mut self, path: impl Into<String>) -> Self {
         let path = path.into();
         self.base = Some(path.trim_end_matches('/').to_owned());
@@ -99,7 +106,7 @@ impl<A: Access> Console<A> {
             sessions: self.sessions,
             shows_values: self.shows_values,
             base: self.base,
-            jobs: Jobs::default(),
+            jobs: Jobs::new(),
         });
         let guard = Arc::new((Arc::clone(&app), self.access));
         Router::new()
@@ -109,47 +116,26 @@ impl<A: Access> Console<A> {
             .route("/sessions/{id}", get(one_session).delete(delete))
             .route("/user", get(one_user))
             .route("/revoke", get(revoke::ask_for_all).post(revoke::revoke))
-            .route("/console.css", get(style))
+            .route(STYLE, get(style))
             .route("/console.js", get(script))
             .fallback(unknown)
             .method_not_allowed_fallback(not_allowed)
             .with_state(app)
-            .layer(from_fn_with_state(guard, enter::<A>))
+            .layer(DefaultBodyLimit::max(MAX_FORM))
             .layer(CsrfLayer::new())
+            .layer(from_fn_with_state(guard, enter::<A>))
     }
 }
 
-/// What the handlers share.
-pub(crate) struct App {
-    pub(crate) live: Arc<Live>,
-    pub(crate) sessions: Sessions,
-    pub(crate) shows_values: bool,
-    pub(crate) jobs: Jobs,
-    base: Option<String>,
-}
+/// The path of the style sheet.
+const STYLE: &str = "/console.css";
 
-/// Who asks, from where, and for what kind of answer.
-#[derive(Clone)]
-pub(crate) struct Visit {
-    pub(crate) frame: Frame,
-    pub(crate) operator: Arc<str>,
-    pub(crate) wants_json: bool,
-}
-
-impl Visit {
-    pub(crate) fn fail(&self, reason: impl Into<Failure>) -> Response {
-        let reason = reason.into();
-        if self.wants_json {
-            return reason.json();
-        }
-        let body = page(failure::page(&self.frame, &reason));
-        (reason.status, body).into_response()
-    }
-}
+/// The most bytes of a form. The largest form has a thousand ids.
+const MAX_FORM: usize = 64 * 1024;
 
 type Guard<A> = Arc<(Arc<App>, A)>;
 
-/// Lets operators in, and sets the headers of every answer.
+/// Admits operators, and sets the headers of every response.
 async fn enter<A: Access>(State(guard): State<Guard<A>>, request: Request, next: Next) -> Response {
     let (app, access) = &*guard;
     let (mut parts, body) = request.into_parts();
@@ -160,7 +146,10 @@ async fn enter<A: Access>(State(guard): State<Guard<A>>, request: Request, next:
     };
     let wants_json = wants_json(&parts.headers);
     let operator = access.operator(parts.clone()).await;
+    // Public, because the page without access uses it too.
+    let is_style = parts.uri.path() == STYLE;
     let mut response = match operator {
+        None if is_style => style().await,
         Some(operator) => {
             app.live.start();
             let operator: Arc<str> = operator.into();
@@ -172,8 +161,13 @@ async fn enter<A: Access>(State(guard): State<Guard<A>>, request: Request, next:
                 operator,
                 wants_json,
             };
-            parts.extensions.insert(visit);
-            next.run(Request::from_parts(parts, body)).await
+            parts.extensions.insert(visit.clone());
+            let response = next.run(Request::from_parts(parts, body)).await;
+            if response.extensions().get::<ProtectionError>().is_some() {
+                visit.fail(foreign())
+            } else {
+                response
+            }
         }
         None => {
             let reason = Failure::new(
@@ -181,11 +175,11 @@ async fn enter<A: Access>(State(guard): State<Guard<A>>, request: Request, next:
                 "You may not use this console",
                 "Log in as an operator first.",
             );
-            // Not the page's frame, which would say more than a stranger need know.
+            // Without the page's frame, which would reveal more than necessary.
             if wants_json {
                 reason.json()
             } else {
-                (reason.status, page(failure::bare(&reason))).into_response()
+                (reason.status, page(failure::bare(&frame.base, &reason))).into_response()
             }
         }
     };
@@ -194,6 +188,17 @@ async fn enter<A: Access>(State(guard): State<Guard<A>>, request: Request, next:
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// Why a form of another site is refused.
+fn foreign() -> Failure {
+    let detail = "Nothing has ended. Open the console itself and try again. A proxy before it has to keep the \
+                  `Host` that the browser sends.";
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        "This comes from another site",
+        detail,
+    )
 }
 
 const HEADERS: [(header::HeaderName, &str); 5] = [
@@ -205,11 +210,11 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
-    // Addresses name users: no other site is to see them. Forms of this page need their origin.
+    // URLs contain users' names, so no other site may get them. The forms of this page need their origin.
     (header::REFERRER_POLICY, "same-origin"),
 ];
 
-/// The path before that of the console.
+/// The path that precedes the console's own paths.
 fn base_of(app: &App, parts: &http::request::Parts) -> Arc<str> {
     if let Some(base) = &app.base {
         return base.as_str().into();
@@ -241,36 +246,53 @@ async fn sessions(
 ) -> Response {
     let params = match params {
         Ok(Query(params)) => params,
-        Err(error) => return visit.fail(not_valid(error.body_text())),
+        Err(error) => return visit.fail(Failure::not_valid(error.body_text())),
     };
     let listed = match list::fetch(&app.sessions, params).await {
         Ok(listed) => listed,
         Err(error) => return visit.fail(error),
     };
     if visit.wants_json {
-        let sessions = listed.sessions.iter();
-        let sessions = sessions.map(|session| answer::session(session, app.shows_values));
-        let sessions: Vec<_> = sessions.collect();
-        let next = listed.next.as_ref().map(ToString::to_string);
-        let at = &listed.params.at;
-        return Json(json!({ "sessions": sessions, "next": next, "at": at })).into_response();
+        return list_as_json(&app, &listed);
     }
     page(list::page(&visit.frame, &listed))
 }
 
+fn list_as_json(app: &App, listed: &Listed) -> Response {
+    let sessions = listed.sessions.iter();
+    let sessions = sessions.map(|session| answer::session(session, app.shows_values));
+    let sessions: Vec<_> = sessions.collect();
+    let next = listed.next.as_ref().map(ToString::to_string);
+    let params = &listed.params;
+    let order = match &*params.order {
+        "" => "newest",
+        order => order,
+    };
+    Json(json!({ "sessions": sessions, "next": next, "at": params.at, "order": order }))
+        .into_response()
+}
+
+/// What stands where an id is expected. A text that is no UTF-8 is no id.
+type Text = Result<Path<String>, PathRejection>;
+
 /// The session, if the text is an id and there is one.
-async fn find(app: &App, text: &str) -> Result<cloakroom::SessionSummary, Failure> {
-    let id: SessionId = text.parse().map_err(|_| Failure::no_session(text))?;
+async fn find(app: &App, text: Text) -> Result<cloakroom::SessionSummary, Failure> {
+    let id = id_of(text)?;
     let found = app.sessions.get(id).await?;
-    found.ok_or_else(|| Failure::no_session(text))
+    found.ok_or_else(|| Failure::no_session(&id.to_string()))
+}
+
+fn id_of(text: Text) -> Result<SessionId, Failure> {
+    let text = text.map_or_else(|_| String::new(), |Path(text)| text);
+    text.parse().map_err(|_| Failure::no_session(&text))
 }
 
 async fn one_session(
     State(app): State<Arc<App>>,
     Extension(visit): Extension<Visit>,
-    Path(id): Path<String>,
+    text: Text,
 ) -> Response {
-    match find(&app, &id).await {
+    match find(&app, text).await {
         Err(error) => visit.fail(error),
         Ok(found) if visit.wants_json => {
             Json(answer::session(&found, app.shows_values)).into_response()
@@ -282,15 +304,16 @@ async fn one_session(
 async fn delete(
     State(app): State<Arc<App>>,
     Extension(visit): Extension<Visit>,
-    Path(text): Path<String>,
+    text: Text,
 ) -> Response {
-    let Ok(id) = text.parse::<SessionId>() else {
-        return visit.fail(Failure::no_session(&text));
+    let id = match id_of(text) {
+        Ok(id) => id,
+        Err(error) => return visit.fail(error),
     };
     let sessions = app.sessions.as_operator(&visit.operator);
     match sessions.revoke(id).await {
         Err(error) => visit.fail(error),
-        Ok(false) => visit.fail(Failure::no_session(&text)),
+        Ok(false) => visit.fail(Failure::no_session(&id.to_string())),
         Ok(true) => Json(json!({ "ended": 1 })).into_response(),
     }
 }
@@ -307,10 +330,10 @@ async fn one_user(
 ) -> Response {
     let name = match params {
         Ok(Query(params)) if params.name.is_empty() => {
-            return visit.fail(not_valid("`name` is empty.".to_owned()));
+            return visit.fail(Failure::not_valid("`name` is empty.".to_owned()));
         }
         Ok(Query(params)) => params.name,
-        Err(error) => return visit.fail(not_valid(error.body_text())),
+        Err(error) => return visit.fail(Failure::not_valid(error.body_text())),
     };
     let params = ListParams {
         user: name,
@@ -319,12 +342,9 @@ async fn one_user(
     };
     match list::fetch(&app.sessions, params).await {
         Err(error) => visit.fail(error),
+        Ok(listed) if visit.wants_json => list_as_json(&app, &listed),
         Ok(listed) => page(user::page(&visit.frame, &listed)),
     }
-}
-
-pub(crate) fn not_valid(detail: String) -> Failure {
-    Failure::new(StatusCode::BAD_REQUEST, "This address is not valid", detail)
 }
 
 async fn unknown(Extension(visit): Extension<Visit>) -> Response {

@@ -1,4 +1,4 @@
-//! What a list is about, as it stands in an address or a form: [`ListParams`].
+//! The parameters of a list, in a URL or a form: [`ListParams`].
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::answer::Failure;
 
-/// The parameters of a list. An empty one counts as none.
+/// The parameters of a list. An empty parameter counts as missing.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ListParams {
@@ -17,13 +17,12 @@ pub(crate) struct ListParams {
     pub(crate) kind: String,
     /// Sessions that began within this time before `at`.
     pub(crate) begun: String,
-    /// Sessions that nobody has used for this long.
+    /// Sessions that no request has used for this long.
     pub(crate) idle: String,
     /// `newest`, `id` or `seen`.
     pub(crate) order: String,
     pub(crate) limit: String,
-    /// When the first page was asked for, in milliseconds since the epoch: later pages are of the
-    /// same list.
+    /// The time of the first page, in milliseconds since the epoch, so that later pages are of the same list.
     pub(crate) at: String,
     pub(crate) after: String,
 }
@@ -146,7 +145,7 @@ impl ListParams {
     }
 }
 
-/// `5m`, `3h`, `2d`, `30s`; nothing is none.
+/// `5m`, `3h`, `2d`, `30s`. An empty text is none.
 fn span(name: &'static str, text: &str) -> Result<Option<Duration>, Failure> {
     if text.is_empty() {
         return Ok(None);

@@ -67,7 +67,7 @@ pub(crate) fn moment(time: SystemTime) -> String {
     format!("{time:.0}")
 }
 
-/// How long ago, or until when, with the exact time as a hint.
+/// How long ago, or in how long, with the exact time as a hint.
 pub(crate) fn when(time: SystemTime, now: SystemTime) -> Markup {
     let exact = moment(time);
     let text = match now.duration_since(time) {

@@ -1,5 +1,5 @@
-//! An operator's page for the sessions of [cloakroom]: live numbers, lists and searches, a session's
-//! details, and ending sessions, one or many, with a preview first.
+//! An operator's page for the sessions of [cloakroom]: live numbers, lists, searches and details of a
+//! session. Operators can end one or many sessions, after a preview.
 //!
 //! ```
 //! use axum::Router;
@@ -15,15 +15,15 @@
 //!
 //! # Who may use it
 //!
-//! Nobody, unless `access` says so: it decides for each request, and gives the operator's name, which
-//! the events of the sessions that they end [have](cloakroom::Event::operator). See [`Access`].
+//! Only operators that `access` admits. It decides for each request, and returns the operator's name. The
+//! events of sessions that the operator ends contain the [name](cloakroom::Event::operator). See [`Access`].
 //!
 //! # In the browser
 //!
-//! The pages work without JavaScript, and better with it: numbers then arrive every two seconds by
-//! server-sent events. They need nothing from other hosts. A strict `Content-Security-Policy` allows no
-//! inline script or style, forms of other sites are refused, and nothing is cached. `/` goes to the
-//! search, `n` to the next page.
+//! The pages work without JavaScript. With JavaScript, numbers arrive every two seconds by server-sent
+//! events. The pages load nothing from other hosts. A strict `Content-Security-Policy` forbids inline
+//! scripts and styles, forms from other sites are refused, and nothing is cached. The key `/` focuses the
+//! search, and `n` opens the next page.
 //!
 //! # As JSON
 //!
@@ -32,21 +32,25 @@
 //! | request | answer |
 //! | --- | --- |
 //! | `GET /` | the statistics of this process, and how many sessions the store has |
-//! | `GET /sessions?user=ann&begun=1h` | `{"sessions": […], "next": "…"}`; the parameters are those of the page's address |
+//! | `GET /sessions?user=ann&begun=1h` | `{"sessions": […], "next": "…", "order": "newest"}`; the parameters are those of the page's address. The order is `id` if the store has no other |
 //! | `GET /sessions/ID` | one session, or 404 |
+//! | `GET /user?name=ann` | the sessions of a user, as above |
 //! | `DELETE /sessions/ID` | `{"ended": 1}`, or 404 |
 //! | `POST /revoke` with `kind=anonymous&begun=1h` | a preview: `{"count": 12, "is_exact": true, "sessions": […]}` |
-//! | `POST /revoke` with `kind=anonymous&begun=1h&sure=yes` | `{"ended": 12}` |
+//! | `POST /revoke` with `kind=anonymous&begun=1h&sure=yes` | `{"ended": 12}`; 202 with a `job` after five seconds |
+//! | `GET /revoke?job=JOB` | how far this work is |
 //!
 //! Errors are `{"error": "…"}` with the status of their kind: 400 for a bad filter or cursor, 403 without
 //! access, 501 if the store cannot do it, 503 if it does not answer.
 
 mod access;
 mod answer;
+mod app;
 mod charts;
 mod console;
 mod filter;
 mod format;
+mod jobs;
 mod live;
 mod pages;
 mod revoke;

@@ -12,7 +12,7 @@ use axum::response::{
     IntoResponse, Response,
     sse::{Event, KeepAlive, Sse},
 };
-use cloakroom::Sessions;
+use cloakroom::{Sessions, Shutdown};
 use futures_core::Stream;
 use parking_lot::Mutex;
 use tokio::{
@@ -25,13 +25,16 @@ use crate::{
     sample::{History, TICK},
 };
 
-/// How long the number of all sessions in the store counts as known: to count them can be work.
+/// How long the number of sessions in the store is used, because counting may be expensive.
 const COUNT_EVERY: Duration = Duration::from_secs(30);
 
 /// How long the store may take to count.
 const COUNT_WITHIN: Duration = Duration::from_secs(5);
 
-/// How many sessions the store has; `None` if it does not say.
+/// A stream ends after this time. The browser asks again, and `access` decides again.
+const STREAM_FOR: Duration = Duration::from_secs(5 * 60);
+
+/// How many sessions the store has. `None` if the store does not count.
 type Stored = Option<u64>;
 
 pub(crate) struct Live {
@@ -39,7 +42,7 @@ pub(crate) struct Live {
     node: String,
     history: Mutex<History>,
     stored: Mutex<Option<(Instant, Stored)>>,
-    /// What viewers see.
+    /// The rendered numbers.
     rendered: watch::Sender<Arc<str>>,
     is_running: Mutex<bool>,
 }
@@ -60,8 +63,8 @@ impl Live {
         &self.node
     }
 
-    /// Begins to sample, unless that has begun: with the first request, because a router may be built
-    /// outside of a runtime.
+    /// Starts sampling, unless it runs already. The first request calls this, because a router may be built outside of a
+    /// runtime.
     pub(crate) fn start(self: &Arc<Self>) {
         let mut is_running = self.is_running.lock();
         if !*is_running {
@@ -77,7 +80,7 @@ impl Live {
             .add(Instant::now(), self.sessions.stats());
     }
 
-    /// How many sessions the store has, as of half a minute ago at most.
+    /// How many sessions the store has. The number is at most half a minute old.
     pub(crate) async fn stored(&self) -> Stored {
         let known = *self.stored.lock();
         if let Some((counted, stored)) = known
@@ -97,15 +100,20 @@ impl Live {
         dashboard::numbers(&self.history.lock(), &self.node, stored)
     }
 
-    /// The numbers, each time that they are rendered.
+    /// A stream of the rendered numbers, for some minutes, or until the server shuts down.
     pub(crate) fn stream(self: &Arc<Self>) -> Response {
-        let stream = Numbers(next(self.rendered.subscribe()));
+        let until = Instant::now() + STREAM_FOR;
+        let stream = Numbers {
+            next: next(self.rendered.subscribe(), self.sessions.shutdown(), until),
+            shutdown: self.sessions.shutdown().clone(),
+            until,
+        };
         let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
         Sse::new(stream).keep_alive(keep_alive).into_response()
     }
 }
 
-/// Samples and renders until the console is gone.
+/// Samples and renders until the console is dropped.
 async fn run(live: Weak<Live>) {
     let mut ticks = tokio::time::interval_at(Instant::now() + TICK, TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -124,12 +132,21 @@ async fn run(live: Weak<Live>) {
 
 type Next = Pin<Box<dyn Future<Output = Option<(Arc<str>, watch::Receiver<Arc<str>>)>> + Send>>;
 
-/// A stream of what is rendered. It ends with the console.
-struct Numbers(Next);
+/// A stream of the rendered numbers. It ends with the console, when the shutdown begins, and at `until`.
+struct Numbers {
+    next: Next,
+    shutdown: Shutdown,
+    until: Instant,
+}
 
-fn next(mut rendered: watch::Receiver<Arc<str>>) -> Next {
+fn next(mut rendered: watch::Receiver<Arc<str>>, shutdown: &Shutdown, until: Instant) -> Next {
+    let begun = shutdown.begun();
     Box::pin(async move {
-        rendered.changed().await.ok()?;
+        tokio::select! {
+            changed = rendered.changed() => changed.ok()?,
+            () = begun => return None,
+            () = tokio::time::sleep_until(until) => return None,
+        }
         let numbers = Arc::clone(&rendered.borrow_and_update());
         Some((numbers, rendered))
     })
@@ -139,9 +156,9 @@ impl Stream for Numbers {
     type Item = Result<Event, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.as_mut().poll(context).map(|numbers| {
+        self.next.as_mut().poll(context).map(|numbers| {
             let (numbers, rendered) = numbers?;
-            self.0 = next(rendered);
+            self.next = next(rendered, &self.shutdown, self.until);
             Some(Ok(Event::default().data(&*numbers)))
         })
     }

@@ -1,7 +1,7 @@
 //! Ending sessions: a preview first, and long work in the background.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,16 +15,15 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use cloakroom::{Error, SessionCount, SessionId, SessionSummary, Sessions};
-use parking_lot::Mutex;
+use cloakroom::{Error, ErrorKind, SessionCount, SessionId, SessionSummary, Sessions};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::watch;
 
 use crate::{
     answer::{self, Failure, page},
-    console::{App, Visit},
+    app::{App, Visit},
     filter::ListParams,
+    jobs::{Job, Phase},
     pages::revoke as pages,
 };
 
@@ -34,13 +33,10 @@ const SHOWN: usize = 20;
 /// How many sessions one form may name.
 const MAX_IDS: usize = 1000;
 
-/// After this the answer says that the work goes on.
+/// If ending takes longer than this, the response says that it continues in the background.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How many pieces of work are remembered.
-const MAX_JOBS: usize = 64;
-
-/// Which sessions are to end.
+/// The sessions to end.
 enum Meant {
     These(Vec<SessionId>),
     Matching(Box<ListParams>),
@@ -58,7 +54,11 @@ impl Wish {
     fn read(pairs: Pairs) -> Result<Self, Failure> {
         let (mut ids, mut params) = (Vec::new(), ListParams::default());
         let (mut is_all, mut is_sure, mut words) = (false, false, String::new());
+        let mut named = BTreeSet::new();
         for (name, value) in pairs {
+            if name != "id" && !named.insert(name.clone()) {
+                return Err(Failure::not_valid(format!("`{name}` is there twice.")));
+            }
             match &*name {
                 "id" => ids.push(value.parse().map_err(|_| Failure::no_session(&value))?),
                 "user" => params.user = value,
@@ -66,23 +66,36 @@ impl Wish {
                 "begun" => params.begun = value,
                 "idle" => params.idle = value,
                 "at" => params.at = value,
-                "all" => is_all = value == "yes",
-                "sure" => is_sure = value == "yes",
+                "all" => is_all = is_yes("all", &value)?,
+                "sure" => is_sure = is_yes("sure", &value)?,
                 "words" => words = value,
-                // Of the list, and without meaning here.
+                // Parameters of the list without a meaning here.
                 "order" | "limit" | "after" => {}
                 _ => {
                     let detail = format!("`{name}` says nothing about sessions.");
-                    return Err(crate::console::not_valid(detail));
+                    return Err(Failure::not_valid(detail));
                 }
             }
         }
         if ids.len() > MAX_IDS {
             let detail = format!("More than {MAX_IDS} sessions are named.");
-            return Err(crate::console::not_valid(detail));
+            return Err(Failure::not_valid(detail));
         }
         ids.sort_unstable();
         ids.dedup();
+        let has_filter = [&params.user, &params.kind, &params.begun, &params.idle]
+            .iter()
+            .any(|value| !value.is_empty());
+        if [is_all, !ids.is_empty(), has_filter]
+            .iter()
+            .filter(|it| **it)
+            .count()
+            > 1
+        {
+            let detail =
+                "Name sessions by their ids, by a filter, or all of them, and not by two of these.";
+            return Err(Failure::not_valid(detail));
+        }
         let meant = if is_all {
             Meant::All { words }
         } else if ids.is_empty() {
@@ -94,6 +107,14 @@ impl Wish {
     }
 }
 
+fn is_yes(name: &str, value: &str) -> Result<bool, Failure> {
+    match value {
+        "yes" => Ok(true),
+        "" | "no" => Ok(false),
+        _ => Err(Failure::not_valid(format!("`{name}` must be yes or no."))),
+    }
+}
+
 pub(crate) async fn revoke(
     State(app): State<Arc<App>>,
     Extension(visit): Extension<Visit>,
@@ -101,7 +122,11 @@ pub(crate) async fn revoke(
 ) -> Response {
     let wish = match form {
         Ok(Form(pairs)) => Wish::read(pairs),
-        Err(error) => Err(crate::console::not_valid(error.body_text())),
+        Err(error) => Err(Failure::new(
+            error.status(),
+            "This form cannot be read",
+            error.body_text(),
+        )),
     };
     let answer = match wish {
         Ok(wish) if wish.is_sure => perform(&app, &visit, wish.meant).await,
@@ -152,7 +177,14 @@ async fn preview(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
                     "Select some, or choose a user, a kind or a time first.",
                 ));
             }
-            let preview = app.sessions.preview(&filter, SHOWN).await?;
+            // The newest first, if the store can list in that order.
+            let newest = filter.clone().newest_first();
+            let preview = match app.sessions.preview(&newest, SHOWN).await {
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    app.sessions.preview(&filter, SHOWN).await?
+                }
+                preview => preview?,
+            };
             let fields = params.pairs().into_iter();
             let fields = fields
                 .map(|(name, value)| (name, value.to_owned()))
@@ -213,7 +245,7 @@ async fn perform(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
     }
     let (number, job) = app.jobs.begin();
     let worker = Arc::clone(&job);
-    // A task of its own: it goes on when the browser gives up.
+    // A task of its own, which continues if the browser disconnects.
     tokio::spawn(async move {
         let ended = end(&sessions, &meant, &worker.ended).await;
         if let Ok(ended) = ended {
@@ -221,11 +253,11 @@ async fn perform(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
         }
         worker.state.send_replace(match ended {
             Ok(_) => Phase::Done,
-            Err(error) => Phase::Failed(error.to_string().into()),
+            Err(error) => Phase::Failed(error),
         });
     });
     let mut state = job.state.subscribe();
-    let finished = state.wait_for(|state| *state != Phase::Working);
+    let finished = state.wait_for(|state| !matches!(state, Phase::Working));
     let _ = tokio::time::timeout(PATIENCE, finished).await;
     Ok(report(visit, number, &job))
 }
@@ -255,6 +287,11 @@ async fn end(sessions: &Sessions, meant: &Meant, so_far: &AtomicU64) -> Result<u
 fn report(visit: &Visit, number: u64, job: &Job) -> Response {
     let ended = job.ended.load(Ordering::Relaxed);
     let state = job.state.borrow().clone();
+    if let Phase::Failed(error) = &state
+        && error.kind() == ErrorKind::Unsupported
+    {
+        return visit.fail(error.clone());
+    }
     if visit.wants_json {
         return match state {
             Phase::Done => Json(json!({ "ended": ended })).into_response(),
@@ -262,8 +299,8 @@ fn report(visit: &Visit, number: u64, job: &Job) -> Response {
                 let answer = json!({ "ended": ended, "job": number });
                 (StatusCode::ACCEPTED, Json(answer)).into_response()
             }
-            Phase::Failed(reason) => {
-                let answer = json!({ "ended": ended, "error": &*reason });
+            Phase::Failed(error) => {
+                let answer = json!({ "ended": ended, "error": error.to_string() });
                 (StatusCode::SERVICE_UNAVAILABLE, Json(answer)).into_response()
             }
         };
@@ -274,8 +311,8 @@ fn report(visit: &Visit, number: u64, job: &Job) -> Response {
             let working = page(pages::working(&visit.frame, number, ended));
             (StatusCode::ACCEPTED, working).into_response()
         }
-        Phase::Failed(reason) => {
-            let failed = page(pages::failed(&visit.frame, ended, &reason));
+        Phase::Failed(error) => {
+            let failed = page(pages::failed(&visit.frame, ended, &error.to_string()));
             (StatusCode::SERVICE_UNAVAILABLE, failed).into_response()
         }
     }
@@ -286,7 +323,7 @@ pub(crate) struct JobParams {
     job: Option<u64>,
 }
 
-/// How far a piece of work is; without one, the question whether to end everything.
+/// The progress of a job. Without a job, the question whether to end all sessions.
 pub(crate) async fn ask_for_all(
     State(app): State<Arc<App>>,
     Extension(visit): Extension<Visit>,
@@ -294,7 +331,7 @@ pub(crate) async fn ask_for_all(
 ) -> Response {
     let number = match params {
         Ok(Query(params)) => params.job,
-        Err(error) => return visit.fail(crate::console::not_valid(error.body_text())),
+        Err(error) => return visit.fail(Failure::not_valid(error.body_text())),
     };
     match number {
         None => {
@@ -310,42 +347,5 @@ pub(crate) async fn ask_for_all(
                 "The process has been restarted since, or did much else. What had ended stays ended.",
             )),
         },
-    }
-}
-
-/// What this process is ending, and has ended lately.
-#[derive(Default)]
-pub(crate) struct Jobs(Mutex<(u64, BTreeMap<u64, Arc<Job>>)>);
-
-pub(crate) struct Job {
-    ended: AtomicU64,
-    state: watch::Sender<Phase>,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-enum Phase {
-    Working,
-    Done,
-    Failed(Arc<str>),
-}
-
-impl Jobs {
-    fn begin(&self) -> (u64, Arc<Job>) {
-        let job = Arc::new(Job {
-            ended: AtomicU64::new(0),
-            state: watch::Sender::new(Phase::Working),
-        });
-        let mut jobs = self.0.lock();
-        jobs.0 += 1;
-        let number = jobs.0;
-        if jobs.1.len() == MAX_JOBS {
-            jobs.1.pop_first();
-        }
-        jobs.1.insert(number, Arc::clone(&job));
-        (number, job)
-    }
-
-    fn get(&self, number: u64) -> Option<Arc<Job>> {
-        self.0.lock().1.get(&number).cloned()
     }
 }

@@ -1,4 +1,4 @@
-//! What happened in the last minutes: [`History`] of samples of the statistics.
+//! Samples of the statistics over the last minutes: [`History`].
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -8,10 +8,10 @@ use tokio::time::Instant;
 /// How often a sample is taken.
 pub(crate) const TICK: Duration = Duration::from_secs(2);
 
-/// Samples of five minutes.
+/// The number of samples in five minutes.
 const KEPT: usize = 150;
 
-/// What rates are of.
+/// The period of a rate.
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl History {
         self.0.push_back(Sample { taken, stats });
     }
 
-    /// What happened in the last minute; `None` before the first sample.
+    /// The changes of the last minute. `None` before the first sample.
     pub(crate) fn recent(&self) -> Option<Recent<'_>> {
         let latest = self.0.back()?;
         let since = self
@@ -102,7 +102,7 @@ impl Recent<'_> {
     }
 }
 
-/// Of each of the last sixty minutes, oldest first: how many sessions began, and how many ended.
+/// How many sessions began, and how many ended, in each of the last sixty minutes, oldest first.
 pub(crate) fn by_minute(stats: &Stats) -> (Vec<u64>, Vec<u64>) {
     let minutes = (1..=60).rev();
     let of = |sum: &dyn Fn(u32) -> u64| {

@@ -10,8 +10,12 @@ use axum::{
     routing::get,
 };
 use cloakroom::{
-    Event, EventKind, MemoryStore, Session, SessionFilter, SessionLayer, SessionStore, StoreCall,
-    store::StoreErrorKind,
+    Activity, Event, EventKind, MemoryStore, Record, Session, SessionFilter, SessionId,
+    SessionLayer, Shutdown, StoreCall, Timestamp,
+    store::{
+        Created, Former, Position, Query, Reaped, SessionStore, StoreError, StoreErrorKind,
+        StorePage, Touched, Updated,
+    },
     testing::{Fault, FaultyStore},
 };
 use cloakroom_console::{Access, Console, console, loopback};
@@ -179,7 +183,7 @@ async fn nobody_gets_in_without_access() {
     house.visitor(Some("ann")).await;
     for path in PATHS
         .into_iter()
-        .chain(["/live", "/console.css", "/console.js"])
+        .chain(["/live", "/console.js", "/console.css/"])
     {
         let reply = house
             .ask(Method::GET, path, &[("x-operator", "")], "")
@@ -189,6 +193,9 @@ async fn nobody_gets_in_without_access() {
         assert_eq!(reply.headers[header::CACHE_CONTROL], "no-store");
     }
     let nobody = [("x-operator", "")];
+    // For the page that says so.
+    let style = house.ask(Method::GET, "/console.css", &nobody, "").await;
+    assert_eq!(style.status, StatusCode::OK);
     let reply = house
         .ask(Method::POST, "/revoke", &nobody, "kind=logged_in&sure=yes")
         .await;
@@ -420,7 +427,58 @@ async fn forms_of_other_sites_are_refused() {
             .ask(Method::DELETE, &format!("/sessions/{id}"), more, "")
             .await;
         assert_eq!(reply.status, StatusCode::FORBIDDEN, "{more:?}");
+        // It says so, like every page of the console.
+        reply.shows("another site");
+        assert_eq!(reply.headers[header::CACHE_CONTROL], "no-store");
+        assert!(reply.headers.contains_key(header::CONTENT_SECURITY_POLICY));
+        let json = [more, &[JSON]].concat();
+        let reply = house
+            .ask(Method::POST, "/revoke", &json, "kind=anonymous&sure=yes")
+            .await;
+        let error: Value = serde_json::from_str(&reply.body).unwrap();
+        assert!(error["error"].is_string());
+        // A stranger is told nothing more.
+        let stranger = [more, &[("x-operator", "")]].concat();
+        let reply = house
+            .ask(
+                Method::POST,
+                "/revoke",
+                &stranger,
+                "kind=anonymous&sure=yes",
+            )
+            .await;
+        assert_eq!(reply.status, StatusCode::FORBIDDEN);
+        reply.shows("You may not use this console");
     }
+    assert_eq!(house.count().await, 1);
+}
+
+#[tokio::test]
+async fn which_sessions_are_meant_is_said_in_one_way() {
+    let house = House::new();
+    house.visitor(Some("ann")).await;
+    house.visitor(Some("bob")).await;
+    let id = house.ids().await.remove(0);
+    for form in [
+        "all=yes&user=ann".to_owned(),
+        format!("all=yes&id={id}"),
+        format!("id={id}&user=ann"),
+        format!("id={id}&kind=anonymous"),
+        "user=ann&user=bob".to_owned(),
+        "user=ann&all=maybe".to_owned(),
+    ] {
+        for sure in ["", "&sure=yes&words=end+every+session"] {
+            let body = format!("{form}{sure}");
+            let reply = house.ask(Method::POST, "/revoke", &[JSON], &body).await;
+            assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{body}");
+        }
+    }
+    let reply = house.post("user=ann&sure=1").await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert_eq!(house.count().await, 2);
+    // The page's own forms send what is not chosen as empty fields.
+    let reply = house.post(&format!("id={id}&user=&kind=&sure=yes")).await;
+    assert_eq!(reply.status, StatusCode::OK);
     assert_eq!(house.count().await, 1);
 }
 
@@ -445,6 +503,8 @@ async fn programs_get_json() {
     let id = list["sessions"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(list["sessions"][0]["user"], "ann");
     assert_eq!(list["next"], Value::Null);
+    let (_, user) = house.json("/user?name=ann").await;
+    assert_eq!(user["sessions"], list["sessions"]);
 
     let preview = house
         .ask(Method::POST, "/revoke", &[JSON], "kind=anonymous")
@@ -499,6 +559,7 @@ async fn bad_input_gets_a_clear_answer() {
         ("/sessions?at=never", StatusCode::BAD_REQUEST),
         ("/sessions/no-uuid", StatusCode::NOT_FOUND),
         ("/sessions/%3Cscript%3E", StatusCode::NOT_FOUND),
+        ("/sessions/%FF", StatusCode::NOT_FOUND),
         (
             "/sessions/67e55044-10b1-426f-9247-bb680e5fe0c8",
             StatusCode::NOT_FOUND,
@@ -532,6 +593,89 @@ async fn bad_input_gets_a_clear_answer() {
 }
 
 #[tokio::test]
+async fn forms_and_addresses_of_any_size_get_a_clear_answer() {
+    let house = House::new();
+    house.visitor(Some("ann")).await;
+    let id = house.ids().await.remove(0);
+    let thousand = vec![format!("id={id}"); 1000].join("&");
+    assert_eq!(house.post(&thousand).await.status, StatusCode::OK);
+    let more = format!("{thousand}&id={id}");
+    assert_eq!(house.post(&more).await.status, StatusCode::BAD_REQUEST);
+    for body in [vec![more; 40].join("&"), "a&".repeat(1 << 20)] {
+        let reply = house.post(&body).await;
+        assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE);
+        reply.shows("<h1>");
+    }
+    let long = "x".repeat(30_000);
+    for (path, status) in [
+        (format!("/sessions?user={long}"), StatusCode::OK),
+        (format!("/user?name={long}"), StatusCode::OK),
+        (format!("/sessions?{long}={long}"), StatusCode::OK),
+        (format!("/sessions?after={long}"), StatusCode::BAD_REQUEST),
+        (format!("/sessions/{long}"), StatusCode::NOT_FOUND),
+        (
+            "/sessions?user=a&user=b".to_owned(),
+            StatusCode::BAD_REQUEST,
+        ),
+        // Read as a replacement character, which nobody is called.
+        ("/sessions?user=%FF".to_owned(), StatusCode::OK),
+    ] {
+        let reply = house.get(&path).await;
+        let shown = &path[..path.len().min(20)];
+        assert_eq!(reply.status, status, "{shown}");
+    }
+    assert_eq!(house.count().await, 1);
+}
+
+#[tokio::test]
+async fn a_page_that_is_open_over_a_restart_goes_on() {
+    let store = MemoryStore::default();
+    let before = House::over(store.clone());
+    for _ in 0..30 {
+        before.visitor(None).await;
+    }
+    let page = before.get("/sessions?kind=anonymous&limit=25").await;
+    let (next, gone) = (page.next().unwrap(), before.ids().await.remove(0));
+    drop(before);
+    let after = House::over(store);
+    let page = after.get(&next).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert_eq!(page.body.matches("name=\"id\"").count(), 5);
+    // What was selected has ended in the meantime.
+    let id = gone.parse().unwrap();
+    assert!(after.layer.sessions().revoke(id).await.unwrap());
+    let reply = after.post(&format!("id={gone}")).await;
+    reply.shows("Nothing to end");
+    let reply = after.post(&format!("id={gone}&sure=yes")).await;
+    reply.shows("No session was left to end");
+    assert_eq!(
+        after.get("/revoke?job=9").await.status,
+        StatusCode::NOT_FOUND
+    );
+}
+
+#[tokio::test]
+async fn of_two_operators_who_end_the_same_each_gets_an_answer() {
+    let house = House::new();
+    for _ in 0..50 {
+        house.visitor(Some("ann")).await;
+    }
+    let json = [("accept", "application/json"), ("x-operator", "olga")];
+    let revoke = || house.ask(Method::POST, "/revoke", &json, "user=ann&sure=yes");
+    let (one, two) = tokio::join!(revoke(), revoke());
+    let ended = |reply: &Reply| {
+        let value: Value = serde_json::from_str(&reply.body).unwrap();
+        assert_eq!(reply.status, StatusCode::OK, "{value}");
+        value["ended"].as_u64().unwrap()
+    };
+    assert_eq!(ended(&one) + ended(&two), 50);
+    assert_eq!(house.count().await, 0);
+    let again = house.post("user=ann&sure=yes").await;
+    again.shows("No session was left to end");
+    house.post("user=ann").await.shows("Nothing to end");
+}
+
+#[tokio::test]
 async fn a_store_that_cannot_list_or_does_not_answer_is_told_apart() {
     let store = FaultyStore::in_memory();
     let house = House::over(store.clone());
@@ -544,6 +688,12 @@ async fn a_store_that_cannot_list_or_does_not_answer_is_told_apart() {
     let reply = house.get("/sessions").await;
     assert_eq!(reply.status, StatusCode::NOT_IMPLEMENTED);
     reply.shows("The store cannot do this");
+    for form in ["kind=anonymous", "kind=anonymous&sure=yes"] {
+        let reply = house.post(form).await;
+        assert_eq!(reply.status, StatusCode::NOT_IMPLEMENTED, "{form}");
+        let json = house.ask(Method::POST, "/revoke", &[JSON], form).await;
+        assert_eq!(json.status, StatusCode::NOT_IMPLEMENTED, "{form}");
+    }
     house
         .get("")
         .await
@@ -559,6 +709,90 @@ async fn a_store_that_cannot_list_or_does_not_answer_is_told_apart() {
     reply.shows("Not all of them ended");
 }
 
+/// A store that lists by id alone, as Redis does without an index.
+struct ById(MemoryStore);
+
+impl SessionStore for ById {
+    async fn create(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+    ) -> Result<Created, StoreError> {
+        self.0.create(id, record, activity).await
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<(Arc<Record>, Activity)>, StoreError> {
+        self.0.load(id).await
+    }
+
+    async fn update(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+        former: Former<'_>,
+    ) -> Result<Updated, StoreError> {
+        self.0.update(id, record, activity, former).await
+    }
+
+    async fn touch(
+        &self,
+        id: SessionId,
+        former: Former<'_>,
+        activity: Activity,
+    ) -> Result<Touched, StoreError> {
+        self.0.touch(id, former, activity).await
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        self.0.delete(id).await
+    }
+
+    async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
+        self.0.delete_expired(before, limit).await
+    }
+
+    async fn list(
+        &self,
+        query: &Query,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<StorePage, StoreError> {
+        query.ordered_by_id()?;
+        self.0.list(query, after, limit).await
+    }
+}
+
+#[tokio::test]
+async fn a_store_without_the_order_lists_each_session_once_to_programs_too() {
+    let house = House::over(ById(MemoryStore::default()));
+    for _ in 0..7 {
+        house.visitor(None).await;
+    }
+    house.get("/sessions").await.shows("ordered by id");
+    for order in ["", "&order=newest", "&order=seen"] {
+        let (mut ids, mut after) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/sessions?limit=3{order}{after}");
+            let (status, list) = house.json(&path).await;
+            assert_eq!((status, &list["order"]), (StatusCode::OK, &"id".into()));
+            let sessions = list["sessions"].as_array().unwrap();
+            ids.extend(
+                sessions
+                    .iter()
+                    .map(|it| it["id"].as_str().unwrap().to_owned()),
+            );
+            assert!(ids.len() <= 7, "a page came twice");
+            match list["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(ids, house.ids().await);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn long_work_goes_on_without_its_page() {
     let store = FaultyStore::in_memory();
@@ -572,10 +806,15 @@ async fn long_work_goes_on_without_its_page() {
     });
     let reply = house.post("kind=anonymous&sure=yes").await;
     assert_eq!(reply.status, StatusCode::ACCEPTED);
-    reply.shows("so far").shows("/ops/console/revoke?job=1");
+    let link = reply.shows("so far").body.split("href=\"/ops/console");
+    let links: Vec<_> = link.map(|link| link.split('"').next().unwrap()).collect();
+    let job = links.iter().find(|link| link.starts_with("/revoke?job="));
     tokio::time::sleep(Duration::from_secs(10)).await;
-    house.get("/revoke?job=1").await.shows("10 sessions ended");
+    house.get(job.unwrap()).await.shows("10 sessions ended");
     assert_eq!(house.count().await, 0);
+    // A page of a process before this one knows the number of none of its work.
+    let reply = house.get("/revoke?job=1").await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
@@ -597,6 +836,42 @@ async fn live_numbers_arrive_by_themselves() {
         text.starts_with("data: <div class=\"scope\">") && text.contains("This process"),
         "{text}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_so_that_access_is_asked_again() {
+    let house = House::new();
+    let request = Request::get("/ops/console/live").header("x-operator", "olga");
+    let request = request.body(Body::empty()).unwrap();
+    let response = house.app.clone().oneshot(request).await.unwrap();
+    let began = tokio::time::Instant::now();
+    response.into_body().collect().await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 300);
+}
+
+#[tokio::test]
+async fn two_thousand_viewers_see_the_same_numbers_until_the_shutdown() {
+    let shutdown = Shutdown::new();
+    let layer = SessionLayer::new(MemoryStore::default()).shutdown(&shutdown);
+    let app: Router = console(layer.sessions(), by_header);
+    let mut viewers = Vec::new();
+    for _ in 0..2000 {
+        let request = Request::get("/live").header("x-operator", "olga");
+        let request = request.body(Body::empty()).unwrap();
+        viewers.push(app.clone().oneshot(request).await.unwrap().into_body());
+    }
+    let mut frames = HashSet::new();
+    for viewer in &mut viewers {
+        let frame = tokio::time::timeout(Duration::from_secs(30), viewer.frame()).await;
+        frames.insert(frame.unwrap().unwrap().unwrap().into_data().unwrap());
+    }
+    // All of one tick, or of two where this took long.
+    assert!(frames.len() <= 2, "{} frames", frames.len());
+    shutdown.begin();
+    for viewer in &mut viewers {
+        let rest = tokio::time::timeout(Duration::from_secs(30), viewer.collect()).await;
+        rest.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]
@@ -661,6 +936,9 @@ async fn loopback_lets_browsers_on_this_machine_in_and_nobody_else() {
         ("127.0.0.1:9", "localhost:3000"),
         ("[::1]:9", "[::1]"),
         ("127.0.0.1:9", "127.0.0.1:80"),
+        ("127.0.0.1:9", "LocalHost:80"),
+        // A socket for both versions of IP.
+        ("[::ffff:127.0.0.1]:9", "localhost"),
     ] {
         assert_eq!(
             operator(address, &[("host", host)]).await.as_deref(),
@@ -677,6 +955,19 @@ async fn loopback_lets_browsers_on_this_machine_in_and_nobody_else() {
     );
     assert_eq!(
         operator("127.0.0.1:9", &[("host", "localhost.evil.example")]).await,
+        None
+    );
+    for host in [
+        "127.0.0.1.evil.example",
+        "localhost:80.evil",
+        "local",
+        "ö",
+        "",
+    ] {
+        assert_eq!(operator("127.0.0.1:9", &[("host", host)]).await, None);
+    }
+    assert_eq!(
+        operator("[::ffff:192.0.2.1]:9", &[("host", "localhost")]).await,
         None
     );
     assert_eq!(operator("127.0.0.1:9", &[]).await, None);

@@ -1,8 +1,8 @@
 //! One of tower-sessions' sessions in one request: the [`Bridge`] between its store calls and cloakroom's session.
 //!
-//! tower-sessions calls a store with whole records. What changed in them since it last agreed with cloakroom is
-//! taken over key by key. `flush`, `delete` and `cycle_id` all call `delete`, so what a deletion means is decided
-//! by what follows it. (Rules B1 to B5.)
+//! In this package, *theirs* is tower-sessions' session. It passes whole records to its store. The bridge compares them
+//! with the last values that both sessions had, and applies the changed keys to cloakroom's session. `flush`, `delete` and
+//! `cycle_id` all call `delete`, so the calls after a deletion decide what it means. (Rules B1 to B5.)
 
 use std::{fmt, mem, time::SystemTime};
 
@@ -23,22 +23,22 @@ pub(crate) fn record_id(id: SessionId) -> RecordId {
     RecordId::from_le_bytes(*id.as_bytes())
 }
 
-/// What the end of the request has to know of tower-sessions' session, of either version.
+/// The methods of tower-sessions' session, of either version, that the end of the request needs.
 pub(crate) trait Theirs {
     fn has_id(&self) -> bool;
 
     fn is_modified(&self) -> bool;
 
-    /// What `set_expiry` was called with.
+    /// The argument of the last `set_expiry`.
     fn expiry(&self) -> Option<Expiry>;
 
     /// Whether it has neither an id nor values.
     fn is_empty(&self) -> impl Future<Output = bool> + Send;
 
-    /// Hands the record to the bridge. What that comes to, the bridge remembers.
+    /// Passes the record to the bridge, which keeps the result.
     fn save(&self) -> impl Future<Output = ()> + Send;
 
-    /// Whether somebody else has the session, and may use it after the response head.
+    /// Whether a task still holds the session, and may use it after the response head.
     fn is_shared(&self) -> bool;
 }
 
@@ -50,9 +50,9 @@ pub(crate) struct Bridge {
 
 #[derive(Default)]
 struct Progress {
-    /// The values on which both agreed last. `None`: theirs has asked for nothing yet.
+    /// The last values that both sessions had. `None`: theirs has not loaded yet.
     agreed: Option<Values>,
-    /// Deleted ids whose meaning is not decided yet.
+    /// Deleted ids. What the deletions mean is not decided yet.
     deleted: Vec<RecordId>,
     phase: Phase,
     /// The last failure of cloakroom's session.
@@ -67,12 +67,12 @@ enum Phase {
     Head {
         is_shared: bool,
     },
-    /// So it is, with a status of 500 or above: only ends count, as with tower-sessions.
+    /// The same with a status of 500 or above: only the end of a session counts, as in tower-sessions.
     FailedHead,
     Done,
 }
 
-/// How theirs hands a record to the store.
+/// How theirs passes a record to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     /// Its session has no id.
@@ -86,7 +86,7 @@ enum Deletion {
     None,
     /// `cycle_id`: the record has got another id.
     Cycled,
-    /// `flush`: what the record has by now was inserted afterwards.
+    /// `flush`: the values of the record were inserted afterwards.
     Flushed,
     /// `delete`: the id is still there, and so are the former values.
     Deleted,
@@ -116,7 +116,7 @@ impl Bridge {
         }
     }
 
-    /// What theirs loads: the id, the values, and when the session expires. `None` where there is no session.
+    /// The record that theirs loads: the id, the values, and when the session expires. `None` if there is no session.
     pub(crate) async fn load(
         &self,
         id: RecordId,
@@ -177,7 +177,7 @@ impl Bridge {
         }
         let agreed = match agreed {
             Some(agreed) => agreed,
-            // Not loaded, and yet under the session's id: `clear` was called. It removes what is there now.
+            // Theirs has the session's id but has not loaded, so `clear` was called. It removes the current values.
             None if call == Call::Save || deletion == Deletion::Cycled && !session.is_new() => {
                 values::read(&session)?
             }
@@ -188,13 +188,13 @@ impl Bridge {
         self.progress.lock().agreed = Some(values.clone());
         let saves = match phase {
             Phase::Handling | Phase::Done => true,
-            // Whoever goes on with it asks for its id.
+            // A task that still holds it may ask for its id.
             Phase::Head { is_shared } => is_shared && session.is_new() && !session.is_destroyed(),
             Phase::FailedHead => false,
         };
         if saves {
             let saved = session.save().await;
-            // At the head, cloakroom's layer saves again, and answers for it.
+            // At the head, cloakroom's layer saves again, and handles the error.
             if !matches!(phase, Phase::Head { .. }) {
                 saved?;
             }
@@ -202,7 +202,7 @@ impl Bridge {
         Ok(next_id(&session))
     }
 
-    /// Ends, cycles, or logs in, before any value is inserted. Returns the values on which both agree then.
+    /// Ends, cycles or logs in, before any value is inserted. Returns the values that both sessions have then.
     fn identify(
         &self,
         session: &Session,
@@ -228,14 +228,14 @@ impl Bridge {
                 }
             }
             Some(user) if session.user().as_deref() == Some(&user) => {
-                // A handler of cloakroom's has logged them in.
+                // A handler with cloakroom's session has logged them in.
                 if cycles {
                     session.cycle_id()?;
                 }
             }
             Some(user) => {
                 if before.is_some() && session.user().is_none() {
-                    // The values are another user's, though cloakroom was not told so.
+                    // The values belong to another user, of whom cloakroom does not know.
                     session.destroy();
                 }
                 session.log_in(user)?;
@@ -248,7 +248,7 @@ impl Bridge {
         Ok(agreed)
     }
 
-    /// Theirs deletes `id`. What that means is decided by what follows; after the response head nothing does.
+    /// Theirs deletes `id`. The following calls decide what that means. After the response head it ends the session.
     pub(crate) async fn delete(&self, id: RecordId) -> Result<(), Error> {
         {
             let mut progress = self.progress.lock();
@@ -270,11 +270,11 @@ impl Bridge {
         theirs.is_modified() || !self.progress.lock().deleted.is_empty()
     }
 
-    /// The response is ready: takes over what theirs has changed.
+    /// Applies the changes of theirs when the response is ready.
     ///
     /// # Errors
     ///
-    /// What keeps the response from being sent as it is.
+    /// If the response must be replaced by an error.
     pub(crate) async fn finish(
         &self,
         theirs: &impl Theirs,
@@ -287,7 +287,7 @@ impl Bridge {
         }
     }
 
-    /// The request is over. What was deleted in one that was cancelled stays.
+    /// Called at the end of the request. Deletions of a cancelled request have no effect.
     pub(crate) fn close(&self) {
         let mut progress = self.progress.lock();
         progress.phase = Phase::Done;

@@ -15,8 +15,8 @@ use crate::session::TowerSessions;
 pin_project! {
     /// The response future of [`TowerSessionsService`](crate::TowerSessionsService).
     ///
-    /// It resolves to the inner service's response once cloakroom's session has what changed. If that cannot be, it
-    /// resolves to an empty 503 or 500. Nothing is taken over if it is dropped, or if the inner service fails.
+    /// It resolves to the inner service's response after the changes are applied to cloakroom's session. If that fails, it
+    /// resolves to an empty 503 or 500. No change is applied if it is dropped, or if the inner service fails.
     pub struct ResponseFuture<F, B, E> {
         #[pin]
         state: State<F, B, E>,
@@ -122,7 +122,7 @@ fn empty<B: Default>(status: StatusCode) -> Response<B> {
     response
 }
 
-/// The response in place of one whose session could not be loaded or changed.
+/// The response if the session could not be loaded or changed.
 fn not_kept<B: Default>(error: &Error) -> Response<B> {
     tracing::error!(%error, "the session was not kept");
     if !error.is_transient() {

@@ -7,10 +7,10 @@ use tower_layer::Layer;
 
 use crate::{service::TowerSessionsService, user::UserFrom};
 
-/// Gives every request a `tower_sessions::Session` that cloakroom keeps.
+/// Gives every request a `tower_sessions::Session` that cloakroom stores.
 ///
-/// It takes the place of tower-sessions' `SessionManagerLayer`, inside a [`SessionLayer`](cloakroom::SessionLayer),
-/// which decides on the store, the cookie and the timeouts:
+/// It replaces tower-sessions' `SessionManagerLayer`. Put it inside a [`SessionLayer`](cloakroom::SessionLayer), which has the
+/// store, the cookie and the timeouts:
 ///
 /// ```
 /// use axum::{Router, http::StatusCode, routing::get};
@@ -31,9 +31,9 @@ use crate::{service::TowerSessionsService, user::UserFrom};
 ///     .layer(SessionLayer::default());
 /// ```
 ///
-/// A request gets a session of each tower-sessions version whose feature is on. All of them, and cloakroom's own
-/// [`Session`](cloakroom::Session), are views of one session. The [crate's page](crate) says how they see
-/// each other's changes.
+/// A request gets a session of each tower-sessions version with its feature on. All of them, and cloakroom's own
+/// [`Session`](cloakroom::Session), are views of one session. The [crate's page](crate) says when each shows the changes of
+/// the others.
 ///
 /// Without a `SessionLayer` around it, every request is answered with an empty 500, and the log says why.
 #[derive(Clone, Debug, Default)]
@@ -54,13 +54,13 @@ impl TowerSessionsLayer {
     /// listed as theirs, can be revoked, and counts for the limit of sessions per user. For axum-login, there is
     /// [`axum_login_user`](crate::axum_login_user).
     ///
-    /// What a request does to the value decides:
+    /// The effect depends on how a request changes the value:
     ///
     /// - It names a user: [`log_in`](cloakroom::Session::log_in). The session gets a new id, and its absolute timeout starts again.
-    /// - It names another user than before: `log_in` too. The values of the former user are forgotten, other than with
-    ///   tower-sessions, and what the request has set is kept.
-    /// - It names nobody any more: the session is destroyed, and a new one begins with the values that are left.
-    /// - It names the same user as before: nothing.
+    /// - It names another user than before: `log_in` too. Unlike in tower-sessions, the new session does not have the former
+    ///   user's values. The values that the request has set are kept.
+    /// - It no longer names a user: the session is destroyed, and a new one begins with the remaining values.
+    /// - It names the same user as before: nothing happens.
     ///
     /// ```
     /// use cloakroom_tower_sessions::TowerSessionsLayer;

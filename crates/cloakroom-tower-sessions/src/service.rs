@@ -65,7 +65,7 @@ where
         let mut inner = mem::replace(&mut self.inner, clone);
         let user = self.user.clone();
         ResponseFuture::deferred(async move {
-            // What comes of it, a failure included, stands for the whole request.
+            // The result, also an error, holds for the whole request.
             let _ = handle.peek().await;
             let sessions = TowerSessions::open(handle, user.as_ref(), request.extensions_mut());
             ResponseFuture::new(inner.call(request), sessions).await

@@ -40,8 +40,7 @@ impl TowerSessions {
         }
     }
 
-    /// Whether there is something for [`finish`](Self::finish) to do: not for a request that was given what it
-    /// asked for, and changed nothing.
+    /// Whether [`finish`](Self::finish) has something to do. It has not if the request only read.
     pub(crate) fn is_pending(&self, is_server_error: bool) -> bool {
         let mut is_pending = !self.has_id || is_server_error;
         #[cfg(feature = "core-0.14")]
@@ -55,14 +54,14 @@ impl TowerSessions {
         is_pending
     }
 
-    /// The response is ready: hands over what was changed.
+    /// Applies the changes when the response is ready.
     ///
     /// # Errors
     ///
-    /// What keeps the response from being sent as it is.
+    /// If the response must be replaced by an error.
     pub(crate) async fn finish(self, is_server_error: bool) -> Result<(), Error> {
         if !self.has_id {
-            // That there is no session is what the handler may have asked for: the response depends on the cookie.
+            // The handler may have checked that there is no session, so the response depends on the cookie.
             // No token, no store call.
             let _ = self.handle.peek().await;
         }
@@ -135,7 +134,7 @@ macro_rules! adapter {
                 session_store::Error::Backend(error.to_string())
             }
 
-            /// A session that never expires, or long after year 9999, has the last moment of that year.
+            /// A session that never expires, or expires after the year 9999, gets the last moment of that year.
             fn expiry_date(expires_at: Option<SystemTime>) -> OffsetDateTime {
                 let remaining = expires_at.map(|at| at.duration_since(SystemTime::now()));
                 let remaining = remaining.map(Result::unwrap_or_default);
@@ -207,7 +206,7 @@ macro_rules! adapter {
                 }
 
                 fn is_shared(&self) -> bool {
-                    // Besides this one, each session has one.
+                    // Each session has a reference besides this one.
                     Arc::strong_count(&self.adapter) > 2
                 }
             }

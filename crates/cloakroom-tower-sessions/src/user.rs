@@ -8,7 +8,7 @@ use crate::values::Values;
 
 type Named = dyn Fn(&Value) -> Option<String> + Send + Sync;
 
-/// The key of the value that names the user, and how it does.
+/// The key of the value that names the user, and the function that reads the user from it.
 #[derive(Clone)]
 pub(crate) struct UserFrom {
     key: Cow<'static, str>,
@@ -40,8 +40,8 @@ impl fmt::Debug for UserFrom {
 
 /// The user that axum-login's value names, for [`user_from`](crate::TowerSessionsLayer::user_from).
 ///
-/// axum-login keeps the user's id in the field `user_id`. A number is given as its decimal digits, a string as it
-/// is, and any other type, a UUID that serializes as a string aside, as its JSON text. `None` if nobody is logged in.
+/// axum-login keeps the user's id in the field `user_id`. A number becomes its decimal digits, and a string stays as it is,
+/// also a UUID that serializes as a string. Any other type becomes its JSON text. `None` if nobody is logged in.
 ///
 /// ```
 /// use cloakroom_tower_sessions::{TowerSessionsLayer, axum_login_user};

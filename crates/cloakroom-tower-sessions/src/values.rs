@@ -1,4 +1,4 @@
-//! All values of a session, as tower-sessions has them: [`Values`], and how they become cloakroom's.
+//! All values of a session, as tower-sessions has them: [`Values`], and their conversion to cloakroom's.
 
 use std::collections::HashMap;
 
@@ -22,8 +22,8 @@ pub(crate) fn read(session: &Session) -> Result<Values, Error> {
     Ok(values)
 }
 
-/// Changes in `session` what differs between `former` and `latter`, and nothing else: other requests change other
-/// keys at the same time.
+/// Applies the difference between `former` and `latter` to `session`. It does not touch other keys, because other requests may
+/// change them at the same time.
 ///
 /// # Errors
 ///
@@ -50,7 +50,7 @@ pub(crate) fn write(session: &Session, former: &Values, latter: &Values) -> Resu
 }
 
 fn put_back(session: &Session, replaced: Vec<(&String, Option<Value>)>) -> Result<(), Error> {
-    // What was added goes first, so that there is room for what is put back.
+    // Added values are removed first, so that there is room for the former ones.
     let (were_there, added): (Vec<_>, Vec<_>) =
         replaced.into_iter().partition(|(_, was)| was.is_some());
     for (key, _) in added {

@@ -38,9 +38,9 @@ pub enum Ask<'a, R: Rec> {
     Join(SessionId, &'a R),
     /// Is this one of the sessions to end? Reply: `Meant`.
     Judge(SessionId, &'a R),
-    /// What the other library kept, made into a new session's record with its id, and its ledger entry. Reply: `Fetched`.
+    /// Load the other library's session, and make a new session's id and record, and its ledger entry. Reply: `Fetched`.
     Fetch,
-    /// Delete what the other library kept. Reply: `Forgotten`.
+    /// Delete the other library's session. Reply: `Forgotten`.
     Forget,
 }
 
@@ -75,14 +75,14 @@ pub enum Reply<R: Rec> {
     Begun(SessionId, R),
     /// Whether the session is to be ended.
     Meant(bool),
-    /// A new session's id and record, and its ledger entry. `None` if the other library kept nothing.
+    /// A new session's id and record, and its ledger entry. `None` if the other library has no session.
     Fetched(Option<Box<(SessionId, R, R)>>),
-    /// The other library keeps nothing any more, or perhaps it does.
+    /// The deletion was tried. It may have failed.
     Forgotten,
     /// The call was certainly not applied.
     Refused(R::Error),
-    /// The call may have been applied, or may be within minutes: the reply was lost, late or cut, or the store cannot
-    /// tell.
+    /// The call may have been applied, or may still be applied within minutes: the reply was lost or late, the call was
+    /// interrupted, or the store cannot tell.
     Unknown(R::Error),
 }
 

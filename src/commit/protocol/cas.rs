@@ -23,16 +23,16 @@ pub(super) struct Cas<R: Rec> {
     lost: Option<R::Error>,
     lost_replies: u8,
     is_reading: bool,
-    /// Whether this is a claim, which has a rule of its own.
+    /// Whether this is a claim, for which [`claiming`](super::claiming) has a rule of its own.
     is_claim: bool,
 }
 
-/// The state of the write after a reply.
+/// The result of the write after a reply.
 pub(super) enum Swapped<R: Rec> {
     /// Not certain yet.
     Not(Step),
     Saved,
-    /// Certainly not stored: others were faster, with this.
+    /// Certainly not stored: another request wrote first, and this is the record now.
     Fresher(R),
     /// Certainly not stored: the session has ended or moved to another id.
     Moved(R),

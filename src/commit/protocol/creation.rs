@@ -64,6 +64,12 @@ impl<R: Rec> Creation<R> {
         }
     }
 
+    /// Whether the record is what it asks the store to create.
+    #[inline]
+    pub(super) fn is_sending(&self) -> bool {
+        matches!(self.stage, Stage::Sending)
+    }
+
     #[inline]
     pub(super) fn step(
         &mut self,

@@ -10,7 +10,8 @@
 //!
 //! A session whose move is not finished has two records. In a cycle the old one counts: it is ended, and the new one
 //! closed. In a log-in the new one counts: the old session is barred first, by a write that the log-in's marker
-//! conflicts with. So the log-in was finished before, or learns that it was ended before it answers.
+//! conflicts with. So either the log-in is already finished, or it finds out that its session has ended before its response
+//! is sent.
 
 use crate::{
     clock::Timestamp,
@@ -162,7 +163,7 @@ impl<R: Rec> End<R> {
             (Stage::EndingUnfinished(mut cas), reply) => match cas.step(reply) {
                 Swapped::Not(step) => self.wait(Stage::EndingUnfinished(cas), step),
                 Swapped::Fresher(_) => self.go(Stage::LoadingUnfinished(cas.id)),
-                // What it could not close is hidden in lists as long as the session's marker is there.
+                // The marker of the old session hides the unclosed record in lists.
                 _ => Step::Done,
             },
             (Stage::LoadingUnfinished(_), _) => Step::Done,

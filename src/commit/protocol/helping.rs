@@ -12,7 +12,7 @@
 //! | has ended or moved elsewhere | a log-in continues without data; a cycled session ends |
 //! | is barred from this id | the new one ends |
 //!
-//! So the data is in one place only before anybody reads it.
+//! So before anybody reads the data, it is in one place only.
 
 use crate::{
     clock::Timestamp,

@@ -1,17 +1,17 @@
 //! Importing a session of another library: [`Import`].
 //!
-//! A *ledger* entry says which session the old one became. It is a marker under an id that is a hash of the old token, so that one
-//! old session has one entry. The new session N is stored first, under a random id, then the entry that leads to it. Who finds an
-//! entry that is not its own takes back what it has created, and goes by the entry.
+//! A *ledger* entry says which session the old one became. It is a marker whose id is a hash of the old token, so that one
+//! old session has one entry. First the new session N is stored under a random id, then the entry that leads to it. If an import
+//! finds another entry, it closes the session that it has created, and follows the entry.
 //!
 //! | the ledger | what follows |
 //! | --- | --- |
-//! | has no entry | the old session is loaded and imported |
-//! | leads to N, of which no secret has been presented, or for less than a minute | the request is N's, and gets a secret of its own |
-//! | leads to N, and it is later, or N ended or moved | the visitor is anonymous, and nothing is imported again |
+//! | has no entry | the old session is loaded and imported; if it is gone, the ledger is read again |
+//! | leads to N, and none of N's secrets was presented more than a minute ago | the request has the session N, and gets a secret of its own |
+//! | leads to N otherwise, or N ended or moved | the visitor is anonymous, and nothing is imported again |
 //!
-//! If nobody can tell whether the entry was stored, the import fails, and N stays: the entry may still arrive. In the background the
-//! same entry is sent until it is stored, or another is found. Only then N is closed.
+//! If it is unknown whether the entry was stored, the import fails, and N stays, because the entry may still arrive. In the
+//! background the same entry is sent again until it is stored, or another entry is found. Only in the second case N is closed.
 
 use crate::{
     clock::Timestamp,
@@ -40,7 +40,7 @@ pub struct Import<R: Rec> {
     stage: Stage<R>,
 }
 
-/// What may be in the store and lead nowhere.
+/// What this import may have left in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Trace {
     Nothing,
@@ -54,6 +54,8 @@ enum Trace {
 enum Stage<R: Rec> {
     Reading,
     Fetching,
+    /// The old session is gone. The request that imported it has stored the entry before it deleted the old session.
+    ReadingAgain,
     Creating(Creation<R>),
     Entering(Creation<R>),
     /// Another entry was faster: the new session is closed.
@@ -86,7 +88,7 @@ impl<R: Rec> Import<R> {
     /// The next thing to ask.
     pub fn ask(&self) -> Option<Ask<'_, R>> {
         Some(match &self.stage {
-            Stage::Reading => Ask::Load(self.ledger),
+            Stage::Reading | Stage::ReadingAgain => Ask::Load(self.ledger),
             Stage::Fetching => Ask::Fetch,
             Stage::Creating(creation) | Stage::Entering(creation) => creation.ask(),
             Stage::Closing(cas) | Stage::Storing(cas, _) => cas.ask(),
@@ -101,15 +103,20 @@ impl<R: Rec> Import<R> {
     pub fn step(&mut self, reply: Reply<R>, now: Timestamp) -> Step {
         let done = Stage::Done(Box::new(Outcome::Gone));
         match (std::mem::replace(&mut self.stage, done), reply) {
-            (stage @ (Stage::Reading | Stage::Following(..)), Reply::Unknown(_))
-                if self.lost_replies < MAX_LOST_REPLIES =>
-            {
+            (
+                stage @ (Stage::Reading | Stage::ReadingAgain | Stage::Following(..)),
+                Reply::Unknown(_),
+            ) if self.lost_replies < MAX_LOST_REPLIES => {
                 self.lost_replies += 1;
                 self.go(stage)
             }
-            (Stage::Reading, Reply::Loaded(Some(entry))) => self.follow(entry),
+            (Stage::Reading | Stage::ReadingAgain, Reply::Loaded(Some(entry))) => {
+                self.follow(entry)
+            }
             (Stage::Reading, Reply::Loaded(None)) => self.go(Stage::Fetching),
-            (Stage::Fetching, Reply::Fetched(None)) => self.done(Outcome::Gone),
+            (Stage::Fetching, Reply::Fetched(None)) if !self.keeps => self.go(Stage::ReadingAgain),
+            (Stage::Fetching, Reply::Fetched(None))
+            | (Stage::ReadingAgain, Reply::Loaded(None)) => self.done(Outcome::Gone),
             (Stage::Fetching, Reply::Fetched(Some(fetched))) => {
                 let (id, record, entry) = *fetched;
                 let creation = Creation::new(id, record.clone());
@@ -162,7 +169,7 @@ impl<R: Rec> Import<R> {
             (Stage::Joining(id, target, entry), Reply::Merged(next)) => {
                 self.go(Stage::Storing(Cas::new(id, target, next), entry))
             }
-            // It takes no further secret: the request is its all the same.
+            // The session takes no further secret. The request has the session without a token of its own.
             (Stage::Joining(id, target, _), Reply::Unchanged) => self.forget(Outcome::Joined {
                 id,
                 former: target.clone(),
@@ -186,7 +193,7 @@ impl<R: Rec> Import<R> {
         }
     }
 
-    /// What it came to, after [`Step::Done`].
+    /// The outcome, after [`Step::Done`].
     pub fn finish(self) -> Finished<R> {
         let undo = self.undo();
         match self.stage {
@@ -201,11 +208,11 @@ impl<R: Rec> Import<R> {
         }
     }
 
-    /// Gives it up before its end. The next request with the old token goes on.
+    /// Abandons the import. The next request with the old token continues it.
     pub fn abandon(self) -> Finished<R> {
         let undo = self.undo();
         match self.stage {
-            // It is imported all the same.
+            // The import itself is complete.
             Stage::Forgetting(outcome) | Stage::Done(outcome) => Finished {
                 undo,
                 ..Finished::of(*outcome)

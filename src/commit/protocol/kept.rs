@@ -185,7 +185,7 @@ fn expiring(marker: Record, now: Timestamp) -> Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commit::protocol::{Machine, Undo};
+    use crate::commit::protocol::{Machine, undo::Task};
 
     #[test]
     fn a_machine_is_small_enough_to_live_on_the_stack_of_every_commit() {
@@ -199,9 +199,9 @@ mod tests {
     #[test]
     fn what_waits_to_be_undone_is_small_and_has_no_data() {
         assert!(
-            size_of::<Undo<Kept>>() <= 150,
+            size_of::<Task<Kept>>() <= 150,
             "{}",
-            size_of::<Undo<Kept>>()
+            size_of::<Task<Kept>>()
         );
     }
 }

@@ -1,8 +1,8 @@
 //! How many sessions a user may have: [`Limit`].
 //!
 //! A log-in counts the user's sessions after its new session is stored and before it leaves the old one. So the last of
-//! several concurrent log-ins sees them all, and a refused one has changed nothing for its visitor. All use the same
-//! order, the times of the log-ins, so that no two end each other. [`rank_after`] makes a later log-in count as later.
+//! several concurrent log-ins sees them all, and a refused one has changed nothing for its visitor. All log-ins use the same
+//! order, their times, so that no two end each other. [`rank_after`] ensures that a later log-in has a later rank.
 //!
 //! A session that is moving has two records and counts once: in a cycle the old one, in a log-in the new one.
 //! Concurrent log-ins from the same session do not count each other, because one of them joins the other.
@@ -52,9 +52,9 @@ pub(super) enum Limiting<R: Rec> {
 /// The smallest difference between two log-ins.
 const TICK: Duration = Duration::from_millis(1);
 
-/// The rank of a log-in that is not stored yet: later than all log-ins of its user that it has `found`. The time alone
-/// would not do: a clock may have been set back, stand still, or be behind another node's. Once stored the rank
-/// does not change, or two log-ins could end each other.
+/// The rank of a log-in that is not stored yet: later than all log-ins of its user that it has `found`. The time alone is
+/// not enough: a clock may be set back, stand still, or be behind another node's clock. After it is stored, the rank must
+/// not change, or two log-ins could end each other.
 pub(super) fn rank_after<R: Rec>(own: &R, found: &[(SessionId, R)]) -> Option<Timestamp> {
     let others = found
         .iter()

@@ -26,9 +26,10 @@
 //! 3. *Ending is one compare-and-swap to a marker*, which expires by itself: [`ending`].
 //! 4. *A session is at one id.* One compare-and-swap replaces the old session by a marker that leads to the new one. A
 //!    request that finds an unfinished move finishes it before it reads: [`moving`], [`helping`].
-//! 5. *Log-ins of one user from one session lead to one session*: [`joining`].
-//! 6. *An old token of another library becomes one session*, the one that its ledger entry leads to: [`importing`].
-//! 7. *Ending a session whose move is not finished bars it first*, so that its request learns of it: [`limiting`], [`ending`].
+//! 5. *Concurrent log-ins of one user from one session end in one session*: [`joining`].
+//! 6. *A session of another library becomes one session*, the one that its ledger entry leads to: [`importing`].
+//! 7. *Before a session is ended during a move, a bar is written*, so that the moving request finds out: [`limiting`],
+//!    [`ending`].
 //!
 //! The model checker in `tests/model` explores every interleaving of these machines within its bounds. It also switches
 //! each rule off, and shows that a property fails then.

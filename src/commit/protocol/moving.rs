@@ -60,12 +60,12 @@ struct Trace {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage<R: Rec> {
-    /// Loading the old session, tried again this often.
+    /// Loading the old session. This many attempts have failed.
     Reloading(u8),
     Beginning {
         redraw: bool,
     },
-    /// Listing the user's sessions, tried again this often.
+    /// Listing the user's sessions. This many attempts have failed.
     Ranking(u8),
     Creating(Creation<R>),
     Limiting(Limit<R>),
@@ -266,7 +266,7 @@ impl<R: Rec> Move<R> {
         }
     }
 
-    /// With a limit, lists the user's sessions, so that this log-in counts as later than those.
+    /// With a limit, lists the user's sessions, so that this log-in gets a later rank than those.
     fn prepare(&mut self) -> Step {
         match self.most {
             Some(_) if self.kind == MoveKind::LogIn => self.go(Stage::Ranking(0)),
@@ -402,7 +402,7 @@ impl<R: Rec> Move<R> {
                 let is_alone = base.is_none();
                 self.base = base;
                 if is_alone {
-                    // It did not count before, because the session that it came from did.
+                    // The new session did not count before, because its old session did.
                     self.enforce_limit(now)
                 } else {
                     self.leave(now)
@@ -462,7 +462,7 @@ impl<R: Rec> Move<R> {
         Outcome::InDoubt { id, record, error }
     }
 
-    /// The new session takes in what the old one has now; `None`: nothing of it.
+    /// Writes the new session again with the current data of the old one. `None`: without it.
     fn rewrite(&mut self, base: Option<R>) -> Step {
         let origin = self.origin(base.as_ref());
         self.go(Stage::Rewriting(Rewrite::new(base, origin, self.writer)))

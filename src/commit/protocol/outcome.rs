@@ -76,18 +76,19 @@ pub enum Outcome<R: Rec> {
     },
     /// A log-in was beyond the limit, or was ended before its answer: a 503, and the old session stays. No event.
     Outdone,
-    /// This machine has ended a session. Event: `Ended`. If several machines end one session, one of them comes to this.
+    /// This machine has ended a session. Event: `Ended`. If several machines end one session, only one of them has this
+    /// outcome.
     Closed {
         /// The session's last id.
         id: SessionId,
         /// The record before. `None` if only an earlier try of this machine can have ended it.
         record: Option<R>,
     },
-    /// There was nothing to end: no session, one that has ended already, or one that is not meant. No event.
+    /// There was nothing to end: there is no session, it has ended already, or it is not one of the sessions to end. No event.
     Gone,
     /// A log-in was faster, and its session stays. No event.
     LoggedInSince,
-    /// A session of another library was imported. Send `Imported`.
+    /// A session of another library was imported. Event: `Imported`.
     Imported {
         /// The new id.
         id: SessionId,

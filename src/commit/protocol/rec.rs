@@ -76,8 +76,8 @@ pub trait Rec: Clone {
     /// The marker that closes an id.
     fn closing(stub: &Self::Stub, writer: u64, now: Timestamp) -> Self;
 
-    /// Whether no visitor has presented a secret of this session, which was imported with the ledger entry `entry`, or for
-    /// less than a minute.
+    /// Whether this session, which was imported with the ledger entry `entry`, still takes requests with the old token: no
+    /// visitor has presented a secret of its own yet, or the first one did so less than a minute ago.
     fn admits(&self, entry: &Self, now: Timestamp) -> bool;
 
     /// Whether `rule` is in force. All are, except in the model checker, which switches one off at a time.
@@ -130,9 +130,9 @@ pub enum Policy {
     UndoBars,
     /// A marker closes the id of a new session whose token no visitor has.
     UndoCloses,
-    /// An import whose ledger entry exists already is taken back.
+    /// An import closes its session if there is a ledger entry already.
     ImportsOnce,
-    /// Only a session whose secrets nobody has presented is given to who brings the old token.
+    /// An old token opens only a session whose own secrets nobody has presented yet.
     ImportsUnused,
     /// An import whose ledger entry may have been stored keeps its session.
     ImportsInDoubtStay,

@@ -1,8 +1,8 @@
-//! The new session of a move, written again with other content: [`Rewrite`].
+//! Writes the new session of a move again with other content: [`Rewrite`].
 //!
-//! If the old session has changed since the new one was made from it, the new one takes in what the old one has now. If the
-//! old session went elsewhere with its data, the new one keeps the request's own changes only. No visitor has the new
-//! token yet, so whoever else writes to the new session has ended it.
+//! If the old session has changed since the new one was made from it, the new one takes over its current data. If the
+//! old session moved elsewhere with its data, the new one keeps only the request's own changes. No visitor has the new
+//! token yet, so if another writer has written to the new session, it has ended the session.
 
 use crate::{
     commit::protocol::{
@@ -16,7 +16,7 @@ use crate::{
 /// Gives the new session other content.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Rewrite<R: Rec> {
-    /// What the old session has now. `None`: nothing of it goes on.
+    /// The current record of the old session. `None`: its data is not taken over.
     base: Option<R>,
     origin: Option<Origin>,
     writer: u64,
@@ -24,17 +24,17 @@ pub(super) struct Rewrite<R: Rec> {
     cas: Option<Cas<R>>,
 }
 
-/// What came of it.
+/// The result after a reply.
 pub(super) enum Rewriting<R: Rec> {
-    /// Not settled yet.
+    /// Not certain yet.
     Not(Step),
     Saved {
         record: R,
         base: Option<R>,
     },
-    /// Somebody has ended the new session.
+    /// Another request has ended the new session.
     Outdone,
-    /// There is nothing to go on with.
+    /// The session to continue has ended.
     Ended,
     /// The request's changes do not apply. The new session is as it was.
     Refused(R::Error),

@@ -6,8 +6,9 @@ use crate::{
 };
 
 /// What to roll back, end or finish in the background. It has ids, versions and a verifier, but no data.
+// Boxed: rarely there, and every commit moves a place for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Undo<R: Rec>(pub(super) Task<R>);
+pub struct Undo<R: Rec>(pub(super) Box<Task<R>>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Task<R: Rec> {
@@ -33,6 +34,10 @@ pub(super) enum Task<R: Rec> {
 }
 
 impl<R: Rec> Undo<R> {
+    pub(super) fn of(task: Task<R>) -> Self {
+        Self(Box::new(task))
+    }
+
     /// Undoes a creation.
     pub(super) fn creation(id: SessionId, record: &R) -> Self {
         Self::of_move(id, record, None)
@@ -40,7 +45,7 @@ impl<R: Rec> Undo<R> {
 
     /// Undoes a move. `old` is set if its marker may have been sent.
     pub(super) fn of_move(new: SessionId, record: &R, old: Option<SessionId>) -> Self {
-        Self(Task::Close {
+        Self::of(Task::Close {
             new,
             stub: record.stub(),
             old,
@@ -49,18 +54,18 @@ impl<R: Rec> Undo<R> {
 
     /// Repeats a log-out that was not confirmed.
     pub(super) fn end(id: SessionId, writer: u64, sent: Option<Version>) -> Self {
-        Self(Task::End { id, writer, sent })
+        Self::of(Task::End { id, writer, sent })
     }
 
     /// Finishes a move that may or may not have been applied.
     pub(super) fn help(id: SessionId) -> Self {
-        Self(Task::Help(id))
+        Self::of(Task::Help(id))
     }
 
-    /// The `entry` of an import that created `new`.
+    /// Stores the ledger `entry` of an import that created `new`.
     pub(super) fn entry(ledger: SessionId, entry: R, new: SessionId, record: &R) -> Self {
         let stub = record.stub();
-        Self(Task::Enter {
+        Self::of(Task::Enter {
             ledger,
             entry,
             new,
@@ -69,8 +74,9 @@ impl<R: Rec> Undo<R> {
     }
 
     /// The session's id, for the log.
+    #[must_use]
     pub fn id(&self) -> SessionId {
-        match &self.0 {
+        match &*self.0 {
             Task::Close { new, .. } | Task::Enter { new, .. } => *new,
             Task::End { id, .. } | Task::Help(id) => *id,
         }

@@ -27,7 +27,7 @@ use crate::{
 impl<R: Rec> Undo<R> {
     /// The machine that does it, with a writer of its own. If it fails, it can be tried again later.
     pub fn machine(&self, writer: u64, now: Timestamp) -> Undoing<R> {
-        match &self.0 {
+        match &*self.0 {
             Task::Close { new, stub, old } => {
                 let marker = R::closing(stub, writer, now);
                 let mut close = Close {
@@ -58,7 +58,7 @@ impl<R: Rec> Undo<R> {
                 is_reading: true,
                 lost_replies: 0,
                 error: None,
-                close: Undo::<R>(Task::Close {
+                close: Undo::<R>::of(Task::Close {
                     new: *new,
                     stub: stub.clone(),
                     old: None,

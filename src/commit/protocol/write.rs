@@ -123,10 +123,11 @@ impl<R: Rec> Write<R> {
     /// Takes the reply to [`ask`](Self::ask).
     #[inline]
     pub fn step(&mut self, reply: Reply<R>, now: Timestamp) -> Step {
+        if self.is_stored_by(&reply) {
+            self.stage = Stage::Stored;
+            return Step::Done;
+        }
         let next = match (&mut self.call, self.stage) {
-            (Call::Update(_), Stage::Storing) if matches!(reply, Reply::Saved) => {
-                Next::Done(Stage::Stored)
-            }
             (Call::Create(creation), Stage::Storing) => {
                 created(creation.step(reply, self.is_resumed, now), self.is_resumed)
             }
@@ -173,6 +174,28 @@ impl<R: Rec> Write<R> {
         }
     }
 
+    /// Whether this reply to [`ask`](Self::ask) says that the record is stored.
+    #[inline]
+    pub fn is_stored_by(&self, reply: &Reply<R>) -> bool {
+        match (&self.call, reply) {
+            (Call::Update(_), Reply::Saved) => self.stage == Stage::Storing,
+            (Call::Create(creation), Reply::Created) => creation.is_sending(),
+            _ => false,
+        }
+    }
+
+    /// The outcome of a write that [is stored](Self::is_stored_by).
+    #[inline]
+    pub fn stored(self) -> Outcome<R> {
+        match self.call {
+            Call::Update(Cas { former, next, .. }) => Outcome::Saved {
+                former,
+                record: next,
+            },
+            Call::Create(Creation { id, record, .. }) => Outcome::Created { id, record },
+        }
+    }
+
     /// The outcome, after [`Step::Done`].
     #[inline]
     pub fn finish(self) -> Finished<R> {
@@ -182,14 +205,10 @@ impl<R: Rec> Write<R> {
                 ..Finished::of(Outcome::Failed(error.clone()))
             };
         }
+        if self.stage == Stage::Stored {
+            return Finished::of(self.stored());
+        }
         Finished::of(match (self.stage, self.call) {
-            (Stage::Stored, Call::Update(Cas { former, next, .. })) => Outcome::Saved {
-                former,
-                record: next,
-            },
-            (Stage::Stored, Call::Create(Creation { id, record, .. })) => {
-                Outcome::Created { id, record }
-            }
             (Stage::Unchanged, Call::Update(cas)) => Outcome::Unchanged(cas.former),
             (Stage::NotSaved, _) => Outcome::NotSaved,
             _ => Outcome::Ended,
@@ -222,7 +241,7 @@ enum Next<E> {
     Failed(E),
 }
 
-#[inline]
+#[cold]
 fn created<R: Rec>(creating: Creating<R>, is_resumed: bool) -> Next<R::Error> {
     match creating {
         Creating::Created => Next::Done(Stage::Stored),

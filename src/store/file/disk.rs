@@ -1,4 +1,4 @@
-//! Private files, locks and syncs, which the standard library does not offer as such, and [`TempFile`].
+//! Private files, locks, syncs, and [`TempFile`].
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -9,22 +9,31 @@ use std::{
 
 use crate::random::unique;
 
-/// Creates a folder that only this user can read, and its parents. Returns whether it was missing.
+/// Creates a folder that only this user can read. Returns whether it was missing.
+///
+/// Does not create its parents: a root folder that is missing must not be created again in another place.
 pub(super) fn ensure_folder(path: &Path) -> io::Result<bool> {
     if path.is_dir() {
         return Ok(false);
     }
+    match builder().create(path) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+        created => created.map(|()| true),
+    }
+}
+
+fn builder() -> DirBuilder {
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(path)?;
-    Ok(true)
+    builder
 }
 
 /// Creates the root folder and its parents, and syncs them.
 pub(super) fn ensure_root(path: &Path) -> io::Result<()> {
     let made: Vec<&Path> = path.ancestors().take_while(|path| !path.is_dir()).collect();
-    ensure_folder(path)?;
+    builder().recursive(true).create(path)?;
     for parent in made.into_iter().filter_map(Path::parent) {
         sync_folder(parent)?;
     }
@@ -44,25 +53,14 @@ pub(super) fn new_file(path: &Path) -> io::Result<File> {
     private().create_new(true).open(path)
 }
 
-/// Holds a lock file, against threads and processes, until the file is dropped.
-pub(super) fn lock(path: &Path) -> io::Result<File> {
-    let file = lock_file(path)?;
-    file.lock()?;
-    Ok(file)
-}
-
-/// The same as [`lock`] without waiting. `WouldBlock` if another one holds it.
+/// Holds a lock file, against threads and processes, until the file is dropped. `WouldBlock` if another one holds it.
 pub(super) fn try_lock(path: &Path) -> io::Result<File> {
-    let file = lock_file(path)?;
+    let file = private().create(true).truncate(false).open(path)?;
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
         TryLockError::Error(error) => error,
     })?;
     Ok(file)
-}
-
-fn lock_file(path: &Path) -> io::Result<File> {
-    private().create(true).truncate(false).open(path)
 }
 
 pub(super) fn write_at(mut file: &File, place: u64, bytes: &[u8]) -> io::Result<()> {
@@ -72,7 +70,7 @@ pub(super) fn write_at(mut file: &File, place: u64, bytes: &[u8]) -> io::Result<
 
 /// Syncs a folder, so that links, renames and removals in it survive a loss of power.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    // Other systems do not open folders, and write their entries through.
+    // On other systems a folder cannot be opened. They write its entries at once.
     if cfg!(unix) {
         File::open(path)?.sync_all()?;
     }
@@ -93,12 +91,12 @@ impl TempFile {
         Ok(temp)
     }
 
-    /// Gives it its name, which must be free.
+    /// Links the file to `path`. Fails if there is a file already.
     pub(super) fn link(self, path: &Path) -> io::Result<()> {
         fs::hard_link(&self.0, path)
     }
 
-    /// Gives it its name, and replaces the file there.
+    /// Renames the file to `path`, and replaces the file there.
     pub(super) fn rename(self, path: &Path) -> io::Result<()> {
         fs::rename(&self.0, path)
     }

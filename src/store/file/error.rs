@@ -64,7 +64,7 @@ pub(super) fn locked_for_long() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, what).not_applied()
 }
 
-/// `Unavailable` for a full, failing or read-only disk, which may work later. `Other` for what can never work.
+/// `Unavailable` for a full, failing or read-only disk, which may work later. `Other` for an error that stays.
 fn kind(error: &io::Error) -> StoreErrorKind {
     match error.kind() {
         ErrorKind::TimedOut => StoreErrorKind::Timeout,

@@ -5,7 +5,7 @@
 //! | 0..8 | `CLKR`, and the format's number |
 //! | 8..24 | version: counter and writer |
 //! | 24..32 | length of the record |
-//! | 32..64 | SHA-256 of the user, or zeros |
+//! | 32..64 | SHA-256 of the user, or zeros; [`UserKey::MARKERS`] if the record was created as a marker |
 //! | 64..72 | checksum of the record |
 //! | 72..80 | checksum of all before; here in every format |
 //! | 80..112, 112..144 | two slots for the activity: sequence, last seen, expiry, checksum |
@@ -13,9 +13,9 @@
 //!
 //! Numbers are little-endian. A checksum is the first 8 bytes of the SHA-256.
 //!
-//! Of two intact slots the one with the higher sequence counts, and a touch writes the other one. So if a touch is cut
-//! off, or is being written while another process reads, the former activity counts. On ext4 such a touch takes 34 µs.
-//! A new file, synced and renamed, takes 900 µs.
+//! If both slots are intact, the one with the higher sequence is current, and a touch writes the other one. So if a touch
+//! is interrupted, or another process reads during it, the former activity is still intact. On ext4 such a touch takes
+//! 34 µs. A new file, synced and renamed, takes 900 µs.
 
 use std::io::{self, Read};
 
@@ -43,14 +43,14 @@ pub(super) struct Header {
     pub(super) user: Option<UserKey>,
     length: u64,
     record: [u8; CHECKSUM_BYTES],
-    /// The slot that counts.
+    /// The current slot.
     slot: usize,
     sequence: u64,
     pub(super) activity: Activity,
 }
 
-/// A whole file with this record and activity.
-pub(super) fn contents(record: &Record, activity: Activity) -> Vec<u8> {
+/// A whole file with this record and activity, and `user` as its place in the index.
+pub(super) fn contents(record: &Record, activity: Activity, user: Option<UserKey>) -> Vec<u8> {
     let encoded = record.to_bytes();
     let mut file = Vec::with_capacity(HEADER_BYTES + encoded.len());
     file.extend(MAGIC);
@@ -58,7 +58,6 @@ pub(super) fn contents(record: &Record, activity: Activity) -> Vec<u8> {
     file.extend(record.version().counter.to_le_bytes());
     file.extend(record.version().writer.to_le_bytes());
     file.extend((encoded.len() as u64).to_le_bytes());
-    let user = record.user().map(UserKey::of);
     file.extend(user.map_or([0; 32], |user| user.0));
     file.extend(checksum(&encoded));
     file.extend(checksum(&file));

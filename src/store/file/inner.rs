@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     error::store::StoreError,
+    random::unique,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
     store::{Created, RemovalSink, Touched, Updated},
 };
@@ -52,15 +53,20 @@ impl FileInner {
         disk::ensure_folder(&inner.temp())?;
         disk::remove_left_overs(&inner.temp())?;
         disk::sync_folder(inner.root())?;
-        inner.try_out(disk::lock)?;
+        inner.check_operations()?;
         Ok(inner)
     }
 
-    /// Tries every file operation that the store needs, in the last of the folders.
-    fn try_out(&self, lock: impl Fn(&Path) -> io::Result<File>) -> io::Result<()> {
+    /// Tries every file operation that the store needs.
+    fn check_operations(&self) -> io::Result<()> {
         let folder = self.root().join(folder_name(FOLDERS - 1));
-        let _lock = self.in_folder(&folder, || lock(&folder.join(LOCK)))?;
-        let trial = folder.join("trial");
+        match self.in_folder(&folder, || disk::try_lock(&folder.join(LOCK))) {
+            // Another process holds the lock, so locks work.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            locked => drop(locked?),
+        }
+        // Without the lock: the name is of this trial alone. If the process dies, it is removed as a left-over.
+        let trial = self.temp().join(format!("{:016x}", unique()));
         self.write_temp(b"")?.rename(&trial)?;
         fs::remove_file(&trial)?;
         self.write_temp(b"")?.link(&trial)?;
@@ -96,6 +102,7 @@ impl FileInner {
                 if disk::ensure_folder(folder)? {
                     disk::sync_folder(self.root())?;
                 }
+                self.check_place()?;
                 act()
             }
             done => done,
@@ -107,7 +114,7 @@ impl FileInner {
         self.in_folder(&folder, || TempFile::write(&folder, contents))
     }
 
-    fn path(&self, id: SessionId) -> PathBuf {
+    pub(super) fn path(&self, id: SessionId) -> PathBuf {
         self.folder(id).join(id.to_string())
     }
 
@@ -117,12 +124,6 @@ impl FileInner {
     pub(super) fn lock(&self, id: SessionId) -> io::Result<File> {
         let folder = self.folder(id);
         self.in_folder(&folder, || disk::try_lock(&folder.join(LOCK)))
-    }
-
-    /// The same as [`lock`](Self::lock) for the sweep, which may wait: there is only one in the process.
-    pub(super) fn lock_patiently(&self, id: SessionId) -> io::Result<File> {
-        let folder = self.folder(id);
-        self.in_folder(&folder, || disk::lock(&folder.join(LOCK)))
     }
 
     /// The file of `id` and its header.
@@ -137,7 +138,11 @@ impl FileInner {
             .write(to_write)
             .open(self.path(id));
         let mut file = match opened {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // The directory may have gone since the first check.
+                self.check_place()?;
+                return Ok(None);
+            }
             file => file?,
         };
         let header = Header::read(&mut file)?;
@@ -157,8 +162,8 @@ impl FileInner {
         Ok(Some((Arc::new(record), header.activity)))
     }
 
-    /// Runs `read` without a lock. If the file looks damaged, runs it again with the lock, so that nobody is writing to
-    /// the file. A file that still looks damaged is set aside.
+    /// Runs `read` without a lock. If the file looks damaged, a write may be in progress, so `read` runs again with the
+    /// lock. A file that still looks damaged is set aside.
     pub(super) fn settle<T>(
         &self,
         id: SessionId,
@@ -235,9 +240,13 @@ impl FileInner {
         if self.path(id).try_exists()? {
             return Ok(None);
         }
-        let file = self.write_temp(&header::contents(record, activity))?;
-        if let Some(user) = record.user() {
-            self.users.add(UserKey::of(user), id)?;
+        let user = match record.is_moved() {
+            true => Some(UserKey::MARKERS),
+            false => record.user().map(UserKey::of),
+        };
+        let file = self.write_temp(&header::contents(record, activity, user))?;
+        if let Some(user) = user {
+            self.users.add(user, id)?;
         }
         Ok(Some(file))
     }
@@ -284,8 +293,8 @@ impl FileInner {
         activity: Activity,
         former: Option<UserKey>,
     ) -> Result<TempFile, FileError> {
-        let file = self.write_temp(&header::contents(record, activity))?;
         let user = record.user().map(UserKey::of);
+        let file = self.write_temp(&header::contents(record, activity, user))?;
         if let Some(user) = user.filter(|user| former != Some(*user)) {
             self.users.add(user, id)?;
         }
@@ -339,7 +348,7 @@ impl FileInner {
 
     /// Whether a session's file could be read and written.
     pub(super) fn ping(&self) -> Result<(), FileError> {
-        Ok(self.try_out(disk::try_lock)?)
+        Ok(self.check_operations()?)
     }
 }
 

@@ -36,7 +36,7 @@ impl FileInner {
         }
     }
 
-    /// There is no index of it: every record that may be meant is read.
+    /// No index has this order, so this reads every record that may match.
     fn newest(
         &self,
         query: &Query,
@@ -69,6 +69,7 @@ impl FileInner {
                 id?;
                 count += 1;
             }
+            count -= self.markers()?.min(count);
             // Folders that are gone look empty.
             self.check_place()?;
             return Ok(count);
@@ -76,13 +77,27 @@ impl FileInner {
         let mut after = None;
         loop {
             let page = self.page(selection, after, MAX_RECORDS)?;
-            count += page.sessions.len() as u64;
+            let sessions = page.sessions.iter();
+            count += sessions.filter(|listed| !listed.record.is_moved()).count() as u64;
             // Every position of a page is an id.
             after = page.next.and_then(|next| next.id().ok());
             if after.is_none() || count >= most {
                 return Ok(count);
             }
         }
+    }
+
+    /// How many records were created as markers.
+    fn markers(&self) -> Result<u64, FileError> {
+        let mut count = 0;
+        for id in self.users.sessions(UserKey::MARKERS, None)? {
+            if self.path(id).try_exists()? {
+                count += 1;
+            } else {
+                self.remove_stale_entry(UserKey::MARKERS, id)?;
+            }
+        }
+        Ok(count)
     }
 
     fn page(
@@ -127,10 +142,14 @@ impl FileInner {
 
     /// Removes an entry of the index that a process left there when it died.
     fn remove_stale_entry(&self, user: UserKey, id: SessionId) -> Result<(), FileError> {
-        let _lock = self.lock(id)?;
+        let _lock = match self.lock(id) {
+            // The entry stays for a later list.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            locked => locked?,
+        };
         let header = match self.header(id) {
             Err(FileError::Io(error)) => return Err(error.into()),
-            // The record does not say which user it has.
+            // Nobody can tell which user the record has.
             Err(_) => return Ok(()),
             Ok(header) => header,
         };

@@ -3,11 +3,12 @@
 //! ```text
 //! sessions/
 //!   00/ … ff/         by the first byte of the id
-//!     lock            held by whoever changes something in the folder
+//!     lock            held during each change in the folder
 //!     00c1…           a session: header and record
 //!     00d7….corrupt   a damaged one, set aside
-//!   tmp/              what is being written
-//!   users/            for each user, by the SHA-256, an empty file for each session
+//!   tmp/              files that are being written
+//!   users/            for each user, by the SHA-256, an empty file for each session; in `ff…ff` for each record that
+//!                     was created as a marker
 //! ```
 
 mod disk;
@@ -37,7 +38,7 @@ use crate::{
     clock::Timestamp,
     deadline::back_off,
     error::ConfigError,
-    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    record::{Activity, Kept, Record, token::SessionId},
 };
 
 /// Sessions in a directory. They outlive the process, and the processes of one
@@ -63,35 +64,36 @@ use crate::{
 /// syncs its folder. After a crash of the process or the machine, either the former
 /// record or the new one is there, and everything that was answered is kept.
 ///
-/// A touch is the exception: it is written into the file's header without a
-/// sync. If the machine loses power, the touches of the last half minute may be lost, and
-/// those sessions end that much earlier.
+/// A touch is an exception: it is written into the file's header without a
+/// sync. If the machine loses power, the touches of the last half minute may be lost. Those
+/// sessions may expire that much earlier.
 ///
 /// # Sharing
 ///
 /// A writer holds the lock file of one of 256 folders, so that
 /// compare-and-swap is exact among all processes of the machine. Use a local
-/// disk: not every network file system keeps the promises of locks and renames.
+/// disk: locks and renames do not work as needed on every network file system.
 ///
-/// If the directory is gone, or another one is in its place, every call is `Unavailable`: a disk
-/// that is not mounted does not look like a store without sessions. Empty folders in it may be
-/// removed; they are created again.
+/// If the directory is gone, or another one is in its place, every call is `Unavailable`. So an
+/// unmounted disk does not look like a store without sessions. The store knows its directory by device and
+/// inode: if a disk comes back under another device number, restart the process. Other programs may remove
+/// empty folders in the directory; the store creates them again.
 ///
 /// # Damage
 ///
-/// All data is checksummed. A damaged file is renamed to `*.corrupt`, reported by a
-/// `tracing` warning with the id, and never deleted. Its visitor gets one
-/// error, and begins a new session with the next request. A file of a newer
-/// format is `Incompatible`, and stays until its session is deleted.
+/// All data has checksums. The store renames a damaged file to `*.corrupt`, logs a
+/// `tracing` warning with the id, and never deletes the file. The visitor gets one
+/// error, and a new session with the next request. A file of a newer format is
+/// `Incompatible`, and stays until its session is deleted.
 ///
 /// # Costs
 ///
 /// A write takes two syncs of the disk; a load takes an open and two reads. They run on at most
 /// 64 of tokio's blocking threads at once. A call that has begun is completed, even if the caller
-/// drops it. A call that waits for another process's lock holds no thread, and fails after 10 seconds.
-/// `delete_expired` reads the headers of at most 16,384 files in a call, and
-/// the next call goes on from there. A user's sessions are found by an index.
-/// Only the owner can read the directory and its files.
+/// drops it. A call that waits for the lock of another process holds no thread, and fails after 10
+/// seconds. A sweep leaves out sessions whose folder stays locked. `delete_expired` reads the headers of at most 16,384 files in a call, and the next call
+/// continues there. An index finds a user's sessions. Only the owner can read the directory and its
+/// files.
 #[derive(Clone)]
 pub struct FileStore(Arc<FileInner>);
 
@@ -256,9 +258,10 @@ impl SessionStore for FileStore {
     async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
+        let expected = former.version();
         self.block_in_folder(id, move |inner| inner.touch(id, expected, activity))
             .await
     }

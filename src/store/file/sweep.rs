@@ -1,6 +1,11 @@
 //! Deletes expired sessions: [`FileInner::delete_expired`]. It reads only the headers.
 
-use std::io;
+use std::{
+    fs::File,
+    io::{self, ErrorKind},
+    thread,
+    time::Duration,
+};
 
 use tracing::warn;
 
@@ -14,6 +19,13 @@ use crate::{
 /// How many headers one call reads, even if nothing has expired.
 const MAX_HEADERS: usize = 16_384;
 
+/// How often one call waits for locks that other calls hold, in total. If a sweep waited until a lock is free, it would keep
+/// its thread even after its caller is gone.
+const MAX_WAITS: u32 = 250;
+
+/// A lock is held for two syncs of the disk.
+const WAIT: Duration = Duration::from_millis(2);
+
 impl FileInner {
     /// Continues where the last call ended, and reads each session at most once.
     pub(super) fn delete_expired(
@@ -24,10 +36,11 @@ impl FileInner {
         self.check_place()?;
         disk::remove_left_overs(&self.temp())?;
         let sinks = self.sinks.read().clone();
-        let mut endings = Vec::new();
-        let swept = self.sweep(before, limit, !sinks.is_empty(), &mut endings);
-        let removed = endings.len();
-        report(&sinks, endings);
+        let mut removals = Vec::new();
+        let swept = self.sweep(before, limit, !sinks.is_empty(), &mut removals);
+        let swept = swept.and_then(|more| self.check_place().map(|()| more));
+        let removed = removals.len();
+        report(&sinks, removals);
         Ok(Reaped {
             removed,
             more: swept?,
@@ -40,34 +53,46 @@ impl FileInner {
         before: Timestamp,
         limit: usize,
         with_records: bool,
-        endings: &mut Vec<Removal>,
+        removals: &mut Vec<Removal>,
     ) -> io::Result<bool> {
         let start = *self.swept.lock();
+        let (mut waits, mut locked) = (MAX_WAITS, 0_u64);
         let ahead = Walk::after(self.root(), start);
         let behind = Walk::after(self.root(), None)
             .take_while(|id| id.as_ref().map_or(true, |id| Some(*id) <= start));
+        let mut has_more = false;
         for (looked, id) in ahead.chain(behind).enumerate() {
             let id = id?;
-            if endings.len() == limit || looked == MAX_HEADERS {
-                return Ok(true);
+            if removals.len() == limit || looked == MAX_HEADERS {
+                has_more = true;
+                break;
             }
             *self.swept.lock() = Some(id);
-            match self.reap(id, before, with_records) {
-                Ok(ending) => endings.extend(ending),
+            match self.reap(id, before, with_records, &mut waits) {
+                Ok(removal) => removals.extend(removal),
                 Err(FileError::Damaged) => {}
+                // A later sweep deletes it.
+                Err(FileError::Io(error)) if error.kind() == ErrorKind::WouldBlock => locked += 1,
                 // One unreadable file must not stop the sweep.
                 Err(error) => warn!(%id, ?error, "whether a session has expired cannot be read"),
             }
         }
-        Ok(false)
+        if locked > 0 {
+            warn!(
+                sessions = locked,
+                "expired sessions were not deleted: another process holds the locks of their folders"
+            );
+        }
+        Ok(has_more)
     }
 
-    /// Deletes one session, if it has expired.
+    /// Deletes one session, if it has expired. `WouldBlock` if its folder stays locked.
     fn reap(
         &self,
         id: SessionId,
         before: Timestamp,
         with_record: bool,
+        waits: &mut u32,
     ) -> Result<Option<Removal>, FileError> {
         let is_expired =
             |header: &Header| header.activity.expires_at.is_some_and(|at| at <= before);
@@ -77,7 +102,7 @@ impl FileInner {
         {
             return Ok(None);
         }
-        let _lock = self.lock_patiently(id)?;
+        let _lock = self.lock_waiting(id, waits)?;
         // Read again under the lock: it may have been touched meanwhile.
         let header = self.set_aside_if_damaged(id, self.header(id))?;
         let Some(header) = header.filter(is_expired) else {
@@ -93,10 +118,25 @@ impl FileInner {
     }
 }
 
-fn report(sinks: &[RemovalSink], endings: Vec<Removal>) {
-    for ending in endings {
+impl FileInner {
+    /// Locks the folder of `id`. Waits for it while there are `waits` left.
+    fn lock_waiting(&self, id: SessionId, waits: &mut u32) -> io::Result<File> {
+        loop {
+            match self.lock(id) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && *waits > 0 => {
+                    *waits -= 1;
+                    thread::sleep(WAIT);
+                }
+                locked => return locked,
+            }
+        }
+    }
+}
+
+fn report(sinks: &[RemovalSink], removals: Vec<Removal>) {
+    for removal in removals {
         for sink in sinks {
-            sink.report(ending.clone());
+            sink.report(removal.clone());
         }
     }
 }

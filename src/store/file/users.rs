@@ -13,11 +13,15 @@ use sha2::{Digest as _, Sha256};
 use super::disk;
 use crate::record::token::SessionId;
 
-/// The SHA-256 of a user, so that the name itself is not in a path.
+/// The SHA-256 of a user, so that the name itself is not in a path. Or [`MARKERS`](Self::MARKERS).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct UserKey(pub(super) [u8; 32]);
 
 impl UserKey {
+    /// The key of records that were created as markers. They are no sessions, and have no user. A count leaves them
+    /// out.
+    pub(super) const MARKERS: Self = Self([0xff; 32]);
+
     pub(super) fn of(user: &str) -> Self {
         Self(Sha256::digest(user).into())
     }
@@ -48,9 +52,7 @@ impl Users {
     pub(super) fn add(&self, user: UserKey, id: SessionId) -> io::Result<()> {
         let folder = self.folder(user);
         loop {
-            if disk::ensure_folder(&folder)? {
-                disk::sync_folder(&self.root)?;
-            }
+            self.ensure(&folder)?;
             match disk::new_file(&folder.join(id.to_string())) {
                 Ok(_) => return disk::sync_folder(&folder),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
@@ -61,7 +63,25 @@ impl Users {
         }
     }
 
-    /// If this fails, an entry too many stays, and `list` finds it.
+    /// Creates the folder of a user, if it is missing, and the folder of all users, if that was removed.
+    fn ensure(&self, folder: &Path) -> io::Result<()> {
+        let made = match disk::ensure_folder(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                disk::ensure_folder(&self.root)?;
+                if let Some(parent) = self.root.parent() {
+                    disk::sync_folder(parent)?;
+                }
+                disk::ensure_folder(folder)?
+            }
+            made => made?,
+        };
+        if made {
+            disk::sync_folder(&self.root)?;
+        }
+        Ok(())
+    }
+
+    /// If this fails, the entry stays without a session, and `list` removes it later.
     pub(super) fn remove(&self, user: UserKey, id: SessionId) {
         let folder = self.folder(user);
         let _ = fs::remove_file(folder.join(id.to_string()));

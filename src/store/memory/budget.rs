@@ -2,7 +2,7 @@
 
 use super::sync::{AtomicUsize, Ordering};
 
-/// Counts what is reserved. It never exceeds either limit, at any moment and with any number of threads: room
+/// Counts the reserved sessions and bytes. At no moment, and with any number of threads, does it exceed either limit: room
 /// is reserved before a session is inserted, and released after it was dropped.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -62,8 +62,12 @@ impl Counter {
         }
     }
 
-    // Relaxed, because the numbers guard no other memory.
+    // Relaxed, because the numbers guard no other memory. All threads share them, so they are not written in vain: most
+    // updates change neither.
     fn try_add(&self, amount: usize) -> bool {
+        if amount == 0 {
+            return true;
+        }
         let mut taken = self.taken.load(Ordering::Relaxed);
         loop {
             let Some(sum) = taken.checked_add(amount).filter(|sum| *sum <= self.max) else {
@@ -80,6 +84,9 @@ impl Counter {
     }
 
     fn subtract(&self, amount: usize) {
+        if amount == 0 {
+            return;
+        }
         self.taken.fetch_sub(amount, Ordering::Relaxed);
     }
 

@@ -42,6 +42,14 @@ impl Stamp {
         self.0.store(pack(tier, tick), Ordering::Relaxed);
     }
 
+    /// Stores the next tick, unless the last one is that of this session: then it is the last one used. So threads that
+    /// all use one session write no stamp and no tick.
+    pub(super) fn use_again(&self, tier: Tier, ticks: &Ticks) {
+        if self.key() != pack(tier, ticks.last()) {
+            self.store(tier, ticks.next());
+        }
+    }
+
     pub(super) fn key(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -68,5 +76,17 @@ pub(super) struct Ticks(AtomicU64);
 impl Ticks {
     pub(super) fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The same under an exclusive lock, without an atomic addition.
+    pub(super) fn next_alone(&mut self) -> u64 {
+        let tick = self.0.load(Ordering::Relaxed);
+        self.0.store(tick + 1, Ordering::Relaxed);
+        tick
+    }
+
+    /// What `next` has returned last. Nobody has that before the first tick.
+    fn last(&self) -> u64 {
+        self.0.load(Ordering::Relaxed).wrapping_sub(1) & ((1 << TIER_SHIFT) - 1)
     }
 }

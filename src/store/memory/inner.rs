@@ -2,10 +2,7 @@
 
 use std::{
     iter,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     thread,
     time::Duration,
 };
@@ -15,9 +12,9 @@ use parking_lot::RwLock;
 use super::{
     WhenFull,
     budget::Budget,
-    eviction::{Ticks, Tier},
+    eviction::Tier,
     markers::Markers,
-    table::{Slot, Table},
+    table::{Replaced, Slot, Table},
     users::{self, Users},
 };
 use crate::{
@@ -26,7 +23,7 @@ use crate::{
     record::{
         Activity, Kept, Record, lifetime::MARKER_LIFETIME, token::SessionId, version::Version,
     },
-    store::{Created, Reaped, Removal, RemovalReason, RemovalSink, Touched, Updated},
+    store::{Created, Removal, RemovalReason, RemovalSink, Touched, Updated},
 };
 
 /// The calls of the store, without futures.
@@ -35,21 +32,22 @@ pub(crate) struct MemoryInner {
     pub(super) shards: Box<[Shard]>,
     pub(super) users: Arc<Users>,
     budget: Budget,
-    /// Those of moved sessions (rule M6).
+    /// The markers of moved sessions (rule M6).
     markers: Markers,
     when_full: WhenFull,
     /// The shard where the next sweep begins.
-    swept: AtomicUsize,
+    pub(super) swept: AtomicUsize,
     sinks: RwLock<Vec<RemovalSink>>,
 }
 
+/// On cache lines of its own, so that threads in different shards do not slow each other.
+#[repr(align(64))]
 pub(super) struct Shard {
-    ticks: Ticks,
     // Never held across an await, because every call of this store is synchronous.
     pub(super) table: RwLock<Table>,
 }
 
-/// The bytes of so many empty shards.
+/// The bytes that this many empty shards take.
 fn spare_bytes(shards: usize) -> usize {
     shards * (size_of::<Shard>() + Table::SPARE_BYTES) + Users::spare_bytes(shards)
 }
@@ -58,8 +56,8 @@ fn spare_bytes(shards: usize) -> usize {
 const SHARD_SESSIONS: usize = 4096;
 const MAX_SHARDS: usize = 1024;
 
-/// How many sessions are removed under one hold of a lock.
-const SWEEP_BATCH: usize = 128;
+/// How many expired sessions are deleted for a session that finds the store full.
+const REAPED_WHEN_FULL: usize = 128;
 
 /// How many expired sessions a new session removes. Without a runtime nothing else reaps.
 const SWEPT_BY_NEWCOMER: usize = 2;
@@ -83,7 +81,6 @@ impl MemoryInner {
         let max_bytes = max_bytes.saturating_sub(spare_bytes(shards));
         let users = Arc::new(Users::new(shards));
         let shard = || Shard {
-            ticks: Ticks::default(),
             table: RwLock::new(Table::new(&users)),
         };
         Self {
@@ -112,7 +109,7 @@ impl MemoryInner {
         spare_bytes(self.shards.len()) + self.budget.bytes()
     }
 
-    /// How many they may be.
+    /// The bound of [`bytes`](Self::bytes).
     pub(super) fn max_bytes(&self) -> usize {
         spare_bytes(self.shards.len()).saturating_add(self.budget.max_bytes())
     }
@@ -155,7 +152,7 @@ impl MemoryInner {
             } else if table.get(id).is_some() {
                 return Ok(Created::Exists);
             } else if self.budget.try_reserve(1, bytes) {
-                table.insert(id, Arc::clone(record), activity, &shard.ticks);
+                table.insert(id, Arc::clone(record), activity);
                 if record.is_moved() {
                     self.markers.add(bytes);
                 }
@@ -173,7 +170,7 @@ impl MemoryInner {
 
     pub(crate) fn load(&self, id: SessionId) -> Option<Kept> {
         let shard = self.shard(id);
-        shard.table.read().read(id, &shard.ticks)
+        shard.table.read().read(id)
     }
 
     /// The version that is stored under `id`. This does not count as a use.
@@ -193,31 +190,33 @@ impl MemoryInner {
         self.check_fits(bytes)?;
         let shard = self.shard(id);
         loop {
+            let mut former_bytes = 0;
             let least = {
                 let mut table = shard.table.write();
-                let Some(slot) = table.get(id) else {
-                    return Ok(Updated::Missing);
+                let has_room = |former: &Record| {
+                    former_bytes = cost(former);
+                    self.budget
+                        .try_reserve(0, bytes.saturating_sub(former_bytes))
                 };
-                if slot.record.version() != expected {
-                    return Ok(Updated::Conflict);
-                }
-                let former = cost(&slot.record);
-                if self.budget.try_reserve(0, bytes.saturating_sub(former)) {
-                    let replaced = table.replace(id, Arc::clone(record), activity, &shard.ticks);
-                    if record.is_moved() {
-                        self.markers.add(bytes);
+                match table.replace(id, expected, has_room, record, activity) {
+                    Replaced::Missing => return Ok(Updated::Missing),
+                    Replaced::Conflict => return Ok(Updated::Conflict),
+                    Replaced::Yes(former) => {
+                        if record.is_moved() {
+                            self.markers.add(bytes);
+                        }
+                        drop(table);
+                        self.forget_marker(&former);
+                        drop(former);
+                        self.budget.release(0, former_bytes.saturating_sub(bytes));
+                        return Ok(Updated::Saved);
                     }
-                    drop(table);
-                    self.forget_marker(replaced.as_deref());
-                    drop(replaced);
-                    self.budget.release(0, former.saturating_sub(bytes));
-                    return Ok(Updated::Saved);
-                }
-                match self.when_full {
-                    WhenFull::Evict => {
-                        Some(self.remove_least(&mut table, activity.last_seen_at, Some(id)))
-                    }
-                    WhenFull::Refuse => None,
+                    Replaced::Full => match self.when_full {
+                        WhenFull::Evict => {
+                            Some(self.remove_least(&mut table, activity.last_seen_at, Some(id)))
+                        }
+                        WhenFull::Refuse => None,
+                    },
                 }
             };
             match least {
@@ -230,14 +229,7 @@ impl MemoryInner {
     pub(crate) fn touch(&self, id: SessionId, expected: Version, activity: Activity) -> Touched {
         let shard = self.shard(id);
         let mut table = shard.table.write();
-        match table.get(id) {
-            None => Touched::Missing,
-            Some(slot) if slot.record.version() != expected => Touched::Stale,
-            Some(_) => {
-                table.advance(id, activity, &shard.ticks);
-                Touched::Yes
-            }
-        }
+        table.advance(id, expected, activity)
     }
 
     pub(crate) fn delete(&self, id: SessionId) -> bool {
@@ -245,50 +237,7 @@ impl MemoryInner {
         removed.map(|slot| self.release(slot)).is_some()
     }
 
-    pub(crate) fn delete_expired(&self, before: Timestamp, limit: usize) -> Reaped {
-        let mut removed = 0;
-        let first = self.swept.load(Ordering::Relaxed);
-        for turn in 0..self.shards.len() {
-            let index = (first + turn) & (self.shards.len() - 1);
-            loop {
-                let batch = SWEEP_BATCH.min(limit - removed);
-                if batch == 0 {
-                    self.swept.store(index, Ordering::Relaxed);
-                    return Reaped {
-                        removed,
-                        more: true,
-                    };
-                }
-                let swept = self.sweep(&self.shards[index], before, batch);
-                removed += swept;
-                if swept < batch {
-                    break;
-                }
-            }
-        }
-        Reaped {
-            removed,
-            more: false,
-        }
-    }
-
-    /// Removes at most `limit` expired sessions of a shard, under one hold of its lock.
-    fn sweep(&self, shard: &Shard, before: Timestamp, limit: usize) -> usize {
-        let mut expired = Vec::new();
-        {
-            let mut table = shard.table.write();
-            while expired.len() < limit
-                && let Some(slot) = table.remove_expired(before)
-            {
-                expired.push(slot);
-            }
-        }
-        let swept = expired.len();
-        self.end(expired, RemovalReason::Expired);
-        swept
-    }
-
-    /// Takes a session that nobody has used again out of the shard, or a marker whose protection ends by now.
+    /// Removes the next session to evict, if it is one that was not used again, or a marker whose protection has ended.
     fn remove_least(
         &self,
         table: &mut Table,
@@ -302,8 +251,8 @@ impl MemoryInner {
         table.remove_least(Tier::New, spared)
     }
 
-    /// Ends `least`, or where its shard had nothing to give, one of the lowest
-    /// tier that any other has, but not `spared`.
+    /// Ends `least`. If that is `None`, ends a session of the lowest tier, in this shard or else in another one, but not
+    /// `spared`.
     fn evict(&self, least: Option<Slot>, shard: &Shard, spared: Option<SessionId>) {
         let least = least.or_else(|| {
             Tier::ALL.into_iter().find_map(|tier| {
@@ -314,15 +263,15 @@ impl MemoryInner {
         });
         match least {
             Some(slot) => self.end([slot], RemovalReason::Evicted),
-            // Other threads are removing all there was.
+            // Other threads are removing the last sessions.
             None => thread::yield_now(),
         }
     }
 
-    /// Makes room by what has expired, or by a marker whose protection ends, or says that there is none.
+    /// Makes room by deleting expired sessions, or a marker whose protection ends. An error if there is none.
     fn reap_or_refuse(&self, now: Timestamp) -> Result<(), StoreError> {
         let before = now.saturating_sub(GRACE);
-        if self.delete_expired(before, SWEEP_BATCH).removed > 0 {
+        if self.delete_expired(before, REAPED_WHEN_FULL).removed > 0 {
             return Ok(());
         }
         let until = if self.markers.are_too_many() {
@@ -344,7 +293,7 @@ impl MemoryInner {
     }
 
     /// Drops removed sessions and reports them. Call it without a lock.
-    fn end(&self, slots: impl IntoIterator<Item = Slot>, reason: RemovalReason) {
+    pub(super) fn end(&self, slots: impl IntoIterator<Item = Slot>, reason: RemovalReason) {
         let sinks = self.sinks.read().clone();
         // Their room is released before a sink is called, because the sink may need room, or panic.
         let removals: Vec<Removal> = slots
@@ -365,15 +314,15 @@ impl MemoryInner {
         }
     }
 
-    fn forget_marker(&self, record: Option<&Record>) {
-        if let Some(marker) = record.filter(|record| record.is_moved()) {
-            self.markers.subtract(cost(marker));
+    fn forget_marker(&self, record: &Record) {
+        if record.is_moved() {
+            self.markers.subtract(cost(record));
         }
     }
 
     fn release(&self, slot: Slot) {
         let bytes = cost(&slot.record);
-        self.forget_marker(Some(&slot.record));
+        self.forget_marker(&slot.record);
         drop(slot);
         self.budget.release(1, bytes);
     }
@@ -417,7 +366,7 @@ mod tests {
         }
     }
 
-    /// What is allocated is no more than what is counted, and at least half of it.
+    /// Checks that the allocated memory is at most what is counted, and at least half of it.
     #[track_caller]
     fn check_counted(inner: &MemoryInner, record: &Record) {
         let tables = inner

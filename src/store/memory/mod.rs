@@ -11,6 +11,7 @@ mod inner;
 mod listing;
 mod markers;
 mod snapshot;
+mod sweep;
 mod sync;
 mod table;
 mod users;
@@ -25,31 +26,35 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    record::{Activity, Kept, Record, token::SessionId},
 };
 
-/// Sessions in the memory of this process: the default store, fit for production on one machine.
+/// Sessions in the memory of this process. This is the default store. It is made for production on one machine.
 ///
 /// It is bounded in bytes and evicts the least recently used sessions when it
 /// is full. The default bound is 256 MiB. A clone is cheap, and is the same store.
 ///
 /// # Eviction
 ///
-/// When the store is full, it evicts sessions in this order: those that were never
-/// used again since they were created, those that were, and those with a user.
+/// When the store is full, it evicts sessions in this order:
+///
+/// 1. sessions that were not used again after they were created,
+/// 2. other sessions without a user,
+/// 3. sessions with a user.
+///
 /// Within each group it evicts the least recently used session of one shard. A
 /// store with room for fewer than about four thousand sessions has one shard, so
 /// the order is exact.
 ///
 /// A session that ended or moved leaves a marker for a minute, so that requests with its old token
 /// are recognised. Markers are evicted last during that minute, and like
-/// new sessions afterwards. No more than an eighth of the room is protected so.
+/// new sessions afterwards. At most an eighth of the room is protected for markers.
 ///
 /// A flood of new sessions therefore evicts new sessions first. An attacker
-/// who sends each of their cookies a second time competes with your anonymous
-/// visitors, but never with users who have logged in. Limit rates in front of
-/// the store if that matters to you. With [`WhenFull::Refuse`] no session is
-/// evicted, and the request that would begin a session gets a 503.
+/// who sends each of their cookies a second time can evict sessions of anonymous
+/// visitors, but not of users. To prevent that, limit the rate of requests. With
+/// [`WhenFull::Refuse`] no session is evicted, and a request that would begin a
+/// session gets a 503.
 ///
 /// # When the process ends
 ///
@@ -58,9 +63,9 @@ use crate::{
 ///
 /// # Memory
 ///
-/// Each session counts with its data, the overhead of its allocations and
-/// its place in the table. [`bytes`](Self::bytes) is as much as the allocator
-/// has given out, or slightly more.
+/// The bound covers each session's data, the overhead of its allocations and
+/// its place in the table. [`bytes`](Self::bytes) is equal to the allocated memory,
+/// or slightly more.
 ///
 /// ```
 /// use cloakroom::{SessionLayer, store::MemoryStore};
@@ -105,7 +110,7 @@ impl MemoryStore {
         self.0.bytes()
     }
 
-    /// How many bytes they may take, see [`MemoryStoreBuilder::max_bytes`].
+    /// The bound of [`bytes`](Self::bytes), see [`MemoryStoreBuilder::max_bytes`].
     #[must_use]
     pub fn max_bytes(&self) -> usize {
         self.0.max_bytes()
@@ -155,10 +160,10 @@ impl SessionStore for MemoryStore {
     async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        Ok(self.0.touch(id, expected, activity))
+        Ok(self.0.touch(id, former.version(), activity))
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
@@ -166,7 +171,7 @@ impl SessionStore for MemoryStore {
     }
 
     async fn delete_expired(&self, before: Timestamp, limit: usize) -> Result<Reaped, StoreError> {
-        Ok(self.0.delete_expired(before, limit))
+        Ok(self.0.reap(before, limit).await)
     }
 
     async fn list(
@@ -192,22 +197,36 @@ impl SessionStore for MemoryStore {
 }
 
 /// What a [`MemoryStore`] does when it is full.
+///
+/// ```
+/// use cloakroom::store::{MemoryStore, WhenFull};
+///
+/// // Logged-in users keep their sessions, and newcomers get a 503 while the store is full.
+/// let store = MemoryStore::builder().when_full(WhenFull::Refuse).build();
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenFull {
     /// It evicts other sessions: see [eviction](MemoryStore#eviction).
     #[default]
     Evict,
-    /// It deletes expired sessions, and markers of sessions that ended more than a minute ago. If there are none, the call fails with the
-    /// kind [`Full`](super::StoreErrorKind::Full), and no other session is
-    /// affected. The layer answers 503 with `Retry-After`.
+    /// It deletes expired sessions, and markers of sessions that ended more than a minute ago. If there
+    /// are none, the call fails with the kind [`Full`](super::StoreErrorKind::Full), and no other session
+    /// is affected. The layer answers 503 with `Retry-After`.
     ///
-    /// This concerns every session that is created, also by a log-in or
-    /// [`cycle_id`](crate::Session::cycle_id), and every session that grows.
+    /// This applies to every new session, including those of a log-in or a
+    /// [`cycle_id`](crate::Session::cycle_id), and to every session that grows.
     Refuse,
 }
 
-/// Sets the bounds of a [`MemoryStore`].
+/// A builder of a [`MemoryStore`], which sets its bounds. [`MemoryStore::builder`] returns it.
+///
+/// ```
+/// use cloakroom::{MemoryStore, SessionLayer};
+///
+/// let store = MemoryStore::builder().max_bytes(64 * 1024 * 1024).max_sessions(100_000).build();
+/// let layer = SessionLayer::new(store);
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct MemoryStoreBuilder {
@@ -229,9 +248,9 @@ impl Default for MemoryStoreBuilder {
 impl MemoryStoreBuilder {
     /// At most this many sessions, at least one. Default: as many as the bytes allow.
     ///
-    /// The markers of sessions that ended or moved count too, unlike in [`len`](MemoryStore::len): they take
-    /// room for some minutes. If the store is full, they leave after their first minute, and those beyond an
-    /// eighth of the room at once.
+    /// Unlike in [`len`](MemoryStore::len), the markers of sessions that ended or moved count too. They are
+    /// deleted after some minutes. If the store is full, a marker may be evicted after its first minute, or
+    /// at once if markers take more than an eighth of the room.
     pub fn max_sessions(mut self, max_sessions: usize) -> Self {
         self.max_sessions = max_sessions.max(1);
         self

@@ -1,6 +1,6 @@
 //! The sessions of one shard: [`Table`]. It has no lock of its own, no clock and no bound.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use hashbrown::HashTable;
 
@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    record::{Activity, Kept, Record, token::SessionId},
+    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    store::Touched,
 };
 
 /// A session in its place.
@@ -52,7 +53,7 @@ impl Slot {
             Tier::Marker if !self.stamp.is_marker() => Tier::New,
             tier => tier,
         };
-        self.stamp.store(tier, ticks.next());
+        self.stamp.use_again(tier, ticks);
     }
 
     /// The key of eviction: tier and last use.
@@ -85,19 +86,48 @@ fn tier_when_used(record: &Record) -> Tier {
     }
 }
 
+/// The result of [`Table::replace`].
+pub(super) enum Replaced {
+    Yes(Arc<Record>),
+    Missing,
+    Conflict,
+    Full,
+}
+
+// In this order, what a read needs is in the first cache line of a shard.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Table {
     slots: HashTable<Slot>,
-    /// Without what is in `markers`.
+    ticks: Ticks,
+    /// All sessions except those in `markers`.
     by_use: LazyHeap,
     by_expiry: LazyHeap,
     /// The protected markers, by the time when they were made.
     markers: LazyHeap,
     /// How many protected markers there are.
     marked: usize,
-    /// Of all tables: kept in step with the slots.
+    /// The index of users of all tables. It is changed together with the slots.
     users: Arc<Users>,
     rebuilds: u64,
+}
+
+/// The true entries of `Table::by_use`.
+fn uses(slots: &HashTable<Slot>) -> impl Iterator<Item = (u64, u64)> {
+    let sessions = slots.iter().filter(|slot| !slot.stamp.is_marker());
+    sessions.map(|slot| (slot.stamp.key(), slot.tag()))
+}
+
+/// Those of `Table::by_expiry`.
+fn deadlines(slots: &HashTable<Slot>) -> impl Iterator<Item = (u64, u64)> {
+    let mortal = slots.iter().filter(|slot| slot.expires_at != NEVER);
+    mortal.map(|slot| (slot.expires_at, slot.tag()))
+}
+
+/// Those of `Table::markers`.
+fn marks(slots: &HashTable<Slot>) -> impl Iterator<Item = (u64, u64)> {
+    let made_at = |slot: &Slot| Some((slot.made_at()?, slot.tag()));
+    slots.iter().filter_map(made_at)
 }
 
 /// Buckets of a table beyond 18/7 of its sessions.
@@ -154,25 +184,15 @@ impl Table {
         self.rebuilds
     }
 
-    fn get_mut(&mut self, id: SessionId) -> Option<&mut Slot> {
-        self.slots.find_mut(tag(id), |slot| slot.id == id)
-    }
-
     /// The record under `id`. Counts as a use, by one atomic store, so that a shared lock is enough.
-    pub(super) fn read(&self, id: SessionId, ticks: &Ticks) -> Option<Kept> {
+    pub(super) fn read(&self, id: SessionId) -> Option<Kept> {
         let slot = self.get(id)?;
-        slot.use_again(ticks);
+        slot.use_again(&self.ticks);
         Some((Arc::clone(&slot.record), slot.activity()))
     }
 
     /// Inserts a session if the id is free.
-    pub(super) fn insert(
-        &mut self,
-        id: SessionId,
-        record: Arc<Record>,
-        activity: Activity,
-        ticks: &Ticks,
-    ) {
+    pub(super) fn insert(&mut self, id: SessionId, record: Arc<Record>, activity: Activity) {
         let tier = match tier_when_used(&record) {
             tier @ (Tier::User | Tier::Marker) => tier,
             Tier::New | Tier::Seen => Tier::New,
@@ -182,7 +202,7 @@ impl Table {
             record,
             last_seen_at: activity.last_seen_at,
             expires_at: expiry(activity),
-            stamp: Stamp::new(tier, ticks.next()),
+            stamp: Stamp::new(tier, self.ticks.next_alone()),
         };
         match slot.made_at() {
             Some(made_at) => {
@@ -204,48 +224,74 @@ impl Table {
         self.tidy();
     }
 
-    /// Replaces the record of a stored session. Returns the former one.
+    /// Replaces the record of a stored session if it has this version, and if `has_room` says yes to it. Returns the
+    /// former one.
     pub(super) fn replace(
         &mut self,
         id: SessionId,
-        record: Arc<Record>,
+        expected: Version,
+        has_room: impl FnOnce(&Record) -> bool,
+        record: &Arc<Record>,
         activity: Activity,
-        ticks: &Ticks,
-    ) -> Option<Arc<Record>> {
-        let slot = self.get_mut(id)?;
+    ) -> Replaced {
+        let Some(slot) = self.slots.find_mut(tag(id), |slot| slot.id == id) else {
+            return Replaced::Missing;
+        };
+        if slot.record.version() != expected {
+            return Replaced::Conflict;
+        }
+        if !has_room(&slot.record) {
+            return Replaced::Full;
+        }
         let (former_use, was_marker) = (slot.stamp.key(), slot.stamp.is_marker());
-        slot.stamp.store(tier_when_used(&record), ticks.next());
+        slot.stamp
+            .store(tier_when_used(record), self.ticks.next_alone());
         let (new_use, tag) = (slot.stamp.key(), slot.tag());
-        let former = std::mem::replace(&mut slot.record, record);
-        let new_user = (former.user() != slot.record.user()).then(|| Arc::clone(&slot.record));
+        let former = mem::replace(&mut slot.record, Arc::clone(record));
         slot.last_seen_at = activity.last_seen_at;
-        let former_expiry = std::mem::replace(&mut slot.expires_at, expiry(activity));
+        let former_expiry = mem::replace(&mut slot.expires_at, expiry(activity));
         let made_at = slot.made_at();
         self.marked = self.marked + usize::from(made_at.is_some()) - usize::from(was_marker);
-        match made_at {
-            Some(made_at) => self.markers.push(made_at, tag),
-            None if new_use < former_use => self.by_use.push(new_use, tag),
-            None => {}
+        let is_used_less = made_at.is_none() && new_use < former_use;
+        let expires_sooner = expiry(activity) < former_expiry;
+        if let Some(made_at) = made_at {
+            self.markers.push(made_at, tag);
         }
-        if expiry(activity) < former_expiry {
+        if is_used_less {
+            self.by_use.push(new_use, tag);
+        }
+        if expires_sooner {
             self.by_expiry.push(expiry(activity), tag);
         }
-        if let Some(record) = new_user {
-            let (left, entered) = (former.user(), record.user());
+        let (left, entered) = (former.user(), record.user());
+        if left != entered {
             left.inspect(|user| self.users.leave(user, id));
             entered.inspect(|user| self.users.enter(user, id));
         }
-        self.tidy();
-        Some(former)
+        // Most updates change no heap.
+        if made_at.is_some() || was_marker || is_used_less || expires_sooner {
+            self.tidy();
+        }
+        Replaced::Yes(former)
     }
 
-    /// Moves each time of a stored session's activity forward.
-    pub(super) fn advance(&mut self, id: SessionId, activity: Activity, ticks: &Ticks) {
-        if let Some(slot) = self.get_mut(id) {
-            slot.last_seen_at = slot.last_seen_at.max(activity.last_seen_at);
-            slot.expires_at = slot.expires_at.max(expiry(activity));
-            slot.use_again(ticks);
+    /// Moves each time of a stored session's activity forward, if it has this version.
+    pub(super) fn advance(
+        &mut self,
+        id: SessionId,
+        expected: Version,
+        activity: Activity,
+    ) -> Touched {
+        let Some(slot) = self.slots.find_mut(tag(id), |slot| slot.id == id) else {
+            return Touched::Missing;
+        };
+        if slot.record.version() != expected {
+            return Touched::Stale;
         }
+        slot.last_seen_at = slot.last_seen_at.max(activity.last_seen_at);
+        slot.expires_at = slot.expires_at.max(expiry(activity));
+        slot.use_again(&self.ticks);
+        Touched::Yes
     }
 
     pub(super) fn remove(&mut self, id: SessionId) -> Option<Slot> {
@@ -257,10 +303,13 @@ impl Table {
     pub(super) fn remove_least(&mut self, up_to: Tier, spared: Option<SessionId>) -> Option<Slot> {
         let slots = &self.slots;
         let spared = spared.map(tag);
-        let least = self.by_use.pop_least(up_to.last_key(), |tag| {
+        let true_key = |tag| {
             let slot = slots.find(tag, |slot| slot.tag() == tag)?;
             (spared != Some(tag) && !slot.stamp.is_marker()).then(|| slot.stamp.key())
-        });
+        };
+        let least = self
+            .by_use
+            .pop_least(up_to.last_key(), true_key, || uses(slots));
         if let Some(spared) = spared
             && let Some(slot) = slots.find(spared, |slot| slot.tag() == spared)
         {
@@ -293,13 +342,16 @@ impl Table {
         true
     }
 
-    /// Takes it out of the order of markers.
+    /// Removes the oldest protected marker from the order of markers, and returns its tag.
     fn oldest_marker(&mut self, until: Timestamp, spared: Option<u64>) -> Option<u64> {
         let slots = &self.slots;
-        let oldest = self.markers.pop_least(until.as_millis(), |tag| {
+        let true_key = |tag| {
             let slot = slots.find(tag, |slot| slot.tag() == tag)?;
             slot.made_at().filter(|_| spared != Some(tag))
-        });
+        };
+        let oldest = self
+            .markers
+            .pop_least(until.as_millis(), true_key, || marks(slots));
         if let Some(spared) = spared
             && let Some(slot) = slots.find(spared, |slot| slot.tag() == spared)
             && let Some(made_at) = slot.made_at()
@@ -312,9 +364,11 @@ impl Table {
     /// Removes a session whose deadline is at or before `before`.
     pub(super) fn remove_expired(&mut self, before: Timestamp) -> Option<Slot> {
         let slots = &self.slots;
-        let tag = self.by_expiry.pop_least(before.as_millis(), |tag| {
-            Some(slots.find(tag, |slot| slot.tag() == tag)?.expires_at)
-        })?;
+        let true_key = |tag| Some(slots.find(tag, |slot| slot.tag() == tag)?.expires_at);
+        let before = before.as_millis();
+        let tag = self
+            .by_expiry
+            .pop_least(before, true_key, || deadlines(slots))?;
         self.take(tag, |_| true)
     }
 
@@ -351,18 +405,9 @@ impl Table {
             self.rebuild();
         }
         let slots = &self.slots;
-        self.by_use.trim(live - self.marked, || {
-            let sessions = slots.iter().filter(|slot| !slot.stamp.is_marker());
-            sessions.map(|slot| (slot.stamp.key(), slot.tag()))
-        });
-        self.markers.trim(self.marked, || {
-            let made_at = |slot: &Slot| Some((slot.made_at()?, slot.tag()));
-            slots.iter().filter_map(made_at)
-        });
-        self.by_expiry.trim(live, || {
-            let mortal = slots.iter().filter(|slot| slot.expires_at != NEVER);
-            mortal.map(|slot| (slot.expires_at, slot.tag()))
-        });
+        self.by_use.trim(live - self.marked, || uses(slots));
+        self.markers.trim(self.marked, || marks(slots));
+        self.by_expiry.trim(live, || deadlines(slots));
     }
 
     /// The bytes of its allocations, without the records.
@@ -407,7 +452,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::record::{Login, token::Verifier, version::Version};
+    use crate::record::{Login, token::Verifier};
 
     fn id(number: u8) -> SessionId {
         Uuid::from_u128(u128::from(number)).into()
@@ -467,22 +512,29 @@ mod tests {
 
         #[test]
         fn heaps_and_users_know_every_session_after_any_history(steps in steps()) {
-            let (mut table, ticks) = (Table::default(), Ticks::default());
+            let mut table = Table::default();
             for step in steps {
                 match step {
                     Step::Insert(who, user, expiry) => {
                         if table.get(id(who)).is_none() {
-                            table.insert(id(who), record(user, false), until(expiry), &ticks);
+                            table.insert(id(who), record(user, false), until(expiry));
                         }
                     }
                     Step::Read(who) => {
                         let is_there = table.get(id(who)).is_some();
-                        prop_assert_eq!(table.read(id(who), &ticks).is_some(), is_there);
+                        prop_assert_eq!(table.read(id(who)).is_some(), is_there);
                     }
                     Step::Replace(who, user, moved, expiry) => {
-                        table.replace(id(who), record(user, moved), until(expiry), &ticks);
+                        let (record, version) = (record(user, moved), Version::first(7));
+                        let is_there = table.get(id(who)).is_some();
+                        let replaced = table.replace(
+                            id(who), version, |_| true, &record, until(expiry),
+                        );
+                        prop_assert_eq!(matches!(replaced, Replaced::Yes(_)), is_there);
                     }
-                    Step::Advance(who, expiry) => table.advance(id(who), until(expiry), &ticks),
+                    Step::Advance(who, expiry) => {
+                        table.advance(id(who), Version::first(7), until(expiry));
+                    }
                     Step::Remove(who) => {
                         let removed = table.remove(id(who));
                         prop_assert!(removed.is_none_or(|slot| slot.id == id(who)));
@@ -523,10 +575,10 @@ mod tests {
 
     #[test]
     fn who_stays_is_seen_once_from_place_to_place_or_all_are_looked_at_again() {
-        let (mut table, ticks) = (Table::default(), Ticks::default());
+        let mut table = Table::default();
         let record = record(false, false);
         for number in 0..40 {
-            table.insert(id(number), Arc::clone(&record), until(None), &ticks);
+            table.insert(id(number), Arc::clone(&record), until(None));
         }
         let (mut rounds, mut rebuilt) = (0, 0);
         for newcomer in 40..=u8::MAX {
@@ -540,7 +592,7 @@ mod tests {
                 };
                 seen.extend(slots.map(|slot| slot.id).filter(|seen| *seen < id(40)));
                 if place == 7 {
-                    table.insert(id(newcomer), Arc::clone(&record), until(None), &ticks);
+                    table.insert(id(newcomer), Arc::clone(&record), until(None));
                     if newcomer % 3 == 0 && newcomer > 42 {
                         table.remove(id(newcomer - 2));
                     }
@@ -560,14 +612,14 @@ mod tests {
 
     #[test]
     fn capacity_shrinks_after_a_spike() {
-        let (mut table, ticks) = (Table::default(), Ticks::default());
+        let mut table = Table::default();
         let id = |number: u32| {
             let spread = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             Uuid::from_u128(u128::from(spread)).into()
         };
         let record = record(false, false);
         for number in 0..20_000 {
-            table.insert(id(number), Arc::clone(&record), until(Some(9)), &ticks);
+            table.insert(id(number), Arc::clone(&record), until(Some(9)));
         }
         assert!(table.slots.capacity() >= 20_000);
         for number in 100..20_000 {

@@ -1,7 +1,7 @@
 //! The newest sessions first: an index in each bucket, and a merge of all of them.
 //!
-//! An id is written into it with its session, and its time never changes. Like a user's index it may
-//! have entries too many; whoever reads it looks whether the session is there.
+//! An id is written into the index together with its session, and its time never changes. Like a user's index, it may
+//! have too many entries, so a reader checks whether each session exists.
 
 use ::redis::{FromRedisValue as _, Value};
 use tracing::warn;
@@ -23,7 +23,7 @@ use crate::{
     store::{Condition, Listed, Position, Query, Selection, StorePage, top::Top},
 };
 
-/// When a session came to its id, and the id.
+/// When a session got its id, and the id.
 type Key = (Timestamp, SessionId);
 
 impl RedisStore {
@@ -50,7 +50,7 @@ impl RedisStore {
         Ok(StorePage::new(sessions, next))
     }
 
-    /// A user has few sessions: all of them are looked at.
+    /// Reads all of the user's sessions, because there are few.
     async fn newest_of_user(
         &self,
         query: &Query,
@@ -84,7 +84,7 @@ impl RedisStore {
         let mut each = limit / 64 + 5;
         loop {
             let buckets = self.range(selection, after, each).await?;
-            // Of a bucket that has more, what comes after its last entry is not known.
+            // If the bucket has more entries, those after the last one that was read are unknown.
             let known = buckets
                 .iter()
                 .filter(|bucket| bucket.len() >= each)
@@ -103,7 +103,7 @@ impl RedisStore {
             if next.is_some() || is_end {
                 return Ok((keys, next));
             }
-            // Very many began in one millisecond.
+            // Very many sessions began in one millisecond.
             each *= 4;
         }
     }
@@ -120,7 +120,7 @@ impl RedisStore {
             match condition {
                 Condition::BegunSince(moment) => oldest = Some(moment),
                 Condition::BegunBefore(moment) => {
-                    // The selection leaves the moment itself out.
+                    // The condition excludes this time itself.
                     newest = Some(newest.map_or(moment, |newest| newest.min(moment)));
                 }
                 _ => {}
@@ -153,7 +153,7 @@ impl RedisStore {
             let entries = Vec::<(Vec<u8>, f64)>::from_redis_value(reply);
             let entries = entries.map_err(|_| unexpected(&Value::Nil))?;
             let key = |(id, begun_at): (Vec<u8>, f64)| {
-                // What this store did not write is no session's, and counts: more may follow.
+                // An entry that this store did not write belongs to no session. It counts, because more may follow.
                 let id = read_id(&id).unwrap_or_else(|| uuid::Uuid::nil().into());
                 (Timestamp::from_millis(begun_at as u64), id)
             };
@@ -197,7 +197,7 @@ impl RedisStore {
         Ok(sessions)
     }
 
-    /// Takes those of the entries out of the index whose session is gone: another user's is not.
+    /// Removes the entries whose session is gone from the index. A session that has another user now is not gone.
     pub(super) async fn forget_begun(&self, stale: &[Entry]) -> Result<(), StoreError> {
         if !self.keeps_begun || stale.is_empty() {
             return Ok(());

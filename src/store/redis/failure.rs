@@ -51,6 +51,8 @@ pub(super) fn refused(error: &ServerError) -> StoreError {
     let code = error.code();
     let kind = match (error.kind(), code) {
         (_, "WRONGTYPE") => StoreErrorKind::Corrupt,
+        // The commands are well formed, so the server is too old for an option.
+        (_, "ERR") if error.details() == Some("syntax error") => StoreErrorKind::Unsupported,
         (
             Some(
                 ServerErrorKind::BusyLoading

@@ -139,7 +139,7 @@ impl RedisStore {
         entries.truncate(limit);
         let last = entries.last().filter(|_| !is_end);
         let next = last.map(|entry| Position::after(entry.id));
-        // The entry knows whether there is a user: fewer sessions to look up.
+        // The entry says whether there is a user, so fewer sessions are looked up.
         let is_meant = |entry: &Entry| {
             selection.conditions().all(|condition| match condition {
                 Condition::LoggedIn(is_logged_in) => entry.user.is_empty() != is_logged_in,
@@ -177,7 +177,8 @@ impl RedisStore {
                 let after = after.as_ref().map(Position::id).transpose()?;
                 self.page(selection, after, CHUNK).await?
             };
-            count += page.sessions.len() as u64;
+            let sessions = page.sessions.iter();
+            count += sessions.filter(|listed| !listed.record.is_moved()).count() as u64;
             after = page.next;
             if after.is_none() || count >= most {
                 return Ok(count);
@@ -243,7 +244,7 @@ impl RedisStore {
     ) -> Result<Vec<Vec<Entry>>, StoreError> {
         let places: Vec<_> = places.collect();
         let batches = places.iter().map(|(bucket, after)| {
-            // Behind every entry of that id, whoever its user.
+            // After every entry of that id, whatever its user.
             let from = after.map_or(b"-".to_vec(), |id| {
                 [b"(", &id.as_bytes()[..], &[0xff]].concat()
             });
@@ -327,7 +328,7 @@ impl RedisStore {
         Ok((sessions, stale))
     }
 
-    /// The entries, by bucket, whose session is deleted or another user's.
+    /// The stale entries of each bucket: their session is deleted, or has another user.
     async fn stale(&self, buckets: &[Vec<Entry>]) -> Result<Vec<Vec<Entry>>, StoreError> {
         let asked: Vec<&Vec<Entry>> = buckets.iter().filter(|bucket| !bucket.is_empty()).collect();
         if asked.is_empty() {
@@ -361,7 +362,7 @@ impl RedisStore {
             .collect()
     }
 
-    /// Removes these entries from the indexes: from the bucket last, because only it names the others.
+    /// Removes these entries from the indexes: from the bucket last, because only its entries lead to the others.
     async fn forget(&self, stale: Vec<Entry>) -> Result<(), StoreError> {
         self.forget_begun(&stale).await?;
         let users: BTreeSet<UserHash> = stale.iter().map(|entry| entry.user.clone()).collect();
@@ -376,7 +377,8 @@ impl RedisStore {
         self.remove_all(of_buckets).await
     }
 
-    /// Removes entries from these users' indexes whose session was never written: no bucket names them.
+    /// Removes entries without a session from these users' indexes. No bucket leads to them, because the session was
+    /// never written.
     async fn trim(&self, users: BTreeSet<UserHash>) -> Result<(), StoreError> {
         let users: Vec<UserHash> = users.into_iter().filter(|user| !user.is_empty()).collect();
         if users.is_empty() {

@@ -39,7 +39,7 @@ impl Keys {
         format!("{}{{{first:02x}}}", self.prefix).into_bytes()
     }
 
-    /// The ids of a bucket by the time at which their sessions came to them.
+    /// The ids of a bucket by the time when sessions got them.
     pub(super) fn begun(&self, first: u8) -> Vec<u8> {
         format!("{}{{{first:02x}}}begun", self.prefix).into_bytes()
     }

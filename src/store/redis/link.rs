@@ -55,10 +55,11 @@ pub(super) struct Link(Arc<Shared>);
 
 struct Shared {
     connection: Mutex<Connection>,
+    is_cluster: bool,
     source: Source,
     /// How often the connection was replaced.
     renewals: AtomicU64,
-    /// One bit for each share of the keys whose server is being probed.
+    /// A bit for each share of the keys: whether its server is being probed.
     probed: AtomicU64,
     /// How long a `WAIT` may delay the other commands of the connection, in milliseconds.
     held_up: AtomicU64,
@@ -93,6 +94,7 @@ impl From<ClusterConnection> for Link {
 impl Link {
     fn new(connection: Connection, source: Source) -> Self {
         Self(Arc::new(Shared {
+            is_cluster: matches!(connection, Connection::Cluster(_)),
             connection: Mutex::new(connection),
             source,
             renewals: AtomicU64::new(0),
@@ -147,17 +149,17 @@ impl Link {
 
     /// Whether the keys of one command must be in one slot.
     pub(super) fn is_cluster(&self) -> bool {
-        matches!(*self.0.connection.lock(), Connection::Cluster(_))
+        self.0.is_cluster
     }
 
-    /// Notes that a call may wait so long for replicas, and delay all others meanwhile.
-    pub(super) fn is_held_up_for(&self, timeout: Duration) {
+    /// Sets how long a call may wait for replicas. It delays all other calls meanwhile.
+    pub(super) fn set_replica_wait(&self, timeout: Duration) {
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         self.0.held_up.fetch_max(millis, Ordering::Relaxed);
     }
 
-    /// The batches as they have to be sent: to one server, all in one.
-    pub(super) fn gather(&self, batches: Vec<Batch>) -> Vec<Batch> {
+    /// Combines the batches if there is only one server.
+    pub(super) fn combine(&self, batches: Vec<Batch>) -> Vec<Batch> {
         if self.is_cluster() {
             return batches;
         }
@@ -170,10 +172,10 @@ impl Link {
 
     /// The reply to one command, for the slot of the key `route`.
     pub(super) async fn ask(&self, route: &[u8], command: Cmd) -> Result<Value, StoreError> {
-        match self.pass_one(route, &command).await {
+        match self.send_one(route, &command).await {
             Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
-                let command = script::spelled_out(&command);
-                self.pass_one(route, &command).await.map_err(failed)
+                let command = script::with_source(&command);
+                self.send_one(route, &command).await.map_err(failed)
             }
             reply => reply.map_err(failed),
         }
@@ -199,7 +201,7 @@ impl Link {
 
     /// All replies, in the order of the commands: one round trip.
     pub(super) async fn send(&self, batches: Vec<Batch>) -> Result<Vec<Value>, StoreError> {
-        let mut batches = self.gather(batches);
+        let mut batches = self.combine(batches);
         if batches.len() == 1 {
             return self.ask_all(batches.remove(0)).await;
         }
@@ -220,24 +222,24 @@ impl Link {
     }
 
     async fn ask_all(&self, mut batch: Batch) -> Result<Vec<Value>, StoreError> {
-        let replies = self.pass(&batch).await.map_err(failed)?;
+        let replies = self.send_batch(&batch).await.map_err(failed)?;
         if !replies.iter().any(is_unknown_script) {
             return Ok(replies);
         }
         for command in &mut batch.commands {
-            *command = script::spelled_out(command);
+            *command = script::with_source(command);
         }
         // Commands that were applied already are applied twice, which is harmless (rule M5).
-        self.pass(&batch).await.map_err(failed)
+        self.send_batch(&batch).await.map_err(failed)
     }
 
-    async fn pass_one(&self, route: &[u8], command: &Cmd) -> RedisResult<Value> {
+    async fn send_one(&self, route: &[u8], command: &Cmd) -> RedisResult<Value> {
         let answer = self.connection().ask(route, command);
         // One server's error comes as a reply, a cluster's does not.
         self.watch(route, answer).await?.extract_error()
     }
 
-    async fn pass(&self, batch: &Batch) -> RedisResult<Vec<Value>> {
+    async fn send_batch(&self, batch: &Batch) -> RedisResult<Vec<Value>> {
         let count = batch.commands.len();
         let mut pipeline = Pipeline::with_capacity(count);
         for command in &batch.commands {
@@ -268,13 +270,13 @@ impl Link {
         route: &[u8],
         answer: impl Future<Output = RedisResult<T>>,
     ) -> RedisResult<T> {
-        let mut asking = Asking {
+        let mut pending = PendingCall {
             link: self,
             route,
             is_answered: false,
         };
         let answer = answer.await;
-        asking.is_answered = !matches!(&answer, Err(error) if error.is_timeout());
+        pending.is_answered = !matches!(&answer, Err(error) if error.is_timeout());
         answer
     }
 
@@ -296,13 +298,14 @@ impl Link {
             let answer = link.connection().ask(&route, &ping);
             let answer = tokio::time::timeout(SILENT_FOR + held_up, answer).await;
             if answer.is_err() {
-                link.renew(renewals);
+                link.replace(renewals);
             }
         });
     }
 
-    /// Replaces the connection, which neither answers nor ends, unless it was replaced since there were so many `renewals`.
-    fn renew(&self, renewals: u64) {
+    /// Replaces a connection that does not answer. Does nothing if it was replaced meanwhile: `renewals` is the number of
+    /// earlier replacements.
+    fn replace(&self, renewals: u64) {
         let counter = &self.0.renewals;
         let next = renewals.wrapping_add(1);
         let counted =
@@ -343,13 +346,13 @@ impl Connection {
 }
 
 /// A call to the server. If it is dropped without an answer, the connection may be dead.
-struct Asking<'a> {
+struct PendingCall<'a> {
     link: &'a Link,
     route: &'a [u8],
     is_answered: bool,
 }
 
-impl Drop for Asking<'_> {
+impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
         if !self.is_answered {
             self.link.probe(self.route);

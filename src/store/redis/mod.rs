@@ -3,17 +3,20 @@
 //! Under the prefix, `cloakroom:` by default, there are
 //!
 //! ```text
-//! {67}67e55044-…   a session, as `stored.rs` has it
-//! {67}begun        the same ids by the time at which their sessions came to them, if that is kept
-//! {67}             the ids that begin with the byte 67, in their order, and whose they are
+//! {67}67e55044-…   a session, in the layout of `stored.rs`
+//! {67}begun        the ids that begin with the byte 67, by the time when sessions got them, if that is kept
+//! {67}             the ids that begin with the byte 67, in order, with hashes of their users
 //! user:5f1d…       the ids of a user, under a hash of the user's name
 //! ```
+//!
+//! A record that was created as a marker is in no index.
 
 mod begun;
 mod failure;
 mod index;
 mod keys;
 mod link;
+mod native;
 mod reply;
 mod script;
 mod stored;
@@ -33,6 +36,7 @@ use self::{
     index::Progress,
     keys::Keys,
     link::{Batch, Link},
+    native::Support,
     reply::number,
     script::{CONFIRM, DELETE, NO_SESSION},
     stored::Stored,
@@ -44,7 +48,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::ConfigError,
-    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    record::{Activity, Kept, Record, token::SessionId},
 };
 
 /// Sessions in Redis or Valkey, on one server or in a cluster. Any number of processes may share them.
@@ -63,9 +67,20 @@ use crate::{
 /// # }
 /// ```
 ///
+/// # Servers
+///
+/// On Valkey since 8.1 and Redis since 8.4, a touch, and an update that does not change the user, is one native command,
+/// `SET … IFEQ`, which compares the whole stored string. It is a script if the server does not have the
+/// command, if the data have more than 4 KiB, or if another string is stored than the request has read. The store learns from
+/// the answers which servers have the command, so the nodes of a cluster may be of different versions. It asks a
+/// server that did not have it again after a minute.
+///
+/// On one server, a session without a user is created by `ZADD` and `SET … NX` in one round trip. In a cluster, and with
+/// a user, it is a script.
+///
 /// # Durability
 ///
-/// Updates and touches are scripts on the keys of one slot, so they are exact on one server and in a cluster.
+/// A session is written by one command or one script on the keys of one slot, so writes are exact on one server and in a cluster.
 /// If the driver sends a command twice after a lost connection, the store recognises its own write by the
 /// version. The server's settings decide what a crash of the server loses:
 ///
@@ -76,18 +91,19 @@ use crate::{
 /// | `yes` | `no` | the last 30 seconds or so if the machine fails | none |
 /// | `no` | | everything since the last snapshot | none |
 ///
-/// Replicas follow with a short delay. A failover without warning loses the writes that the replica has not
+/// Replicas follow with a short delay. An unplanned failover loses the writes that the replica has not
 /// received: a destroyed session may be back, an update may be lost, a new session may be unknown. If the
-/// link to the replica was down before, it loses everything since then. A planned failover
-/// (`CLUSTER FAILOVER`) loses nothing. With [`wait_replicas`](Self::wait_replicas) a failover loses nothing
-/// either, if the promoted replica is one of those that confirmed the write.
+/// link to the replica was broken before, everything since then is lost. A planned failover
+/// (`CLUSTER FAILOVER`) loses nothing. With [`wait_replicas`](Self::wait_replicas), an unplanned failover
+/// loses nothing if the promoted replica is one that confirmed the write.
 ///
-/// # Lost replies
+/// # Costs
 ///
-/// Each call is one round trip. In a cluster, a write that binds a user is two: the user's index is written first.
-/// Redis expires sessions by itself, five minutes after their deadline, and reports no endings. `delete_expired`
-/// removes their entries from the indexes, also those of sessions that were never written, and counts them as removed. It reads at most 16,000 entries in a call, and the next call continues
-/// there. The indexes take about 100 bytes for each session.
+/// Each call is one round trip. In a cluster, a write that binds a user takes two, because the user's index is written
+/// first. An update or a touch takes two if its native command finds another string. Redis deletes sessions by itself, five minutes after their deadline, and reports no endings. `delete_expired`
+/// removes their entries from the indexes, and entries of sessions that were never written. It counts these entries as
+/// removed. It reads at most 16,000 entries in a call, and the next call continues there. The indexes take about 100
+/// bytes for each session.
 #[derive(Clone)]
 pub struct RedisStore {
     link: Link,
@@ -96,9 +112,10 @@ pub struct RedisStore {
     /// Whether there is an index of the newest sessions.
     keeps_begun: bool,
     swept: Arc<Mutex<Progress>>,
+    support: Arc<Support>,
 }
 
-/// How many replicas must confirm a write, and in which time.
+/// How many replicas must confirm a write, and within which time.
 #[derive(Clone, Copy, Debug)]
 struct Replicas {
     count: usize,
@@ -110,13 +127,13 @@ impl RedisStore {
     /// `rediss://` over TLS, which [must be turned on](super#tls).
     ///
     /// If the connection breaks, the store tries to connect again, up to six times in about a second. Requests
-    /// wait for that, up to their `store_timeout`. If a request is dropped without an answer, the store asks whether the
-    /// server still answers, and replaces the connection if it does not within a second.
+    /// wait for that, up to their `store_timeout`. If a request is dropped without an answer, the store sends a `PING`.
+    /// If the server does not answer within a second, the store replaces the connection.
     ///
     /// # Errors
     ///
     /// `Unavailable` if it does not connect. The error's source names the host and the port. `Other` if `url`
-    /// is not a URL of Redis, or asks for TLS and the driver was built without.
+    /// is not a URL of Redis, or asks for TLS and the driver was built without TLS.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         Ok(Self::over(Link::one(url).await?))
     }
@@ -134,14 +151,14 @@ impl RedisStore {
         Ok(Self::over(Link::cluster(urls).await?))
     }
 
-    /// Uses connections to one server that the application has already. They keep their own settings. The
-    /// driver's default waits half a second for an answer, which is short.
+    /// Uses the application's own connections to one server, with their settings. With the driver's default
+    /// settings, a call fails after half a second without an answer. Set a longer time.
     #[must_use]
     pub fn from_connection(connection: ConnectionManager) -> Self {
         Self::over(connection.into())
     }
 
-    /// Uses a connection to a cluster that the application has already, with its settings.
+    /// Uses the application's own connection to a cluster, with its settings.
     #[must_use]
     pub fn from_cluster(connection: ClusterConnection) -> Self {
         Self::over(connection.into())
@@ -163,14 +180,15 @@ impl RedisStore {
             replicas: None,
             keeps_begun: false,
             swept: Arc::new(Mutex::new(first)),
+            support: Arc::new(Support::new()),
         }
     }
 
-    /// How the name of every key begins. Default: `cloakroom:`.
+    /// Sets the beginning of every key's name. Default: `cloakroom:`.
     ///
-    /// Applications that share a server need different prefixes, and no prefix may
-    /// begin with another one. A prefix with a name in braces, such as `{shop}:`, puts all keys
-    /// into one slot of a cluster.
+    /// If applications share a server, each needs a prefix of its own, and no prefix may begin with
+    /// another one. A prefix with a name in braces, such as `{shop}:`, puts all keys into one slot of a
+    /// cluster.
     ///
     /// # Errors
     ///
@@ -188,12 +206,12 @@ impl RedisStore {
         Ok(self)
     }
 
-    /// Keeps an index of the sessions by the time at which they came to their ids, so that
-    /// [`Sessions`](crate::Sessions) can list the newest first. By default there is none, and such a
-    /// list, unless it is of one user, is `Unsupported`.
+    /// Keeps an index of the sessions by the time when they got their ids, so that
+    /// [`Sessions`](crate::Sessions) can list the newest first. Default: no index. Then such a list is
+    /// `Unsupported`, except for a single user.
     ///
-    /// It is written in `create` alone, and takes about 134 bytes a session. Every node needs the same setting. Sessions that
-    /// were created without it are not in such lists.
+    /// Only `create` writes to the index. It takes about 130 bytes a session. Every node needs the same
+    /// setting. Sessions that were created without the index are missing in such lists.
     #[must_use]
     pub fn index_begun(mut self) -> Self {
         self.keeps_begun = true;
@@ -203,14 +221,13 @@ impl RedisStore {
     /// After each write of a session, waits until `count` replicas have it, for at most `timeout`. The shortest
     /// timeout is a millisecond. By default the store does not wait.
     ///
-    /// If fewer replicas confirm in time, the call fails with `Timeout`: the write was
-    /// applied, but a failover may lose it, so the visitor gets a 503. Touches do not
-    /// wait. Waiting delays the other calls on the same connection.
-    /// `load_latest` becomes a write, so that it returns only what replicas have.
+    /// If fewer replicas confirm in time, the call fails with `Timeout`, and the visitor gets a 503: the write
+    /// was applied, but a failover may lose it. Touches do not wait. Waiting delays the other calls on the same
+    /// connection. `load_latest` becomes a write, so that it returns only data that the replicas have.
     #[must_use]
     pub fn wait_replicas(mut self, count: usize, timeout: Duration) -> Self {
         if count > 0 {
-            self.link.is_held_up_for(timeout);
+            self.link.set_replica_wait(timeout);
         }
         self.replicas = (count > 0).then_some(Replicas { count, timeout });
         self
@@ -231,7 +248,7 @@ impl RedisStore {
         let Some(replicas) = self.replicas else {
             return self.link.send(batches).await;
         };
-        let mut batches = self.link.gather(batches);
+        let mut batches = self.link.combine(batches);
         let mut waits = Vec::new();
         for batch in &mut batches {
             let timeout = u64::try_from(replicas.timeout.as_millis()).unwrap_or(u64::MAX);
@@ -261,14 +278,14 @@ impl RedisStore {
     }
 
     /// The reply of a script, or an error if it did not find a session of a known layout.
-    async fn said(&self, id: SessionId, reply: &Value) -> Result<i64, StoreError> {
+    async fn script_reply(&self, id: SessionId, reply: &Value) -> Result<i64, StoreError> {
         match number(reply)? {
             NO_SESSION => {
-                // A load says what is wrong with it.
+                // A load returns the right error.
                 let error = self.load(id).await.err();
                 Err(error.unwrap_or_else(|| corrupt("what a script found is no session")))
             }
-            said => Ok(said),
+            number => Ok(number),
         }
     }
 }
@@ -286,9 +303,16 @@ impl SessionStore for RedisStore {
         record: &Arc<Record>,
         activity: Activity,
     ) -> Result<Created, StoreError> {
-        self.enter_first(id, record).await?;
-        let created = self.create_once(id, record, activity).await;
-        match self.vouched(created)? {
+        if record.user().is_none() && !self.link.is_cluster() {
+            return self.create_natively(id, record, activity).await;
+        }
+        let created = if record.is_moved() {
+            self.create_natively(id, record, activity).await
+        } else {
+            self.enter_first(id, record).await?;
+            self.create_once(id, record, activity).await
+        };
+        match self.in_doubt_if_resent(created)? {
             Created::Exists if self.has_written(id, record.version()).await? => Ok(Created::Yes),
             created => Ok(created),
         }
@@ -319,9 +343,14 @@ impl SessionStore for RedisStore {
     ) -> Result<Updated, StoreError> {
         if record.user() != former.record().user() {
             self.enter_first(id, record).await?;
+        } else {
+            let updated = self.update_natively(id, record, activity, former).await;
+            if self.in_doubt_if_resent(updated)? {
+                return Ok(Updated::Saved);
+            }
         }
         let updated = self.update_once(id, record, activity, former.version());
-        match self.vouched(updated.await)? {
+        match self.in_doubt_if_resent(updated.await)? {
             Updated::Conflict if self.has_written(id, record.version()).await? => {
                 Ok(Updated::Saved)
             }
@@ -332,11 +361,14 @@ impl SessionStore for RedisStore {
     async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        let touched = self.touch_once(id, expected, activity).await;
-        self.vouched(touched)
+        if self.in_doubt_if_resent(self.touch_natively(id, activity, former).await)? {
+            return Ok(Touched::Yes);
+        }
+        let touched = self.touch_once(id, former.version(), activity).await;
+        self.in_doubt_if_resent(touched)
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
@@ -348,7 +380,7 @@ impl SessionStore for RedisStore {
         delete.arg(if self.replicas.is_some() { "w" } else { "" });
         let deleted = self.write(key, delete).await;
         let deleted = deleted.and_then(|deleted| number(&deleted));
-        Ok(self.vouched(deleted)? == 1)
+        Ok(self.in_doubt_if_resent(deleted)? == 1)
     }
 
     /// Redis itself deletes the sessions. This removes their entries from the indexes.

@@ -35,7 +35,7 @@ static ALL: [&LazyLock<Script>; 6] = [&CREATE, &UPDATE, &TOUCH, &DELETE, &CONFIR
 
 /// The same call for a server that does not know the script, for example after a restart, with the whole text. Other
 /// commands stay as they are.
-pub(super) fn spelled_out(command: &Cmd) -> Cmd {
+pub(super) fn with_source(command: &Cmd) -> Cmd {
     let mut arguments = command.args_iter().filter_map(|argument| match argument {
         Arg::Simple(argument) => Some(argument),
         _ => None,
@@ -45,19 +45,19 @@ pub(super) fn spelled_out(command: &Cmd) -> Cmd {
     let Some(script) = ALL.iter().find(is_of).filter(|_| name == Some(b"EVALSHA")) else {
         return command.clone();
     };
-    let mut spelled_out = ::redis::cmd("EVAL");
-    spelled_out.arg(script.source);
+    let mut with_source = ::redis::cmd("EVAL");
+    with_source.arg(script.source);
     for argument in arguments {
-        spelled_out.arg(argument);
+        with_source.arg(argument);
     }
-    spelled_out
+    with_source
 }
 
 /// The replies of the scripts on a session.
 pub(super) const MISSING: i64 = 0;
 pub(super) const OTHER_VERSION: i64 = 1;
 pub(super) const DONE: i64 = 2;
-/// The version that was to be stored is there: its reply was lost, and it is sent again.
+/// The new version is stored already: its reply was lost, and the driver sent the call again.
 pub(super) const DONE_BEFORE: i64 = 4;
 /// The script does not know the layout of the stored string.
 pub(super) const NO_SESSION: i64 = 5;
@@ -65,7 +65,7 @@ pub(super) const NO_SESSION: i64 = 5;
 /// Keys: session, bucket and further indexes. Arguments: entry in the bucket, for each further index the session's score in
 /// it, session and further arguments of `SET`.
 ///
-/// The indexes are written first: if that fails, there is no session that they lack.
+/// The indexes are written first, so that no session is missing in them if that fails.
 pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local more = #KEYS - 2
@@ -81,8 +81,8 @@ return 2",
 /// Keys: session, bucket, and on a single server the user's index. Arguments: the expected beginning of the head, with
 /// the user of the new session; id, entry in the bucket, the time, session and further arguments of `SET`.
 ///
-/// The entry of a former user stays in the bucket, for the sweep to take the
-/// session out of that user's index.
+/// The entry of a former user stays in the bucket, so that the sweep removes the session from that user's
+/// index.
 pub(super) static UPDATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local begin = redis.call('GETRANGE', KEYS[1], 0, 71)
@@ -125,12 +125,12 @@ return 2",
     )
 });
 
-/// Keys: session, bucket, and the index of the newest where there is one. Arguments: id, and `w`
-/// where replicas are waited for.
+/// Keys: session, bucket, and the index of the newest if there is one. Arguments: id, and `w`
+/// if the call waits for replicas.
 ///
-/// A user's session stays in the bucket, for the sweep to take it out of the
-/// user's index. A wait is for the connection's own last write, so there has
-/// to be one, even where the session was deleted by a call whose reply was lost.
+/// The entry of a user's session stays in the bucket, so that the sweep removes it from the user's index.
+/// `WAIT` waits for the connection's own last write. So the script always writes, even if an earlier call
+/// whose reply was lost has deleted the session.
 pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local user = redis.pcall('GETRANGE', KEYS[1], 40, 40)

@@ -26,8 +26,20 @@ use crate::{
 /// The length of the head, including the line feed.
 const LENGTH: usize = 105;
 
+/// Where the times begin.
+const TIMES: usize = 73;
+
 /// The expiry of a session that never expires: later than [`Timestamp::MAX`], with as many digits.
 const NEVER: u64 = 999_999_999_999_999;
+
+/// How long a session stays after its deadline, because the clocks of machines may differ.
+const GRACE_MILLIS: u64 = 5 * 60 * 1000;
+
+/// When Redis may delete it, in milliseconds since the epoch.
+pub(super) fn native_expiry(activity: Activity) -> Option<u64> {
+    let at = activity.expires_at?;
+    Some(at.as_millis().saturating_add(GRACE_MILLIS))
+}
 
 /// Layout and version, which a touch compares.
 pub(super) fn identity(version: Version) -> String {
@@ -55,6 +67,17 @@ pub(super) fn whole(record: &Record, activity: Activity, user: &UserHash) -> Vec
     let [seen, expiry] = times(activity);
     let head = format!("{} {seen} {expiry}\n", begin(record.version(), user));
     [head.as_bytes(), &record.to_bytes()].concat()
+}
+
+/// The string `whole` with another activity.
+pub(super) fn with_times(whole: &[u8], activity: Activity) -> Vec<u8> {
+    let times = times(activity).join(" ");
+    [
+        &whole[..TIMES],
+        times.as_bytes(),
+        &whole[TIMES + times.len()..],
+    ]
+    .concat()
 }
 
 /// A session as it was read.
@@ -128,6 +151,13 @@ mod tests {
             assert_eq!(head.len(), LENGTH);
             assert_eq!(identity(version).len(), 39);
             assert_eq!(parse(head.as_bytes()), Some((user, activity)));
+            let epoch = Activity {
+                last_seen_at: Timestamp::EPOCH,
+                expires_at: Some(Timestamp::EPOCH),
+            };
+            let touched = with_times(head.as_bytes(), epoch);
+            assert_eq!(touched.len(), LENGTH);
+            assert_eq!(with_times(&touched, activity), head.as_bytes());
         }
     }
 }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use ::redis::Cmd;
+use ::redis::{Cmd, Value};
 
 use super::{
     RedisStore,
+    failure::unexpected,
     keys::{Entry, UserHash, user_hash},
+    link::Batch,
     reply::number,
     script::{CREATE, DONE, DONE_BEFORE, MISSING, OTHER_VERSION, TOUCH, UPDATE},
-    stored::{begin, identity, times, whole},
+    stored::{begin, identity, native_expiry, times, whole},
 };
 use crate::{
     clock::{Clock as _, SystemClock},
@@ -18,19 +20,10 @@ use crate::{
     store::{Created, SessionStore as _, Touched, Updated},
 };
 
-/// How long a session stays after its deadline, because the clocks of machines may differ.
-const GRACE_MILLIS: u64 = 5 * 60 * 1000;
-
-/// When Redis may delete it, in milliseconds since the epoch.
-fn native(activity: Activity) -> Option<u64> {
-    let at = activity.expires_at?;
-    Some(at.as_millis().saturating_add(GRACE_MILLIS))
-}
-
 /// The last arguments of `CREATE` and `UPDATE`, which `SET` takes.
 fn set(call: &mut Cmd, record: &Record, activity: Activity, user: &UserHash) {
     call.arg(whole(record, activity, user));
-    if let Some(at) = native(activity) {
+    if let Some(at) = native_expiry(activity) {
         call.arg("PXAT").arg(at);
     }
 }
@@ -62,6 +55,63 @@ impl RedisStore {
         )
     }
 
+    /// Creates a session without a user on one server: index and session in one round trip, without a script. A record that
+    /// is created as a marker is no session, and goes into no index.
+    ///
+    /// In a cluster, a slot that is being moved could end up with two halves of an index. A session that is not in its
+    /// user's index could not be revoked, so those are created by the script, all at once.
+    pub(super) async fn create_natively(
+        &self,
+        id: SessionId,
+        record: &Arc<Record>,
+        activity: Activity,
+    ) -> Result<Created, StoreError> {
+        let entry = Self::entry_of(id, record);
+        let [key, bucket] = self.places(id);
+        let mut commands = Vec::with_capacity(3);
+        let is_session = !record.is_moved();
+        if is_session && self.keeps_begun {
+            let mut begin = ::redis::cmd("ZADD");
+            begin.arg(self.keys.begun(id.as_bytes()[0])).arg("NX");
+            begin.arg(record.begun_at().as_millis()).arg(id.as_bytes());
+            commands.push(begin);
+        }
+        if is_session {
+            let mut enter = ::redis::cmd("ZADD");
+            enter.arg(bucket).arg(0).arg(entry.to_bytes());
+            commands.push(enter);
+        }
+        let mut create = ::redis::cmd("SET");
+        create.arg(&key).arg(whole(record, activity, &entry.user));
+        create.arg("NX");
+        if let Some(at) = native_expiry(activity) {
+            create.arg("PXAT").arg(at);
+        }
+        commands.push(create);
+        let route = key.clone();
+        let mut replies = self.write_all(vec![Batch { route, commands }]).await?;
+        let created = match replies.pop() {
+            Some(Value::Okay) => Created::Yes,
+            Some(Value::Nil) => Created::Exists,
+            reply => return Err(unexpected(&reply.unwrap_or(Value::Nil))),
+        };
+        let entered = replies.iter().try_for_each(|reply| number(reply).map(drop));
+        match entered {
+            Err(error) if created == Created::Yes => Err(self.undo_create(key, error).await),
+            _ => Ok(created),
+        }
+    }
+
+    /// Deletes what was created although its index entry was refused with this `error`. Nobody knows its id yet.
+    async fn undo_create(&self, key: Vec<u8>, error: StoreError) -> StoreError {
+        let mut delete = ::redis::cmd("DEL");
+        delete.arg(&key);
+        match self.link.ask(&key, delete).await {
+            Ok(Value::Int(1)) => error.not_applied(),
+            _ => error.in_doubt(),
+        }
+    }
+
     pub(super) async fn update_once(
         &self,
         id: SessionId,
@@ -76,7 +126,7 @@ impl RedisStore {
         update.arg(SystemClock.now().as_millis());
         set(&mut update, record, activity, &entry.user);
         let reply = self.write(self.keys.session(id), update).await?;
-        Ok(match self.said(id, &reply).await? {
+        Ok(match self.script_reply(id, &reply).await? {
             DONE | DONE_BEFORE => Updated::Saved,
             MISSING => Updated::Missing,
             _ => Updated::Conflict,
@@ -100,7 +150,7 @@ impl RedisStore {
     /// In a cluster, writes the entry in the user's index, which is in another slot, before the session itself is
     /// written. So no session of a user is missing in the index.
     ///
-    /// If that fails, nothing of the session was written.
+    /// If that fails, the session was not written.
     pub(super) async fn enter_first(
         &self,
         id: SessionId,
@@ -123,12 +173,12 @@ impl RedisStore {
         let key = self.keys.session(id);
         let mut touch = TOUCH.on(&[&key]);
         touch.arg(identity(expected)).arg(&times(activity));
-        match native(activity) {
+        match native_expiry(activity) {
             Some(at) => touch.arg(at),
             None => touch.arg(""),
         };
         let reply = self.link.ask(&key, touch).await?;
-        Ok(match self.said(id, &reply).await? {
+        Ok(match self.script_reply(id, &reply).await? {
             MISSING => Touched::Missing,
             OTHER_VERSION => Touched::Stale,
             _ => Touched::Yes,
@@ -136,14 +186,17 @@ impl RedisStore {
     }
 
     /// A refusal is only certain if the driver has not sent the same command before and lost the reply.
-    pub(super) fn vouched<T>(&self, reply: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn in_doubt_if_resent<T>(
+        &self,
+        reply: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         match reply {
             Err(error) if self.link.sends_again() => Err(error.in_doubt()),
             reply => reply,
         }
     }
 
-    /// Whether a write that found another record was applied when the driver sent it the first time.
+    /// Whether a write that found another record was applied when the driver first sent it.
     pub(super) async fn has_written(
         &self,
         id: SessionId,
@@ -159,7 +212,7 @@ impl RedisStore {
         };
         record.has_written(version).ok_or_else(|| {
             let what =
-                "a command may have been sent twice, and whether it was applied cannot be told";
+                "a command may have been sent twice, and it is unknown whether it was applied";
             StoreError::new(StoreErrorKind::Unavailable, what)
         })
     }

@@ -10,7 +10,8 @@ use super::{
     driver::Driver,
     failure::{failure, verdict},
     lease::Lease,
-    retry::MAX_UNDONE,
+    retry::MAX_RETRIES,
+    selecting::BEGUN_AS_MARKER,
     statements::Reap,
     value::{SessionRow, Value, Wanted},
     verdict::Verdict,
@@ -33,9 +34,13 @@ impl<D: Driver> SessionStore for SqlStore<D> {
         record: &Arc<Record>,
         activity: Activity,
     ) -> Result<Created, StoreError> {
-        let columns = Columns::of(record)?;
-        let begun_at = Value::Number(millis(record.begun_at()));
-        let place = [Value::Id(id.into()), begun_at];
+        let mut columns = Columns::of(record)?;
+        let mut begun_at = millis(record.begun_at()).max(BEGUN_AS_MARKER + 1);
+        if record.is_moved() {
+            // No session: no count has it.
+            (begun_at, columns.user_hash) = (BEGUN_AS_MARKER, None);
+        }
+        let place = [Value::Id(id.into()), Value::Number(begun_at)];
         let values = [&columns.values(activity)[..], &place].concat();
         let create = &self.statements().create;
         let (asked, lost) = self.ask(create, &values, Wanted::Count).await?;
@@ -72,9 +77,7 @@ impl<D: Driver> SessionStore for SqlStore<D> {
     ) -> Result<Updated, StoreError> {
         let columns = Columns::of(record)?;
         let values = [&columns.values(activity)[..], &place(id, former.version())].concat();
-        let (asked, lost) = self
-            .ask(&self.statements().update, &values, Wanted::Count)
-            .await?;
+        let (asked, lost) = self.write(id, &self.statements().update, &values).await?;
         if asked.count() > 0 {
             return Ok(Updated::Saved);
         }
@@ -91,15 +94,16 @@ impl<D: Driver> SessionStore for SqlStore<D> {
     async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
         let times = [
             Value::Number(millis(activity.last_seen_at)),
             Value::Deadline(activity.expires_at.map(millis)),
         ];
-        let values = [&times[..], &place(id, expected)].concat();
-        if self.count_hit(&self.statements().touch, &values).await? > 0 {
+        let values = [&times[..], &place(id, former.version())].concat();
+        let (asked, _) = self.write(id, &self.statements().touch, &values).await?;
+        if asked.count() > 0 {
             return Ok(Touched::Yes);
         }
         match self.exists(id).await? {
@@ -111,7 +115,7 @@ impl<D: Driver> SessionStore for SqlStore<D> {
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
         let values = [Value::Id(id.into())];
         let delete = &self.statements().delete;
-        match self.ask(delete, &values, Wanted::Count).await? {
+        match self.write(id, delete, &values).await? {
             (asked, _) if asked.count() > 0 => Ok(true),
             (_, None) => Ok(false),
             // The statement may have deleted it when it was sent the first time.
@@ -124,10 +128,10 @@ impl<D: Driver> SessionStore for SqlStore<D> {
         let mut removed = 0;
         while removed < limit {
             let batch = REAP_BATCH.min(limit - removed);
-            let (deleted, endings) = self.reap(before, batch, !sinks.is_empty()).await?;
-            for ending in endings {
+            let (deleted, removals) = self.reap(before, batch, !sinks.is_empty()).await?;
+            for removal in removals {
                 for sink in &sinks {
-                    sink.report(ending.clone());
+                    sink.report(removal.clone());
                 }
             }
             removed += deleted;
@@ -199,7 +203,7 @@ impl<D: Driver> SqlStore<D> {
             }
             Reap::Delete { reporting, .. } => {
                 let rows = self.rows(reporting, &values).await?;
-                Ok((rows.len(), self.endings(&rows)?))
+                Ok((rows.len(), self.removals(&rows)?))
             }
             Reap::LockAndDelete {
                 silent,
@@ -207,23 +211,23 @@ impl<D: Driver> SqlStore<D> {
                 delete,
             } => {
                 let lock = if reports { reporting } else { silent };
-                let mut undone = 0;
+                let mut retries = 0;
                 let rows = loop {
                     match self.lock_and_delete(lock, values, delete).await {
                         Ok(rows) => break rows,
-                        Err(error) if undone < MAX_UNDONE && is_undone::<D>(&error) => {
-                            back_off(undone).await;
-                            undone += 1;
+                        Err(error) if retries < MAX_RETRIES && is_rolled_back::<D>(&error) => {
+                            back_off(retries).await;
+                            retries += 1;
                         }
                         Err(error) => return Err(self.error(error)),
                     }
                 };
-                let endings = if reports {
-                    self.endings(&rows)?
+                let removals = if reports {
+                    self.removals(&rows)?
                 } else {
                     Vec::new()
                 };
-                Ok((rows.len(), endings))
+                Ok((rows.len(), removals))
             }
         }
     }
@@ -256,7 +260,7 @@ impl<D: Driver> SqlStore<D> {
         .await
     }
 
-    fn endings(&self, rows: &[D::Row]) -> Result<Vec<Removal>, StoreError> {
+    fn removals(&self, rows: &[D::Row]) -> Result<Vec<Removal>, StoreError> {
         let ending = |row| {
             let row: SessionRow<'_> = D::session(row).map_err(|error| self.error(error))?;
             let record = Record::from_bytes(row.record).ok();
@@ -267,8 +271,8 @@ impl<D: Driver> SqlStore<D> {
     }
 }
 
-fn is_undone<D: Driver>(error: &sqlx::Error) -> bool {
-    matches!(verdict::<D>(error), Verdict::Undone)
+fn is_rolled_back<D: Driver>(error: &sqlx::Error) -> bool {
+    matches!(verdict::<D>(error), Verdict::RolledBack)
 }
 
 /// The columns of a record.

@@ -12,7 +12,10 @@ use std::{
 
 use parking_lot::Mutex;
 use sqlx::{Pool, pool::PoolConnection};
-use tokio::sync::oneshot;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::timeout,
+};
 
 use super::{detach::DetachOnDrop, driver::Driver};
 
@@ -32,15 +35,23 @@ const RETURN: Duration = Duration::from_secs(5);
 /// takes it from here.
 pub(super) struct Connections<D: Driver> {
     pub(super) pool: Pool<D>,
-    /// Keeps a database in memory alive, which ends with its last connection.
+    /// An open connection. A database in memory ends with its last connection.
     pub(super) anchor: Mutex<Option<D::Connection>>,
+    /// As many as the pool may have connections.
+    places: Arc<Semaphore>,
     kept: Mutex<Kept<D>>,
 }
+
+/// Allows a call to wait for a connection of the pool, and to use it.
+///
+/// Calls wait for a place first. A call that is dropped while it waits costs nothing. A call with a place is finished, even
+/// if it is dropped.
+pub(super) type Place = Arc<OwnedSemaphorePermit>;
 
 struct Kept<D: Driver> {
     /// The kept connections, each with the time since when, the latest last.
     connections: Vec<(Instant, LeasedConnection<D>)>,
-    /// Calls that found no connection here, while the pool was full.
+    /// Calls with a place that found no connection here, and wait for one of the pool.
     waiting: VecDeque<oneshot::Sender<LeasedConnection<D>>>,
     /// Whether a task is running that returns connections to the pool.
     is_watched: bool,
@@ -54,8 +65,10 @@ pub(super) struct LeasedConnection<D: Driver> {
 
 impl<D: Driver> Connections<D> {
     pub(super) fn of(pool: Pool<D>) -> Arc<Self> {
+        let size = pool.options().get_max_connections() as usize;
         Arc::new(Self {
             pool,
+            places: Arc::new(Semaphore::new(size.min(Semaphore::MAX_PERMITS))),
             anchor: Mutex::new(None),
             kept: Mutex::new(Kept {
                 connections: Vec::new(),
@@ -65,42 +78,41 @@ impl<D: Driver> Connections<D> {
         })
     }
 
-    pub(super) async fn lease(&self) -> Result<LeasedConnection<D>, sqlx::Error> {
+    pub(super) async fn lease(&self) -> Result<(LeasedConnection<D>, Place), sqlx::Error> {
         if self.pool.is_closed() {
             return Err(sqlx::Error::PoolClosed);
         }
+        let place = Arc::clone(&self.places).acquire_owned();
+        let place = match timeout(self.pool.options().get_acquire_timeout(), place).await {
+            // Nobody closes the semaphore.
+            Ok(place) => Arc::new(place.map_err(|_| sqlx::Error::PoolClosed)?),
+            Err(_) => return Err(sqlx::Error::PoolTimedOut),
+        };
         let offered = {
             let mut kept = self.kept.lock();
             if let Some((_, leased)) = kept.connections.pop() {
-                return Ok(leased);
+                return Ok((leased, place));
             }
-            // If the pool can open another connection, this must not be interrupted by one that is returned here.
-            let is_full = self.pool.size() >= self.pool.options().get_max_connections();
-            (is_full && self.pool.num_idle() == 0).then(|| {
-                while kept.waiting.front().is_some_and(oneshot::Sender::is_closed) {
-                    kept.waiting.pop_front();
-                }
-                let (offer, offered) = oneshot::channel();
-                kept.waiting.push_back(offer);
-                offered
-            })
+            while kept.waiting.front().is_some_and(oneshot::Sender::is_closed) {
+                kept.waiting.pop_front();
+            }
+            let (offer, offered) = oneshot::channel();
+            kept.waiting.push_back(offer);
+            offered
         };
-        let Some(offered) = offered else {
-            let pool = self.pool.clone();
-            // If the call is dropped, the pool gets the connection that is being made.
-            let acquired = async move { pool.acquire().await.map(LeasedConnection::new) };
-            return DetachOnDrop::new(acquired).await;
-        };
-        let (mut offered, mut acquired) = (pin!(offered), pin!(self.pool.acquire()));
-        poll_fn(|context| match offered.as_mut().poll(context) {
+        let (pool, held) = (self.pool.clone(), Arc::clone(&place));
+        // A pool closes a connection that it is opening or checking for a call that is dropped.
+        let acquired = DetachOnDrop::new(async move {
+            let _held = held;
+            pool.acquire().await.map(LeasedConnection::new)
+        });
+        let (mut offered, mut acquired) = (pin!(offered), pin!(acquired));
+        let leased = poll_fn(|context| match offered.as_mut().poll(context) {
             Poll::Ready(Ok(leased)) => Poll::Ready(Ok(leased)),
             // A waiting sender lives as long as `self`.
-            _ => acquired
-                .as_mut()
-                .poll(context)
-                .map_ok(LeasedConnection::new),
-        })
-        .await
+            _ => acquired.as_mut().poll(context),
+        });
+        Ok((leased.await?, place))
     }
 
     /// Keeps a connection for the next call. It must have no open transaction.
@@ -179,7 +191,7 @@ impl<D: Driver> LeasedConnection<D> {
     }
 
     pub(super) fn connection(&mut self) -> &mut D::Connection {
-        // Only what ends it takes it.
+        // Taken only when this ends.
         self.connection.as_mut().expect("a connection was lent")
     }
 
@@ -191,7 +203,7 @@ impl<D: Driver> LeasedConnection<D> {
         if tokio::runtime::Handle::try_current().is_ok() {
             connection.close_on_drop();
         } else {
-            // Without a runtime nobody can talk to the server.
+            // Without a runtime, the connection cannot be closed properly.
             drop(connection.detach());
         }
     }

@@ -23,7 +23,7 @@ pub trait Driver: Database {
     #[doc(hidden)]
     const TITLE: &'static str;
 
-    /// What a URL of it looks like.
+    /// The form of its URLs.
     #[doc(hidden)]
     const URL: &'static str;
 
@@ -31,12 +31,12 @@ pub trait Driver: Database {
     #[doc(hidden)]
     const CLOSES_ABANDONED: bool;
 
-    /// What to do if the driver cannot log in.
+    /// The advice if the driver cannot log in.
     #[doc(hidden)]
     const NO_LOG_IN: &'static str = "no log-in with these settings: look at the user, the password, \
                                      and the certificate and key in the options";
 
-    /// What `connect` adds to the options of a URL.
+    /// Adds options of the store to those of a URL, for `connect`.
     #[doc(hidden)]
     fn adjust(options: Options<Self>) -> Options<Self> {
         options
@@ -46,7 +46,7 @@ pub trait Driver: Database {
     #[doc(hidden)]
     fn place(options: &Options<Self>) -> String;
 
-    /// How long a database with these options is there.
+    /// The lifetime of a database with these options.
     #[doc(hidden)]
     fn lifetime(options: &Options<Self>) -> Lifetime {
         let _ = options;
@@ -57,11 +57,11 @@ pub trait Driver: Database {
     #[doc(hidden)]
     fn statements(table: &TableName) -> Statements;
 
-    /// What an error of the database means.
+    /// The meaning of an error of the database.
     #[doc(hidden)]
     fn judge(error: &dyn DatabaseError) -> Verdict;
 
-    /// What is bound to the placeholders, in their order. `None` if there are no values.
+    /// The arguments for the placeholders, in order. `None` if there are no values.
     #[doc(hidden)]
     fn arguments(values: &[Value<'_>]) -> Result<Option<Self::Arguments>, sqlx::Error>;
 
@@ -90,7 +90,7 @@ pub trait Driver: Database {
     #[doc(hidden)]
     fn text(row: &Self::Row) -> Result<String, sqlx::Error>;
 
-    /// What has to be done before a migration locks anything.
+    /// Prepares a migration before it locks anything.
     #[doc(hidden)]
     fn before_migrating(
         connection: &mut Self::Connection,
@@ -100,12 +100,12 @@ pub trait Driver: Database {
     }
 }
 
-/// How long a database is there.
+/// The lifetime of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// Also while nobody is connected.
+    /// The database exists without a connection.
     Lasting,
-    /// As long as a connection is open. All connections share it.
+    /// The database exists as long as a connection is open. All connections share it.
     WhileConnected,
     /// Each connection has a database of its own.
     OfConnection,

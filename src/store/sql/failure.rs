@@ -97,7 +97,7 @@ pub(super) fn store_error<D: Driver>(
             let what = format!("{place} cannot be reached{code}: {what}");
             caused(StoreErrorKind::Unavailable, what, source)
         }
-        Verdict::Undone => failure(
+        Verdict::RolledBack => failure(
             StoreErrorKind::Unavailable,
             format!("{place}: other calls were in the way{code}"),
         )

@@ -3,28 +3,44 @@
 use std::sync::Arc;
 
 use super::{
-    connections::{Connections, LeasedConnection},
+    connections::{Connections, LeasedConnection, Place},
     detach::DetachOnDrop,
     driver::Driver,
     value::{Answer, Value, Wanted},
 };
+use crate::{queue::Turn, record::token::SessionId};
 
 /// A connection for one call. It is used again only if the call was completed.
 ///
-/// Otherwise its reply may still come, so the connection is closed: no other call must read that reply, or wait behind it.
+/// Otherwise its reply may still come, so the connection is closed. No other call must read that reply, or wait for it.
 pub(super) struct Lease<D: Driver> {
     connections: Arc<Connections<D>>,
     leased: Option<LeasedConnection<D>>,
+    /// Released after the connection, so that the next call finds the connection.
+    _place: Place,
     is_sound: bool,
+    /// The place in a session's queue, kept until the statement has ended, even if the call is dropped.
+    turn: Option<WriteTurn>,
 }
+
+/// The place of a call in the queue of the session that it writes to.
+pub(super) type WriteTurn = Arc<Turn<SessionId>>;
 
 impl<D: Driver> Lease<D> {
     pub(super) async fn of(connections: &Arc<Connections<D>>) -> Result<Self, sqlx::Error> {
+        let (leased, place) = connections.lease().await?;
         Ok(Self {
             connections: Arc::clone(connections),
-            leased: Some(connections.lease().await?),
+            leased: Some(leased),
+            _place: place,
             is_sound: true,
+            turn: None,
         })
+    }
+
+    pub(super) fn in_turn(mut self, turn: Option<WriteTurn>) -> Self {
+        self.turn = turn;
+        self
     }
 
     pub(super) fn connection(&mut self) -> &mut D::Connection {

@@ -21,8 +21,8 @@ use crate::{
 /// The most rows of one page: they are in memory all at once.
 const MAX_PAGE: usize = 1000;
 
-/// How many rows one page looks at, where few may meet the conditions and no index tells which: a
-/// page of a large table must not take seconds.
+/// How many rows one page looks at if no index finds the rows that meet the conditions. A page of a large table must not take
+/// seconds.
 const LOOKED_AT: i64 = 2_000;
 
 impl<D: Driver> SqlStore<D> {
@@ -65,7 +65,7 @@ impl<D: Driver> SqlStore<D> {
                 Err(error) => warn!(session.id = %id, %error, "left out of a list"),
             }
         }
-        if rows.len() < limit {
+        if rows.len() < limit && order != Order::LastSeenFirst {
             last = self.end_of_window(&request).await?;
         }
         page.next = match order {
@@ -114,21 +114,30 @@ fn request<'a>(
     hash: Option<&'a [u8; 32]>,
     limit: usize,
 ) -> Request<'a> {
-    // What the order's index knows limits which rows are looked at.
-    let (bounds, conditions): (Vec<Term<'_>>, Vec<Term<'_>>) = terms(selection, hash)
-        .partition(|term| term.is_of_user() || (order == Order::NewestFirst && term.is_begun()));
-    let is_indexed = hash.is_some() || conditions.is_empty() || order == Order::LastSeenFirst;
+    // Conditions that the order's index can check limit the rows that are read.
+    let (bounds, conditions): (Vec<Term<'_>>, Vec<Term<'_>>) =
+        terms(selection, hash).partition(|term| match order {
+            Order::Id => term.is_of_user(),
+            Order::NewestFirst => term.is_of_user() || term.is_begun(),
+            Order::LastSeenFirst => true,
+        });
+    let is_indexed = hash.is_some() || conditions.is_empty();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     Request {
         order,
         after,
         bounds,
         conditions,
-        limit: i64::try_from(limit).unwrap_or(i64::MAX),
-        window: (!is_indexed).then_some(LOOKED_AT),
+        limit,
+        window: match order {
+            // Every row, sorted without its record.
+            Order::LastSeenFirst => Some(limit),
+            Order::Id | Order::NewestFirst => (!is_indexed).then_some(LOOKED_AT),
+        },
     }
 }
 
-/// What a statement says of these sessions, of whose user this is the hash.
+/// The terms of a statement for this selection. `hash` is the hash of the selection's user.
 fn terms<'a>(
     selection: &'a Selection,
     hash: Option<&'a [u8; 32]>,

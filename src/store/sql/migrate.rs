@@ -57,7 +57,7 @@ impl<D: Driver> SqlStore<D> {
         self.upgrade(&mut lease, migration, is_there).await
     }
 
-    /// Keeps a database in memory there for as long as the store is.
+    /// Keeps a database in memory alive as long as the store exists.
     async fn anchor(&self) -> Result<(), StoreError> {
         let pool = self.pool();
         let options = pool.connect_options();
@@ -86,7 +86,8 @@ impl<D: Driver> SqlStore<D> {
         Ok(())
     }
 
-    /// Whether the table is there whose columns this asks for. One that lacks columns is another's.
+    /// Whether the table exists. The statement `columns` reads the names of its columns. An error if some of the `needed`
+    /// ones are missing, because then the table belongs to something else.
     async fn is_there(
         &self,
         lease: &mut Lease<D>,
@@ -122,7 +123,7 @@ impl<D: Driver> SqlStore<D> {
         .not_applied())
     }
 
-    /// Whether nothing is to be done.
+    /// Whether the tables are up to date.
     fn is_current(&self, version: Option<i64>) -> Result<bool, StoreError> {
         let known = self.statements().migration.known();
         let Some(version) = version.filter(|version| *version > known) else {
@@ -138,8 +139,8 @@ impl<D: Driver> SqlStore<D> {
         ))
     }
 
-    /// All of it on one connection, which is closed if anything fails: that
-    /// undoes what is open, and gives the lock back.
+    /// Runs the migration on one connection. If anything fails, the connection is closed, which rolls back the open
+    /// transaction and releases the lock.
     async fn upgrade(
         &self,
         lease: &mut Lease<D>,
@@ -153,14 +154,14 @@ impl<D: Driver> SqlStore<D> {
         if held != Some(1) {
             return Err(failure(
                 StoreErrorKind::Timeout,
-                "another node is migrating, and has been for long: try again later",
+                "another node is still migrating: try again later",
             ));
         }
         self.tell(lease, &migration.begin, &[]).await?;
         let version = self.number(lease, &migration.version).await?;
         if !self.is_current(version)? || !is_there {
             let noted = version.unwrap_or(0);
-            // A table that somebody has dropped is made again.
+            // Somebody has dropped the table, so it is created again.
             let done = if is_there { noted } else { 0 };
             for (number, step) in (1..).zip(&migration.steps) {
                 if number <= done {
@@ -190,7 +191,7 @@ impl<D: Driver> SqlStore<D> {
     ) -> Result<(), StoreError> {
         let told = lease.ask_within(sql, values, Wanted::Count).await;
         match told {
-            // A step that was interrupted, and is there already.
+            // An earlier migration was interrupted after this step.
             Err(error) if matches!(verdict::<D>(&error), Verdict::Duplicate) => Ok(()),
             told => told.map(drop).map_err(|error| self.error(error)),
         }

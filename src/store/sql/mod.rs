@@ -35,7 +35,7 @@ use self::{
     table::TableName,
 };
 use super::{RemovalSink, StoreError, StoreErrorKind};
-use crate::error::ConfigError;
+use crate::{error::ConfigError, queue::Queues, record::token::SessionId};
 
 /// Sessions in a PostgreSQL database, from version 12 on.
 ///
@@ -45,7 +45,7 @@ use crate::error::ConfigError;
 ///
 /// With PostgreSQL's defaults (`fsync` and `synchronous_commit` on) a crash loses nothing
 /// that was answered. With `synchronous_commit = off` it may lose the writes of the
-/// last fraction of a second. A standby that takes over has what had been replicated.
+/// last fraction of a second. A standby that takes over lacks writes that were not replicated.
 ///
 /// # Costs
 ///
@@ -80,22 +80,22 @@ pub type PostgresStore = SqlStore<sqlx::Postgres>;
 /// # Durability
 ///
 /// With InnoDB's default (`innodb_flush_log_at_trx_commit = 1`) a crash loses nothing that
-/// was answered. With 2, a crash of the machine loses what the operating system had not written;
-/// with 0, a crash loses up to a second. A replica that takes over has what had
-/// been replicated. In a Galera cluster, let all nodes write to one member:
-/// another member may return an older version.
+/// was answered. With 2, a crash of the machine loses writes that the operating system had not
+/// flushed; with 0, a crash loses up to a second of writes. A replica that takes over lacks
+/// writes that were not replicated. In a Galera cluster, let all nodes write to one member,
+/// because another member may return an older version.
 ///
 /// # Costs
 ///
-/// Ids are random, so writes are spread over the whole table. It should fit into
-/// `innodb_buffer_pool_size`. A session larger than `max_allowed_packet`
-/// (at least 16 MiB) is refused. The background task deletes expired sessions in
-/// a transaction of four statements.
+/// Ids are random, so writes are spread over the whole table. The table should fit into
+/// `innodb_buffer_pool_size`. The server refuses a session larger than `max_allowed_packet`
+/// (at least 16 MiB). The background task deletes expired sessions in a transaction of
+/// four statements.
 ///
 /// # Operation
 ///
-/// MySQL takes a password over TLS, or by RSA with the feature `mysql-rsa`.
-/// See [the module](super#tls) for TLS.
+/// MySQL accepts a password over TLS, or with RSA encryption, for which you need the feature
+/// `mysql-rsa`. See [the module](super#tls) for TLS.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -133,10 +133,10 @@ pub type MySqlStore = SqlStore<sqlx::MySql>;
 /// Use a local disk. [`migrate`](SqlStore::migrate) switches
 /// the file to WAL mode, which adds two files beside it.
 ///
-/// A database in memory (`sqlite::memory:`) ends with its last connection, and the store keeps one of
-/// its own from `migrate` on. If the options give each connection a database of
-/// its own (`cache=private`), a pool of yours must have one connection and keep it: `max_connections(1)`,
-/// `idle_timeout(None)`, `max_lifetime(None)`. Otherwise `migrate` says so.
+/// A database in memory (`sqlite::memory:`) ends with its last connection. From `migrate` on, the store
+/// keeps a connection open. If the options give each connection a database of its own
+/// (`cache=private`), your pool must have exactly one connection and keep it: `max_connections(1)`,
+/// `idle_timeout(None)`, `max_lifetime(None)`. Otherwise `migrate` returns an error.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -158,7 +158,7 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 /// Sessions in a table of a database. The application may bring its own pool.
 ///
 /// A clone is cheap, and is the same store. Use it under the name of
-/// its database: `PostgresStore`, `MySqlStore`, `SqliteStore`.
+/// its database: `PostgresStore`, `MySqlStore`, `SqliteStore`. Each of these has an example.
 ///
 /// # The table
 ///
@@ -170,40 +170,43 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 /// | `counter`, `writer` | the version, the 64 bits of each number as a signed one |
 /// | `user_hash` | the SHA-256 of the user's bytes, indexed; NULL without a user |
 /// | `created_at`, `last_seen_at` | milliseconds since the Unix epoch |
-/// | `begun_at` | the same: when the session came to its id, indexed; NULL in rows of an earlier version, for `created_at` |
-/// | `expires_at` | the same; NULL if the session never expires |
+/// | `begun_at` | milliseconds since the Unix epoch: when the session got its id, indexed; NULL in rows of an earlier version, where `created_at` is used; 0 in a marker of a session that never was, which `count` leaves out |
+/// | `expires_at` | milliseconds since the Unix epoch; NULL if the session never expires |
 /// | `record` | the JSON of [`Record::to_bytes`](crate::Record::to_bytes), for people and other programs to read |
 ///
-/// STORES.md has queries for those who look into it by hand: the sessions of a user, counts.
-/// A plain `DELETE` ends sessions safely, also while the application runs.
+/// [The module](super#looking-into-an-sql-table) has queries for the table: the sessions of a user, counts.
+/// A `DELETE` ends sessions safely, also while the application runs.
 ///
 /// # Costs
 ///
-/// Each call is one statement, and one round trip once a connection has
-/// prepared it. If an update or a touch hits no row, a second statement
-/// asks why.
+/// Each call is one statement, which is one round trip after a connection has
+/// prepared it. If an update or a touch changes no row, a second statement
+/// finds out why.
 ///
 /// A pool with sqlx's defaults pings a connection before each use. Turn that off with
-/// `test_before_acquire(false)`: the store repeats a call whose connection
-/// turns out to be dead, and recognises its own write. [`connect`](Self::connect) makes
-/// such a pool. sqlx also pings a connection that goes back to its pool, which costs the server as much
-/// as a load. The store therefore keeps a connection for the next call: for about 2
-/// milliseconds, and for at most 32 calls in a row, so that other users of the pool get their turn.
+/// `test_before_acquire(false)`: if a connection is dead, the store repeats the call on another one, and
+/// recognises its own write. [`connect`](Self::connect) makes such a pool. sqlx also pings a connection
+/// that goes back to its pool, which costs the server as much as a load. The store therefore keeps a
+/// connection for the next call, for about 2 milliseconds and at most 32 calls in a row. Then other users
+/// of the pool get the connection.
 ///
-/// If a call is dropped, because the client gave up or the `store_timeout` has passed, it goes on in the
-/// background for two seconds at most. Only if it has no answer by then, its connection is closed, and the
-/// pool opens another one.
+/// If a call is dropped, because the client gave up or the `store_timeout` has passed, it continues in the
+/// background for at most two seconds. If there is no answer by then, the store closes the connection, and
+/// the pool opens another one.
 ///
 /// # Errors
 ///
 /// Errors name the place, the database's code and what to do. They contain no data, users
-/// or passwords. An error that the database rolled back, or that came before
-/// the statement was sent, is [certainly not applied](StoreError::is_not_applied).
-/// A missing table is `Other`, and the error names `migrate()`.
+/// or passwords. If the database rolled the statement back, or if the statement was not sent, the error
+/// is marked as [not applied](StoreError::is_not_applied). A missing table is `Other`, and the error
+/// names `migrate()`.
 pub struct SqlStore<D: Driver> {
     connections: Arc<Connections<D>>,
     table: Arc<(TableName, Statements)>,
     sinks: Arc<RwLock<Vec<RemovalSink>>>,
+    /// A queue for the writes to each session, because the database locks the session's row. If another program has locked
+    /// a row, the writes that wait for it use one connection, not all.
+    writing: Arc<Queues<SessionId>>,
 }
 
 /// How many expired sessions one statement deletes, and so locks. With a list of 1000 MariaDB chooses another plan.
@@ -231,7 +234,7 @@ impl<D: Driver> SqlStore<D> {
         let is_ours = D::URL_SCHEMES.contains(&scheme);
         let parsed = url.parse::<Options<D>>().ok().filter(|_| is_ours);
         let Some(options) = parsed.map(D::adjust) else {
-            // What the parser says may repeat parts of the URL.
+            // The parser's message may repeat parts of the URL.
             let expected = format!("not a URL of {}: expected {}", D::TITLE, D::URL);
             return Err(failure(StoreErrorKind::Other, expected));
         };
@@ -248,7 +251,7 @@ impl<D: Driver> SqlStore<D> {
         };
         let pool = pool.connect_lazy_with(options);
         let store = Self::new(pool);
-        // Not through the pool, which would not say why it does not connect.
+        // Not through the pool, because its error does not say why it cannot connect.
         let options = store.pool().connect_options();
         match tokio::time::timeout(CONNECT, D::Connection::connect_with(&options)).await {
             Ok(connected) => {
@@ -278,6 +281,7 @@ impl<D: Driver> SqlStore<D> {
             connections,
             table: Arc::new((table, statements)),
             sinks: Arc::default(),
+            writing: Arc::default(),
         }
     }
 
@@ -313,6 +317,7 @@ impl<D: Driver> Clone for SqlStore<D> {
             connections: Arc::clone(&self.connections),
             table: Arc::clone(&self.table),
             sinks: Arc::clone(&self.sinks),
+            writing: Arc::clone(&self.writing),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::error::store::StoreErrorKind;
 
 const DIALECT: Dialect = Dialect {
     quote: '`',
-    // ON DUPLICATE KEY counts the row as hit, and IGNORE hides every other error too.
+    // ON DUPLICATE KEY counts the row as affected, and IGNORE hides all other errors too.
     unless_there: "",
     // In bytes, whatever the connection's character set is.
     record: "CAST(record AS BINARY)",
@@ -55,7 +55,7 @@ impl Driver for MySql {
             1060..=1062 => Verdict::Duplicate,
             1054 | 1146 => Verdict::NoTable,
             // Lock wait timeout, deadlock, MariaDB's snapshot isolation
-            1205 | 1213 | 1020 => Verdict::Undone,
+            1205 | 1213 | 1020 => Verdict::RolledBack,
             // Shutdown, killed by an administrator, idle for too long
             1053 | 1927 | 4031 | 3169 => Verdict::Lost,
             // From a proxy or a cluster during a failover, which may have lost the reply to a commit.
@@ -89,7 +89,7 @@ impl Driver for MySql {
         }
     }
 
-    // Bytes are stored as they come, in whatever character set the connection talks.
+    // Bytes are stored unchanged, whatever the character set of the connection is.
     through_sqlx!(text: [u8]);
 }
 

@@ -48,7 +48,7 @@ impl Driver for Postgres {
             "23505" => Verdict::Duplicate,
             "42P01" | "42703" => Verdict::NoTable,
             // serialization_failure, deadlock_detected, transaction_rollback
-            "40001" | "40P01" | "40000" => Verdict::Undone,
+            "40001" | "40P01" | "40000" => Verdict::RolledBack,
             // statement_completion_unknown, transaction_resolution_unknown
             "40003" | "08007" => Verdict::Failed(
                 Unavailable,
@@ -104,7 +104,7 @@ fn migration(table: &TableName) -> Migration {
     let begun = table.with("_begun").bare('"');
     let lock = table.number();
     let columns = |table: &TableName| {
-        // Where it would be made, whatever else the search path has.
+        // The schema in which the table would be created, not the whole search path.
         let name = match table.schema() {
             Some(_) => format!("'{}'", table.quoted('"')),
             None => format!("quote_ident(current_schema()) || '.{}'", table.quoted('"')),

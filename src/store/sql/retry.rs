@@ -1,17 +1,20 @@
 //! Retries a statement: on another connection if the first one is dead, and after a back-off if the database rolled it
 //! back in favour of another one.
 
+use std::sync::Arc;
+
 use super::{
     SqlStore,
     driver::Driver,
     failure::verdict,
+    lease::WriteTurn,
     value::{Answer, Value, Wanted},
     verdict::Verdict,
 };
-use crate::{deadline::back_off, error::store::StoreError};
+use crate::{deadline::back_off, error::store::StoreError, record::token::SessionId};
 
 /// How often a statement is retried that the database rolled back in favour of another one.
-pub(super) const MAX_UNDONE: u32 = 20;
+pub(super) const MAX_RETRIES: u32 = 20;
 
 impl<D: Driver> SqlStore<D> {
     /// Runs one statement, and retries it. If a connection was lost on the way, its error is returned with the answer:
@@ -22,13 +25,35 @@ impl<D: Driver> SqlStore<D> {
         values: &[Value<'_>],
         wanted: Wanted,
     ) -> Result<(Asked<D>, Option<StoreError>), StoreError> {
+        self.ask_in_turn(None, sql, values, wanted).await
+    }
+
+    /// The same for a statement that locks the row of this session. It waits for its turn without a connection.
+    pub(super) async fn write(
+        &self,
+        id: SessionId,
+        sql: &str,
+        values: &[Value<'_>],
+    ) -> Result<(Asked<D>, Option<StoreError>), StoreError> {
+        let turn = Arc::new(self.writing.enter(id).await);
+        self.ask_in_turn(Some(turn), sql, values, Wanted::Count)
+            .await
+    }
+
+    async fn ask_in_turn(
+        &self,
+        turn: Option<WriteTurn>,
+        sql: &str,
+        values: &[Value<'_>],
+        wanted: Wanted,
+    ) -> Result<(Asked<D>, Option<StoreError>), StoreError> {
         let mut lost = None;
-        let mut undone = 0;
+        let mut retries = 0;
         // After a restart of the server all connections are dead, each of them once.
         let mut dead = self.pool().size();
         loop {
             let lease = match self.lease().await {
-                Ok(lease) => lease,
+                Ok(lease) => lease.in_turn(turn.clone()),
                 // An earlier try may have been applied.
                 Err(error) => return Err(lost.unwrap_or(error)),
             };
@@ -42,16 +67,16 @@ impl<D: Driver> SqlStore<D> {
                     dead -= 1;
                     lost = Some(self.error(error));
                 }
-                Verdict::Undone if undone < MAX_UNDONE => {
-                    back_off(undone).await;
-                    undone += 1;
+                Verdict::RolledBack if retries < MAX_RETRIES => {
+                    back_off(retries).await;
+                    retries += 1;
                 }
                 _ => return Err(lost.unwrap_or_else(|| self.error(error))),
             }
         }
     }
 
-    /// How many rows a statement hit.
+    /// How many rows a statement affected.
     pub(super) async fn count_hit(
         &self,
         sql: &str,

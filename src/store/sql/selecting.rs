@@ -1,14 +1,18 @@
-//! The statements that lists and counts ask: [`Selecting`] writes them.
+//! The statements of lists and counts: [`Selecting`] writes them.
 
 use uuid::Uuid;
 
 use super::value::Value;
 use crate::store::Order;
 
-/// What a page is asked for.
+/// The `begun_at` of a record that was created as a marker. Such a record is no session, and a count finds it by the index
+/// of this column. Its `user_hash` is NULL.
+pub(super) const BEGUN_AS_MARKER: i64 = 0;
+
+/// The request for a page.
 pub(super) struct Request<'a> {
     pub(super) order: Order,
-    /// When the last session of the page before began, and its id.
+    /// When the last session of the previous page began, and its id.
     pub(super) after: Option<(i64, Uuid)>,
     /// Terms that an index finds, so that no other row is looked at.
     pub(super) bounds: Vec<Term<'a>>,
@@ -34,6 +38,15 @@ impl Term<'_> {
         matches!(self, Self::User(_))
     }
 
+    /// Whether no row of a record that was created as a marker meets it.
+    fn excludes_markers(&self) -> bool {
+        match self {
+            Self::User(_) | Self::LoggedIn(true) => true,
+            Self::BegunSince(time) => *time > BEGUN_AS_MARKER,
+            _ => false,
+        }
+    }
+
     pub(super) fn is_begun(&self) -> bool {
         matches!(self, Self::BegunSince(_) | Self::BegunBefore(_))
     }
@@ -43,9 +56,9 @@ impl Term<'_> {
 #[derive(Debug)]
 pub(super) struct Selecting {
     pub(super) table: String,
-    /// What [`SessionRow`](super::value::SessionRow) reads.
+    /// The columns that [`SessionRow`](super::value::SessionRow) reads.
     pub(super) columns: String,
-    /// When a session came to its id.
+    /// The expression for the time when a session got its id.
     pub(super) begun: &'static str,
     /// Whether placeholders have numbers.
     pub(super) numbers: bool,
@@ -56,7 +69,7 @@ pub(super) struct Selecting {
 type Statement<'a> = (String, Vec<Value<'a>>);
 
 impl Selecting {
-    /// A page of sessions, with the key that the list goes on after.
+    /// A page of sessions, each with its key, after which the list can continue.
     pub(super) fn list<'a>(&self, request: &Request<'a>) -> Statement<'a> {
         let (table, begun) = (&self.table, self.begun);
         let order = self.order(request.order);
@@ -69,7 +82,7 @@ impl Selecting {
                 self.place(&mut text, request, terms);
             }
             Some(window) => {
-                // Ids alone first: the rows that are passed over are not read as a whole.
+                // The ids alone first, so that rows which do not match are not read as a whole.
                 text.push("(SELECT id FROM ");
                 text.push(&format!(
                     "(SELECT id, user_hash, created_at, last_seen_at, {begun} AS begun FROM {table}"
@@ -93,7 +106,7 @@ impl Selecting {
         text.done()
     }
 
-    /// The last row that the request's window looks at. `None` where there is no window.
+    /// The last row that the request's window looks at. `None` if there is no window.
     pub(super) fn end_of_window<'a>(&self, request: &Request<'a>) -> Option<Statement<'a>> {
         let window = request.window?;
         let mut text = Text::new(self);
@@ -106,20 +119,40 @@ impl Selecting {
         Some(text.done())
     }
 
-    /// How many sessions meet the terms, counted up to `limit`.
+    /// How many sessions meet the terms, counted up to `limit`. What was created as a marker is left out.
     pub(super) fn count<'a>(&self, terms: &[Term<'a>], limit: Option<i64>) -> Statement<'a> {
         let mut text = Text::new(self);
+        let (table, begun) = (&self.table, self.begun);
+        if terms.is_empty() && limit.is_none() {
+            // Databases count all rows by their smallest index, and an index finds the markers, which are few.
+            text.push(&format!(
+                "SELECT count(*) - (SELECT count(*) FROM {table} WHERE {begun} = {BEGUN_AS_MARKER}) \
+                 FROM {table}"
+            ));
+            return text.done();
+        }
         if limit.is_some() {
             text.push("SELECT count(*) FROM (SELECT id FROM ");
         } else {
             text.push("SELECT count(*) FROM ");
         }
-        text.push(&self.table);
-        for (index, term) in terms.iter().enumerate() {
-            text.push(if index == 0 { " WHERE " } else { " AND " });
-            text.term(term, self.begun);
+        text.push(table);
+        let mut link = " WHERE ";
+        for term in terms {
+            text.push(link);
+            text.term(term, begun);
+            link = " AND ";
+        }
+        if !terms.iter().any(Term::excludes_markers) {
+            // Written so that the database uses no index for it, because nearly all rows meet it.
+            text.push(&format!("{link}{begun} + 0 > {BEGUN_AS_MARKER}"));
         }
         if let Some(limit) = limit {
+            // The newest rows are at the end of the table. A planner that expects them all over the table reads it
+            // from the beginning.
+            if terms.iter().any(Term::is_begun) && !terms.iter().any(Term::is_of_user) {
+                text.push(&format!(" ORDER BY {begun} DESC"));
+            }
             text.push(" LIMIT ");
             text.bind(Value::Number(limit));
             text.push(") AS counted");
@@ -135,7 +168,7 @@ impl Selecting {
         }
     }
 
-    /// ` WHERE` the terms hold, and after the page before.
+    /// The `WHERE` clause: the terms, and the position after the previous page.
     fn place<'a, 'b>(
         &self,
         text: &mut Text<'a>,
@@ -181,7 +214,7 @@ impl Selecting {
     }
 }
 
-/// A statement being written, with what is bound to it.
+/// The text of a statement, and the values bound to it.
 struct Text<'a> {
     sql: String,
     values: Vec<Value<'a>>,

@@ -122,7 +122,7 @@ fn code(error: &dyn DatabaseError) -> i32 {
     code.unwrap_or_default()
 }
 
-/// Whether the URL of these options says so: they have no other way to tell.
+/// Whether the URL of these options has this parameter. The options have no other method for it.
 fn url_says(options: &SqliteConnectOptions, name: &str, value: &str) -> bool {
     // The name of a database in memory does not fit into a URL.
     let url = options.clone().filename("sessions").to_url_lossy();
@@ -240,7 +240,13 @@ mod tests {
         let (end, _) = statements
             .end_of_window(&request(Order::NewestFirst, &[], Some(100)))
             .unwrap();
+        let counted = [Term::LoggedIn(false), Term::BegunSince(1)];
+        let (count, _) = statements.count(&counted, Some(10_001));
+        let (count_all, _) = statements.count(&[], None);
         for (sql, index) in [
+            (&count_all, "sessions_begun (listed_at=?"),
+            (&count_all, "COVERING INDEX"),
+            (&count, "sessions_begun (listed_at>?"),
             (&statements.load, "sqlite_autoindex_sessions_1"),
             (&statements.update, "sqlite_autoindex_sessions_1"),
             (&statements.touch, "sqlite_autoindex_sessions_1"),

@@ -17,15 +17,15 @@ pub(super) struct Dialect {
     pub(super) later_seen: &'static str,
     /// The later of `expires_at` and `$2`, where NULL is later than anything.
     pub(super) later_expiry: &'static str,
-    /// When a session came to its id: what the index of that is made of.
+    /// The expression for the time when a session got its id, as in its index.
     pub(super) begun: &'static str,
-    /// Whether an index finds a pair that is compared with a pair.
+    /// Whether the database uses an index to compare pairs, as in `(a, b) < (c, d)`.
     pub(super) compares_pairs: bool,
     /// Whether placeholders have numbers.
     pub(super) numbers: bool,
 }
 
-/// Every statement for one table. Each placeholder of the unnumbered ones stands once, in order.
+/// Every statement for one table. Placeholders without numbers occur once each, in order.
 #[derive(Debug)]
 pub struct Statements {
     pub(super) create: String,
@@ -60,15 +60,16 @@ pub(super) struct Migration {
     pub(super) unlock: Vec<String>,
     /// Creates the table of versions if it is missing.
     pub(super) begin: String,
-    /// The names of the columns that a table of this name has; none: there is no such table.
+    /// The names of the columns of the table. No row if there is no such table.
     pub(super) columns: String,
-    /// The same of the table of versions.
+    /// The same for the table of versions.
     pub(super) version_columns: String,
-    /// The version the tables have; NULL: none yet.
+    /// The version of the tables. NULL if there is none yet.
     pub(super) version: String,
     /// Stores version `$1`.
     pub(super) done: String,
-    /// The statements that lead to each version from the one before. They may be interrupted and run again.
+    /// For each version, the statements that migrate the tables from the previous one. They may be interrupted and run
+    /// again.
     pub(super) steps: Vec<Vec<String>>,
 }
 
@@ -131,7 +132,7 @@ impl Statements {
         self.selecting.list(request)
     }
 
-    /// The last row that the request's window looks at. `None` where there is no window.
+    /// The last row that the request's window looks at. `None` if there is no window.
     pub(super) fn end_of_window<'a>(
         &self,
         request: &Request<'a>,

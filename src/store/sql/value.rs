@@ -20,10 +20,10 @@ pub enum Value<'a> {
     Text(&'a str),
 }
 
-/// What a statement returns.
+/// The rows that a statement returns.
 #[derive(Clone, Copy)]
 pub enum Wanted {
-    /// How many rows it hit.
+    /// How many rows it affected.
     Count,
     Rows,
 }

@@ -1,8 +1,8 @@
-//! What an error of a database means for the call: [`Verdict`].
+//! The meaning of a database's error for the call: [`Verdict`].
 
 use crate::error::store::StoreErrorKind;
 
-/// What an error of a database means for the call.
+/// The meaning of a database's error for the call.
 #[derive(Debug)]
 pub enum Verdict {
     /// The row exists already.
@@ -10,7 +10,7 @@ pub enum Verdict {
     /// The connection is lost. The call may have been applied.
     Lost,
     /// The database rolled the call back in favour of another one. It can be retried.
-    Undone,
+    RolledBack,
     /// The table is missing, or has other columns.
     NoTable,
     /// The database refused the call or rolled it back. With what to do about it.

@@ -18,7 +18,7 @@ use crate::{
     store::{Created, MemoryStore, Touched, Updated},
 };
 
-/// The memory store, and what it does not know about its copies.
+/// The memory store, and the state of its copies that it does not keep.
 pub(super) struct Copies {
     front: MemoryStore,
     // Held while the memory store is read or changed, so that both agree. Never held across an await.
@@ -31,7 +31,7 @@ const SHARDS: usize = 64;
 #[derive(Default)]
 struct Shard {
     places: HashMap<SessionId, Place>,
-    /// When there are this many places, those whose copies were evicted are removed.
+    /// When there are this many places, the places without a copy are removed.
     tidy_at: usize,
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    record::{Activity, Kept, Record, token::SessionId, version::Version},
+    record::{Activity, Kept, Record, token::SessionId},
 };
 
 /// A [`MemoryStore`] in front of another store, the backend: it answers most
@@ -31,18 +31,18 @@ use crate::{
 ///
 /// # Staleness
 ///
-/// A load is answered from memory if the copy is not older than
+/// Memory answers a load if the copy is not older than
 /// [`max_staleness`](Self::max_staleness). A process sees its own writes at
-/// once. It may see what another process wrote up to `max_staleness` later. If a
-/// visitor's requests reach several nodes, one that soon follows a write may
-/// find the value from before it, or a session that was just destroyed.
+/// once. It may see the writes of another process up to `max_staleness` later. If a
+/// visitor's requests reach several nodes, a request soon after a write may
+/// find the former value, or a session that was just destroyed.
 ///
 /// Route each visitor to one node, or choose a staleness that does no harm. With
 /// a staleness of zero every load asks the backend.
 ///
-/// Stale copies lose no data: every change is made to what the backend has. A
-/// change to a stale copy is a conflict and is merged. Before a token is
-/// rejected, or a session judged expired, the backend is asked.
+/// Stale copies lose no data: every change is applied to the backend's record. A
+/// change to a stale copy is a conflict, and is merged. Before the crate rejects a
+/// token, or judges that a session has expired, it asks the backend.
 ///
 /// # Calls to the backend
 ///
@@ -51,14 +51,13 @@ use crate::{
 /// dropped, another one asks.
 ///
 /// A write goes to the backend first, then to memory. An older record never
-/// replaces a newer copy, and a load that began before a write does not
-/// bring back what was there before it. After a write that failed or was dropped, the copy is
-/// removed.
+/// replaces a newer copy. A load that began before a write does not restore the
+/// former record. If a write fails or is dropped, the copy is removed.
 ///
-/// Lists, counts, pings and reports of removals come from the backend. A session that
-/// memory evicts costs the next load a call. A failure in memory fails no
-/// request. Use the `MemoryStore` for nothing else. Each copy takes about 100 bytes
-/// beyond the store's own bound.
+/// Lists, counts, pings and reports of removals come from the backend. If memory
+/// evicts a session, its next load asks the backend. A failure in memory does not
+/// fail a request. Do not use the `MemoryStore` for anything else. Each copy takes
+/// about 100 bytes beyond the store's own bound.
 #[derive(Clone)]
 pub struct TieredStore<B> {
     copies: Arc<Copies>,
@@ -150,13 +149,13 @@ impl<B: SessionStore> SessionStore for TieredStore<B> {
     async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
         let write = self.copies.write(id);
-        let touched = self.back.touch(id, expected, activity).await?;
+        let touched = self.back.touch(id, former, activity).await?;
         if touched == Touched::Yes {
-            write.touched(expected, activity);
+            write.touched(former.version(), activity);
         }
         Ok(touched)
     }

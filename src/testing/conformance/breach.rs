@@ -4,17 +4,26 @@ use std::{error::Error as _, fmt};
 
 use crate::error::store::StoreError;
 
-/// A clause of the contract that a store does not keep.
+/// A clause of the contract that a store does not keep. [`Conformance::breaches`](super::Conformance::breaches)
+/// returns it.
+///
+/// ```
+/// use cloakroom::testing::Breach;
+///
+/// fn names(breaches: &[Breach]) -> Vec<&'static str> {
+///     breaches.iter().map(|breach| breach.clause).collect()
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Breach {
     /// The clause's name.
     pub clause: &'static str,
-    /// What the contract says.
+    /// The rule of the contract.
     pub rule: &'static str,
-    /// What should have come.
+    /// The expected result.
     pub expected: String,
-    /// What came.
+    /// The actual result.
     pub came: String,
 }
 
@@ -61,7 +70,7 @@ impl Unmet {
     }
 }
 
-/// Unless `came` is `expected` of the `call`.
+/// Checks that the `call` has returned the `expected` result.
 pub(super) fn expect<T: PartialEq + fmt::Debug>(call: &str, expected: T, came: T) -> Outcome {
     if came == expected {
         Ok(())
@@ -71,7 +80,7 @@ pub(super) fn expect<T: PartialEq + fmt::Debug>(call: &str, expected: T, came: T
     }
 }
 
-/// Unless `holds`.
+/// Checks that the condition `holds`.
 pub(super) fn require(holds: bool, expected: &str, came: impl fmt::Display) -> Outcome {
     if holds {
         Ok(())

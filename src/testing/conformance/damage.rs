@@ -19,7 +19,7 @@ use crate::{
 const NO_RECORD: &str = r#"{"format":1,"damaged":true}"#;
 const NEWER_RECORD: &str = r#"{"format":99,"from":"the future"}"#;
 
-/// A session whose record is `bytes`; `None` where nobody has said how.
+/// A session whose record is `bytes`. `None` if the test has not set how to damage a record.
 async fn damaged<S: SessionStore>(
     trial: &Trial<S>,
     draft: Draft,
@@ -84,7 +84,7 @@ pub(super) async fn delete_expired_survives_damage<S: SessionStore>(trial: &Tria
     let mut expired = Vec::new();
     for bytes in [NO_RECORD, NEWER_RECORD, NO_RECORD] {
         expired.push(trial.session(Draft::first(), ended(deadline)).await?);
-        // One whose record a store with a clock of its own has not seen out, and one that it has.
+        // A record that has not expired by the store's own clock, if it has one, and a record that has.
         for activity in [until(None), ended(deadline)] {
             if damaged(trial, Draft::first(), activity, bytes)
                 .await?

@@ -22,7 +22,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// The first version of a session that nobody else has.
+    /// The first version of a session with a random id.
     pub(super) fn first() -> Self {
         let writer = unique();
         Self {
@@ -50,6 +50,14 @@ impl Draft {
 
     pub(super) fn with_data(mut self, key: &str, value: Value) -> Self {
         self.data.insert(key.to_owned(), value);
+        self
+    }
+
+    /// As the marker of a session that has ended.
+    pub(super) fn moved(mut self) -> Self {
+        self.data.clear();
+        let moved_at = json!(self.created_at.as_millis());
+        self.others.insert("moved_at".to_owned(), moved_at);
         self
     }
 

@@ -27,7 +27,7 @@ pub(super) async fn a_store_without_a_cache_loads_what_others_wrote<S: SessionSt
         // Another store, which shares nothing with the first.
         return Ok(());
     }
-    // What a cache would keep.
+    // A cache would keep this.
     here.load(session.id).await.map_err(failed("load"))?;
     let next = session.next();
     let update = there.update(next.id, &next.record, next.activity, session.former());

@@ -1,4 +1,4 @@
-//! What goes in comes out.
+//! A store returns records unchanged.
 
 use std::sync::{Arc, LazyLock};
 
@@ -150,7 +150,7 @@ pub(super) async fn values_come_back_as_they_are<S: SessionStore>(trial: &Trial<
     comes_back(trial, draft.record(), "values of every JSON type").await
 }
 
-/// What breaks where text is spliced, cut, folded or taken for ASCII.
+/// Texts that reveal a store which splices, cuts or folds text, or takes it for ASCII.
 fn texts() -> Vec<String> {
     let mut texts: Vec<String> = [
         "",
@@ -220,7 +220,7 @@ pub(super) async fn times_at_both_ends_come_back<S: SessionStore>(trial: &Trial<
             .keeps(&session, "a millisecond before the end of time")
             .await?;
     }
-    // A store with a clock of its own may have seen this one out.
+    // A store with a clock of its own may have deleted this one.
     let session = trial
         .session(Draft::first(), until(Timestamp::EPOCH))
         .await?;

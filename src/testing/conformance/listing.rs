@@ -21,7 +21,7 @@ use crate::{
 const PATIENCE: usize = 10_000;
 
 impl<S: SessionStore> Trial<S> {
-    /// All pages of a list; `None` where the store does not list.
+    /// All pages of a list; `None` if the store does not list.
     async fn all(&self, query: &Query, limit: usize) -> Outcome<Option<Vec<Listed>>> {
         let (mut all, mut after, mut empty) = (Vec::<Listed>::new(), None, 0);
         let mut passed = HashSet::new();
@@ -55,7 +55,7 @@ impl<S: SessionStore> Trial<S> {
         Ok(Some(all))
     }
 
-    /// That the list is exactly these, whatever the size of its pages.
+    /// Checks that the list is exactly these sessions, with pages of any size.
     pub(super) async fn lists(&self, query: &Query, made: &[Made], when: &str) -> Outcome {
         let mut made: Vec<&Made> = made.iter().collect();
         made.sort_by_key(|made| made.id);
@@ -187,7 +187,7 @@ pub(super) async fn list_filters_by_last_seen<S: SessionStore>(trial: &Trial<S>)
         last_seen_at: later(later(middle)).last_seen_at,
         ..early
     };
-    trial.touch(made[0].id, made[0].version(), seen).await?;
+    trial.touch(made[0].id, made[0].former(), seen).await?;
     trial
         .lists(
             &before(middle.last_seen_at),

@@ -1,9 +1,8 @@
-//! Replies that are lost; passed over unless
+//! Lost replies. The clauses are skipped unless
 //! [`Conformance::lose_reply`](super::Conformance::lose_reply) says how to lose one.
 //!
-//! A store may fail with an error that leaves the call open, or send the call
-//! again and tell what came of it. It may not say that the call was not
-//! applied where it was.
+//! A store may fail with an error that does not say whether the call was applied, or send the call again and return the
+//! result of the first attempt. It must not say that the call was not applied if it was.
 
 use super::{
     breach::{Outcome, Unmet, require},
@@ -16,7 +15,7 @@ use crate::{
     store::{Created, SessionStore, Touched, Updated},
 };
 
-/// That this reply to `call`, which was applied, says so or leaves it open.
+/// Checks that the reply to `call`, which was applied, does not say that it was not applied.
 fn admits<T>(call: &str, reply: Result<T, StoreError>, applied: impl Fn(&T) -> bool) -> Outcome {
     let expected = format!("`{call}`, applied with its reply lost, to succeed or to leave it open");
     match reply {
@@ -72,10 +71,7 @@ pub(super) async fn a_touch_without_a_reply_is_not_denied<S: SessionStore>(
     if !trial.lose_reply().await {
         return Ok(());
     }
-    let touched = trial
-        .store
-        .touch(session.id, session.version(), later)
-        .await;
+    let touched = trial.store.touch(session.id, session.former(), later).await;
     let latest = trial.load_latest(session.id).await?;
     if latest.is_none_or(|(_, activity)| activity != later) {
         return Ok(());

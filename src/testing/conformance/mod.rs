@@ -34,7 +34,7 @@ type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Plant<S> = Arc<dyn Fn(Arc<S>, SessionId, Vec<u8>) -> Task<()> + Send + Sync>;
 type Lose<S> = Arc<dyn Fn(Arc<S>) -> Task<()> + Send + Sync>;
 
-/// What a test has said of its store.
+/// The settings of a test for its store.
 struct Hooks<S> {
     plant: Option<Plant<S>>,
     lose: Option<Lose<S>>,
@@ -66,116 +66,125 @@ macro_rules! clauses {
 clauses! {
     creating {
         what_is_created_is_loaded: "`load` and `load_latest` return what `create` stored.",
-        an_unknown_id_loads_nothing: "What was never created is not there.",
-        create_never_overwrites: "`create` never overwrites, be the record there expired or not.",
-        ids_that_differ_in_one_bit_are_different: "An id is all of its 128 bits.",
+        an_unknown_id_loads_nothing: "`load` of an id that was never created returns `None`.",
+        create_never_overwrites: "`create` never overwrites a record, not even an expired one.",
+        ids_that_differ_in_one_bit_are_different: "All 128 bits of an id count.",
     }
     updating {
         update_replaces_the_expected_version: "`update` stores the record in place of the expected version.",
-        update_compares_the_writer: "`update` acts only on exactly the expected version: the same writer.",
-        update_compares_the_counter: "`update` acts only on exactly the expected version: the same counter.",
+        update_compares_the_writer: "`update` replaces only the expected version: the writer must be the same.",
+        update_compares_the_counter: "`update` replaces only the expected version: the counter must be the same.",
         versions_of_any_size_are_kept: "A version is two numbers of 64 bits.",
-        update_never_inserts: "`update` never inserts: nothing is there before a `create`, nor after a `delete`.",
-        update_acts_after_the_deadline: "`update` acts on the expected version whatever its deadline.",
-        update_sets_the_activity_back_too: "`update` stores the activity as it is, be it earlier than the one before.",
+        update_never_inserts: "`update` never inserts a record, neither before a `create` nor after a `delete`.",
+        update_acts_after_the_deadline: "`update` replaces the expected version even after its deadline.",
+        update_sets_the_activity_back_too: "`update` stores the given activity, even if it is earlier than the former one.",
     }
     touching {
         touch_moves_activity_alone: "`touch` moves the activity, and changes neither data nor version.",
-        touch_never_moves_last_seen_back: "`touch` moves `last_seen_at` forward only, by itself.",
-        touch_never_moves_the_deadline_back: "`touch` moves `expires_at` forward only, by itself; `None` is the latest.",
-        touch_compares_the_writer: "`touch` acts only on exactly the expected version: the same writer.",
-        touch_compares_the_counter: "`touch` acts only on exactly the expected version: the same counter.",
-        touch_never_inserts: "`touch` never inserts, and never revives what was deleted.",
-        touch_acts_after_the_deadline: "`touch` acts on the expected version whatever its deadline.",
+        touch_never_moves_last_seen_back: "`touch` moves `last_seen_at` only forward, independently of `expires_at`.",
+        touch_never_moves_the_deadline_back: "`touch` moves `expires_at` only forward, independently of `last_seen_at`; `None` is the latest.",
+        touch_compares_the_writer: "`touch` changes only the expected version: the writer must be the same.",
+        touch_compares_the_counter: "`touch` changes only the expected version: the counter must be the same.",
+        touch_never_inserts: "`touch` never inserts a record, and never restores a deleted one.",
+        touch_acts_after_the_deadline: "`touch` changes the expected version even after its deadline.",
     }
     deleting {
-        delete_ends_what_is_there_once: "`delete` ends what is there, once.",
-        delete_of_nothing_is_false: "`delete` of nothing is `false`.",
+        delete_ends_what_is_there_once: "`delete` removes a record, and returns `true` only once.",
+        delete_of_nothing_is_false: "`delete` returns `false` if there is no record.",
     }
     losing {
-        a_create_without_a_reply_is_not_denied: "A `create` that was applied is never answered with `Exists`, nor with an error that says it was not.",
-        an_update_without_a_reply_is_not_denied: "An `update` that was applied is never answered with `Conflict`, nor with an error that says it was not.",
-        a_touch_without_a_reply_is_not_denied: "A `touch` that was applied is never answered with an error that says it was not.",
-        a_delete_without_a_reply_is_not_denied: "A `delete` that was applied is never answered with `false`, nor with an error that says it was not.",
-        a_store_goes_on_after_a_lost_reply: "A lost reply fails one call, and not those after it.",
+        a_create_without_a_reply_is_not_denied: "A `create` that was applied never returns `Exists`, nor an error that is marked as not applied.",
+        an_update_without_a_reply_is_not_denied: "An `update` that was applied never returns `Conflict`, nor an error that is marked as not applied.",
+        a_touch_without_a_reply_is_not_denied: "A `touch` that was applied never returns an error that is marked as not applied.",
+        a_delete_without_a_reply_is_not_denied: "A `delete` that was applied never returns `false`, nor an error that is marked as not applied.",
+        a_store_goes_on_after_a_lost_reply: "A lost reply fails only one call, not the following ones.",
     }
     health {
-        ping_answers: "`ping` succeeds where the backend answers.",
-        a_store_without_a_cache_loads_what_others_wrote: "Where `is_cached` is false, `load` is as fresh as `load_latest`.",
+        ping_answers: "`ping` succeeds if the backend answers.",
+        a_store_without_a_cache_loads_what_others_wrote: "If `is_cached` is false, `load` is as fresh as `load_latest`.",
     }
     racing {
-        of_50_creates_one_wins: "`create` is atomic: of any number at once one gets `Yes`.",
+        of_50_creates_one_wins: "`create` is atomic: of several concurrent calls, one returns `Yes`.",
         of_50_updates_of_a_version_one_wins: "`update` is atomic: each version has one successor.",
-        of_50_deletes_one_is_true: "`delete` is atomic: of any number at once one gets `true`.",
-        what_50_add_adds_up: "No update that was answered `Saved` is lost.",
-        touches_at_once_leave_the_latest: "`touch` is atomic: the latest of both times stays.",
-        a_touch_never_undoes_an_update: "`touch` is atomic: it brings no former record back.",
-        nothing_revives_what_is_deleted: "`update` and `touch` that race a `delete` never bring the record back.",
+        of_50_deletes_one_is_true: "`delete` is atomic: of several concurrent calls, one returns `true`.",
+        what_50_add_adds_up: "No update that returned `Saved` is lost.",
+        touches_at_once_leave_the_latest: "`touch` is atomic: the latest of each of the two times stays.",
+        a_touch_never_undoes_an_update: "`touch` is atomic: it never restores a former record.",
+        nothing_revives_what_is_deleted: "An `update` or `touch` that runs at the same time as a `delete` never restores the record.",
     }
     reaping {
-        delete_expired_goes_by_bounded_batches: "`delete_expired` removes at most the limit, and says whether there may be more.",
-        delete_expired_takes_the_deadline_itself: "`delete_expired` removes what expires at or before the moment.",
-        delete_expired_leaves_later_deadlines: "`delete_expired` leaves what expires after the moment.",
-        delete_expired_leaves_never: "`delete_expired` leaves what never expires.",
-        delete_expired_goes_by_the_deadline_of_now: "`delete_expired` goes by the deadline as `touch` and `update` left it.",
+        delete_expired_goes_by_bounded_batches: "`delete_expired` removes at most `limit` records, and returns whether there may be more.",
+        delete_expired_takes_the_deadline_itself: "`delete_expired` removes records that expire at or before the given time.",
+        delete_expired_leaves_later_deadlines: "`delete_expired` keeps records that expire after the given time.",
+        delete_expired_leaves_never: "`delete_expired` keeps records that never expire.",
+        delete_expired_goes_by_the_deadline_of_now: "`delete_expired` uses the deadline that the last `touch` or `update` wrote.",
     }
     keeping {
         every_field_comes_back: "Every field of a record comes back.",
         unknown_fields_come_back: "Fields that this version does not know come back.",
-        data_of_any_size_comes_back: "Data comes back, be it none or 1 MiB.",
-        values_come_back_as_they_are: "Values come back as they are, to the last digit.",
-        keys_of_any_unicode_come_back: "Any Unicode is a key.",
-        users_of_any_unicode_come_back: "Any Unicode is a user.",
-        times_at_both_ends_come_back: "Any `Timestamp` is a time.",
-        what_has_just_expired_is_still_there: "Stores do not judge expiry: `load` returns what is there, for five minutes past its deadline at least.",
+        data_of_any_size_comes_back: "Data of any size comes back, from none to 1 MiB.",
+        values_come_back_as_they_are: "Values come back unchanged, to the last digit.",
+        keys_of_any_unicode_come_back: "A key may be any Unicode text.",
+        users_of_any_unicode_come_back: "A user may be any Unicode text.",
+        times_at_both_ends_come_back: "A time may be any `Timestamp`.",
+        what_has_just_expired_is_still_there: "Stores do not judge expiry: `load` returns a record for at least five minutes after its deadline.",
     }
     listing {
-        list_finds_a_users_sessions: "`list` has every session of a user, expired or not, in the order of their ids.",
-        list_begins_after_an_id: "`list` begins after the given id, be there such a session or not.",
-        list_of_all_has_every_session: "`list` has every session that was created and not deleted.",
-        list_filters_by_last_seen: "`last_seen_before` lets through what was last seen before the moment.",
-        list_filters_by_creation: "`created_before` lets through what began before the moment.",
-        list_follows_the_user: "`list` goes by the user as `update` and `delete` left it.",
+        list_finds_a_users_sessions: "`list` returns every session of a user, expired or not, ordered by id.",
+        list_begins_after_an_id: "`list` begins after the given id, even if there is no session with that id.",
+        list_of_all_has_every_session: "`list` returns every session that was created and not deleted.",
+        list_filters_by_last_seen: "`with_last_seen_before` selects sessions that were last seen before the given time.",
+        list_filters_by_creation: "`with_created_before` selects sessions that were created before the given time.",
+        list_follows_the_user: "`list` uses the current user of a session, after an `update` or `delete` too.",
         users_are_compared_byte_by_byte: "Users are compared byte by byte.",
     }
     positions {
-        a_position_survives_its_bytes: "A position is its bytes: a copy of them leads to the same page.",
-        a_position_of_no_list_is_refused: "A position that no list ended at is `InvalidPosition`.",
+        a_position_survives_its_bytes: "A position made of the bytes of another one leads to the same page.",
+        a_position_of_no_list_is_refused: "A position that comes from no list is `InvalidPosition`.",
     }
     counting {
-        count_goes_by_the_query: "`count` is of the sessions that meet every condition of the query.",
-        count_is_of_every_session: "`count` is of all sessions stored, expired ones included.",
+        count_goes_by_the_query: "`count` counts the sessions that meet every condition of the query.",
+        count_is_of_every_session: "`count` counts all stored sessions, including expired ones.",
+        count_leaves_out_what_is_created_as_a_marker: "A record that is created as a marker is no session, and `count` leaves it out.",
     }
     ordering {
-        list_has_the_newest_first: "`list` of the newest first is ordered by `begun_at`, then by id, and exact from page to page.",
-        list_has_a_users_newest_first: "`list` of the newest first may be of one user.",
-        the_begin_of_a_session_never_changes: "No update and no touch moves a session in the list of the newest first.",
-        list_filters_by_log_in: "`logged_in` lets through the sessions with a user, or those without.",
-        list_has_the_last_seen_first: "`list` of those last seen is one page, ordered by `last_seen_at`.",
+        list_has_the_newest_first: "A `list` with the newest first is ordered by `begun_at`, then by id, and is exact from page to page.",
+        list_has_a_users_newest_first: "A `list` with the newest first may be limited to one user.",
+        the_begin_of_a_session_never_changes: "An update or a touch does not move a session in a list with the newest first.",
+        list_filters_by_log_in: "`with_logged_in` selects the sessions with a user, or those without.",
+        list_has_the_last_seen_first: "A `list` with the last seen first is a single page, ordered by `last_seen_at`.",
         a_position_of_another_order_is_refused: "A position of one order is `InvalidPosition` in another.",
-        count_may_stop_at_the_limit: "`count` counts up to its limit at least, and never more than there are.",
+        count_may_stop_at_the_limit: "`count` counts at least up to its limit, and never more sessions than there are.",
     }
     damage {
-        what_is_no_record_is_corrupt: "What does not decode is `Corrupt`, and can be deleted.",
+        what_is_no_record_is_corrupt: "A record that does not decode is `Corrupt`, and can be deleted.",
         a_newer_record_is_incompatible_and_stays: "A record of a newer format is `Incompatible`, and stays.",
         delete_expired_survives_damage: "`delete_expired` survives records that it cannot decode.",
-        list_leaves_damage_out: "`list` leaves out what does not decode.",
+        list_leaves_damage_out: "`list` leaves out records that do not decode.",
     }
 }
 
 /// Tests a store against every clause of [the contract](crate::store#the-contract).
 ///
 /// `make_store` is called twice for each clause. It may return new stores, or
-/// handles of one store: handles of one backend test more. The
-/// kit uses random ids, leaves other sessions alone, and deletes its own. It
-/// calls `delete_expired`, so do not run it on a store in use. Run it on tokio's
-/// multi-thread runtime: only there do calls race. Clauses about `list`,
-/// `count` and `ping` are skipped if the store answers `Unsupported`.
+/// handles of one backend, which tests more. The kit uses random ids, does not
+/// change other sessions, and deletes its own. It calls `delete_expired`, so do
+/// not run it on a store in use. Run it on tokio's multi-thread runtime, because
+/// calls run concurrently only there. Clauses about `list`, `count` and `ping`
+/// are skipped if the store answers `Unsupported`.
+///
+/// ```no_run
+/// # use cloakroom::MemoryStore;
+/// #[tokio::test(flavor = "multi_thread")]
+/// async fn my_store_keeps_the_contract() {
+///     cloakroom::testing::conformance(async || MemoryStore::default()).await;
+/// }
+/// ```
 ///
 /// # Panics
 ///
-/// If a clause does not hold. The message has the rule, what was
-/// expected and what came, for each such clause.
+/// If a clause does not hold. For each such clause, the message has the rule, the
+/// expected result and the actual one.
 pub async fn conformance<S, M, F>(make_store: M)
 where
     S: SessionStore,
@@ -185,7 +194,7 @@ where
     Conformance::new(make_store).run().await;
 }
 
-/// [`conformance`] with more to set.
+/// The conformance kit with settings. [`conformance`] runs it with the defaults.
 ///
 /// ```
 /// use cloakroom::{MemoryStore, testing::Conformance};
@@ -205,7 +214,7 @@ pub struct Conformance<S, M> {
     only: Option<String>,
 }
 
-/// How long a clause may take. It is not a matter of speed: a store that hangs shall be told.
+/// How long a clause may take. It does not measure speed: it finds stores that hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Clauses that count or sweep want a shared store for themselves, in this process at least.
@@ -229,8 +238,8 @@ where
         }
     }
 
-    /// How to damage a session: `plant` overwrites the encoded record that the
-    /// store keeps for the id with these bytes, and changes nothing else. The
+    /// Sets how to damage a session: `plant` overwrites the encoded record that
+    /// the store keeps for the id with these bytes, and changes nothing else. The
     /// bytes are JSON, but not a record.
     ///
     /// Without this, the clauses about records that do not decode are skipped.
@@ -245,7 +254,7 @@ where
         self
     }
 
-    /// How to lose a reply: after `lose`, the backend applies the next write
+    /// Sets how to lose a reply: after `lose`, the backend applies the next write
     /// of the store, and its reply does not arrive. A proxy in front of a
     /// server can do that: it forwards the next request, and closes the
     /// connection when the reply comes.
@@ -287,7 +296,7 @@ where
     ///
     /// # Panics
     ///
-    /// If no clause has the name that is asked for.
+    /// If no clause has the part in its name that [`only`](Self::only) sets.
     pub async fn breaches(mut self) -> Vec<Breach> {
         let only = self.only.as_deref().unwrap_or_default();
         let clauses: Vec<_> = CLAUSES
@@ -341,7 +350,7 @@ async fn attempt<S: SessionStore>(clause: &'static str, trial: Trial<S>) -> Outc
             Err(Unmet::new(format!("an answer within {patience} s"), "none"))
         }
     };
-    // What hangs in its clause may hang here too.
+    // A store that hangs in the clause may hang here too.
     let _ = tokio::time::timeout(Duration::from_secs(5), trial.clean()).await;
     outcome
 }

@@ -1,4 +1,4 @@
-//! The orders of `list` beside that by id; where the store answers `Unsupported` they are passed over.
+//! The orders of `list` other than by id. If the store answers `Unsupported`, they are skipped.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::{
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 impl<S: SessionStore> Trial<S> {
-    /// All pages of a list, in pages of `limit`; `None` where the store does not offer it.
+    /// All pages of a list, in pages of `limit`; `None` if the store does not offer it.
     async fn pages(&self, query: &Query, limit: usize) -> Outcome<Option<Vec<Listed>>> {
         let (mut all, mut after) = (Vec::new(), None::<Position>);
         for _ in 0..10_000 {
@@ -44,7 +44,7 @@ impl<S: SessionStore> Trial<S> {
         Err(Unmet::new("an end of the list", "none"))
     }
 
-    /// That the list of the newest is exactly these, whatever the size of its pages.
+    /// Checks that the list of the newest is exactly these sessions, with pages of any size.
     async fn lists_newest(&self, query: &Query, made: &[Made], when: &str) -> Outcome<bool> {
         let mut keys: Vec<_> = made
             .iter()
@@ -164,7 +164,7 @@ pub(super) async fn the_begin_of_a_session_never_changes<S: SessionStore>(
             .await?;
         expect("`update`", Updated::Saved, updated)?;
         let touched = (0..=touches).fold(next.activity, |activity, _| later(activity));
-        trial.touch(next.id, next.version(), touched).await?;
+        trial.touch(next.id, next.former(), touched).await?;
         *made = next;
     }
     trial
@@ -227,7 +227,7 @@ pub(super) async fn list_has_the_last_seen_first<S: SessionStore>(trial: &Trial<
         )?;
     }
     let seen = later(later(made[3].activity));
-    trial.touch(made[3].id, made[3].version(), seen).await?;
+    trial.touch(made[3].id, made[3].former(), seen).await?;
     let page = trial.list(&query, None, 1).await?.unwrap_or_default();
     let came = page.sessions.first().map(|listed| listed.id);
     expect(

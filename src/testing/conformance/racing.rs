@@ -93,7 +93,7 @@ pub(super) async fn of_50_deletes_one_is_true<S: SessionStore>(trial: &Trial<S>)
     Ok(())
 }
 
-/// Adds one to the session's number. Each conflict is another's success, so there are only so many.
+/// Adds one to the session's number. Each conflict means that another task succeeded, so their number is bounded.
 async fn add_one<S: SessionStore>(store: &S, session: &Made) -> Outcome {
     for _ in 0..10 * RACERS {
         let failed = |call| move |error| Unmet::failed(call, &error);
@@ -147,10 +147,9 @@ pub(super) async fn touches_at_once_leave_the_latest<S: SessionStore>(trial: &Tr
         activities.push(later(activities[activities.len() - 1]));
     }
     let latest = activities[RACERS];
-    let expected = session.version();
     let replies = race(activities.into_iter().skip(1).map(|activity| {
-        let (store, id) = (Arc::clone(&trial.store), session.id);
-        async move { store.touch(id, expected, activity).await }
+        let (store, session) = (Arc::clone(&trial.store), session.clone());
+        async move { store.touch(session.id, session.former(), activity).await }
     }));
     for reply in replies.await {
         let touched = reply.map_err(|error| Unmet::failed("touch", &error))?;
@@ -175,7 +174,7 @@ pub(super) async fn a_touch_never_undoes_an_update<S: SessionStore>(trial: &Tria
                     saved.await.map(|updated| updated == Updated::Saved)
                 } else {
                     let seen = later(session.activity);
-                    let touched = store.touch(session.id, session.version(), seen).await;
+                    let touched = store.touch(session.id, session.former(), seen).await;
                     touched.map(|touched| touched != Touched::Missing)
                 }
             }
@@ -203,7 +202,7 @@ pub(super) async fn nothing_revives_what_is_deleted<S: SessionStore>(trial: &Tri
                 match racer % 25 {
                     0 => store.delete(next.id).await.map(drop),
                     1..10 => store
-                        .touch(next.id, session.version(), next.activity)
+                        .touch(next.id, session.former(), next.activity)
                         .await
                         .map(drop),
                     _ => {

@@ -131,7 +131,7 @@ pub(super) async fn delete_expired_leaves_later_deadlines<S: SessionStore>(
     let next = trial
         .session(Draft::first(), ended(after(deadline, 1)))
         .await?;
-    // A store with a clock of its own may have seen it out already.
+    // A store with a clock of its own may have deleted it already.
     let is_there = trial.load_latest(next.id).await?.is_some();
     reap(trial, deadline).await?;
     if is_there {
@@ -164,7 +164,7 @@ pub(super) async fn delete_expired_goes_by_the_deadline_of_now<S: SessionStore>(
 ) -> Outcome {
     let deadline = long_ago();
     let shortened = trial.session(Draft::first(), live()).await?;
-    // A store with a clock of its own may have seen them out already: now and then, or always.
+    // A store with a clock of its own may have deleted them already, sometimes or always.
     for _ in 0..10 {
         let touched = trial.session(Draft::first(), ended(deadline)).await?;
         let renewed = trial.session(Draft::first(), ended(deadline)).await?;
@@ -172,7 +172,7 @@ pub(super) async fn delete_expired_goes_by_the_deadline_of_now<S: SessionStore>(
             && trial.load_latest(renewed.id).await?.is_some()
         {
             let activity = live();
-            trial.touch(touched.id, touched.version(), activity).await?;
+            trial.touch(touched.id, touched.former(), activity).await?;
             let touched = touched.with_activity(activity);
             let next = renewed.next().with_activity(until(None));
             trial

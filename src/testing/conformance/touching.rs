@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     record::{Activity, version::Version},
-    store::{SessionStore, Touched},
+    store::{Former, SessionStore, Touched},
 };
 
 /// That a touch of a session with activity `from` by `to` leaves it with `then`, and all else as it was.
@@ -23,7 +23,7 @@ async fn moves<S: SessionStore>(
     then: Activity,
 ) -> Outcome {
     let session = trial.session(Draft::of_user("ann"), from).await?;
-    let touched = trial.touch(session.id, session.version(), to).await?;
+    let touched = trial.touch(session.id, session.former(), to).await?;
     let call = format!("`touch` from {from:?} to {to:?}");
     expect(&call, Touched::Yes, touched)?;
     let when = format!("after a {call}");
@@ -63,7 +63,7 @@ pub(super) async fn touch_never_moves_last_seen_back<S: SessionStore>(trial: &Tr
     let now = live();
     let before = with_seen(now, earlier(now.last_seen_at));
     moves(trial, now, before, now).await?;
-    // The other time goes forward all the same.
+    // The other time still moves forward.
     let deadline = later(now).expires_at;
     let mixed = with_deadline(before, deadline);
     moves(trial, now, mixed, with_deadline(now, deadline)).await
@@ -77,7 +77,7 @@ pub(super) async fn touch_never_moves_the_deadline_back<S: SessionStore>(
     moves(trial, now, before, now).await?;
     let seen = later(now).last_seen_at;
     moves(trial, now, with_seen(before, seen), with_seen(now, seen)).await?;
-    // Never is the latest.
+    // `None` means never, which is later than any time.
     let forever = with_deadline(now, None);
     moves(trial, forever, now, forever).await?;
     moves(
@@ -95,7 +95,11 @@ async fn refuses<S: SessionStore>(trial: &Trial<S>, kept: Version, other: Versio
         .session(Draft::first().with_version(kept), live())
         .await?;
     let touched = trial
-        .touch(session.id, other, later(session.activity))
+        .touch(
+            session.id,
+            session.as_of(other).former(),
+            later(session.activity),
+        )
         .await?;
     let call = format!("`touch` that expects {other} where {kept} is");
     expect(&call, Touched::Stale, touched)?;
@@ -118,7 +122,9 @@ pub(super) async fn touch_compares_the_counter<S: SessionStore>(trial: &Trial<S>
 
 pub(super) async fn touch_never_inserts<S: SessionStore>(trial: &Trial<S>) -> Outcome {
     let id = trial.new_id();
-    let touched = trial.touch(id, Draft::first().version, live()).await?;
+    let record = Draft::first().record();
+    let former = Former::new(&record, live());
+    let touched = trial.touch(id, former, live()).await?;
     expect(
         "`touch` under an id never created",
         Touched::Missing,
@@ -133,7 +139,7 @@ pub(super) async fn touch_never_inserts<S: SessionStore>(trial: &Trial<S>) -> Ou
         let deleted = trial.delete(session.id).await?;
         expect("`delete` of what is there", true, deleted)?;
         let touched = trial
-            .touch(session.id, session.version(), later(activity))
+            .touch(session.id, session.former(), later(activity))
             .await?;
         expect("`touch` after `delete`", Touched::Missing, touched)?;
         trial
@@ -144,7 +150,7 @@ pub(super) async fn touch_never_inserts<S: SessionStore>(trial: &Trial<S>) -> Ou
 }
 
 pub(super) async fn touch_acts_after_the_deadline<S: SessionStore>(trial: &Trial<S>) -> Outcome {
-    // In this order: the touch is not to be the earlier one.
+    // In this order, so that the touch is the later one.
     let expired = just_expired();
     let now = live();
     moves(trial, expired, now, now).await

@@ -1,4 +1,4 @@
-//! What a clause works with: [`Trial`].
+//! The stores and helpers of a clause: [`Trial`].
 
 use std::{mem, sync::Arc};
 
@@ -61,7 +61,7 @@ impl<S: SessionStore> Trial<S> {
         self.note(id)
     }
 
-    /// Will delete what is made under `id`.
+    /// Registers `id` to be deleted after the clause.
     pub(super) fn note(&self, id: Uuid) -> SessionId {
         self.made.lock().push(id.into());
         id.into()
@@ -70,7 +70,7 @@ impl<S: SessionStore> Trial<S> {
     pub(super) async fn clean(&self) {
         let made = mem::take(&mut *self.made.lock());
         for id in made {
-            // What a broken store says to that is none of a clause's business.
+            // An error of a broken store does not matter here.
             let _ = self.store.delete(id).await;
         }
     }
@@ -120,10 +120,10 @@ impl<S: SessionStore> Trial<S> {
     pub(super) async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Outcome<Touched> {
-        answer("touch", self.store.touch(id, expected, activity).await)
+        answer("touch", self.store.touch(id, former, activity).await)
     }
 
     pub(super) async fn delete(&self, id: SessionId) -> Outcome<bool> {
@@ -135,7 +135,7 @@ impl<S: SessionStore> Trial<S> {
         answer("delete_expired", reaped)
     }
 
-    /// `None` where the store does not list.
+    /// `None` if the store does not list.
     pub(super) async fn list(
         &self,
         query: &Query,
@@ -145,12 +145,12 @@ impl<S: SessionStore> Trial<S> {
         offered("list", self.store.list(query, after, limit).await)
     }
 
-    /// `None` where the store does not count.
+    /// `None` if the store does not count.
     pub(super) async fn count(&self, query: &Query) -> Outcome<Option<u64>> {
         offered("count", self.store.count(query).await)
     }
 
-    /// Damages what is kept under `id`; `false` where nobody has said how.
+    /// Damages the record under `id`. `false` if the test has not set how.
     pub(super) async fn damage(&self, id: SessionId, bytes: &str) -> bool {
         let Some(plant) = &self.hooks.plant else {
             return false;
@@ -159,7 +159,7 @@ impl<S: SessionStore> Trial<S> {
         true
     }
 
-    /// Loses the reply to the next call; `false` where nobody has said how.
+    /// Loses the reply to the next call. `false` if the test has not set how.
     pub(super) async fn lose_reply(&self) -> bool {
         let Some(lose) = &self.hooks.lose else {
             return false;
@@ -168,7 +168,7 @@ impl<S: SessionStore> Trial<S> {
         true
     }
 
-    /// `None` where the store cannot be pinged.
+    /// `None` if the store cannot be pinged.
     pub(super) async fn ping(&self) -> Outcome<Option<()>> {
         offered("ping", self.store.ping().await)
     }
@@ -196,7 +196,7 @@ impl Made {
         self.record.version()
     }
 
-    /// What an update of it replaces.
+    /// The record that an update replaces.
     pub(super) fn former(&self) -> Former<'_> {
         Former::new(&self.record, self.activity)
     }
@@ -262,7 +262,7 @@ impl Made {
     }
 }
 
-/// Where two encodings part, with a few characters of context.
+/// The first difference of two encodings, with a few characters of context.
 fn difference(ours: &[u8], theirs: &[u8]) -> (String, String) {
     let common = ours.iter().zip(theirs).take_while(|(a, b)| a == b).count();
     let from = common.saturating_sub(20);

@@ -47,7 +47,7 @@ fn app(layer: SessionLayer) -> Router {
 }
 
 #[tokio::test]
-async fn without_a_user_the_answer_is_401_and_a_page_for_everybody_has_none() {
+async fn u2_without_a_user_the_answer_is_401_and_a_page_for_everybody_has_none() {
     let browser = Browser::new(app(SessionLayer::default()));
     for path in ["/name", "/number"] {
         let reply = browser.get(path).await;
@@ -60,7 +60,7 @@ async fn without_a_user_the_answer_is_401_and_a_page_for_everybody_has_none() {
 }
 
 #[tokio::test]
-async fn the_user_is_read_as_the_type_that_logged_in() {
+async fn u2_the_user_is_read_as_the_type_that_logged_in() {
     let browser = Browser::new(app(SessionLayer::default()));
     browser.get("/login/41").await;
     assert_eq!(browser.get("/name").await.body, "41");
@@ -72,7 +72,7 @@ async fn the_user_is_read_as_the_type_that_logged_in() {
 }
 
 #[tokio::test]
-async fn an_id_that_does_not_parse_is_500_and_no_reason_to_log_in() {
+async fn u2_an_id_that_does_not_parse_is_500_and_no_reason_to_log_in() {
     let browser = Browser::new(app(SessionLayer::default()));
     browser.get("/login/ann").await;
     for path in ["/number", "/uuid", "/anybody"] {
@@ -84,7 +84,7 @@ async fn an_id_that_does_not_parse_is_500_and_no_reason_to_log_in() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_503_for_everybody() {
+async fn u2_a_store_that_fails_is_503_for_everybody() {
     let store = FaultyStore::in_memory();
     let browser = Browser::new(app(SessionLayer::new(store.clone())));
     browser.get("/login/5").await;
@@ -104,7 +104,7 @@ async fn without_a_session_layer_the_answer_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn the_user_is_named_in_the_span_that_asks_for_it() {
+async fn u2_the_user_is_named_in_the_span_that_asks_for_it() {
     let (log, _guard) = logging();
     let handler = async |_: CurrentUser| tracing::info!("handled");
     let app = Router::new()
@@ -130,7 +130,7 @@ async fn the_user_is_named_in_the_span_that_asks_for_it() {
 }
 
 #[test]
-fn nobody_is_an_error_of_its_own_kind() {
+fn a_missing_log_in_has_its_own_error_kind() {
     assert_ne!(ErrorKind::Unauthenticated, ErrorKind::NoUser);
     assert!(!format!("{:?}", CurrentUser("ann".to_owned())).contains("ann"));
 }

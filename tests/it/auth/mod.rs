@@ -1,5 +1,6 @@
 //! Pages for users.
 
+mod challenges;
 mod current_user;
 mod require_user;
 mod return_to;

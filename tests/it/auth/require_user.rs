@@ -76,7 +76,7 @@ fn location(reply: &Reply) -> (StatusCode, Vec<String>) {
 }
 
 #[tokio::test]
-async fn a_page_leads_to_the_log_in_page_and_back() {
+async fn u3_a_page_leads_to_the_log_in_page_and_back() {
     let browser = Browser::new(app(layer()));
     let reply = navigate(&browser, "/orders?page=2&q=%2F").await;
     let to = "/login?next=%2Forders%3Fpage%3D2%26q%3D%252F";
@@ -101,7 +101,7 @@ async fn a_page_of_a_nested_router_leads_back_to_where_it_is_for_the_visitor() {
 }
 
 #[tokio::test]
-async fn only_a_get_that_navigates_is_a_page() {
+async fn u3_only_a_get_that_navigates_is_a_page() {
     let browser = Browser::new(app(layer()));
     let pages: [(Method, &[(&str, &str)]); 4] = [
         (
@@ -146,6 +146,36 @@ async fn only_a_get_that_navigates_is_a_page() {
 }
 
 #[tokio::test]
+async fn u3_a_media_range_that_only_resembles_html_asks_for_no_page() {
+    let browser = Browser::new(app(layer()));
+    for (accept, status) in [
+        ("text/html;q=0", StatusCode::UNAUTHORIZED),
+        ("text/html; Q=0.000, */*", StatusCode::UNAUTHORIZED),
+        ("text/htmlx", StatusCode::UNAUTHORIZED),
+        (
+            "application/json;profile=text/html",
+            StatusCode::UNAUTHORIZED,
+        ),
+        ("text/html;q=0.001", StatusCode::SEE_OTHER),
+        ("text/html;level=1;q=high", StatusCode::SEE_OTHER),
+        ("\u{e9}, text/html", StatusCode::SEE_OTHER),
+    ] {
+        let reply = ask(&browser, Method::GET, "/orders", &[("accept", accept)]).await;
+        assert_eq!(reply.status, status, "{accept}");
+    }
+}
+
+#[tokio::test]
+async fn u3_the_path_goes_before_the_fragment_of_the_log_in_page() {
+    let layer = SessionLayer::default().log_in_page("/login?by=mail#form");
+    let browser = Browser::new(app(layer));
+    assert_eq!(
+        navigate(&browser, "/orders").await.all("location"),
+        ["/login?by=mail&next=%2Forders#form"]
+    );
+}
+
+#[tokio::test]
 async fn a_user_gets_the_page_and_a_path_that_does_not_exist_is_404() {
     let browser = Browser::new(app(layer()));
     assert_eq!(
@@ -160,7 +190,7 @@ async fn a_user_gets_the_page_and_a_path_that_does_not_exist_is_404() {
 }
 
 #[tokio::test]
-async fn without_a_log_in_page_everything_is_401() {
+async fn u3_without_a_log_in_page_everything_is_401() {
     let browser = Browser::new(app(SessionLayer::default()));
     let reply = navigate(&browser, "/orders").await;
     assert_eq!(location(&reply), (StatusCode::UNAUTHORIZED, vec![]));
@@ -204,7 +234,7 @@ async fn a_store_that_fails_is_503_and_a_missing_layer_500() {
 }
 
 #[tokio::test]
-async fn a_log_in_or_a_confirmation_is_fresh_for_so_long() {
+async fn u3_a_log_in_or_a_confirmation_is_fresh_for_so_long() {
     let clock = FixedClock::default();
     let browser = Browser::new(app(layer().clock(clock.clone())));
     let status = async || navigate(&browser, "/pay").await.status;
@@ -227,7 +257,7 @@ async fn a_log_in_or_a_confirmation_is_fresh_for_so_long() {
 }
 
 #[tokio::test]
-async fn who_copied_the_cookie_before_a_confirmation_is_not_confirmed() {
+async fn u3_a_cookie_copied_before_a_confirmation_is_not_confirmed() {
     let clock = FixedClock::default();
     let browser = Browser::new(app(layer().clock(clock.clone())));
     browser.get("/login").await;
@@ -239,7 +269,7 @@ async fn who_copied_the_cookie_before_a_confirmation_is_not_confirmed() {
 }
 
 #[tokio::test]
-async fn who_must_confirm_is_sent_to_the_page_for_it_and_an_api_gets_the_challenge() {
+async fn u3_a_page_redirects_to_the_confirmation_and_an_api_gets_the_challenge() {
     let clock = FixedClock::default();
     let layer = layer()
         .confirm_page("/confirm?by=password")
@@ -257,8 +287,10 @@ async fn who_must_confirm_is_sent_to_the_page_for_it_and_an_api_gets_the_challen
     assert_eq!(location(&reply), (StatusCode::UNAUTHORIZED, vec![]));
     assert_eq!(
         reply.all("www-authenticate"),
-        ["Bearer error=\"insufficient_user_authentication\", \
-          error_description=\"A more recent authentication is required\", max_age=\"300\""]
+        [
+            "Cookie realm=\"__Host-id\", error=\"insufficient_user_authentication\", \
+          error_description=\"A more recent authentication is required\", max_age=\"300\""
+        ]
     );
 }
 

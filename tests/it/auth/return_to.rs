@@ -21,7 +21,7 @@ fn browser() -> Browser {
 }
 
 #[tokio::test]
-async fn a_path_of_this_host_is_returned_to_with_its_query() {
+async fn u4_a_path_of_this_host_is_returned_to_with_its_query() {
     for (next, path) in [
         ("%2F", "/"),
         ("/orders", "/orders"),
@@ -46,7 +46,7 @@ async fn a_path_of_this_host_is_returned_to_with_its_query() {
 }
 
 #[tokio::test]
-async fn a_next_that_leads_to_another_host_is_none() {
+async fn u4_a_next_that_leads_to_another_host_is_none() {
     for next in [
         "https%3A%2F%2Fevil.example",
         "https:evil.example",
@@ -80,7 +80,7 @@ async fn a_next_that_leads_to_another_host_is_none() {
 }
 
 #[tokio::test]
-async fn the_log_in_and_the_log_out_page_are_not_returned_to_in_any_spelling() {
+async fn u4_the_log_in_and_the_log_out_page_are_not_returned_to_in_any_spelling() {
     for next in [
         "/login",
         "/login/",
@@ -104,7 +104,7 @@ async fn the_log_in_and_the_log_out_page_are_not_returned_to_in_any_spelling() {
 }
 
 #[tokio::test]
-async fn a_next_that_is_given_twice_or_too_long_or_not_at_all_is_none() {
+async fn u4_a_next_that_is_given_twice_or_too_long_or_not_at_all_is_none() {
     for query in [
         "",
         "?",

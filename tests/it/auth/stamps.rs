@@ -82,7 +82,7 @@ fn app(users: &Users) -> Router {
 }
 
 #[tokio::test]
-async fn a_change_of_the_credentials_ends_all_sessions_but_the_one_that_made_it() {
+async fn u5_a_change_of_the_credentials_ends_all_sessions_but_the_one_that_made_it() {
     let users = Users::new();
     let app = app(&users);
     let [here, there, bob] = [(); 3].map(|()| Browser::new(app.clone()));
@@ -106,7 +106,7 @@ async fn a_change_of_the_credentials_ends_all_sessions_but_the_one_that_made_it(
 }
 
 #[tokio::test]
-async fn a_page_for_everybody_serves_a_user_whose_credentials_have_changed_as_nobody() {
+async fn u5_a_public_page_treats_a_user_with_changed_credentials_as_anonymous() {
     let users = Users::new();
     let browser = Browser::new(app(&users));
     browser.get("/login/ann").await;
@@ -116,7 +116,7 @@ async fn a_page_for_everybody_serves_a_user_whose_credentials_have_changed_as_no
 }
 
 #[tokio::test]
-async fn a_session_without_a_stamp_and_a_user_who_is_gone_are_logged_out() {
+async fn u5_a_session_without_a_stamp_and_a_user_who_is_gone_are_logged_out() {
     let users = Users::new();
     let browser = Browser::new(app(&users));
     browser.get("/login-without/ann").await;
@@ -127,7 +127,7 @@ async fn a_session_without_a_stamp_and_a_user_who_is_gone_are_logged_out() {
 }
 
 #[tokio::test]
-async fn a_stamp_that_cannot_be_read_is_503_and_ends_nothing() {
+async fn u5_a_stamp_that_cannot_be_read_is_503_and_ends_nothing() {
     let users = Users::new();
     let browser = Browser::new(app(&users));
     browser.get("/login/ann").await;
@@ -200,7 +200,7 @@ async fn nobody_has_no_stamp() {
 }
 
 #[tokio::test]
-async fn the_store_has_a_salted_hash_of_the_stamp_and_older_nodes_leave_the_record_alone() {
+async fn u5_the_store_has_a_salted_hash_of_the_stamp_and_older_nodes_leave_the_record_alone() {
     const STAMP: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA";
     let store = MemoryStore::default();
     let layer = SessionLayer::new(store.clone());
@@ -241,4 +241,24 @@ fn a_stamp_that_is_malformed_is_corrupt() {
         let error = Record::from_bytes(text.as_bytes()).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{stamp}");
     }
+}
+
+#[tokio::test]
+async fn u5_a_reader_of_stamps_that_panics_is_503_and_ends_nothing() {
+    let broken = SessionLayer::default().user_stamp(|user| {
+        assert!(user.is_empty(), "the reader is broken");
+        async { io::Result::Ok(Some("first")) }
+    });
+    let app = Router::new()
+        .route("/name", get(async |CurrentUser(user): CurrentUser| user))
+        .route(
+            "/login",
+            get(async |session: Session| session.log_in("ann")),
+        )
+        .layer(broken);
+    let browser = Browser::new(app);
+    browser.get("/login").await;
+    let reply = browser.get("/name").await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(browser.cookie("__Host-id").is_some());
 }

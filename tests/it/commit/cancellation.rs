@@ -126,7 +126,7 @@ async fn c2_a_cancelled_update_leaves_the_old_record_or_the_new_one() {
 }
 
 #[tokio::test]
-async fn c2_a_cancelled_create_leaves_nothing_that_nobody_has_the_token_of() {
+async fn c2_a_cancelled_create_leaves_no_session_behind() {
     let (cut, whole) = cut_everywhere(false, async |session| {
         session.insert("a", 1)?;
         session.insert("b", 2)
@@ -317,7 +317,7 @@ fn capture(session: &Session) -> Weak<()> {
 }
 
 #[tokio::test]
-async fn c2_a_request_that_commits_nothing_lets_go_of_its_closures() {
+async fn c2_a_request_that_commits_nothing_drops_its_closures() {
     let (_, visitor) = visitor().await;
     let captured = Mutex::new(None);
 
@@ -348,7 +348,7 @@ async fn c2_a_request_that_commits_nothing_lets_go_of_its_closures() {
 }
 
 #[tokio::test]
-async fn c2_a_request_dropped_in_its_commit_lets_go_of_its_closures() {
+async fn c2_a_request_dropped_in_its_commit_drops_its_closures() {
     let (store, visitor) = visitor().await;
     store.plan_for(StoreCall::Update, Fault::Hang);
     let captured = Mutex::new(None);
@@ -361,7 +361,7 @@ async fn c2_a_request_dropped_in_its_commit_lets_go_of_its_closures() {
 }
 
 #[tokio::test]
-async fn c2_a_task_that_outlives_a_dropped_request_is_told_what_was_lost_and_goes_on() {
+async fn c2_a_task_that_outlives_a_dropped_request_gets_one_error_and_can_continue() {
     let (store, visitor) = visitor().await;
     let left = Mutex::new(None);
     let mut request = Box::pin(visitor.visit(async |session: Session| {

@@ -54,14 +54,14 @@ async fn claim_together(store: FaultyStore) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn claim_gives_the_value_to_exactly_one() {
+async fn m9_claim_gives_the_value_to_exactly_one() {
     for _ in 0..20 {
         assert_eq!(claim_together(FaultyStore::in_memory()).await, 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn claim_gives_the_value_to_exactly_one_where_every_call_lets_others_pass() {
+async fn m9_claim_gives_the_value_to_exactly_one_where_every_call_lets_others_pass() {
     for _ in 0..20 {
         let store = FaultyStore::in_memory();
         store.plan(|_| Fault::Yield);
@@ -70,7 +70,7 @@ async fn claim_gives_the_value_to_exactly_one_where_every_call_lets_others_pass(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn claim_gives_the_value_to_exactly_one_where_replies_are_lost() {
+async fn m9_claim_gives_the_value_to_exactly_one_where_replies_are_lost() {
     for every in [1, 2, 3] {
         let store = FaultyStore::in_memory();
         let mut updates = 0;
@@ -193,7 +193,7 @@ async fn claim_in_a_session_that_is_new_or_has_ended_gives_nothing_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn claim_during_a_move_gives_the_value_to_one_session() {
+async fn m9_claim_during_a_move_gives_the_value_to_one_session() {
     let store = FaultyStore::in_memory();
     let visitor = holder(&store).await;
     let claimer = visitor.twin();

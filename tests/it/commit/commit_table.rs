@@ -777,7 +777,7 @@ async fn c6_a_request_that_commits_nothing_is_not_reported() {
 }
 
 #[tokio::test]
-async fn c7_save_writes_data_at_once_and_the_cookie_leaves_with_the_head() {
+async fn c7_save_writes_data_at_once_and_the_cookie_is_set_with_the_head() {
     let fixture = Fixture::new();
     let visitor = visitor_of(fixture.layer());
     let reply = visitor.get("/save").await;
@@ -912,7 +912,7 @@ async fn c7_a_save_of_nothing_asks_nothing() {
 }
 
 #[tokio::test]
-async fn c7_a_session_destroyed_and_saved_is_gone_at_once_and_the_cookie_leaves_with_the_head() {
+async fn c7_a_saved_destroy_ends_the_session_at_once_and_removes_the_cookie_with_the_head() {
     let fixture = Fixture::new();
     let visitor = doing(&fixture, async |session: Session| {
         session.destroy();

@@ -220,7 +220,7 @@ async fn m5_a_claim_whose_reply_was_lost_gives_the_value_though_the_session_has_
 }
 
 #[tokio::test(start_paused = true)]
-async fn m5_a_claim_whose_reply_was_lost_fails_where_the_session_is_gone() {
+async fn m9_a_claim_whose_reply_was_lost_fails_where_the_session_is_gone() {
     let (told, nodes) = claim_in_vain(async |healthy| {
         assert_eq!(destroy(healthy).await.status, StatusCode::OK);
     })
@@ -250,7 +250,7 @@ async fn m5_a_claim_whose_reply_was_lost_fails_where_the_session_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m5_a_claim_whose_reply_was_lost_fails_beyond_the_records_memory() {
+async fn m9_a_claim_whose_reply_was_lost_fails_beyond_the_records_memory() {
     let (told, nodes) = claim_in_vain(async |healthy| write_on_top(healthy).await).await;
     assert!(told.is_err(), "{told:?}");
     assert_eq!(claim(&nodes.healthy, "voucher").await, None);

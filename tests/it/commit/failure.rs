@@ -217,7 +217,7 @@ async fn f2_a_failing_log_out_withdraws_the_response_and_removes_the_cookie() {
 }
 
 #[tokio::test]
-async fn f2_a_destroyed_session_whose_successor_cannot_be_stored_is_gone_all_the_same() {
+async fn f2_a_destroyed_session_has_ended_even_if_its_successor_cannot_be_stored() {
     let site = Site::new();
     let visitor = site.visitor().await;
     let fault = Fault::Fail(StoreErrorKind::Unavailable);
@@ -230,6 +230,22 @@ async fn f2_a_destroyed_session_whose_successor_cannot_be_stored_is_gone_all_the
     assert_withdrawn(&reply);
     assert_removes_cookie(&reply);
     assert!(site.store.inner().is_empty());
+}
+
+#[tokio::test]
+async fn f2_a_saved_log_out_removes_the_cookie_even_if_its_successor_cannot_be_stored() {
+    let site = Site::new();
+    let visitor = site.visitor().await;
+    let fault = Fault::Fail(StoreErrorKind::Unavailable);
+    site.store.plan_for(StoreCall::Create, fault);
+    let reply = visitor.visit(async |session: Session| {
+        session.destroy();
+        session.save().await?;
+        session.insert("n", 2)
+    });
+    let reply = reply.await;
+    assert_withdrawn(&reply);
+    assert_removes_cookie(&reply);
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,7 +268,7 @@ async fn f2_a_failing_touch_is_only_logged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f2_a_touch_behind_slow_talk_with_the_store_is_only_logged() {
+async fn f2_a_touch_after_a_slow_store_call_is_only_logged() {
     for saves in [false, true] {
         let site = Site::new();
         let visitor = site.visitor().await;
@@ -417,7 +433,7 @@ async fn f3_a_handler_that_does_not_use_the_session_is_not_affected() {
 }
 
 #[tokio::test]
-async fn f3_a_visitor_without_a_cookie_who_leaves_nothing_is_not_affected() {
+async fn f3_a_visitor_without_a_cookie_and_without_changes_is_not_affected() {
     let site = Site::new();
     site.store.plan(|_| Fault::Hang);
     let reply = read(&Visitor::new(&site.layer)).await;

@@ -158,7 +158,7 @@ async fn m7_a_log_in_that_is_clicked_twice_keeps_the_cart_whichever_answer_the_b
 }
 
 #[tokio::test]
-async fn m7_a_straggler_who_logs_in_as_the_same_user_finds_the_cart() {
+async fn m7_a_late_request_that_logs_in_as_the_same_user_has_the_cart() {
     for (name, layer, first, second) in tabs().await {
         assert_eq!(log_in(&second, "ann").await.status, StatusCode::OK);
         // With the token that the first log-in has left.
@@ -172,7 +172,7 @@ async fn m7_a_straggler_who_logs_in_as_the_same_user_finds_the_cart() {
 }
 
 #[tokio::test]
-async fn m8_a_straggler_who_logs_in_as_another_user_finds_nothing() {
+async fn m8_a_late_request_that_logs_in_as_another_user_has_no_data() {
     for (name, _, first, second) in tabs().await {
         assert_eq!(log_in(&second, "ann").await.status, StatusCode::OK);
         assert_eq!(log_in(&first, "bob").await.status, StatusCode::OK);

@@ -78,7 +78,7 @@ fn is_refused(reply: &Reply) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p3_a_log_in_that_is_cancelled_while_the_others_are_counted_leaves_what_there_was() {
+async fn p3_a_log_in_that_is_cancelled_during_the_count_changes_nothing() {
     for fault in [Fault::Hang, Fault::Delay(4 * SECOND)] {
         let shop = Shop::new().await;
         let old = shop.visitor.twin();
@@ -90,7 +90,7 @@ async fn p3_a_log_in_that_is_cancelled_while_the_others_are_counted_leaves_what_
 }
 
 #[tokio::test(start_paused = true)]
-async fn p3_a_log_in_that_is_late_while_the_others_are_counted_leaves_what_there_was() {
+async fn p3_a_log_in_that_times_out_during_the_count_changes_nothing() {
     for fault in [Fault::Hang, Fault::DelayReply(60 * SECOND)] {
         let shop = Shop::new().await;
         let old = shop.visitor.twin();
@@ -101,7 +101,7 @@ async fn p3_a_log_in_that_is_late_while_the_others_are_counted_leaves_what_there
 }
 
 #[tokio::test(start_paused = true)]
-async fn p3_a_log_in_whose_others_cannot_be_listed_leaves_what_there_was() {
+async fn p3_a_log_in_changes_nothing_if_the_sessions_cannot_be_listed() {
     for fault in [
         Fault::Refuse(StoreErrorKind::Unsupported),
         Fault::Refuse(StoreErrorKind::Unavailable),
@@ -117,7 +117,7 @@ async fn p3_a_log_in_whose_others_cannot_be_listed_leaves_what_there_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p3_a_log_in_that_a_newer_one_has_outdone_leaves_what_there_was() {
+async fn p3_a_log_in_that_newer_ones_exclude_changes_nothing() {
     let shop = Shop::new().await;
     let old = shop.visitor.twin();
     shop.store
@@ -172,7 +172,7 @@ async fn p3_a_log_in_over_another_users_session_that_is_refused_leaves_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p3_a_first_log_in_that_is_refused_leaves_no_session_and_is_not_told() {
+async fn p3_a_refused_first_log_in_leaves_no_session_and_sends_no_event() {
     for saves in [false, true] {
         let shop = Shop::new().await;
         let list = Fault::Refuse(StoreErrorKind::Unavailable);
@@ -205,7 +205,7 @@ async fn working(old: &Visitor, new: &Visitor) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m6_a_log_in_whose_marker_is_answered_too_late_leaves_one_token_that_works() {
+async fn m6_a_log_in_with_a_late_reply_to_its_marker_leaves_one_token_that_works() {
     for limit in [None, Some(1)] {
         for fault in [
             Fault::DelayReply(60 * SECOND),
@@ -238,7 +238,7 @@ async fn m6_a_log_in_whose_marker_is_answered_too_late_leaves_one_token_that_wor
 }
 
 #[tokio::test(start_paused = true)]
-async fn m6_a_cycle_whose_marker_is_answered_too_late_leaves_one_token_that_works() {
+async fn m6_a_cycle_with_a_late_reply_to_its_marker_leaves_one_token_that_works() {
     for fault in [
         Fault::DelayReply(60 * SECOND),
         Fault::HangThenApply(60 * SECOND),
@@ -260,7 +260,7 @@ async fn m6_a_cycle_whose_marker_is_answered_too_late_leaves_one_token_that_work
 }
 
 #[tokio::test]
-async fn p3_a_log_in_is_told_once_its_place_is_certain() {
+async fn p3_the_event_of_a_log_in_is_sent_when_its_place_is_certain() {
     for (name, store) in stores() {
         let recorder = Recorder::default();
         let layer = layer_over(&store, &FixedClock::default())

@@ -152,7 +152,7 @@ async fn a_log_in_that_is_saved_before_the_head_counts_too() {
 }
 
 #[tokio::test]
-async fn p3_what_has_expired_takes_no_place() {
+async fn p3_an_expired_session_does_not_count() {
     let house = House::of(2);
     let (first, second) = (house.log_in("ann").await, house.log_in("ann").await);
     house.clock.advance(HOUR / 2);
@@ -326,7 +326,7 @@ async fn p3_a_log_in_by_save_after_the_clock_was_set_back_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p3_nodes_whose_clocks_differ_leave_the_limit_and_a_session_in_somebodys_hand() {
+async fn p3_the_limit_holds_on_nodes_with_different_clocks() {
     for seed in 0..100 {
         let (store, ahead, behind) = (
             FaultyStore::in_memory(),
@@ -360,7 +360,7 @@ async fn p3_nodes_whose_clocks_differ_leave_the_limit_and_a_session_in_somebodys
 }
 
 #[tokio::test(start_paused = true)]
-async fn p3_a_log_in_that_newer_ones_have_outdone_is_taken_back() {
+async fn p3_a_log_in_that_newer_ones_exclude_is_rolled_back() {
     let house = House::of(1);
     let late = Visitor::new(&house.layer);
     let mut lists = 0;
@@ -384,7 +384,7 @@ async fn p3_a_log_in_that_newer_ones_have_outdone_is_taken_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p3_a_log_in_that_a_newer_one_is_about_to_end_is_taken_back() {
+async fn p3_a_log_in_that_a_newer_one_is_about_to_end_is_rolled_back() {
     let house = House::of(1);
     let (late, newer) = (Visitor::new(&house.layer), Visitor::new(&house.layer));
     // Both have stored theirs before either looks.
@@ -403,7 +403,7 @@ async fn p3_a_log_in_that_a_newer_one_is_about_to_end_is_taken_back() {
 }
 
 #[tokio::test]
-async fn p3_where_the_others_cannot_be_counted_or_ended_the_log_in_is_taken_back() {
+async fn p3_a_log_in_is_rolled_back_if_the_count_or_an_eviction_fails() {
     for (call, kind) in [
         (StoreCall::List, StoreErrorKind::Unsupported),
         (StoreCall::List, StoreErrorKind::Unavailable),
@@ -443,7 +443,7 @@ async fn cut_short(house: &House, visitor: &Visitor, act: fn(&Session) -> Result
 }
 
 #[tokio::test]
-async fn p3_a_log_in_that_was_cut_short_takes_no_place() {
+async fn p3_an_interrupted_log_in_does_not_count() {
     let house = House::of(2);
     let (first, second) = (house.log_in("ann").await, house.log_in("ann").await);
     house.clock.advance(SECOND);
@@ -455,7 +455,7 @@ async fn p3_a_log_in_that_was_cut_short_takes_no_place() {
 }
 
 #[tokio::test]
-async fn p3_what_a_cycle_that_was_cut_short_has_left_takes_no_place() {
+async fn p3_the_new_session_of_an_interrupted_cycle_does_not_count() {
     let house = House::of(2);
     let (first, second) = (house.log_in("ann").await, house.log_in("ann").await);
     cut_short(&house, &second, Session::cycle_id).await;
@@ -474,7 +474,7 @@ async fn p3_what_a_cycle_that_was_cut_short_has_left_takes_no_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p3_where_the_others_are_not_counted_in_time_the_log_in_is_taken_back() {
+async fn p3_a_log_in_is_rolled_back_if_the_count_times_out() {
     let house = House::of(1);
     let first = house.log_in("ann").await;
     house.clock.advance(SECOND);

@@ -116,7 +116,7 @@ async fn f2_a_log_out_that_the_store_failed_is_made_again_in_the_background() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f2_a_log_out_that_was_cancelled_on_its_way_leaves_the_session_or_ends_it() {
+async fn f2_a_cancelled_log_out_leaves_the_session_or_ends_it() {
     for fault in [Fault::HangThenApply(10 * SECOND), Fault::Hang] {
         let (store, recorder) = (FaultyStore::in_memory(), Recorder::default());
         let layer = SessionLayer::new(store.clone())

@@ -11,7 +11,7 @@ use std::{
 
 use cloakroom::{
     Activity, Error, ErrorKind, Record, Session, SessionFilter, SessionId, SessionLayer,
-    SessionStore, Sessions, StoreError, Timestamp, Version,
+    SessionStore, Sessions, StoreError, Timestamp,
     store::{Created, Former, Reaped, StoreErrorKind, Touched, Updated},
 };
 use futures::future::join;
@@ -182,7 +182,7 @@ async fn p1_a_new_session_in_doubt_is_not_revived_while_its_marker_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m5_a_new_session_that_arrives_after_it_was_given_up_is_none() {
+async fn m5_a_new_session_that_is_created_after_it_was_given_up_does_not_stay() {
     let store = FaultyStore::in_memory();
     let visitor = visitor(Sluggish::about(StoreCall::Create, &store, None));
     let reply = visitor.visit(async |session: Session| {
@@ -323,7 +323,7 @@ async fn m5_a_create_is_known_to_have_happened_whatever_replies_are_lost() {
 }
 
 #[tokio::test]
-async fn m5_a_new_session_of_which_the_store_can_say_nothing_is_created_once() {
+async fn m5_a_new_session_with_an_unknown_result_is_created_once() {
     let store = FaultyStore::in_memory();
     let visitor = visitor(store.clone());
     let faulty = store.clone();
@@ -394,10 +394,10 @@ impl SessionStore for Overtaken {
     async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        self.inner.touch(id, expected, activity).await
+        self.inner.touch(id, former, activity).await
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
@@ -509,10 +509,10 @@ impl SessionStore for Sluggish {
     async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        self.inner.touch(id, expected, activity).await
+        self.inner.touch(id, former, activity).await
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {

@@ -11,7 +11,7 @@ use std::{
 
 use cloakroom::{
     Activity, Error, ErrorKind, Event, EventKind, Record, Session, SessionId, SessionLayer,
-    SessionStore, StoreError, Timestamp, Version,
+    SessionStore, StoreError, Timestamp,
     store::{Created, Former, Reaped, StoreErrorKind, Touched, Updated},
 };
 use futures::{channel::oneshot, executor::block_on, future::join_all, poll};
@@ -189,7 +189,7 @@ async fn m2_the_last_writer_of_a_key_wins_and_other_keys_are_kept() {
 }
 
 #[tokio::test]
-async fn m2_clear_is_replayed_over_what_came_meanwhile() {
+async fn m2_clear_also_removes_values_of_a_concurrent_request() {
     let visitor = visitor(&FaultyStore::in_memory(), &[("a", 1)]).await;
     let statuses = overlap(
         &visitor,
@@ -753,7 +753,7 @@ impl SessionStore for Busy {
         Ok(Updated::Conflict)
     }
 
-    async fn touch(&self, _: SessionId, _: Version, _: Activity) -> Result<Touched, StoreError> {
+    async fn touch(&self, _: SessionId, _: Former<'_>, _: Activity) -> Result<Touched, StoreError> {
         Ok(Touched::Stale)
     }
 
@@ -861,7 +861,7 @@ async fn m3_an_update_made_while_a_save_merges_is_computed_on_what_was_merged() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn m3_concurrent_updates_add_up_and_are_told_once_where_the_store_answers_at_once() {
+async fn m3_concurrent_updates_in_memory_add_up_and_send_one_event_each() {
     const TASKS: u64 = 16;
     const TIMES: u64 = 200;
     let saved = Arc::<AtomicU64>::default();

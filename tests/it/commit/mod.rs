@@ -1,7 +1,8 @@
-//! From what a request did to what the store keeps.
+//! Commits: from a request's changes to the stored session.
 
 mod cancellation;
 mod claiming;
+mod clones;
 mod commit_table;
 mod exactness;
 mod failure;

@@ -97,7 +97,7 @@ async fn m6_a_cycle_keeps_user_and_data_under_another_token() {
 }
 
 #[tokio::test]
-async fn m6_a_straggler_with_the_old_token_is_anonymous_and_stores_nothing() {
+async fn m6_a_late_request_with_the_old_token_is_anonymous_and_stores_nothing() {
     let store = FaultyStore::in_memory();
     let ann = anonymous(&store).await;
     let straggler = ann.twin();
@@ -120,7 +120,7 @@ async fn m6_a_straggler_with_the_old_token_is_anonymous_and_stores_nothing() {
 }
 
 #[tokio::test]
-async fn m6_a_straggler_may_log_in() {
+async fn m6_a_late_request_may_log_in() {
     let store = FaultyStore::in_memory();
     let ann = anonymous(&store).await;
     let straggler = ann.twin();
@@ -164,7 +164,7 @@ fn slow_to_leave(store: &FaultyStore) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m6_what_is_committed_between_create_and_marker_is_taken_in() {
+async fn m6_a_change_between_create_and_marker_is_taken_over() {
     for logs_in in [false, true] {
         let store = FaultyStore::in_memory();
         let ann = anonymous(&store).await;
@@ -240,7 +240,7 @@ async fn m6_a_move_that_fails_leaves_the_old_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m6_a_move_that_comes_to_no_end_leaves_the_old_session_alone() {
+async fn m6_an_unfinished_move_leaves_the_old_session_unchanged() {
     for logs_in in [false, true] {
         for call in [StoreCall::Create, StoreCall::Update] {
             for fault in [Fault::Hang, Fault::DelayReply(60 * SECOND)] {

@@ -24,7 +24,7 @@ fn layer(store: &FaultyStore) -> SessionLayer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c2_a_new_session_that_arrives_after_its_undoing_does_not_stand() {
+async fn c2_a_new_session_that_is_created_after_its_undo_does_not_stay() {
     for (name, act) in MOVES {
         // As bits: which of the undoing's writes lose their reply.
         for lost in 0_u32..16 {
@@ -60,7 +60,7 @@ async fn c2_a_new_session_that_arrives_after_its_undoing_does_not_stand() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c2_a_first_session_that_arrives_after_its_undoing_does_not_stand() {
+async fn c2_a_first_session_that_is_created_after_its_undo_does_not_stay() {
     for logs_in in [false, true] {
         for lost in 0_u32..8 {
             let store = FaultyStore::in_memory();

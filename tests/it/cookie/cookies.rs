@@ -5,7 +5,7 @@ use axum::body::Body;
 use cloakroom::{
     CookiePrefix, SameSite, Session, SessionCookie, SessionCookieBuilder, SessionLayer,
 };
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use insta::assert_snapshot;
 use tower::{Layer as _, ServiceExt as _};
 use tracing::Level;
@@ -122,7 +122,7 @@ async fn c4_the_removal_of_a_persistent_cookie_has_one_max_age() {
 }
 
 #[tokio::test]
-async fn c4_whoever_is_logged_out_after_his_session_expired_loses_the_cookie_too() {
+async fn c4_a_log_out_after_the_session_expired_removes_the_cookie_too() {
     let fixture = Fixture::new();
     let visitor = fixture.known(fixture.layer().idle_timeout(SECOND)).await;
     fixture.clock.advance(SECOND + MILLISECOND);
@@ -196,7 +196,7 @@ async fn several_former_names_are_read_and_the_own_name_comes_first() {
 }
 
 #[tokio::test]
-async fn c3_a_former_name_that_is_said_twice_is_removed_once() {
+async fn c3_a_former_name_that_is_set_twice_is_removed_once() {
     let fixture = Fixture::new();
     let cookie = SessionCookie::new("c").also_read("a").also_read("a");
     let visitor = fixture.known(fixture.layer().cookie(cookie.build().unwrap()));
@@ -269,7 +269,16 @@ fn a_secure_cookie_over_plain_http_is_warned_about_once() {
     let layer = || SessionLayer::default().reap_every(None);
     let plain = || over("http", "/set/n/1");
     assert_eq!(warnings(layer(), [plain(), plain(), plain()]), 1);
+    // Cookies of other applications on the host come back, and ours does not.
+    let with = |cookie: &'static str| {
+        let mut request = plain();
+        let cookie = HeaderValue::from_static(cookie);
+        request.headers_mut().insert("cookie", cookie);
+        request
+    };
+    assert_eq!(warnings(layer(), [with("theme=dark; id=1")]), 1);
     // Where the cookie comes back, or none is set, there is nothing to warn about.
+    assert_eq!(warnings(layer(), [with("theme=dark; __Host-id=old")]), 0);
     assert_eq!(warnings(layer(), [over("https", "/set/n/1")]), 0);
     assert_eq!(warnings(layer(), [over("http", "/load")]), 0);
     let insecure = layer().cookie(SessionCookie::new("id").insecure());
@@ -306,16 +315,16 @@ fn refusal(cookie: SessionCookieBuilder) -> String {
 fn a_name_with_a_prefix_is_refused_in_any_case() {
     assert_snapshot!(
         refusal(SessionCookie::new("__Host-id")),
-        @"the cookie name `__Host-id` starts with `__Host-`: leave the prefix away, it follows from the attributes"
+        @"the cookie name `__Host-id` starts with `__Host-`: remove the prefix, which follows from the attributes"
     );
     assert_snapshot!(
         refusal(SessionCookie::new("__sEcUrE-id").insecure()),
-        @"the cookie name `__sEcUrE-id` starts with `__Secure-`: leave the prefix away, it follows from the attributes"
+        @"the cookie name `__sEcUrE-id` starts with `__Secure-`: remove the prefix, which follows from the attributes"
     );
     for name in ["__host-id", "__HOST-", "__Http-id", "__host-http-id"] {
         let message = refusal(SessionCookie::new(name).prefix(CookiePrefix::None));
         assert!(message.contains(name), "{message}");
-        assert!(message.contains("leave the prefix away"), "{message}");
+        assert!(message.contains("remove the prefix"), "{message}");
     }
     for name in ["__Hostid", "_Host-id", "Host-id", "id__Host-", "__Secure"] {
         assert!(SessionCookie::new(name).build().is_ok(), "{name}");
@@ -384,7 +393,7 @@ fn same_site_none_without_secure_is_refused() {
     let cookie = SessionCookie::new("id").insecure();
     assert_snapshot!(
         refusal(cookie.clone().same_site(SameSite::None)),
-        @"SameSite=None needs Secure: leave `insecure()` away, or use SameSite::Lax"
+        @"SameSite=None needs Secure: remove `insecure()`, or use SameSite::Lax"
     );
     assert!(cookie.same_site(SameSite::Strict).build().is_ok());
 }
@@ -394,7 +403,7 @@ fn partitioned_without_secure_is_refused() {
     let cookie = SessionCookie::new("id").partitioned(true).insecure();
     assert_snapshot!(
         refusal(cookie.clone()),
-        @"Partitioned needs Secure: leave `insecure()` or `partitioned(true)` away"
+        @"Partitioned needs Secure: remove `insecure()` or `partitioned(true)`"
     );
     assert!(cookie.partitioned(false).build().is_ok());
 }
@@ -403,12 +412,12 @@ fn partitioned_without_secure_is_refused() {
 fn a_former_name_that_is_the_own_name_is_refused() {
     assert_snapshot!(
         refusal(SessionCookie::new("id").also_read("__Host-id")),
-        @"`also_read` names `__Host-id`, which is the cookie's own name: leave it away"
+        @"`also_read` names `__Host-id`, which is the cookie's own name: remove it"
     );
     let insecure = SessionCookie::new("id").insecure();
     assert_snapshot!(
         refusal(insecure.clone().also_read("old").also_read("id")),
-        @"`also_read` names `id`, which is the cookie's own name: leave it away"
+        @"`also_read` names `id`, which is the cookie's own name: remove it"
     );
     // Another cookie, as far as browsers are concerned.
     assert!(SessionCookie::new("id").also_read("id").build().is_ok());

@@ -19,7 +19,7 @@ async fn renamed(fixture: &Fixture, cookie: SessionCookieBuilder) -> Browser {
 }
 
 #[tokio::test]
-async fn t7_who_planted_or_copied_the_former_cookie_has_nothing_afterwards() {
+async fn t7_a_planted_or_copied_former_cookie_opens_nothing_afterwards() {
     let fixture = Fixture::new();
     let visitor = renamed(&fixture, SessionCookie::new("new").also_read("old")).await;
     let thief = visitor.twin();
@@ -55,7 +55,7 @@ async fn t7_a_request_that_only_peeks_moves_nothing() {
 }
 
 #[tokio::test]
-async fn t7_a_log_in_or_a_log_out_under_a_former_name_is_what_it_is() {
+async fn t7_a_log_in_and_a_log_out_work_under_a_former_name() {
     let fixture = Fixture::new();
     let cookie = || SessionCookie::new("new").also_read("old");
     let visitor = renamed(&fixture, cookie()).await;
@@ -116,7 +116,7 @@ fn t7_a_former_cookie_that_no_browser_could_have_is_refused() {
         FormerCookie::new("__Host-old").path("/app"),
         FormerCookie::new("__host-old").domain("example.com"),
     ] {
-        assert!(refused(former).contains("leave them away"));
+        assert!(refused(former).contains("remove them"));
     }
     for former in [
         FormerCookie::new("my old"),

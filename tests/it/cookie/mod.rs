@@ -1,8 +1,9 @@
-//! The cookie: what opens a session, and what is sent back.
+//! Cookies and tokens, in requests and responses.
 
 mod cookies;
 mod former_names;
 mod realms;
+mod reference;
 mod token_keys;
 mod tokens;
 mod transports;

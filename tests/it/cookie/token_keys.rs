@@ -78,7 +78,7 @@ fn invented(n: u32, bytes: usize) -> String {
 }
 
 #[tokio::test]
-async fn t8_of_100_000_invented_tokens_none_reaches_the_store() {
+async fn t8_of_100_000_forged_tokens_none_reaches_the_store() {
     let house = House::new();
     let service = service_fn(async |request: Request<()>| {
         let handle: &SessionHandle = request.extensions().get().unwrap();
@@ -127,7 +127,7 @@ async fn t8_a_token_with_a_wrong_mac_opens_nothing_and_is_reported() {
 }
 
 #[tokio::test]
-async fn t8_planted_forgeries_crowd_nobody_out() {
+async fn t8_forged_tokens_do_not_displace_valid_ones() {
     let house = House::new();
     let cookie = cloakroom::SessionCookie::new("id").prefix(cloakroom::CookiePrefix::None);
     let layer = house.keyed(1).cookie(cookie);
@@ -195,7 +195,7 @@ async fn t8_a_layer_without_keys_accepts_a_token_with_a_mac() {
 }
 
 #[tokio::test]
-async fn t8_whoever_has_the_key_opens_nothing_without_the_secret() {
+async fn t8_a_key_opens_nothing_without_the_secret() {
     let house = House::new();
     let (layer, thief) = (house.keyed(1), House::new());
     let cookie = begin(&layer).await;

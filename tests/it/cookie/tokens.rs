@@ -6,13 +6,16 @@ use axum::{Router, body::Body, extract::Path, routing::get};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cloakroom::{
     CookiePrefix, Error, Session, SessionCookie, SessionCookieBuilder, SessionLayer, SessionStore,
+    Transport,
 };
 use http::{HeaderValue, Request, StatusCode, header};
 use tracing::Level;
 use uuid::Uuid;
 
 use crate::support::{
-    Browser, FaultyStore, FixedClock, Log, Reply, StoreCall, session_cookie,
+    Browser, FaultyStore, FixedClock, Log, Reply, StoreCall,
+    carried::{carried, every_transport},
+    session_cookie,
     token::{NEVER_ISSUED, is_well_formed, join, split},
 };
 
@@ -34,10 +37,20 @@ impl House {
         Self::with(SessionCookie::new("id"))
     }
 
+    /// One for each way that a token can travel.
+    fn each() -> [Self; 3] {
+        every_transport().map(|transport| Self::over(SessionCookie::new("id"), &transport))
+    }
+
     fn with(cookie: SessionCookieBuilder) -> Self {
+        Self::over(cookie, &Transport::Cookie)
+    }
+
+    fn over(cookie: SessionCookieBuilder, transport: &Transport) -> Self {
         let store = FaultyStore::in_memory();
         let layer = SessionLayer::new(store.clone())
             .cookie(cookie.build().unwrap())
+            .transport(transport.clone())
             .clock(FixedClock::default())
             .reap_every(None);
         let be = async |session: Session, Path(name): Path<String>| session.insert("name", name);
@@ -46,6 +59,7 @@ impl House {
             .route("/be/{name}", get(be))
             .route("/in", get(async |session: Session| session.log_in("ann")))
             .layer(layer);
+        let app = carried(app, transport);
         Self { app, store }
     }
 
@@ -107,48 +121,51 @@ fn cookies(name: &str, tokens: &[String]) -> String {
 
 #[tokio::test]
 async fn t1_a_token_never_issued_is_never_adopted() {
-    let house = House::new();
-    let planted = join(NEVER_ISSUED, [7; 16]);
-    let cookie = format!("{NAME}={planted}");
-    let read = house.ask_as("/who", &cookie).await;
-    assert_eq!(read.body, "nobody");
-    assert!(read.set_cookies().is_empty());
-    let written = house.ask_as("/be/ann", &cookie).await;
-    let token = issued(&written).unwrap();
-    assert_ne!(split(&token).0, split(&planted).0);
-    assert_ne!(split(&token).1, split(&planted).1);
-    assert!(!house.has(&planted).await);
-    assert!(house.has(&token).await);
-    assert_eq!(house.store.inner().len(), 1);
-    // Nor does it come alive later.
-    assert_eq!(house.ask_as("/who", &cookie).await.body, "nobody");
+    for house in House::each() {
+        let planted = join(NEVER_ISSUED, [7; 16]);
+        let cookie = format!("{NAME}={planted}");
+        let read = house.ask_as("/who", &cookie).await;
+        assert_eq!(read.body, "nobody");
+        assert!(read.set_cookies().is_empty());
+        let written = house.ask_as("/be/ann", &cookie).await;
+        let token = issued(&written).unwrap();
+        assert_ne!(split(&token).0, split(&planted).0);
+        assert_ne!(split(&token).1, split(&planted).1);
+        assert!(!house.has(&planted).await);
+        assert!(house.has(&token).await);
+        assert_eq!(house.store.inner().len(), 1);
+        // Nor does it come alive later.
+        assert_eq!(house.ask_as("/who", &cookie).await.body, "nobody");
+    }
 }
 
 #[tokio::test]
 async fn t1_a_log_in_never_adopts_the_token_that_was_brought() {
-    let house = House::new();
-    let planted = join(NEVER_ISSUED, [7; 16]);
-    let reply = house.ask_as("/in", &format!("{NAME}={planted}")).await;
-    let token = issued(&reply).unwrap();
-    assert_ne!(split(&token).0, split(&planted).0);
-    assert!(!house.has(&planted).await);
+    for house in House::each() {
+        let planted = join(NEVER_ISSUED, [7; 16]);
+        let reply = house.ask_as("/in", &format!("{NAME}={planted}")).await;
+        let token = issued(&reply).unwrap();
+        assert_ne!(split(&token).0, split(&planted).0);
+        assert!(!house.has(&planted).await);
+    }
 }
 
 #[tokio::test]
 async fn t1_a_known_id_with_another_secret_opens_and_changes_nothing() {
-    let house = House::new();
-    let ann = house.enter("ann").await;
-    let (id, secret) = split(&ann);
-    let mut flipped = secret;
-    flipped[15] ^= 1;
-    for guess in [[0; 16], [255; 16], flipped] {
-        let cookie = format!("{NAME}={}", join(id, guess));
-        assert_eq!(house.ask_as("/who", &cookie).await.body, "nobody");
-        let written = house.ask_as("/be/eve", &cookie).await;
-        assert_ne!(split(&issued(&written).unwrap()).0, id);
+    for house in House::each() {
+        let ann = house.enter("ann").await;
+        let (id, secret) = split(&ann);
+        let mut flipped = secret;
+        flipped[15] ^= 1;
+        for guess in [[0; 16], [255; 16], flipped] {
+            let cookie = format!("{NAME}={}", join(id, guess));
+            assert_eq!(house.ask_as("/who", &cookie).await.body, "nobody");
+            let written = house.ask_as("/be/eve", &cookie).await;
+            assert_ne!(split(&issued(&written).unwrap()).0, id);
+        }
+        let ann = house.ask_as("/who", &format!("{NAME}={ann}")).await;
+        assert_eq!(ann.body, "ann");
     }
-    let ann = house.ask_as("/who", &format!("{NAME}={ann}")).await;
-    assert_eq!(ann.body, "ann");
 }
 
 #[tokio::test]
@@ -219,19 +236,20 @@ fn no_tokens() -> Vec<Vec<u8>> {
 
 #[tokio::test]
 async fn t2_values_that_are_no_token_never_reach_the_store() {
-    let house = House::new();
-    for value in no_tokens() {
-        let cookie = [NAME.as_bytes(), b"=", &value].concat();
-        let shown = value.escape_ascii().to_string();
-        let read = house.ask("/who", &[&cookie]).await;
-        assert_eq!(read.status, StatusCode::OK, "{shown}");
-        assert_eq!(read.body, "nobody", "{shown}");
-        assert!(read.set_cookies().is_empty(), "{shown}");
-        assert_eq!(house.store.calls(), [], "{shown}");
-        let written = house.ask("/be/ann", &[&cookie]).await;
-        assert_eq!(written.status, StatusCode::OK, "{shown}");
-        assert!(is_well_formed(&issued(&written).unwrap()), "{shown}");
-        assert_eq!(house.store.calls(), [StoreCall::Create], "{shown}");
+    for house in House::each() {
+        for value in no_tokens() {
+            let cookie = [NAME.as_bytes(), b"=", &value].concat();
+            let shown = value.escape_ascii().to_string();
+            let read = house.ask("/who", &[&cookie]).await;
+            assert_eq!(read.status, StatusCode::OK, "{shown}");
+            assert_eq!(read.body, "nobody", "{shown}");
+            assert!(read.set_cookies().is_empty(), "{shown}");
+            assert_eq!(house.store.calls(), [], "{shown}");
+            let written = house.ask("/be/ann", &[&cookie]).await;
+            assert_eq!(written.status, StatusCode::OK, "{shown}");
+            assert!(is_well_formed(&issued(&written).unwrap()), "{shown}");
+            assert_eq!(house.store.calls(), [StoreCall::Create], "{shown}");
+        }
     }
 }
 
@@ -245,82 +263,85 @@ fn t2_nul_and_line_breaks_cannot_even_be_a_header_value() {
 #[tokio::test]
 async fn t2_only_the_canonical_characters_of_a_token_count() {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let house = House::new();
-    let ann = house.enter("ann").await;
-    let (start, last) = ann.split_at(42);
-    let last = ALPHABET.iter().position(|c| *c == last.as_bytes()[0]);
-    let last = last.unwrap();
-    assert_eq!(last % 4, 0, "the last two bits are spare");
-    for spare in 1..4 {
-        let twin = format!("{start}{}", char::from(ALPHABET[last + spare]));
-        let reply = house.ask_as("/who", &format!("{NAME}={twin}")).await;
-        assert_eq!(reply.body, "nobody");
-        assert_eq!(house.store.calls(), []);
+    for house in House::each() {
+        let ann = house.enter("ann").await;
+        let (start, last) = ann.split_at(42);
+        let last = ALPHABET.iter().position(|c| *c == last.as_bytes()[0]);
+        let last = last.unwrap();
+        assert_eq!(last % 4, 0, "the last two bits are spare");
+        for spare in 1..4 {
+            let twin = format!("{start}{}", char::from(ALPHABET[last + spare]));
+            let reply = house.ask_as("/who", &format!("{NAME}={twin}")).await;
+            assert_eq!(reply.body, "nobody");
+            assert_eq!(house.store.calls(), []);
+        }
+        let reply = house.ask_as("/who", &format!("{NAME}={ann}")).await;
+        assert_eq!(reply.body, "ann");
     }
-    let reply = house.ask_as("/who", &format!("{NAME}={ann}")).await;
-    assert_eq!(reply.body, "ann");
 }
 
 #[tokio::test]
 async fn t2_only_ids_of_version_4_count() {
-    let house = House::new();
-    let mut others = vec![Uuid::nil(), Uuid::max()];
-    for version in (0..16).filter(|version| *version != 4) {
-        let mut bytes = NEVER_ISSUED.into_bytes();
-        bytes[6] = bytes[6] & 0x0f | version << 4;
-        others.push(Uuid::from_bytes(bytes));
+    for house in House::each() {
+        let mut others = vec![Uuid::nil(), Uuid::max()];
+        for version in (0..16).filter(|version| *version != 4) {
+            let mut bytes = NEVER_ISSUED.into_bytes();
+            bytes[6] = bytes[6] & 0x0f | version << 4;
+            others.push(Uuid::from_bytes(bytes));
+        }
+        for variant in [0x00, 0x40, 0xc0] {
+            let mut bytes = NEVER_ISSUED.into_bytes();
+            bytes[8] = bytes[8] & 0x3f | variant;
+            others.push(Uuid::from_bytes(bytes));
+        }
+        for id in others {
+            let cookie = format!("{NAME}={}", join(id, [7; 16]));
+            assert_eq!(house.ask_as("/who", &cookie).await.body, "nobody");
+            assert_eq!(house.store.calls(), [], "{id}");
+        }
+        let cookie = format!("{NAME}={}", join(NEVER_ISSUED, [7; 16]));
+        house.ask_as("/who", &cookie).await;
+        assert_ne!(house.store.calls(), []);
     }
-    for variant in [0x00, 0x40, 0xc0] {
-        let mut bytes = NEVER_ISSUED.into_bytes();
-        bytes[8] = bytes[8] & 0x3f | variant;
-        others.push(Uuid::from_bytes(bytes));
-    }
-    for id in others {
-        let cookie = format!("{NAME}={}", join(id, [7; 16]));
-        assert_eq!(house.ask_as("/who", &cookie).await.body, "nobody");
-        assert_eq!(house.store.calls(), [], "{id}");
-    }
-    let cookie = format!("{NAME}={}", join(NEVER_ISSUED, [7; 16]));
-    house.ask_as("/who", &cookie).await;
-    assert_ne!(house.store.calls(), []);
 }
 
 #[tokio::test]
 async fn t4_the_stored_verifier_sent_as_a_cookie_opens_nothing() {
-    let house = House::new();
-    let ann = house.enter("ann").await;
-    let (id, secret) = split(&ann);
-    let (record, _) = house.store.inner().load(id).await.unwrap().unwrap();
-    let record: serde_json::Value = serde_json::from_slice(&record.to_bytes()).unwrap();
-    let text = record["verifier"].as_str().unwrap();
-    let verifier = URL_SAFE_NO_PAD.decode(text).unwrap();
-    assert_eq!(verifier.len(), 32);
-    assert_ne!(verifier[..16], secret);
-    let id_bytes = Uuid::from(id).into_bytes();
-    let hex: String = verifier.iter().map(|byte| format!("{byte:02x}")).collect();
-    let guesses = [
-        text.to_owned(),
-        format!("{text}="),
-        hex.clone(),
-        hex[..43].to_owned(),
-        join(id, verifier[..16].try_into().unwrap()),
-        join(id, verifier[16..].try_into().unwrap()),
-        URL_SAFE_NO_PAD.encode([&id_bytes[..], &verifier].concat()),
-        format!("{}{text}", URL_SAFE_NO_PAD.encode(id_bytes)),
-        format!("{}{}", &ann[..21], &text[..22]),
-        format!("{}{}", &ann[..21], &text[21..]),
-        format!("{id}{text}"),
-        format!("{id}.{text}"),
-        id.to_string(),
-        String::from_utf8(record.to_string().into_bytes()).unwrap(),
-    ];
-    for guess in guesses {
-        let reply = house.ask_as("/who", &format!("{NAME}={guess}")).await;
-        assert_eq!(reply.status, StatusCode::OK, "{guess}");
-        assert_eq!(reply.body, "nobody", "{guess}");
+    for house in House::each() {
+        let ann = house.enter("ann").await;
+        let (id, secret) = split(&ann);
+        let (record, _) = house.store.inner().load(id).await.unwrap().unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&record.to_bytes()).unwrap();
+        let text = record["verifier"].as_str().unwrap();
+        let verifier = URL_SAFE_NO_PAD.decode(text).unwrap();
+        assert_eq!(verifier.len(), 32);
+        assert_ne!(verifier[..16], secret);
+        let id_bytes = Uuid::from(id).into_bytes();
+        let hex: String = verifier.iter().map(|byte| format!("{byte:02x}")).collect();
+        let guesses = [
+            text.to_owned(),
+            format!("{text}="),
+            hex.clone(),
+            hex[..43].to_owned(),
+            join(id, verifier[..16].try_into().unwrap()),
+            join(id, verifier[16..].try_into().unwrap()),
+            URL_SAFE_NO_PAD.encode([&id_bytes[..], &verifier].concat()),
+            format!("{}{text}", URL_SAFE_NO_PAD.encode(id_bytes)),
+            format!("{}{}", &ann[..21], &text[..22]),
+            format!("{}{}", &ann[..21], &text[21..]),
+            format!("{id}{text}"),
+            format!("{id}.{text}"),
+            id.to_string(),
+            String::from_utf8(record.to_string().into_bytes()).unwrap(),
+        ];
+        for guess in guesses {
+            let reply = house.ask_as("/who", &format!("{NAME}={guess}")).await;
+            assert_eq!(reply.status, StatusCode::OK, "{guess}");
+            assert_eq!(reply.body, "nobody", "{guess}");
+        }
+        let reply = house.ask_as("/who", &format!("{NAME}={ann}")).await;
+        assert_eq!(reply.body, "ann");
     }
-    let reply = house.ask_as("/who", &format!("{NAME}={ann}")).await;
-    assert_eq!(reply.body, "ann");
 }
 
 #[tokio::test]
@@ -529,7 +550,7 @@ async fn t5_more_tokens_than_are_looked_up_make_the_visitor_anonymous_whichever_
 }
 
 #[tokio::test]
-async fn t5_a_token_that_no_other_host_can_have_set_goes_before_any_number_of_planted_ones() {
+async fn t5_a_host_prefixed_cookie_decides_before_any_number_of_planted_ones() {
     let house = House::with(SessionCookie::new("id").also_read("sid"));
     let (ann, eve) = (house.enter("ann").await, house.enter("eve").await);
     let junk = (0..5).map(|n| join(NEVER_ISSUED, [n; 16]));

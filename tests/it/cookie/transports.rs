@@ -245,7 +245,7 @@ async fn t9_a_request_that_came_with_a_cookie_never_gets_a_token_in_a_header() {
 }
 
 #[tokio::test]
-async fn t9_who_has_none_yet_gets_the_kind_that_is_chosen() {
+async fn t9_a_client_without_a_token_gets_the_chosen_transport() {
     let house = House::new();
     let layer = house.both();
     for transport in all() {
@@ -325,7 +325,7 @@ async fn t9_a_header_that_stands_twice_opens_nothing() {
 }
 
 #[tokio::test]
-async fn t9_an_authorization_of_somebody_else_is_not_ours_and_not_counted() {
+async fn t9_an_authorization_header_of_another_scheme_is_ignored() {
     let house = House::new();
     let recorder = Recorder::default();
     let layer = house.both().on_event(recorder.clone());
@@ -394,7 +394,7 @@ async fn t9_values_that_are_no_token_never_reach_the_store() {
 }
 
 #[tokio::test]
-async fn t9_an_invented_token_in_a_header_is_never_adopted() {
+async fn t9_a_forged_token_in_a_header_is_never_adopted() {
     let house = House::new();
     let layer = house.both();
     let planted = join(NEVER_ISSUED, [7; 16]);
@@ -423,7 +423,7 @@ async fn t9_an_invented_token_in_a_header_is_never_adopted() {
 }
 
 #[tokio::test]
-async fn t9_a_log_in_in_a_header_leaves_nothing_to_who_planted_the_token() {
+async fn t9_a_planted_token_opens_nothing_after_a_log_in_in_a_header() {
     let house = House::new();
     let layer = house.both();
     for transport in [Transport::Bearer, named()] {
@@ -498,7 +498,7 @@ async fn t9_a_renewed_secret_comes_in_the_header_and_the_old_one_is_noticed() {
 }
 
 #[tokio::test]
-async fn t9_vary_names_what_was_looked_at() {
+async fn t9_vary_names_the_searched_headers() {
     let house = House::new();
     let layer = house.both();
     let vary = async |headers: &[(HeaderName, String)]| {
@@ -655,9 +655,14 @@ fn a_layer_says_at_once_what_is_wrong_with_its_transports() {
     refused(vec![Transport::Cookie, Transport::Cookie]);
     for name in [
         header::AUTHORIZATION,
+        header::CACHE_CONTROL,
+        header::CONTENT_TYPE,
         header::COOKIE,
         header::HOST,
+        header::LOCATION,
+        header::UPGRADE,
         header::VARY,
+        header::WWW_AUTHENTICATE,
     ] {
         refused(vec![Transport::Header(name)]);
     }

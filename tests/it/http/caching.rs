@@ -283,6 +283,7 @@ async fn h2_a_rejection_because_of_the_store_varies_too() {
     let reply = visitor.get("/load").await;
     assert_eq!(reply.status, 503);
     assert_snapshot!(headers(&reply).join("\n"), @r"
+    cache-control: no-store
     retry-after: 5
     vary: Cookie
     ");

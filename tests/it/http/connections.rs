@@ -365,7 +365,7 @@ async fn a_body_touches_and_reloads_its_session() {
 }
 
 #[tokio::test]
-async fn a_body_whose_session_has_ended_meanwhile_is_told() {
+async fn a_body_gets_an_error_if_its_session_has_ended_meanwhile() {
     for protocol in BOTH {
         let store = FaultyStore::in_memory();
         let go = Arc::new(Notify::new());

@@ -105,12 +105,12 @@ fn a_request_allocates_no_more_than_its_row_of_the_table_says() {
         (
             "one value written",
             allocations(&layer, cookie, write),
-            12 + metrics[1],
+            11 + metrics[1],
         ),
         (
             "new session",
             allocations(&layer, None, begin),
-            11 + metrics[2],
+            10 + metrics[2],
         ),
     ];
     println!("{rows:?}");

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 
 use axum::{Router, body::Body, routing::get};
-use cloakroom::{Error, ErrorKind, Key, Session, SessionLayer, SessionStore};
+use cloakroom::{Error, ErrorKind, Key, Session, SessionLayer, SessionStore, Transport};
 use futures::executor::block_on;
 use http::{HeaderValue, Request, StatusCode, header};
-use proptest::{collection::vec, prelude::*};
+use proptest::{collection::vec, prelude::*, sample::select};
 use serde::{Serialize, Serializer, ser};
 use tokio::sync::Barrier;
 
 use crate::support::{
     Browser, Client, FaultyStore, Reply, StoreCall,
+    carried::{carried, every_transport},
     token::{NEVER_ISSUED, is_well_formed, join, split},
 };
 
@@ -23,17 +24,23 @@ fn layer(store: &FaultyStore) -> SessionLayer {
 }
 
 fn app(store: &FaultyStore) -> Router {
+    app_over(store, &Transport::Cookie)
+}
+
+/// As [`app`], with tokens that travel so.
+fn app_over(store: &FaultyStore, transport: &Transport) -> Router {
     let who = async |session: Session| {
         let name: Result<Option<String>, Error> = session.get("name");
         name.map(|name| name.unwrap_or_else(|| "nobody".to_owned()))
     };
-    Router::new()
+    let app = Router::new()
         .route("/who", get(who))
         .route(
             "/be",
             get(async |session: Session| session.insert("name", "ann")),
         )
-        .layer(layer(store))
+        .layer(layer(store).transport(transport.clone()));
+    carried(app, transport)
 }
 
 async fn ask(app: &Router, path: &str, cookies: &[Vec<u8>]) -> Reply {
@@ -130,6 +137,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn t2_no_cookie_header_panics_gives_a_5xx_or_reaches_the_store(
+        transport in select(every_transport().to_vec()),
         headers in vec(
             prop_oneof![
                 vec(value_byte(), 0..300),
@@ -140,7 +148,7 @@ proptest! {
         ),
     ) {
         let store = FaultyStore::in_memory();
-        let app = app(&store);
+        let app = app_over(&store, &transport);
         let read = block_on(ask(&app, "/who", &headers));
         prop_assert_eq!(read.status, StatusCode::OK);
         prop_assert_eq!(read.body, "nobody");
@@ -151,9 +159,12 @@ proptest! {
     }
 
     #[test]
-    fn t1_whatever_has_the_length_of_a_token_is_not_adopted(value in "[A-Za-z0-9_-]{43}") {
+    fn t1_whatever_has_the_length_of_a_token_is_not_adopted(
+        transport in select(every_transport().to_vec()),
+        value in "[A-Za-z0-9_-]{43}",
+    ) {
         let store = FaultyStore::in_memory();
-        let app = app(&store);
+        let app = app_over(&store, &transport);
         let cookie = [format!("{NAME}={value}").into_bytes()];
         let read = block_on(ask(&app, "/who", &cookie));
         prop_assert_eq!(read.body, "nobody");
@@ -166,11 +177,12 @@ proptest! {
     }
 
     #[test]
-    fn t1_a_token_with_any_character_changed_is_nobodys(
+    fn t1_a_token_with_any_character_changed_opens_nothing(
+        transport in select(every_transport().to_vec()),
         changes in vec((0..43_usize, value_byte()), 1..4),
     ) {
         let store = FaultyStore::in_memory();
-        let app = app(&store);
+        let app = app_over(&store, &transport);
         let token = issued(&block_on(ask(&app, "/be", &[]))).unwrap();
         let mut mutant = token.clone().into_bytes();
         for (place, byte) in changes {
@@ -341,7 +353,7 @@ async fn a_session_that_is_too_large_for_the_limit_of_today_can_still_shrink() {
 }
 
 #[tokio::test]
-async fn data_that_merging_makes_too_large_is_not_kept_and_the_visitor_is_told() {
+async fn data_that_is_too_large_after_a_merge_is_not_saved_and_answered_with_503() {
     let store = FaultyStore::in_memory();
     let layer = layer(&store).max_data_bytes(100);
     let ann = Client::new(layer);

@@ -2,10 +2,17 @@
 
 use std::time::{Duration, SystemTime};
 
-use axum::{Router, http::HeaderName, response::IntoResponse, routing::get};
+use axum::{
+    Extension, Router,
+    extract::{Path, Request},
+    http::HeaderName,
+    middleware::{self, Next},
+    response::IntoResponse,
+    routing::get,
+};
 use cloakroom::{
-    ClearSiteData, Clock as _, CurrentUser, Error, Session, SessionHandle, SessionLayer, StoreCall,
-    TimeLeft,
+    ClearSiteData, Clock as _, CurrentUser, Error, Session, SessionCookie, SessionHandle,
+    SessionLayer, StoreCall, TimeLeft,
     store::StoreErrorKind,
     testing::{Fault, FaultyStore, FixedClock},
 };
@@ -72,7 +79,7 @@ async fn logged_in(layer: SessionLayer) -> Browser {
 }
 
 #[tokio::test]
-async fn a_log_out_asks_the_browser_to_forget_what_the_layer_says() {
+async fn u7_a_log_out_sends_clear_site_data_as_the_layer_says() {
     let layer = SessionLayer::default().clear_site_data([
         ClearSiteData::Cache,
         ClearSiteData::Cookies,
@@ -96,7 +103,7 @@ async fn a_log_out_asks_the_browser_to_forget_what_the_layer_says() {
 }
 
 #[tokio::test]
-async fn by_default_a_log_out_clears_nothing_but_the_cookie() {
+async fn u7_by_default_a_log_out_clears_nothing_but_the_cookie() {
     let reply = logged_in(SessionLayer::default())
         .await
         .get("/logout")
@@ -109,7 +116,7 @@ async fn by_default_a_log_out_clears_nothing_but_the_cookie() {
 }
 
 #[tokio::test]
-async fn a_log_out_that_fails_still_asks_the_browser_to_forget() {
+async fn u7_a_log_out_that_fails_still_sends_clear_site_data() {
     let store = FaultyStore::in_memory();
     let layer = SessionLayer::new(store.clone()).clear_site_data([ClearSiteData::Storage]);
     let browser = logged_in(layer).await;
@@ -121,7 +128,83 @@ async fn a_log_out_that_fails_still_asks_the_browser_to_forget() {
 }
 
 #[tokio::test]
-async fn pages_of_users_are_stored_nowhere_where_the_layer_says_so() {
+async fn u7_a_log_out_within_another_layer_spares_the_cookie_of_that_layer() {
+    let all = [
+        ClearSiteData::Cookies,
+        ClearSiteData::Cache,
+        ClearSiteData::ExecutionContexts,
+    ];
+    let inner = SessionLayer::default().clear_site_data(all);
+    let outer = async |Path(changes): Path<bool>, Extension(outer): Extension<Session>| {
+        changes.then(|| outer.insert("n", 1)).transpose().map(drop)
+    };
+    let begin = async |session: Session| session.insert("n", 1);
+    let app = Router::new()
+        .route("/n", get(begin))
+        .route(
+            "/logout/{changes}",
+            get(async move |session: Session, path, extension| {
+                session.destroy();
+                outer(path, extension).await
+            }),
+        )
+        .layer(inner)
+        // The outer layer's session, which the inner one hides.
+        .layer(middleware::from_fn(
+            async |session: Session, mut request: Request, next: Next| {
+                request.extensions_mut().insert(session);
+                next.run(request).await
+            },
+        ))
+        .layer(SessionLayer::default().cookie(SessionCookie::new("outer")));
+    for (changes, expected) in [
+        (true, r#""cache", "executionContexts""#),
+        (false, r#""cookies", "cache", "executionContexts""#),
+    ] {
+        let browser = Browser::new(app.clone());
+        browser.get("/n").await;
+        let reply = browser.get(&format!("/logout/{changes}")).await;
+        assert_eq!(cleared(&reply), [expected]);
+        assert_eq!(browser.cookie("__Host-outer").is_some(), changes);
+        assert_eq!(browser.cookie("__Host-id"), None);
+    }
+}
+
+#[tokio::test]
+async fn u7_no_cdn_stores_the_page_of_a_user_where_the_layer_says_so() {
+    let page = async |_: Session| {
+        [
+            ("cdn-cache-control", "max-age=60"),
+            ("cloudflare-cdn-cache-control", "max-age=60"),
+            ("surrogate-control", "max-age=60"),
+        ]
+    };
+    let app = Router::new()
+        .route("/", get(page))
+        .route("/n", get(async |session: Session| session.insert("n", 1)))
+        .route(
+            "/login",
+            get(async |session: Session| session.log_in("ann")),
+        )
+        .layer(SessionLayer::default().no_store_for_users(true));
+    let browser = Browser::new(app);
+    browser.get("/n").await;
+    let reply = browser.get("/").await;
+    assert!(reply.headers.contains_key("cdn-cache-control"));
+    browser.get("/login").await;
+    let reply = browser.get("/").await;
+    assert_eq!(reply.all(header::CACHE_CONTROL), ["no-store"]);
+    for name in [
+        "cdn-cache-control",
+        "cloudflare-cdn-cache-control",
+        "surrogate-control",
+    ] {
+        assert!(!reply.headers.contains_key(name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn u7_pages_of_users_are_stored_nowhere_where_the_layer_says_so() {
     let browser = Browser::new(app(SessionLayer::default().no_store_for_users(true)));
     let cached = async |path: &str| browser.get(path).await.all(header::CACHE_CONTROL);
     browser.get("/n").await;
@@ -138,7 +221,7 @@ async fn pages_of_users_are_stored_nowhere_where_the_layer_says_so() {
 }
 
 #[tokio::test]
-async fn a_log_out_may_keep_chosen_values_in_an_anonymous_session() {
+async fn u7_a_log_out_may_keep_chosen_values_in_an_anonymous_session() {
     let browser = logged_in(SessionLayer::default()).await;
     let (before, copy) = (browser.cookie("__Host-id"), browser.twin());
     let reply = browser.get("/logout/keeping").await;
@@ -155,7 +238,7 @@ async fn a_log_out_may_keep_chosen_values_in_an_anonymous_session() {
 }
 
 #[tokio::test]
-async fn the_time_left_is_told_without_keeping_the_session_alive() {
+async fn u8_reading_the_time_left_does_not_keep_the_session_alive() {
     let clock = FixedClock::default();
     let layer = SessionLayer::default()
         .idle_timeout(10 * MINUTE)
@@ -186,7 +269,7 @@ async fn the_time_left_is_told_without_keeping_the_session_alive() {
 }
 
 #[tokio::test]
-async fn who_peeks_is_told_the_deadline_that_stands_and_who_uses_the_session_the_new_one() {
+async fn expires_at_stays_the_same_for_a_peek_and_is_new_after_a_load() {
     let clock = FixedClock::default();
     let peek = async |handle: SessionHandle| {
         let session = handle.peek().await?.expect("a session");

@@ -1,4 +1,4 @@
-//! The request's way in and the response's way out.
+//! The layer: requests, responses and their headers.
 
 mod caching;
 mod connections;

@@ -221,8 +221,12 @@ fn several_runtimes_share_one_static_layer() {
         let bob = Client::new(LAYER.clone());
         bob.visit(async |session| session.insert("n", 1).unwrap())
             .await;
-        while STORE.len() > 1 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let reaped = async {
+            while STORE.len() > 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let reaped = tokio::time::timeout(Duration::from_secs(60), reaped).await;
+        reaped.expect("the second runtime has a background task");
     });
 }

@@ -76,7 +76,7 @@ async fn f2_the_503_has_the_error_in_its_extensions() {
 }
 
 #[tokio::test]
-async fn f2_the_503_keeps_the_headers_that_tell_nothing_of_the_lost_response() {
+async fn f2_the_503_keeps_the_headers_that_reveal_nothing_about_the_lost_response() {
     let response = withdrawn().await;
     let mut kept: Vec<_> = response
         .headers()
@@ -98,7 +98,7 @@ async fn f2_the_503_keeps_the_headers_that_tell_nothing_of_the_lost_response() {
 }
 
 #[tokio::test]
-async fn f2_an_outer_layer_words_the_503_and_that_of_an_extractor() {
+async fn f2_an_outer_layer_can_replace_the_503_and_that_of_an_extractor() {
     async fn explain(response: Response) -> Response {
         match response.extensions().get::<Error>() {
             Some(error) => {

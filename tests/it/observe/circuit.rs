@@ -55,7 +55,7 @@ async fn read(visitor: &Visitor) -> StatusCode {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_down_is_left_alone_but_for_one_probe_in_each_pause() {
+async fn f6_a_store_that_is_down_gets_one_probe_in_each_pause() {
     let site = Site::new();
     let visitor = site.visitor().await;
     site.store
@@ -91,7 +91,7 @@ async fn a_store_that_is_down_is_left_alone_but_for_one_probe_in_each_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_hangs_costs_a_few_requests_the_timeout_and_the_others_nothing() {
+async fn f6_a_store_that_hangs_costs_a_few_requests_the_timeout_and_the_others_nothing() {
     let site = Site::new();
     let visitor = site.visitor().await;
     site.store.plan(|_| Fault::Hang);
@@ -103,7 +103,7 @@ async fn a_store_that_hangs_costs_a_few_requests_the_timeout_and_the_others_noth
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_that_give_up_do_not_open_the_circuit() {
+async fn f6_clients_that_give_up_do_not_open_the_circuit() {
     let site = Site::new();
     let visitor = site.visitor().await;
     site.store.plan(|_| Fault::Hang);
@@ -115,7 +115,7 @@ async fn clients_that_give_up_do_not_open_the_circuit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_cannot_be_read_does_not_open_the_circuit() {
+async fn f6_a_record_that_cannot_be_read_does_not_open_the_circuit() {
     for kind in [
         StoreErrorKind::Corrupt,
         StoreErrorKind::Incompatible,
@@ -133,7 +133,7 @@ async fn a_record_that_cannot_be_read_does_not_open_the_circuit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_meets_an_open_circuit_is_certainly_not_applied_and_answered_with_503() {
+async fn f6_a_write_that_meets_an_open_circuit_is_certainly_not_applied_and_answered_with_503() {
     let site = Site::new();
     let visitor = site.visitor().await;
     // The load works, and the circuit opens before the write.
@@ -179,7 +179,7 @@ async fn a_memory_store_has_no_circuit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lines_that_repeat_are_logged_a_few_times_with_a_count_of_the_others() {
+async fn f6_lines_that_repeat_are_logged_a_few_times_with_a_count_of_the_others() {
     let log = Log::capture();
     let site = Site::new();
     let visitor = site.visitor().await;

@@ -62,7 +62,7 @@ async fn ask(app: &Router, path: &str, cookie: &str) -> String {
 }
 
 #[tokio::test]
-async fn each_event_of_a_request_has_what_was_kept_of_it() {
+async fn each_event_of_a_request_has_its_context() {
     let (layer, told) = listening(SessionLayer::default());
     let app = router(layer);
     let cookie = ask(&app, "/join", "").await;

@@ -87,7 +87,7 @@ async fn waiting(visitor: &Visitor) -> futures::future::BoxFuture<'static, Sessi
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_out_whose_reply_was_lost_is_told_once() {
+async fn a_log_out_with_a_lost_reply_sends_one_event() {
     for kind in KINDS {
         for skipped in 0..2 {
             let house = House::new();
@@ -106,7 +106,7 @@ async fn a_log_out_whose_reply_was_lost_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revocation_whose_reply_was_lost_is_told_once() {
+async fn a_revocation_with_a_lost_reply_sends_one_event() {
     for kind in KINDS {
         for skipped in 0..2 {
             let house = House::new();
@@ -126,7 +126,7 @@ async fn a_revocation_whose_reply_was_lost_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_went_on_on_another_node_is_not_told_as_ended_while_it_lives() {
+async fn a_session_that_continues_on_another_node_sends_no_event_of_its_end() {
     for logs_in in [true, false] {
         let house = House::new();
         let visitor = house.known().await;
@@ -153,7 +153,7 @@ async fn a_session_that_went_on_on_another_node_is_not_told_as_ended_while_it_li
 }
 
 #[tokio::test(start_paused = true)]
-async fn r4_who_waits_before_the_head_of_a_log_in_is_told_of_its_revocation_at_once() {
+async fn r4_a_wait_that_begins_before_the_head_ends_at_once_with_the_revocation() {
     type Act = fn(&Session);
     let moves: [(&str, Act); 3] = [
         ("log-in", |session| session.log_in("ann").unwrap()),
@@ -213,7 +213,7 @@ async fn r4_who_waits_before_the_head_of_a_log_in_does_not_keep_the_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p1_a_log_in_whose_user_is_revoked_in_its_middle_is_not_answered_with_a_dead_token() {
+async fn p1_a_log_in_during_a_revocation_of_its_user_is_not_answered_with_an_ended_token() {
     for at in [StoreCall::Update, StoreCall::Create] {
         for fault in [Fault::Delay(2 * SECOND), Fault::DelayReply(2 * SECOND)] {
             // Where the marker is stored the log-in is complete, and is ended as any other.
@@ -247,7 +247,7 @@ async fn p1_a_log_in_whose_user_is_revoked_in_its_middle_is_not_answered_with_a_
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_session_is_told_as_ended_before_it_is_told_as_begun() {
+async fn the_event_of_a_sessions_end_never_comes_before_that_of_its_beginning() {
     let house = House::new();
     let sessions = house.layer.sessions();
     let visitor = house.known().await;

@@ -12,7 +12,6 @@ use std::{
 use cloakroom::{
     Activity, Clock as _, EndReason, Event, EventKind, Listener, MemoryStore, Record, Rejection,
     Session, SessionHandle, SessionId, SessionLayer, SessionStore, StoreError, Timeout, Timestamp,
-    Version,
     store::{Created, Former, Query, Reaped, StoreErrorKind, Touched, Updated},
 };
 use futures::FutureExt as _;
@@ -106,7 +105,7 @@ fn ended(reason: EndReason) -> EventKind {
 }
 
 #[tokio::test]
-async fn each_step_of_a_visit_is_told_with_its_id_its_user_and_its_time() {
+async fn each_step_of_a_visit_sends_an_event_with_id_user_and_time() {
     let house = House::new();
     let visitor = Visitor::new(&house.layer);
     let mut expected: Vec<(SessionId, Option<&str>, SystemTime, EventKind)> = Vec::new();
@@ -145,7 +144,7 @@ async fn each_step_of_a_visit_is_told_with_its_id_its_user_and_its_time() {
 }
 
 #[tokio::test]
-async fn what_only_reads_or_changes_nothing_is_not_told() {
+async fn a_request_that_changes_nothing_sends_no_event() {
     let house = House::new();
     let stranger = Visitor::new(&house.layer);
     stranger.visit(async |_| ()).await;
@@ -163,7 +162,7 @@ async fn what_only_reads_or_changes_nothing_is_not_told() {
 }
 
 #[tokio::test]
-async fn saved_names_what_was_set_and_removed_and_no_more() {
+async fn the_event_of_a_save_names_exactly_the_changed_keys() {
     let house = House::new();
     let visitor = house.known().await;
     let reply = visitor.visit(async |session: Session| {
@@ -201,7 +200,7 @@ async fn saved_names_only_this_requests_keys_after_a_merge_with_another() {
 }
 
 #[tokio::test]
-async fn a_save_a_claim_and_the_head_each_tell_what_they_stored() {
+async fn a_save_a_claim_and_the_head_each_send_an_event() {
     let house = House::new();
     let visitor = Visitor::new(&house.layer);
     let heard = house.recorder.clone();
@@ -226,7 +225,7 @@ async fn a_save_a_claim_and_the_head_each_tell_what_they_stored() {
 }
 
 #[tokio::test]
-async fn m5_a_save_whose_reply_was_lost_is_told_once_with_its_own_keys() {
+async fn m5_a_save_with_a_lost_reply_sends_one_event_with_its_own_keys() {
     let house = House::new();
     let visitor = house.known().await;
     let other = visitor.twin();
@@ -257,7 +256,7 @@ async fn m5_a_save_whose_reply_was_lost_is_told_once_with_its_own_keys() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_save_that_waited_for_the_limit_in_vain_is_told_once() {
+async fn a_save_that_timed_out_at_the_limit_sends_one_event_later() {
     let house = House::new();
     let layer = house.layer.clone().max_sessions_per_user(1);
     let visitor = Visitor::new(&layer);
@@ -305,7 +304,7 @@ async fn a_log_in_that_was_taken_back_is_not_made_again() {
 }
 
 #[tokio::test]
-async fn a_log_in_that_begins_the_session_is_told_after_its_creation() {
+async fn the_event_of_a_log_in_comes_after_that_of_the_creation() {
     let house = House::new();
     let visitor = Visitor::new(&house.layer);
     log_in(&visitor, "ann").await;
@@ -315,7 +314,7 @@ async fn a_log_in_that_begins_the_session_is_told_after_its_creation() {
 }
 
 #[tokio::test]
-async fn what_a_log_in_changes_at_the_same_time_is_told_after_it() {
+async fn the_event_of_a_log_in_comes_before_that_of_its_changes() {
     let house = House::new();
     let visitor = house.known().await;
     let from = Some(id(&visitor));
@@ -388,7 +387,7 @@ async fn m7_of_two_log_ins_at_once_one_goes_on_and_the_other_begins() {
 }
 
 #[tokio::test]
-async fn a_cycle_that_another_was_faster_than_is_not_told() {
+async fn a_cycle_that_lost_to_a_faster_one_sends_no_event() {
     let house = House::new();
     let visitor = house.known().await;
     let (other, from) = (visitor.twin(), id(&visitor));
@@ -530,7 +529,7 @@ async fn reaped(house: &House, act: impl FnOnce(Session), after: Duration) -> Op
 }
 
 #[tokio::test]
-async fn idle_and_absolute_endings_are_told_apart_by_the_sessions_own_lifetimes() {
+async fn idle_and_absolute_ends_are_distinguished_by_the_sessions_own_timeouts() {
     const IDLE: Option<EndReason> = Some(EndReason::Idle);
     const ABSOLUTE: Option<EndReason> = Some(EndReason::Absolute);
     let house = House::new();
@@ -555,7 +554,7 @@ async fn idle_and_absolute_endings_are_told_apart_by_the_sessions_own_lifetimes(
 }
 
 #[tokio::test]
-async fn the_marker_of_a_session_that_moved_on_is_no_ending() {
+async fn deleting_the_marker_of_a_moved_session_sends_no_event() {
     let house = House::new();
     let visitor = house.known().await;
     cycle(&visitor).await;
@@ -824,7 +823,7 @@ async fn sends(
 }
 
 #[tokio::test]
-async fn a_cookie_that_opens_nothing_is_told_with_the_reason() {
+async fn a_rejected_cookie_sends_an_event_with_the_reason() {
     let house = House::new();
     let never = SessionId::from(NEVER_ISSUED);
     let visitor = house.known().await;
@@ -921,10 +920,10 @@ impl SessionStore for Forgetful {
     async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        self.0.touch(id, expected, activity).await
+        self.0.touch(id, former, activity).await
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
@@ -996,7 +995,7 @@ impl Listener for Numbered {
 }
 
 #[tokio::test]
-async fn listeners_are_told_in_the_order_of_their_registration() {
+async fn listeners_are_called_in_the_order_of_their_registration() {
     let heard = Arc::<Mutex<Vec<u8>>>::default();
     let closure = {
         let heard = Arc::clone(&heard);
@@ -1012,7 +1011,7 @@ async fn listeners_are_told_in_the_order_of_their_registration() {
 }
 
 #[tokio::test]
-async fn listeners_are_told_after_the_store_has_confirmed() {
+async fn listeners_are_called_after_the_store_has_confirmed() {
     let store = MemoryStore::default();
     let held = Arc::new(Mutex::new(Vec::new()));
     let (asked, noted) = (store.clone(), Arc::clone(&held));
@@ -1096,7 +1095,7 @@ async fn a_listener_may_use_the_session_and_the_store() {
 }
 
 #[tokio::test]
-async fn a_store_that_outlives_its_layer_tells_nobody() {
+async fn a_store_that_outlives_its_layer_sends_no_events() {
     let (store, clock, recorder) = (
         MemoryStore::default(),
         FixedClock::default(),

@@ -1,4 +1,4 @@
-//! What happened, and who is told.
+//! Events, listeners, statistics and metrics.
 
 mod circuit;
 mod contexts;

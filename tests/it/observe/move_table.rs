@@ -7,7 +7,7 @@ use std::{
 
 use allocation_counter::measure;
 use cloakroom::{
-    Activity, Record, SessionId, SessionLayer, SessionStore, StoreError, Timestamp, Version,
+    Activity, Record, SessionId, SessionLayer, SessionStore, StoreError, Timestamp,
     store::{Created, Former, Reaped, Touched, Updated},
 };
 use http::StatusCode;
@@ -68,12 +68,12 @@ impl SessionStore for PlainStore {
     async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
         Ok(match self.0.lock().get_mut(&id) {
             None => Touched::Missing,
-            Some((kept, _)) if kept.version() != expected => Touched::Stale,
+            Some((kept, _)) if kept.version() != former.version() => Touched::Stale,
             Some((_, kept)) => {
                 *kept = activity;
                 Touched::Yes

@@ -87,7 +87,7 @@ async fn r4_a_socket_closes_where_a_variant_moves_the_session() {
 }
 
 #[tokio::test]
-async fn a_listener_that_is_added_later_is_told_what_the_operator_does() {
+async fn a_listener_that_is_added_later_is_called_for_the_operator() {
     for (name, store) in stores() {
         let layer = base(&store);
         let sessions = layer.sessions();
@@ -103,7 +103,7 @@ async fn a_listener_that_is_added_later_is_told_what_the_operator_does() {
 }
 
 #[tokio::test]
-async fn a_listener_of_one_variant_is_told_what_requests_of_another_do() {
+async fn a_listener_of_one_variant_is_called_for_requests_of_another() {
     for (name, store) in stores() {
         let layer = base(&store);
         let recorder = Recorder::default();

@@ -118,7 +118,7 @@ async fn lives_of_centuries_are_counted() {
 }
 
 #[tokio::test]
-async fn nobody_has_lived_before_one_has_ended() {
+async fn there_is_no_mean_life_before_a_session_has_ended() {
     let house = House::new();
     set(&Visitor::new(&house.layer), "n").await;
     let stats = house.stats();
@@ -127,7 +127,7 @@ async fn nobody_has_lived_before_one_has_ended() {
 }
 
 #[tokio::test]
-async fn a_memory_store_tells_its_bytes_and_evictions() {
+async fn a_memory_store_reports_its_bytes_and_evictions() {
     let store = MemoryStore::builder().max_sessions(2).build();
     let layer = SessionLayer::new(store.clone());
     let sessions = layer.sessions();
@@ -213,7 +213,7 @@ async fn the_stores_calls_are_counted_with_their_time_and_their_failures() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_for_whose_answer_nobody_waits_is_counted_apart() {
+async fn an_abandoned_call_has_a_count_of_its_own() {
     let house = House::new();
     let visitor = Visitor::new(&house.layer);
     set(&visitor, "n").await;

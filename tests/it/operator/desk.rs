@@ -300,7 +300,7 @@ async fn a_preview_shows_what_a_revocation_by_filter_then_ends() {
 }
 
 #[tokio::test]
-async fn a_filter_without_a_condition_ends_nobody() {
+async fn a_filter_without_a_condition_ends_nothing() {
     let desk = Desk::new();
     desk.visitor(None).await;
     for filter in [SessionFilter::default(), newest()] {

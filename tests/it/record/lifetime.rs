@@ -344,7 +344,7 @@ async fn l2_a_claim_refreshes_a_persistent_cookie() {
 }
 
 #[tokio::test]
-async fn l3_a_tightened_idle_timeout_bites_at_once() {
+async fn l3_a_shorter_idle_timeout_applies_at_once() {
     let fixture = Fixture::new();
     let loose = fixture.known(fixture.layer()).await;
     let tight = visitor_of(fixture.layer().idle_timeout(10 * MINUTE));
@@ -355,7 +355,7 @@ async fn l3_a_tightened_idle_timeout_bites_at_once() {
 }
 
 #[tokio::test]
-async fn l3_a_tightened_absolute_timeout_bites_at_once() {
+async fn l3_a_shorter_absolute_timeout_applies_at_once() {
     let fixture = Fixture::new();
     let loose = fixture.known(fixture.layer()).await;
     let tight = visitor_of(fixture.layer().absolute_timeout(20 * MINUTE));
@@ -367,7 +367,7 @@ async fn l3_a_tightened_absolute_timeout_bites_at_once() {
 }
 
 #[tokio::test]
-async fn l3_a_tightened_never_bites_at_once() {
+async fn l3_a_timeout_in_place_of_never_applies_at_once() {
     let fixture = Fixture::new();
     let never = fixture.layer().idle_timeout(None).absolute_timeout(None);
     let loose = fixture.known(never).await;
@@ -378,7 +378,7 @@ async fn l3_a_tightened_never_bites_at_once() {
 }
 
 #[tokio::test]
-async fn l3_a_loosened_timeout_holds_at_once_too() {
+async fn l3_a_longer_timeout_applies_at_once_too() {
     let fixture = Fixture::new();
     let tight = fixture
         .known(fixture.layer().idle_timeout(10 * MINUTE))
@@ -414,7 +414,7 @@ fn slow(fixture: &Fixture, layer: SessionLayer) -> Browser {
 }
 
 #[tokio::test]
-async fn l3_a_handler_that_outlives_the_idle_timeout_keeps_its_session() {
+async fn l8_a_handler_that_outlives_the_idle_timeout_keeps_its_session() {
     let fixture = Fixture::new();
     for what in ["set", "touch", "save", "cycle", "in"] {
         let visitor = slow(&fixture, fixture.layer());
@@ -432,7 +432,7 @@ async fn l3_a_handler_that_outlives_the_idle_timeout_keeps_its_session() {
 }
 
 #[tokio::test]
-async fn l3_a_handler_that_outlives_the_absolute_deadline_loses_its_changes_quietly() {
+async fn l8_changes_after_the_absolute_deadline_are_dropped_without_an_error() {
     let fixture = Fixture::new();
     let (log, _guard) = logging();
     for what in ["set", "cycle", "nothing"] {
@@ -869,7 +869,7 @@ async fn l3_a_longer_absolute_timeout_holds_for_visitors_who_come_again_in_time(
 }
 
 #[tokio::test]
-async fn l3_of_two_layers_over_one_store_the_shorter_does_not_end_the_longers_sessions() {
+async fn l3_a_layer_with_a_shorter_timeout_does_not_end_sessions_of_another_layer() {
     let fixture = Fixture::new();
     let layer = |idle| {
         fixture
@@ -904,7 +904,7 @@ async fn l3_a_persistent_cookie_is_sent_again_when_the_timeout_has_become_longer
 }
 
 #[tokio::test]
-async fn l3_a_handler_that_outlives_the_reapers_grace_is_answered_with_503() {
+async fn l8_a_handler_that_changed_a_deleted_session_is_answered_with_503() {
     for what in ["set", "cycle", "save"] {
         let fixture = Fixture::new();
         let layer = fixture.layer();
@@ -938,7 +938,7 @@ async fn l3_a_handler_that_outlives_the_reapers_grace_is_answered_with_503() {
 }
 
 #[tokio::test]
-async fn l3_a_handler_that_only_read_until_after_the_reapers_grace_is_answered_as_it_is() {
+async fn l8_the_response_of_a_handler_that_only_read_a_deleted_session_is_kept() {
     let fixture = Fixture::new();
     let layer = fixture.layer().touch_after(MINUTE);
     let reaping = layer.clone();

@@ -1,5 +1,6 @@
-//! What a store keeps, and how long.
+//! Stored records: encoding, lifetimes, renewal, secrecy.
 
+mod clocks;
 mod encoding;
 mod lifetime;
 mod renewal;

@@ -181,7 +181,7 @@ async fn r3_an_old_secret_that_comes_back_after_its_time_ends_the_session() {
 }
 
 #[tokio::test]
-async fn r3_a_thief_who_renews_with_a_copy_is_found_out_when_the_visitor_comes() {
+async fn r3_a_renewed_copy_is_noticed_at_the_visitors_next_request() {
     let site = Site::new();
     let visitor = site.visitor().await;
     let thief = visitor.twin();
@@ -197,7 +197,7 @@ async fn r3_a_thief_who_renews_with_a_copy_is_found_out_when_the_visitor_comes()
 }
 
 #[tokio::test]
-async fn r3_a_secret_that_never_was_ends_nothing() {
+async fn r3_a_secret_that_was_never_issued_ends_nothing() {
     let site = Site::new();
     let visitor = site.visitor().await;
     site.clock.advance(HOUR);
@@ -418,7 +418,7 @@ async fn a_log_in_and_a_cycle_begin_a_new_period() {
 }
 
 #[tokio::test]
-async fn m6_a_straggler_with_any_of_the_secrets_stores_nothing_after_a_cycle() {
+async fn m6_a_late_request_with_any_of_the_secrets_stores_nothing_after_a_cycle() {
     let site = Site::new();
     let visitor = site.visitor().await;
     let former = visitor.twin();
@@ -674,7 +674,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn r1_a_visitor_who_uses_the_newest_cookie_he_has_is_never_thrown_out(
+    fn r1_a_visitor_who_sends_their_newest_cookie_is_never_logged_out(
         trips in prop::collection::vec(trip(), 1..60),
         is_persistent: bool,
     ) {

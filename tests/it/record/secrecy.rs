@@ -22,7 +22,7 @@ use base64::{
 use cloakroom::{
     Activity, CookiePrefix, Error, ErrorKind, Event, EventKind, Key, MemoryStore, Record, SameSite,
     Session, SessionCookie, SessionData, SessionFilter, SessionHandle, SessionId, SessionLayer,
-    SessionStore, SessionValue, StoreError, SystemClock, Timeout, Timestamp, Version,
+    SessionStore, SessionValue, StoreError, SystemClock, Timeout, Timestamp, Transport,
     store::{
         Created, DynStore, Former, Query, Reaped, Removal, RemovalReason, RemovalSink,
         StoreErrorKind, Touched, Updated,
@@ -37,6 +37,7 @@ use tracing::Level;
 
 use crate::support::{
     Browser, Fault, FaultyStore, FixedClock, Log, StoreCall,
+    carried::{carried, every_transport},
     token::{join, split},
 };
 
@@ -389,12 +390,19 @@ impl Walk {
 
 #[tokio::test(start_paused = true)]
 async fn t3_nothing_that_is_logged_over_a_whole_visit_shows_the_secret_or_the_data() {
+    for transport in every_transport() {
+        a_whole_visit(&transport).await;
+    }
+}
+
+async fn a_whole_visit(transport: &Transport) {
     let log = Log::capture();
     let store = FaultyStore::in_memory();
     let clock = FixedClock::default();
     let told = Arc::new(Mutex::new(String::new()));
     let tell = Arc::clone(&told);
     let layer = SessionLayer::new(store.clone())
+        .transport(transport.clone())
         .clock(clock.clone())
         .touch_after(Duration::from_secs(60))
         .store_timeout(Duration::from_secs(1))
@@ -414,6 +422,7 @@ async fn t3_nothing_that_is_logged_over_a_whole_visit_shows_the_secret_or_the_da
         });
     let sessions = layer.sessions();
     let app = Router::new().route("/{what}", get(act)).layer(layer);
+    let app = carried(app, transport);
     let mut ann = Walk::new(&app);
 
     // Created, read, updated, merged, listed.
@@ -525,7 +534,7 @@ async fn t3_nothing_that_is_logged_over_a_whole_visit_shows_the_secret_or_the_da
         "rolled back or finished",
         "was not loaded",
         "was not kept",
-        "touch failed",
+        "touch or renewal failed",
         "has a wrong secret",
         "in the future",
         "expired sessions deleted",
@@ -669,10 +678,10 @@ impl SessionStore for Dump {
     async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        self.store.touch(id, expected, activity).await
+        self.store.touch(id, former, activity).await
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {

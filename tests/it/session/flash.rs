@@ -41,7 +41,7 @@ fn app(layer: SessionLayer) -> Router {
 }
 
 #[tokio::test]
-async fn messages_are_shown_once_after_any_number_of_redirects() {
+async fn u6_messages_are_shown_once_after_any_number_of_redirects() {
     let browser = Browser::new(app(SessionLayer::default()));
     assert_eq!(browser.get("/").await.body, "");
     assert_eq!(browser.cookie("__Host-id"), None);
@@ -56,7 +56,7 @@ async fn messages_are_shown_once_after_any_number_of_redirects() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_message_is_lost_and_each_is_shown_in_one_tab() {
+async fn u6_no_message_is_lost_and_each_is_shown_in_one_tab() {
     let browser = Browser::new(app(SessionLayer::default()));
     browser.get("/save/first").await;
     let names: Vec<String> = (0..10).map(|n| format!("/save/n{n}")).collect();
@@ -74,7 +74,7 @@ async fn no_message_is_lost_and_each_is_shown_in_one_tab() {
 }
 
 #[tokio::test]
-async fn at_most_32_messages_are_kept_and_the_oldest_goes_first() {
+async fn u6_at_most_32_messages_are_kept_and_the_oldest_goes_first() {
     let visitor = Client::new(SessionLayer::default());
     visitor
         .visit(async |session| {
@@ -113,7 +113,7 @@ async fn a_message_of_this_request_can_be_shown_by_it() {
 }
 
 #[tokio::test]
-async fn a_payload_has_a_type_and_one_of_another_type_spoils_no_page() {
+async fn u6_a_message_of_another_type_does_not_affect_the_page() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     enum Notice {
         Shipped { order: u64, weight: Option<f64> },

@@ -59,7 +59,7 @@ fn labels(summary: &SessionSummary) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn a_session_is_labelled_when_it_begins_and_when_it_logs_in() {
+async fn u9_a_session_is_labelled_when_it_begins_and_when_it_logs_in() {
     let layer = SessionLayer::default()
         .label_user_agent()
         .label("path", |request| {
@@ -89,7 +89,7 @@ async fn a_session_is_labelled_when_it_begins_and_when_it_logs_in() {
 }
 
 #[tokio::test]
-async fn without_being_asked_for_there_are_no_labels() {
+async fn u9_there_are_no_labels_by_default() {
     let layer = SessionLayer::default();
     let browser = Browser::new(app(layer.clone()));
     let cookie = ask(&browser, "/begin", "agent", None).await;
@@ -98,7 +98,7 @@ async fn without_being_asked_for_there_are_no_labels() {
 }
 
 #[tokio::test]
-async fn what_a_client_sends_as_its_name_is_cut() {
+async fn u9_what_a_client_sends_as_its_name_is_cut() {
     let layer = SessionLayer::default()
         .label_user_agent()
         .label("wide", |_| Some("ä".repeat(200)));
@@ -110,7 +110,7 @@ async fn what_a_client_sends_as_its_name_is_cut() {
 }
 
 #[tokio::test]
-async fn labels_that_are_too_long_or_too_many_are_refused() {
+async fn u9_labels_that_are_too_long_or_too_many_are_refused() {
     let visitor = Client::new(SessionLayer::default());
     visitor
         .visit(async |session| {
@@ -126,18 +126,18 @@ async fn labels_that_are_too_long_or_too_many_are_refused() {
                 (
                     "label 0",
                     "x".repeat(257),
-                    "the label `label 0` would have 257 bytes, 256 is the most",
+                    "the label `label 0` would have 257 bytes, the limit is 256",
                 ),
                 (
                     "further",
                     String::new(),
-                    "the session would have 9 labels, 8 is the most",
+                    "the session would have 9 labels, the limit is 8",
                 ),
                 ("", String::new(), "a label needs a name"),
                 (
                     &*format!("{name}n"),
                     String::new(),
-                    "a label's name would have 33 bytes, 32 is the most",
+                    "a label's name would have 33 bytes, the limit is 32",
                 ),
             ] {
                 let error = session.set_label(name, &label).unwrap_err();
@@ -161,7 +161,7 @@ async fn labels_that_are_too_long_or_too_many_are_refused() {
 }
 
 #[tokio::test]
-async fn another_users_log_in_begins_without_labels() {
+async fn u9_another_users_log_in_begins_without_labels() {
     let visitor = Client::new(SessionLayer::default());
     visitor
         .visit(async |session| {

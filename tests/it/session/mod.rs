@@ -1,4 +1,4 @@
-//! What handlers hold.
+//! The types that handlers use.
 
 mod flash;
 mod keys;

@@ -329,7 +329,7 @@ async fn f5_who_waits_does_not_keep_the_layers_task_alive() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_wait_on_many_threads_and_all_are_told() {
+async fn all_tasks_that_wait_on_many_threads_are_woken() {
     let layer = SessionLayer::new(Arc::new(MemoryStore::default()));
     let mut sockets = Vec::new();
     let mut clients = Vec::new();

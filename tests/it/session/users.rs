@@ -10,7 +10,7 @@ use crate::support::Client;
 const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 
 #[test]
-fn strings_integers_and_uuids_are_user_ids() {
+fn u1_strings_integers_and_uuids_are_user_ids() {
     let uuid: Uuid = UUID.parse().unwrap();
     let string = String::from("ann");
     let strings: [UserId; 9] = [
@@ -48,7 +48,7 @@ fn a_user_id_does_not_show_itself_in_debug() {
 }
 
 #[tokio::test]
-async fn the_user_id_is_read_as_the_type_that_logged_in() {
+async fn u1_the_user_id_is_read_as_the_type_that_logged_in() {
     let uuid: Uuid = UUID.parse().unwrap();
     let visitor = Client::new(SessionLayer::default());
     visitor
@@ -75,7 +75,7 @@ async fn the_user_id_is_read_as_the_type_that_logged_in() {
 }
 
 #[tokio::test]
-async fn a_user_id_that_does_not_parse_is_an_error_that_says_so() {
+async fn u1_a_user_id_that_does_not_parse_is_an_error_that_says_so() {
     let layer = SessionLayer::default();
     let visitor = Client::new(layer.clone());
     visitor

@@ -1,3 +1,3 @@
-//! What one request knows of its session.
+//! The state of one request.
 
 mod drop_order;

@@ -8,7 +8,8 @@ use std::{
     path::{Path, PathBuf},
     pin::pin,
     sync::{Arc, mpsc},
-    time::{Duration, SystemTime},
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 use cloakroom::{
@@ -142,7 +143,7 @@ fn what_was_stored_is_there_when_the_store_is_opened_again() {
         .store
         .update(id(1), &next, seen(HOUR), former(version(1)));
     assert_eq!(block_on(updated).unwrap(), Updated::Saved);
-    let touched = home.store.touch(id(2), version(1), seen(HOUR));
+    let touched = home.store.touch(id(2), former(version(1)), seen(HOUR));
     assert_eq!(block_on(touched).unwrap(), Touched::Yes);
     let again = FileStore::open(home.path()).unwrap();
     let home = Home {
@@ -185,7 +186,7 @@ fn damage_at_any_byte_sets_the_file_aside_and_never_gives_other_data() {
     let record = record(3, "ann");
     home.create(id(1), &record);
     home.create(id(2), &record);
-    block_on(home.store.touch(id(1), version(3), seen(HOUR))).unwrap();
+    block_on(home.store.touch(id(1), former(version(3)), seen(HOUR))).unwrap();
     let whole = fs::read(home.file(id(1))).unwrap();
     let activities = [seen(Duration::ZERO), seen(HOUR)];
     let mut set_aside = 0;
@@ -278,7 +279,7 @@ fn every_call_sets_a_damaged_file_aside() {
         .update(id(1), &next, seen(HOUR), former(version(1)));
     corrupt(block_on(call).unwrap_err());
     damage();
-    corrupt(block_on(home.store.touch(id(1), version(1), seen(HOUR))).unwrap_err());
+    corrupt(block_on(home.store.touch(id(1), former(version(1)), seen(HOUR))).unwrap_err());
     damage();
     assert!(block_on(home.store.delete(id(1))).unwrap());
     damage();
@@ -378,9 +379,11 @@ fn a_touch_writes_into_the_file_and_its_readers_see_it_whole() {
         let mut touches = 0;
         while touches < 3000 || !reader.is_finished() {
             touches += 1;
-            let touch = home
-                .store
-                .touch(id(1), version(90), seen(Duration::from_millis(touches)));
+            let touch = home.store.touch(
+                id(1),
+                former(version(90)),
+                seen(Duration::from_millis(touches)),
+            );
             assert_eq!(block_on(touch).unwrap(), Touched::Yes);
         }
     });
@@ -424,7 +427,12 @@ fn a_process_killed_in_the_middle_of_its_writes_leaves_whole_records() {
         let started = latest(0);
         let worker = Worker::start("store::file::writing_worker", place, &[]);
         // Somewhere in the middle, another place each time.
+        let began = Instant::now();
         while latest(0) < started + 3 + round {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "it writes nothing"
+            );
             std::thread::yield_now();
         }
         drop(worker);
@@ -469,7 +477,7 @@ fn writing_worker() {
                 assert_eq!(block_on(updated).unwrap(), Updated::Saved);
             }
         }
-        let touched = store.touch(id(number), version(counter), seen(HOUR));
+        let touched = store.touch(id(number), former(version(counter)), seen(HOUR));
         assert_eq!(block_on(touched).unwrap(), Touched::Yes);
         let fleeting = store.create(id(WRITTEN), &next, seen(HOUR));
         block_on(fleeting).unwrap();
@@ -564,7 +572,7 @@ fn a_call_that_is_dropped_before_it_began_never_happens() {
         let occupied = tokio::task::spawn_blocking(move || released.recv());
         let next = record(2, "");
         drop_pending(store.update(id(1), &next, seen(HOUR), former(version(1)))).await;
-        drop_pending(store.touch(id(1), version(1), seen(HOUR))).await;
+        drop_pending(store.touch(id(1), former(version(1)), seen(HOUR))).await;
         drop_pending(store.delete(id(1))).await;
         drop_pending(store.delete_expired(Timestamp::MAX, 10)).await;
         release.send(()).unwrap();
@@ -591,7 +599,7 @@ fn a_call_that_is_dropped_after_it_began_happens_whole() {
         let (first, next) = (record(1, "ann"), record(2, "ann"));
         begin_and_drop(store.create(id(1), &first, seen(Duration::ZERO))).await;
         assert_eq!(changes(store).await, (Some(1), false));
-        begin_and_drop(store.touch(id(1), version(1), seen(HOUR))).await;
+        begin_and_drop(store.touch(id(1), former(version(1)), seen(HOUR))).await;
         assert_eq!(changes(store).await, (Some(1), true));
         begin_and_drop(store.update(id(1), &next, seen(Duration::ZERO), former(version(1)))).await;
         assert_eq!(changes(store).await, (Some(2), false));
@@ -728,7 +736,7 @@ fn a_sweep_goes_on_where_the_last_one_ended() {
 }
 
 #[test]
-fn a_sweep_tells_its_sinks_what_it_ended_and_reads_records_for_them_alone() {
+fn a_sweep_reports_removals_and_reads_records_only_for_that() {
     let home = Home::new();
     let endings: Arc<Mutex<Vec<_>>> = Arc::default();
     let kept = Arc::clone(&endings);
@@ -737,7 +745,7 @@ fn a_sweep_tells_its_sinks_what_it_ended_and_reads_records_for_them_alone() {
     for number in 0..3 {
         home.create(id(number), &record(number + 1, "ann"));
     }
-    let later = home.store.touch(id(1), version(2), seen(HOUR));
+    let later = home.store.touch(id(1), former(version(2)), seen(HOUR));
     block_on(later).unwrap();
     let swept = block_on(
         home.store
@@ -897,7 +905,7 @@ async fn failures(store: &FileStore) -> Vec<(&'static str, Option<StoreErrorKind
         (
             "touch",
             store
-                .touch(id(1), version(1), seen(HOUR))
+                .touch(id(1), former(version(1)), seen(HOUR))
                 .await
                 .err()
                 .map(kind),
@@ -998,7 +1006,7 @@ async fn a_folder_that_another_process_has_locked_takes_no_threads() {
             let store = home.store.clone();
             tokio::spawn(async move {
                 let seen = seen(Duration::from_secs(number));
-                store.touch(id(1), version(1), seen).await
+                store.touch(id(1), former(version(1)), seen).await
             })
         })
         .collect();
@@ -1009,7 +1017,10 @@ async fn a_folder_that_another_process_has_locked_takes_no_threads() {
     read.await.unwrap().unwrap();
     let loaded = tokio::time::timeout(second, home.store.load(id(1))).await;
     assert!(loaded.unwrap().unwrap().is_some());
-    let touched = tokio::time::timeout(second, home.store.touch(others, version(1), seen(HOUR)));
+    let touched = tokio::time::timeout(
+        second,
+        home.store.touch(others, former(version(1)), seen(HOUR)),
+    );
     assert_eq!(touched.await.unwrap().unwrap(), Touched::Yes);
     assert!(waiting.iter().all(|task| !task.is_finished()));
 
@@ -1019,4 +1030,107 @@ async fn a_folder_that_another_process_has_locked_takes_no_threads() {
     }
     let (_, activity) = home.load(id(1)).unwrap().unwrap();
     assert_eq!(activity, seen(Duration::from_secs(599)));
+}
+
+#[test]
+fn a_directory_that_goes_away_during_a_call_is_unavailable_and_never_empty() {
+    let directory = Directory::new();
+    let (here, away) = (directory.path().join("here"), directory.path().join("away"));
+    let store = FileStore::open(&here).unwrap();
+    let (session, next) = (record(1, "ann"), record(3, "ann"));
+    block_on(store.create(id(1), &session, seen(HOUR))).unwrap();
+    for _ in 0..200 {
+        let until_it_fails = {
+            let (store, next) = (store.clone(), Arc::clone(&next));
+            thread::spawn(move || {
+                loop {
+                    // Of another version, so that nothing is written.
+                    let other = former(version(2));
+                    let missing = match block_on(store.load(id(1))) {
+                        Ok(None) => Some("load"),
+                        Ok(Some(_)) => None,
+                        Err(_) => return None,
+                    };
+                    let updated = block_on(store.update(id(1), &next, seen(HOUR), other));
+                    let updated = updated.is_ok_and(|it| it == Updated::Missing);
+                    let touched = block_on(store.touch(id(1), other, seen(HOUR)));
+                    let touched = touched.is_ok_and(|it| it == Touched::Missing);
+                    let missing = missing
+                        .or(updated.then_some("update"))
+                        .or(touched.then_some("touch"));
+                    if missing.is_some() {
+                        return missing;
+                    }
+                }
+            })
+        };
+        thread::sleep(Duration::from_micros(500));
+        fs::rename(&here, &away).unwrap();
+        assert_eq!(until_it_fails.join().unwrap(), None);
+        assert!(!here.exists(), "the directory itself is not made again");
+        fs::rename(&away, &here).unwrap();
+    }
+}
+
+/// Holds the lock of a session's folder, as another process would.
+fn held(home: &Home, id: SessionId) -> File {
+    let lock = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(home.lock_file(id))
+        .unwrap();
+    lock.lock().unwrap();
+    lock
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f5_a_folder_that_another_process_has_locked_holds_up_no_sweep() {
+    let home = Home::new();
+    let (locked, free) = (id(1), id(2));
+    for session in [locked, free] {
+        home.create(session, &record(1, "ann"));
+    }
+    let lock = held(&home, locked);
+    let after = NOW.saturating_add(HOUR * 24);
+    let sweep = tokio::time::timeout(Duration::from_secs(5), home.store.delete_expired(after, 10));
+    assert_eq!(sweep.await.unwrap().unwrap().removed, 1);
+    assert_eq!(home.load(free), Ok(None));
+    // Sweeps that are given up keep no threads for long.
+    for _ in 0..100 {
+        let sweep = home.store.delete_expired(after, 10);
+        let _ = tokio::time::timeout(Duration::from_millis(1), sweep).await;
+    }
+    let load = tokio::time::timeout(Duration::from_secs(5), home.store.load(locked));
+    assert!(load.await.unwrap().unwrap().is_some());
+    drop(lock);
+    // It may be one of those sweeps that deletes it.
+    home.store.delete_expired(after, 10).await.unwrap();
+    assert_eq!(home.load(locked), Ok(None));
+}
+
+#[test]
+fn a_folder_that_another_process_has_locked_keeps_no_store_from_opening() {
+    let home = Home::new();
+    let last = (0..).map(id).find(|id| id.to_string().starts_with("ff"));
+    let _lock = held(&home, last.unwrap());
+    let (sender, opened) = mpsc::channel();
+    let path = home.path().to_owned();
+    thread::spawn(move || sender.send(FileStore::open(path).is_ok()));
+    assert_eq!(opened.recv_timeout(Duration::from_secs(5)), Ok(true));
+    block_on(home.store.ping()).unwrap();
+}
+
+#[test]
+fn an_index_entry_in_a_locked_folder_holds_up_no_list() {
+    let home = Home::new();
+    let (gone, there) = (id(1), id(2));
+    for session in [gone, there] {
+        home.create(session, &record(1, "ann"));
+    }
+    fs::remove_file(home.file(gone)).unwrap();
+    let _lock = held(&home, gone);
+    let started = std::time::Instant::now();
+    assert_eq!(home.listed(&of_user("ann"), 10), [there]);
+    assert!(started.elapsed() < Duration::from_secs(5));
 }

@@ -1,4 +1,4 @@
-//! The stores, each held to the contract, and what only it can get wrong.
+//! The stores: the contract, and the tests of each store.
 
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
 mod abandon;

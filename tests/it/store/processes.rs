@@ -23,7 +23,7 @@ use std::{
     io::{Read as _, stdin},
     process::{Child, Command, Stdio, abort},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cloakroom::{SessionHandle, SessionLayer, SessionStore};
@@ -33,6 +33,9 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 const PROCESSES: u64 = 4;
 const TASKS: u64 = 8;
 const INCREMENTS: u64 = 250;
+
+/// On the slowest machine. A worker that has not ended by now never does.
+const TOO_LONG: Duration = Duration::from_secs(15 * 60);
 
 const PLACE: &str = "CLOAKROOM_TEST_PLACE";
 const COOKIE: &str = "CLOAKROOM_TEST_COOKIE";
@@ -143,6 +146,7 @@ const IN_DOUBT: &str = "in doubt: ";
 pub(crate) async fn increment(store: impl SessionStore) {
     let cookie = env::var(COOKIE).unwrap();
     let layer = layer(store);
+    let began = Instant::now();
     let tasks: Vec<_> = (0..TASKS)
         .map(|_| {
             let (layer, cookie) = (layer.clone(), cookie.clone());
@@ -153,6 +157,7 @@ pub(crate) async fn increment(store: impl SessionStore) {
                         Some(_) => answered += 1,
                         None => in_doubt += 1,
                     }
+                    assert!(began.elapsed() < TOO_LONG, "only {answered} were answered");
                 }
                 in_doubt
             })

@@ -183,7 +183,7 @@ async fn the_latest_is_the_backs_and_renews_the_copy() {
 async fn a_write_of_this_process_is_read_back_at_once() {
     let (store, back) = with_session().await;
     assert_eq!(update(&store, 2).await, Updated::Saved);
-    let touched = store.touch(id(1), version(2), seen(2 * HOUR)).await;
+    let touched = store.touch(id(1), former(version(2)), seen(2 * HOUR)).await;
     assert_eq!(touched.unwrap(), Touched::Yes);
     let (record_kept, activity) = store.load(id(1)).await.unwrap().unwrap();
     assert_eq!(record_kept.to_bytes(), record(2, "ann").to_bytes());
@@ -315,7 +315,7 @@ async fn a_load_that_began_before_a_touch_does_not_undo_it() {
     // One that has no copy yet.
     let store = elsewhere(&back);
     back.plan(slow(StoreCall::Load));
-    let touched = store.touch(id(1), version(1), seen(HOUR));
+    let touched = store.touch(id(1), former(version(1)), seen(HOUR));
     let (asked, touched) = futures::join!(store.load(id(1)), touched);
     assert_eq!(asked.unwrap().unwrap().1, seen(Duration::ZERO));
     assert_eq!(touched.unwrap(), Touched::Yes);
@@ -371,7 +371,9 @@ async fn a_write_with_an_unknown_outcome_takes_the_copy_out() {
                             .update(id(1), &next, seen(HOUR), former(version(1)))
                             .await,
                     ),
-                    StoreCall::Touch => drop(store.touch(id(1), version(1), seen(HOUR)).await),
+                    StoreCall::Touch => {
+                        drop(store.touch(id(1), former(version(1)), seen(HOUR)).await);
+                    }
                     _ => drop(store.delete(id(1)).await),
                 }
             };
@@ -397,7 +399,7 @@ async fn a_conflict_takes_the_stale_copy_out() {
     assert_eq!(update(&store, 2).await, Updated::Conflict);
     assert_eq!(load(&store).await, Some(2));
     update(&elsewhere(&back), 3).await;
-    let touched = store.touch(id(1), version(2), seen(HOUR)).await;
+    let touched = store.touch(id(1), former(version(2)), seen(HOUR)).await;
     assert_eq!(touched.unwrap(), Touched::Stale);
     assert_eq!(load(&store).await, Some(3));
 }
@@ -616,7 +618,7 @@ mod interleavings {
                     let activity = seen(MILLISECOND * u32::try_from(self.touches).unwrap());
                     self.under_way.push(Box::pin(async move {
                         store
-                            .touch(id(1), version(counter), activity)
+                            .touch(id(1), former(version(counter)), activity)
                             .await
                             .unwrap();
                     }));

@@ -1,5 +1,4 @@
-//! What a visitor does in one request, and what they find: for tests that are about the store's
-//! faults and the order of requests, not about handlers.
+//! Requests that read or change the session, for tests of the store's faults and of the order of requests.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +9,7 @@ use http::StatusCode;
 
 use super::{Fault, FaultyStore, FixedClock, Reply, Visitor, token};
 
-/// A store in memory, which is never waited for, and one that every call waits for.
+/// A store in memory, which answers at once, and one with calls that wait.
 pub(crate) fn stores() -> [(&'static str, DynStore); 2] {
     let waiting = FaultyStore::in_memory();
     waiting.plan(|_| Fault::Yield);
@@ -20,31 +19,31 @@ pub(crate) fn stores() -> [(&'static str, DynStore); 2] {
     ]
 }
 
-/// A layer that asks `store` for nothing but what requests need.
+/// A layer that makes only the store calls of requests: it has no reaper.
 pub(crate) fn layer_over(store: &DynStore, clock: &FixedClock) -> SessionLayer {
     SessionLayer::new(store.clone())
         .clock(clock.clone())
         .reap_every(None)
 }
 
-/// Another node of the same store, whose calls suffer no fault.
+/// Another node over the same store. Its calls have no faults.
 pub(crate) fn healthy_node(store: &FaultyStore, clock: &FixedClock) -> SessionLayer {
     healthy_node_of(store.inner(), clock)
 }
 
-/// A node that keeps its sessions there, whose calls suffer no fault.
+/// A node over this store. Its calls have no faults.
 pub(crate) fn healthy_node_of(store: &MemoryStore, clock: &FixedClock) -> SessionLayer {
     layer_over(&DynStore::new(store.clone()), clock)
 }
 
-/// The same visitor's requests as another node answers them.
+/// The same visitor, with requests to another node.
 pub(crate) fn on(node: &SessionLayer, visitor: &Visitor) -> Visitor {
     let other = Visitor::new(node);
     other.set_cookie(visitor.cookie());
     other
 }
 
-/// A visitor whose session holds these values.
+/// A visitor with a session that has these values.
 pub(crate) async fn holding<const N: usize>(
     layer: &SessionLayer,
     values: [(&'static str, u64); N],
@@ -100,7 +99,7 @@ pub(crate) async fn destroy(visitor: &Visitor) -> Reply {
         .await
 }
 
-/// What the request was given, where it was answered with 200.
+/// The value that the request got, if it was answered with 200.
 pub(crate) async fn claim(visitor: &Visitor, key: &'static str) -> Option<u64> {
     let mut given = None;
     let reply = visitor.visit(async |session: Session| {
@@ -111,7 +110,7 @@ pub(crate) async fn claim(visitor: &Visitor, key: &'static str) -> Option<u64> {
     given
 }
 
-/// `user{values}` of the visitor's session; `none` where their token opens nothing.
+/// `user{values}` of the visitor's session, or `none` if their token opens nothing.
 pub(crate) async fn seen(visitor: &Visitor) -> String {
     let show = async |session: Session| {
         if session.is_new() {
@@ -128,7 +127,7 @@ pub(crate) async fn seen(visitor: &Visitor) -> String {
     visitor.visit(show).await.body
 }
 
-/// The live sessions, of `user` or of everybody.
+/// The live sessions of `user`, or all live sessions.
 pub(crate) async fn live(sessions: &Sessions, user: Option<&str>) -> Vec<SessionId> {
     let filter = match user {
         Some(user) => SessionFilter::default().user(user),
@@ -144,7 +143,7 @@ pub(crate) fn id(visitor: &Visitor) -> SessionId {
     token::split(cookie.split_once('=').unwrap().1).0
 }
 
-/// Until what requests have left to be done in the background is done; in a test whose clock is paused.
+/// Waits until the background work of requests is done. For tests with a paused clock.
 pub(crate) async fn until_undone() {
     tokio::time::sleep(Duration::from_secs(300)).await;
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::former;
 
-/// What stores get wrong.
+/// The bugs of stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
     None,
@@ -81,6 +81,7 @@ pub(crate) enum Bug {
     ListIgnoresCreation,
     CountSkipsExpired,
     CountIsForever,
+    CountIncludesMarkers,
     CountStopsShort,
     NewestIsBackwards,
     NewestGoesByLastSeen,
@@ -95,9 +96,11 @@ type Kept = (Arc<Record>, Activity);
 pub(crate) struct BrokenStore {
     inner: MemoryStore,
     bug: Bug,
-    /// What was once created, as it was then.
+    /// The records as they were created.
     first: Mutex<HashMap<SessionId, Kept>>,
     damaged: Mutex<HashMap<SessionId, Vec<u8>>>,
+    /// Held by a touch, which reads and then writes, so that the store has only its planted bug.
+    touching: tokio::sync::Mutex<()>,
 }
 
 fn is_past(activity: Activity) -> bool {
@@ -116,6 +119,7 @@ impl BrokenStore {
             bug,
             first: Mutex::default(),
             damaged: Mutex::default(),
+            touching: tokio::sync::Mutex::default(),
         }
     }
 
@@ -136,7 +140,7 @@ impl BrokenStore {
         }
     }
 
-    /// As it goes through a column that cannot hold it.
+    /// The value after a column that cannot hold it.
     fn squeezed(&self, record: &Arc<Record>) -> Arc<Record> {
         let squeezes = [
             Bug::DropsUnknownFields,
@@ -196,13 +200,13 @@ impl BrokenStore {
         self.inner.load_latest(id).await.unwrap()
     }
 
-    /// Writes without looking.
+    /// Writes without comparing the version.
     async fn overwrite(&self, id: SessionId, record: &Arc<Record>, activity: Activity) {
         self.inner.delete(id).await.unwrap();
         self.inner.create(id, record, activity).await.unwrap();
     }
 
-    /// The version to expect in truth, for a store that compares less of it.
+    /// The version that the inner store expects, for a store that compares only a part of it.
     async fn confused(&self, id: SessionId, expected: Version, ignores: [Bug; 2]) -> Version {
         let Some((record, _)) = self.current(id).await else {
             return expected;
@@ -321,12 +325,17 @@ impl SessionStore for BrokenStore {
         update.await
     }
 
-    async fn touch(&self, id: SessionId, mut expected: Version, new: Activity) -> Reply<Touched> {
+    async fn touch(&self, id: SessionId, replaced: Former<'_>, new: Activity) -> Reply<Touched> {
         let id = self.id(id);
-        expected = self
+        let is_racy = self.has(Bug::TouchChecksFirst);
+        let _turn = match is_racy {
+            true => None,
+            false => Some(self.touching.lock().await),
+        };
+        let expected = self
             .confused(
                 id,
-                expected,
+                replaced.version(),
                 [Bug::TouchIgnoresWriter, Bug::TouchIgnoresCounter],
             )
             .await;
@@ -373,7 +382,7 @@ impl SessionStore for BrokenStore {
                 self.overwrite(id, &record, next).await;
                 return Ok(Touched::Yes);
             }
-            _ => return self.inner.touch(id, expected, new).await,
+            _ => return self.inner.touch(id, former(expected), new).await,
         }
         self.inner
             .update(id, &record, next, former(expected))
@@ -540,13 +549,14 @@ impl SessionStore for BrokenStore {
 
     async fn count(&self, query: &Query) -> Reply<u64> {
         let all = self.inner.list(query, None, usize::MAX).await?;
-        let expired = all
+        let past = all
             .sessions
             .iter()
-            .filter(|listed| is_past(listed.activity))
+            .filter(|listed| is_past(listed.activity) || listed.record.is_moved())
             .count();
         Ok(match self.bug {
-            Bug::CountSkipsExpired => (all.sessions.len() - expired) as u64,
+            Bug::CountSkipsExpired => (all.sessions.len() - past) as u64,
+            Bug::CountIncludesMarkers => all.sessions.len() as u64,
             Bug::CountIsForever => self.first.lock().len() as u64,
             Bug::CountStopsShort => {
                 let count = self.inner.count(query).await?;
@@ -585,7 +595,7 @@ fn changed<'a>(query: &'a Query, change: impl Fn(Condition<'a>) -> Option<Condit
     })
 }
 
-/// Long enough for others to come between, also on a machine that is busy.
+/// Long enough for other calls to run meanwhile, even on a busy machine.
 async fn let_others_run() {
     for _ in 0..100 {
         yield_now().await;

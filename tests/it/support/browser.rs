@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tower::ServiceExt;
 
-/// A visitor: asks an app in this process, and keeps its cookies. Every clone has the same jar.
+/// A visitor: sends requests to an app in this process, and keeps its cookies. Every clone has the same cookie jar.
 #[derive(Clone)]
 pub(crate) struct Browser {
     app: Router,
@@ -43,7 +43,7 @@ impl Browser {
         }
     }
 
-    /// Another visitor of the same app, who has got hold of this one's cookies.
+    /// Another visitor of the same app, with a copy of this visitor's cookies.
     pub(crate) fn twin(&self) -> Self {
         Self {
             app: self.app.clone(),
@@ -59,7 +59,7 @@ impl Browser {
         self.jar.lock().insert(name.to_owned(), value.to_owned());
     }
 
-    /// Asks with the jar's cookies, and keeps those of the answer.
+    /// Sends a request with the jar's cookies, and keeps the cookies of the response.
     pub(crate) async fn get(&self, path: &str) -> Reply {
         let cookies: Vec<String> = self
             .jar
@@ -84,7 +84,7 @@ impl Browser {
         reply
     }
 
-    /// Asks with exactly this request: the jar plays no part.
+    /// Sends exactly this request, without the jar.
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
         send(&self.app, request).await
     }

@@ -5,7 +5,7 @@ use http::{Request, Response, header};
 use parking_lot::Mutex;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-/// A visitor who keeps their cookie, of a service that is not axum's.
+/// A visitor of a plain tower service, who keeps their cookie.
 pub(crate) struct Client {
     layer: SessionLayer,
     cookie: Mutex<Option<String>>,
@@ -19,7 +19,7 @@ impl Client {
         }
     }
 
-    /// Somebody who has this `name=value` already.
+    /// A visitor with this cookie, `name=value`.
     pub(crate) fn with_cookie(layer: SessionLayer, cookie: String) -> Self {
         Self {
             layer,
@@ -27,17 +27,17 @@ impl Client {
         }
     }
 
-    /// The `name=value` he would send.
+    /// The cookie that they send, `name=value`.
     pub(crate) fn cookie(&self) -> Option<String> {
         self.cookie.lock().clone()
     }
 
-    /// One request, in which the service does `act`.
+    /// Sends one request. The service runs `act`.
     pub(crate) async fn visit<T>(&self, act: impl AsyncFnOnce(Session) -> T) -> T {
         self.ask(act).await.0
     }
 
-    /// As `visit`, with the response.
+    /// The same as `visit`, and returns the response too.
     pub(crate) async fn ask<T>(
         &self,
         act: impl AsyncFnOnce(Session) -> T,

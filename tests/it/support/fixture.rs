@@ -1,5 +1,5 @@
-//! What the tests of the layer share: routes that do with the session what
-//! their path says, and an account of what the store and the visitor were told.
+//! The fixture of the layer's tests: routes that use the session as their path says, and a report of the store calls and
+//! the response.
 
 use std::{
     io,
@@ -28,7 +28,7 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A store that takes notes and a clock that stands still.
+/// A store that records its calls, and a clock that stands still.
 pub(crate) struct Fixture {
     pub(crate) store: FaultyStore,
     pub(crate) clock: FixedClock,
@@ -42,14 +42,14 @@ impl Fixture {
         }
     }
 
-    /// A layer that asks the store for nothing but what requests need.
+    /// A layer that makes only the store calls of requests: it has no reaper.
     pub(crate) fn layer(&self) -> SessionLayer {
         SessionLayer::new(self.store.clone())
             .clock(self.clock.clone())
             .reap_every(None)
     }
 
-    /// A visitor with a session that holds one value, and the store's notes wiped clean.
+    /// A visitor with a session that has one value. Clears the record of calls.
     pub(crate) async fn known(&self, layer: SessionLayer) -> Browser {
         let visitor = visitor_of(layer);
         assert_eq!(visitor.get("/set/n/1").await.status, StatusCode::OK);
@@ -57,7 +57,7 @@ impl Fixture {
         visitor
     }
 
-    /// What the store was asked since last time, and what `reply` says, headers sorted by name.
+    /// The store calls since the last report, and the `reply` with its headers sorted by name.
     pub(crate) fn account(&self, reply: &Reply) -> String {
         let calls: Vec<String> = self
             .store
@@ -82,7 +82,7 @@ pub(crate) fn visitor_of(layer: SessionLayer) -> Browser {
     Browser::new(routes().layer(layer))
 }
 
-/// The headers, sorted by name, tokens left out, without those that describe the body.
+/// The headers sorted by name, without tokens, and without the headers about the body.
 pub(crate) fn headers(reply: &Reply) -> Vec<String> {
     let mut lines: Vec<_> = reply
         .headers
@@ -149,7 +149,7 @@ async fn answer_with_header(Path((name, value)): Path<(String, String)>) -> impl
     [(name.parse::<HeaderName>().unwrap(), value)]
 }
 
-/// `n` and the user as the visitor has them, or that there is nothing.
+/// `n` and the user of the visitor's session, or that there is none.
 async fn peek(handle: SessionHandle) -> Result<String, Error> {
     match handle.peek().await? {
         Some(session) => describe(&session),
@@ -247,7 +247,7 @@ fn parse_timeout(timeout: &str) -> Timeout {
     }
 }
 
-/// What is logged at `INFO` or above in this thread, until the guard is dropped.
+/// Records the lines of this thread at `INFO` or above, until the guard is dropped.
 pub(crate) fn logging() -> (Log, DefaultGuard) {
     let log = Log::default();
     let writer = log.clone();
@@ -264,7 +264,7 @@ pub(crate) fn logging() -> (Log, DefaultGuard) {
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// The lines since this was last asked, without the blanks around them.
+    /// The lines since the last call, trimmed.
     pub(crate) fn lines(&self) -> Vec<String> {
         let bytes = std::mem::take(&mut *self.0.lock());
         let text = String::from_utf8(bytes).unwrap();

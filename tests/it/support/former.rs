@@ -1,11 +1,11 @@
-//! What an update replaces, for tests that know its version alone: [`former`].
+//! The former record of an update, for tests that know only its version: [`former`].
 
 use std::sync::Arc;
 
 use cloakroom::{Activity, Record, Timestamp, Version, store::Former};
 use serde_json::json;
 
-/// A record of this version that nobody has stored. It stays until the process ends.
+/// A record of this version that is not stored. It lives until the process ends.
 pub(crate) fn former(version: Version) -> Former<'static> {
     let record = json!({
         "format": 1,

@@ -6,7 +6,7 @@ use std::{
 use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Everything logged on this thread, at every level, while it lives.
+/// Records all log lines of this thread, at every level, while it lives.
 pub(crate) struct Log {
     lines: Lines,
     _subscribed: tracing::subscriber::DefaultGuard,
@@ -17,8 +17,8 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     pub(crate) fn capture() -> Self {
-        // With fewer than two subscribers alive, a thread without one decides
-        // for all others that an event it meets first is of no interest.
+        // If there are fewer than two subscribers, the first thread that logs an event decides for all others whether
+        // the event is enabled.
         static ALIVE: OnceLock<[tracing::Dispatch; 2]> = OnceLock::new();
         ALIVE.get_or_init(|| [dispatch(Lines::default()), dispatch(Lines::default())]);
         let lines = Lines::default();

@@ -1,8 +1,9 @@
-//! What the tests share beside what the crate offers: a browser, visitors, a log.
+//! Shared by the tests: a browser, visitors, clients, a log, servers, a proxy.
 
 pub(crate) mod acts;
 pub(crate) mod broken;
 mod browser;
+pub(crate) mod carried;
 mod client;
 pub(crate) mod fixture;
 #[allow(dead_code)] // Stores on servers and on disk use it.

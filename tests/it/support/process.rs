@@ -1,6 +1,6 @@
 //! Servers that the tests start, on free ports and in temporary directories.
-//! They end with the tests, however those end: a shell waits for the closing
-//! of its input, which the kernel does when the test process is gone.
+//! They end with the tests, even if the test process is killed: a shell waits until its input is closed, which the
+//! kernel does when the test process is gone.
 
 use std::{
     io::{BufRead, BufReader},
@@ -21,8 +21,8 @@ pub(crate) fn program(name: &str, package: &str) -> PathBuf {
     find(name).unwrap_or_else(|| panic!("{name} is missing: on Debian, apt-get install {package}"))
 }
 
-/// The path of a server that has equals: what the environment variable
-/// `instead` names, or the first of `names` that is there.
+/// The path of a server with several implementations: the value of the environment variable `instead`, or the first of
+/// `names` that is installed.
 pub(crate) fn server(instead: &str, names: &[&str], package: &str) -> PathBuf {
     if let Some(named) = std::env::var_os(instead) {
         let path = PathBuf::from(named);
@@ -44,7 +44,7 @@ fn find(name: &str) -> Option<PathBuf> {
     places.find(|program| program.is_file())
 }
 
-/// A directory that is removed when this is dropped, or the tests have ended.
+/// A directory that is removed when this is dropped, or when the tests end.
 pub(crate) struct Directory {
     path: PathBuf,
     keeper: Child,
@@ -82,7 +82,7 @@ impl Drop for Directory {
     }
 }
 
-/// A running program that ends when this is dropped, or the tests have ended.
+/// A running program that is ended when this is dropped, or when the tests end.
 pub(crate) struct Process {
     pid: u32,
     keeper: Child,
@@ -95,10 +95,15 @@ impl Process {
         const KEEP: &str = r#"trap '' INT
 log=$1 signal=$2; shift 2
 "$@" >>"$log" 2>&1 </dev/null &
-echo $!
+program=$!
+echo $program
 cat >/dev/null
-kill -s "$signal" $! 2>/dev/null
-wait $!"#;
+kill -s "$signal" $program 2>/dev/null
+# Where a test failed while the program was stopped.
+kill -s CONT $program 2>/dev/null
+(sleep 20; kill -s KILL $program) 2>/dev/null &
+wait $program
+kill $! 2>/dev/null"#;
         let mut keeper = Command::new("sh")
             .args(["-c", KEEP, "sh"])
             .arg(log)
@@ -112,7 +117,7 @@ wait $!"#;
             )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Where it would say that what it started was killed.
+            // The shell would report here that its child was killed.
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -136,13 +141,13 @@ wait $!"#;
         }
     }
 
-    /// Kills it at once, as a crash would, and waits until it is gone.
+    /// Kills it at once, like a crash, and waits until it is gone.
     pub(crate) fn kill(mut self) {
         signal(self.pid, "KILL");
         self.end();
     }
 
-    /// As [`kill`](Self::kill), with the processes that it started.
+    /// The same as [`kill`](Self::kill), with the processes that it started.
     pub(crate) fn kill_with_children(self) {
         let children = format!("/proc/{0}/task/{0}/children", self.pid);
         let children = std::fs::read_to_string(children).unwrap();
@@ -150,12 +155,14 @@ wait $!"#;
             .split_whitespace()
             .map(|pid| pid.parse().unwrap())
             .collect();
-        // Itself first, or it would start new ones.
+        // The process itself first, or it would start new ones.
         self.kill();
+        let started = Instant::now();
         for child in children {
             let path = format!("/proc/{child}");
             while Path::new(&path).exists() {
-                // It may be gone before the signal comes.
+                assert!(started.elapsed() < Duration::from_secs(60), "{child} stays");
+                // It may be gone already.
                 let _ = Command::new("kill")
                     .args(["-s", "KILL", &child.to_string()])
                     .stderr(Stdio::null())

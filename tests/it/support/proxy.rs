@@ -1,4 +1,4 @@
-//! A wire that fails on demand: a TCP proxy in front of a server.
+//! A TCP proxy in front of a server, which fails on demand.
 
 use std::{
     io,
@@ -17,24 +17,24 @@ use tokio::{
     sync::watch,
 };
 
-/// What the wire does, on open connections and new ones alike.
+/// What the proxy does with open and new connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Pass,
-    /// Accepts connections and says nothing; what is on its way waits for the end of this.
+    /// Accepts connections and forwards nothing. Data waits until the mode changes.
     Hang,
-    /// Closes every connection, and every new one at once.
+    /// Closes all connections, and new ones at once.
     Cut,
-    /// Everything takes this much longer, in each direction.
+    /// Delays all data by this time, in each direction.
     Delay(Duration),
-    /// Requests get through, replies do not: the first closes the connection.
+    /// Forwards requests, but no replies: the first reply closes the connection.
     LoseReplies,
-    /// As `LoseReplies` for one reply, then `Pass`.
+    /// The same as `LoseReplies` for one reply, then `Pass`.
     LoseOneReply,
 }
 
-/// A proxy on a free port of loopback, until it is dropped. It has a thread of
-/// its own: a runtime that is paused, busy or at its end does not disturb it.
+/// A proxy on a free port of the loopback interface, until it is dropped. It has a thread of its own, so it works while
+/// the test's runtime is paused, busy or shutting down.
 pub(crate) struct Proxy {
     address: SocketAddr,
     wire: Arc<Wire>,
@@ -45,7 +45,7 @@ struct Wire {
     server: SocketAddr,
     mode: watch::Sender<Mode>,
     connections: AtomicUsize,
-    /// How many connections, counted from the first, never pass anything again.
+    /// How many connections, counted from the first, forward nothing any more.
     stranded: AtomicUsize,
     lost_replies: AtomicUsize,
 }
@@ -87,7 +87,7 @@ impl Proxy {
         self.address
     }
 
-    /// From now on; open connections feel it at once.
+    /// Sets the mode, also for open connections.
     pub(crate) fn set(&self, mode: Mode) {
         self.wire.mode.send_replace(mode);
     }
@@ -96,7 +96,7 @@ impl Proxy {
         *self.wire.mode.borrow()
     }
 
-    /// Open connections stay open and pass nothing any more; new ones pass.
+    /// Open connections stay open and forward nothing any more. New ones work.
     pub(crate) fn strand(&self) {
         let open = self.connections();
         self.wire.stranded.store(open, Ordering::SeqCst);
@@ -108,7 +108,7 @@ impl Proxy {
         self.wire.connections.load(Ordering::SeqCst)
     }
 
-    /// How many replies were swallowed so far.
+    /// How many replies were lost so far.
     pub(crate) fn lost_replies(&self) -> usize {
         self.wire.lost_replies.load(Ordering::SeqCst)
     }
@@ -123,7 +123,7 @@ async fn accept(listener: std::net::TcpListener, wire: Arc<Wire>) {
         let number = wire.connections.fetch_add(1, Ordering::SeqCst);
         let wire = Arc::clone(&wire);
         tokio::spawn(async move {
-            // Whatever fails on a wire looks the same from its ends: it is closed.
+            // Any failure looks like a closed connection to both ends.
             let _ = wire.connect(client, number).await;
         });
     }
@@ -181,7 +181,7 @@ impl Wire {
         }
     }
 
-    /// The mode as soon as it is another than `Hang`.
+    /// Waits until the mode is not `Hang`, and returns it.
     async fn passing(&self, mode: &mut watch::Receiver<Mode>) -> Mode {
         match mode.wait_for(|mode| *mode != Mode::Hang).await {
             Ok(mode) => *mode,
@@ -192,7 +192,7 @@ impl Wire {
     fn loses(&self, mode: Mode) -> bool {
         let lost = match mode {
             Mode::LoseReplies => true,
-            // Of several connections one loses it.
+            // Only one connection loses its reply.
             Mode::LoseOneReply => self.mode.send_if_modified(|mode| {
                 let is_first = *mode == Mode::LoseOneReply;
                 if is_first {
@@ -213,7 +213,7 @@ impl Wire {
 mod tests {
     use super::*;
 
-    /// A server that sends back what it gets, and counts it.
+    /// An echo server that counts requests.
     async fn echo() -> (SocketAddr, Arc<AtomicUsize>) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wire_passes_hangs_and_goes_on() {
+    async fn the_proxy_forwards_hangs_and_continues() {
         let (server, heard) = echo().await;
         let proxy = Proxy::before(server);
         let mut wire = TcpStream::connect(proxy.address()).await.unwrap();

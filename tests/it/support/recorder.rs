@@ -3,7 +3,7 @@ use std::sync::Arc;
 use cloakroom::{EndReason, Event, EventKind, Listener, Rejection, SessionId};
 use parking_lot::Mutex;
 
-/// A listener that remembers. Every clone is the same.
+/// A listener that records its events. Every clone shares them.
 #[derive(Clone, Default)]
 pub(crate) struct Recorder(Arc<Mutex<Vec<Event>>>);
 
@@ -14,18 +14,18 @@ impl Listener for Recorder {
 }
 
 impl Recorder {
-    /// What it has heard since it was last asked.
+    /// The events since the last call.
     pub(crate) fn events(&self) -> Vec<Event> {
         std::mem::take(&mut *self.0.lock())
     }
 
-    /// The same, without who and when.
+    /// The kinds of these events.
     pub(crate) fn kinds(&self) -> Vec<EventKind> {
         let events = self.events().into_iter();
         events.map(|event| event.kind().clone()).collect()
     }
 
-    /// Of all these, those that ended.
+    /// The ends of sessions among these events.
     pub(crate) fn endings(&self) -> Vec<(SessionId, EndReason)> {
         let endings = self.events().into_iter();
         endings
@@ -36,7 +36,7 @@ impl Recorder {
             .collect()
     }
 
-    /// Of all these, those that opened nothing.
+    /// The rejected cookies among these events.
     pub(crate) fn rejections(&self) -> Vec<(Option<SessionId>, Rejection)> {
         let rejections = self.events().into_iter();
         rejections

@@ -1,10 +1,10 @@
-//! What a token is made of, worked out apart from the library.
+//! The format of a token, written independently of the library.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cloakroom::SessionId;
 use uuid::Uuid;
 
-/// A version 4 id that nobody was ever given.
+/// A version 4 id that was never issued.
 pub(crate) const NEVER_ISSUED: Uuid = Uuid::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);
 
 /// The 43 characters for this id and secret.
@@ -21,7 +21,7 @@ pub(crate) fn split(token: &str) -> (SessionId, [u8; 16]) {
     (id.into(), bytes[16..].try_into().unwrap())
 }
 
-/// Whether these characters are a token by the book: canonical base64url of a version 4 UUID and 16 bytes.
+/// Whether these characters are a token: canonical base64url of a version 4 UUID and 16 bytes.
 pub(crate) fn is_well_formed(text: &str) -> bool {
     let Ok(bytes) = URL_SAFE_NO_PAD.decode(text) else {
         return false;

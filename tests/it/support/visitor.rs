@@ -12,7 +12,7 @@ use tower::{Layer, ServiceExt};
 
 use super::Reply;
 
-/// A visitor whose every request brings its own handler. Every clone has the same cookie.
+/// A visitor with a handler for each request. Every clone has the same cookie.
 #[derive(Clone)]
 pub(crate) struct Visitor {
     layer: SessionLayer,
@@ -27,7 +27,7 @@ impl Visitor {
         }
     }
 
-    /// Another visitor, who has got hold of this one's cookie.
+    /// Another visitor, with a copy of this visitor's cookie.
     pub(crate) fn twin(&self) -> Self {
         Self {
             layer: self.layer.clone(),
@@ -35,7 +35,7 @@ impl Visitor {
         }
     }
 
-    /// From now on the visitor sends this `name=value`.
+    /// Sets the cookie that the visitor sends, `name=value`.
     pub(crate) fn set_cookie(&self, cookie: Option<String>) {
         *self.cookie.lock() = cookie;
     }
@@ -45,7 +45,7 @@ impl Visitor {
         self.cookie.lock().clone()
     }
 
-    /// One request whose handler loads the session and does `act` with it.
+    /// Sends one request. Its handler loads the session and runs `act`.
     pub(crate) async fn visit<F, R, O>(&self, act: F) -> Reply
     where
         F: FnOnce(Session) -> R,
@@ -61,7 +61,7 @@ impl Visitor {
         .await
     }
 
-    /// One request, done with the session, if it is loaded at all, as `act` does.
+    /// Sends one request. Its handler runs `act`, which may load the session.
     pub(crate) async fn ask<F, R>(&self, act: F) -> Reply
     where
         F: FnOnce(SessionHandle) -> R,
@@ -72,7 +72,7 @@ impl Visitor {
         reply
     }
 
-    /// One request to a service that may fail.
+    /// Sends one request to a service that may fail.
     pub(crate) async fn try_ask<F, R, E>(&self, act: F) -> Result<Reply, E>
     where
         F: FnOnce(SessionHandle) -> R,

@@ -131,12 +131,11 @@ async fn a_faulty_store_writes_down_every_call_and_fails_those_it_is_told_to() {
     store.calls();
 
     let (record, activity) = store.load(id).await.unwrap().unwrap();
-    let version = record.version();
     store.load_latest(id).await.unwrap();
     store.create(id, &record, activity).await.unwrap();
     let former = Former::new(&record, activity);
     store.update(id, &record, activity, former).await.unwrap();
-    store.touch(id, version, activity).await.unwrap();
+    store.touch(id, former, activity).await.unwrap();
     store.list(&Query::default(), None, 1).await.unwrap();
     store.count(&Query::default()).await.unwrap();
     store.ping().await.unwrap();

@@ -1,4 +1,4 @@
-//! What the crate offers to tests.
+//! The feature `testing`.
 
 mod conformance;
 mod kit;

@@ -88,9 +88,9 @@ impl<S: SessionStore> Subject for Ours<S> {
     }
 
     async fn touch(&self, session: &mut Session) {
+        let former = Former::new(self.record(session), activity(session));
         session.seen = session.seen.saturating_add(Duration::from_secs(1));
-        let expected = self.record(session).version();
-        let touched = self.store.touch(session.id, expected, activity(session));
+        let touched = self.store.touch(session.id, former, activity(session));
         assert_eq!(touched.await.expect("an answer"), Touched::Yes);
     }
 

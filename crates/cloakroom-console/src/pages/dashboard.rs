@@ -19,7 +19,7 @@ pub(crate) fn page(frame: &Frame, numbers: &Markup) -> Markup {
     frame.page("Now", Some(5), &main)
 }
 
-/// What changes with each tick.
+/// The part that changes with each tick.
 pub(crate) fn numbers(history: &History, node: &str, stored: Option<u64>) -> Markup {
     let Some(recent) = history.recent() else {
         return html! { p { "No numbers yet." } };
@@ -94,7 +94,7 @@ fn rejected(stats: &Stats) -> u64 {
     Rejection::ALL.iter().map(|why| stats.rejected(*why)).sum()
 }
 
-/// Over how long a count goes.
+/// The period of a count.
 fn rate(recent: &Recent<'_>) -> String {
     match recent.span.as_secs() {
         0 => "just started".to_owned(),

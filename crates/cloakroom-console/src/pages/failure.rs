@@ -1,4 +1,4 @@
-//! What went wrong.
+//! Error pages.
 
 use maud::{DOCTYPE, Markup, html};
 
@@ -12,8 +12,13 @@ pub(crate) fn page(frame: &Frame, failure: &Failure) -> Markup {
             h1 { (failure.title) }
             p { (failure.detail) }
             p.actions {
-                a.button href={ (frame.base) "/sessions" } { "All sessions" }
-                a.button.quiet href=(frame.home()) { "Live numbers" }
+                @if failure.status.is_server_error() {
+                    // The list would fail as well.
+                    a.button href=(frame.home()) { "Live numbers" }
+                } @else {
+                    a.button href={ (frame.base) "/sessions" } { "All sessions" }
+                    a.button.quiet href=(frame.home()) { "Live numbers" }
+                }
             }
         }
     };
@@ -21,7 +26,7 @@ pub(crate) fn page(frame: &Frame, failure: &Failure) -> Markup {
 }
 
 /// Without anything else.
-pub(crate) fn bare(failure: &Failure) -> Markup {
+pub(crate) fn bare(base: &str, failure: &Failure) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -30,10 +35,16 @@ pub(crate) fn bare(failure: &Failure) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (failure.title) }
+                link rel="stylesheet" href={ (base) "/console.css" };
             }
             body {
-                h1 { (failure.title) }
-                p { (failure.detail) }
+                main {
+                    section.notice {
+                        p.status { (failure.status.as_u16()) }
+                        h1 { (failure.title) }
+                        p { (failure.detail) }
+                    }
+                }
             }
         }
     }

@@ -17,13 +17,13 @@ pub(crate) struct Listed {
     pub(crate) params: ListParams,
     pub(crate) sessions: Vec<SessionSummary>,
     pub(crate) next: Option<Cursor>,
-    /// How many match; `None` if the store does not count.
+    /// How many sessions match. `None` if the store does not count.
     pub(crate) count: Option<SessionCount>,
-    /// What the store could not do.
+    /// Why the store could not list.
     pub(crate) notice: Option<&'static str>,
 }
 
-/// How often a page that is not full is asked for more.
+/// How many calls of the store make a page.
 const TRIES: usize = 4;
 
 pub(crate) async fn fetch(sessions: &Sessions, params: ListParams) -> Result<Listed, Failure> {
@@ -31,7 +31,7 @@ pub(crate) async fn fetch(sessions: &Sessions, params: ListParams) -> Result<Lis
     let (filter, limit, order) = (params.filter()?, params.limit()?, params.order()?);
     let at = params.at()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     params.at = at.as_millis().to_string();
-    // The time of the first page, for those that follow.
+    // The time of the first page, for the following pages.
     let filter = if params.begun.is_empty() {
         filter
     } else {
@@ -43,18 +43,22 @@ pub(crate) async fn fetch(sessions: &Sessions, params: ListParams) -> Result<Lis
     };
     let mut notice = None;
     let found = match order {
-        Order::Id => fill(sessions, &filter, after, limit).await,
-        Order::Newest => fill(sessions, &filter.clone().newest_first(), after, limit).await,
+        Order::Id => fill(sessions, &filter, after.clone(), limit).await,
+        Order::Newest => {
+            let newest = filter.clone().newest_first();
+            fill(sessions, &newest, after.clone(), limit).await
+        }
         Order::LastSeen => {
             let found = sessions.last_seen(&filter, limit).await;
             found.map(|found| (found, None))
         }
     };
     let found = match found {
-        Err(error) if error.kind() == ErrorKind::Unsupported && order != Order::Id => {
+        Err(error) if order != Order::Id && is_without_order(sessions, &filter, &error).await => {
             notice = Some("This store has no index for that order: these are ordered by id.");
             params.order = "id".to_owned();
-            fill(sessions, &filter, None, limit).await
+            // Programs send the order that they wanted with each page.
+            fill(sessions, &filter, after, limit).await
         }
         found => found,
     };
@@ -69,7 +73,20 @@ pub(crate) async fn fetch(sessions: &Sessions, params: ListParams) -> Result<Lis
     })
 }
 
-/// A page as full as it gets: the store may give it piece by piece.
+/// Whether the store has no other order than by id, as `error` says. The cursor of a list by id, which the page
+/// gave before, does not belong to the order that is asked for.
+async fn is_without_order(sessions: &Sessions, filter: &SessionFilter, error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Unsupported => true,
+        ErrorKind::BadCursor => {
+            let newest = sessions.list(&filter.clone().newest_first(), None, 1).await;
+            newest.is_err_and(|error| error.kind() == ErrorKind::Unsupported)
+        }
+        _ => false,
+    }
+}
+
+/// Fills a page. The store may return it in parts.
 async fn fill(
     sessions: &Sessions,
     filter: &SessionFilter,
@@ -143,7 +160,7 @@ fn search(frame: &Frame, params: &ListParams) -> Markup {
     }
 }
 
-/// The rows with what can be done with them.
+/// The rows, with their actions.
 pub(crate) fn sessions(frame: &Frame, listed: &Listed) -> Markup {
     let Listed {
         params, sessions, ..

@@ -1,4 +1,4 @@
-//! The pages, as HTML. They are handed what they show and ask nothing themselves.
+//! The pages, as HTML. They get their data as arguments, and make no store calls.
 
 pub(crate) mod dashboard;
 pub(crate) mod failure;
@@ -12,17 +12,17 @@ use std::sync::Arc;
 
 use maud::{DOCTYPE, Markup, html};
 
-/// What every page has around it.
+/// The frame of every page.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
-    /// The path before that of the console, without a slash at its end.
+    /// The path that precedes the console's own paths, without a slash at its end.
     pub(crate) base: Arc<str>,
     pub(crate) node: Arc<str>,
     pub(crate) operator: Option<Arc<str>>,
 }
 
 impl Frame {
-    /// A page of the console. `refresh`: after how many seconds a browser without scripts asks again.
+    /// A page of the console. `refresh` is the number of seconds after which a browser without scripts reloads it.
     pub(crate) fn page(&self, title: &str, refresh: Option<u32>, main: &Markup) -> Markup {
         let base = &self.base;
         html! {
@@ -65,7 +65,7 @@ impl Frame {
         }
     }
 
-    /// Where the live numbers are. Without a slash at its end: a nested router has no such path.
+    /// The path of the live numbers, without a slash at its end, because a nested router has no such path.
     pub(crate) fn home(&self) -> &str {
         if self.base.is_empty() {
             "/"

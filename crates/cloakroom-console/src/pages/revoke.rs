@@ -1,4 +1,4 @@
-//! What is about to end, and what has ended.
+//! The preview and the result of a revocation.
 
 use cloakroom::SessionSummary;
 use maud::{Markup, html};
@@ -6,10 +6,10 @@ use maud::{Markup, html};
 use super::{Frame, rows};
 use crate::{filter::ListParams, format::count};
 
-/// The words that have to be typed to end everything.
+/// The words to type to end all sessions.
 pub(crate) const WORDS: &str = "end every session";
 
-/// Asks once more.
+/// The preview, with a button to confirm.
 pub(crate) fn preview(
     frame: &Frame,
     what: &str,
@@ -33,7 +33,9 @@ pub(crate) fn preview(
             input type="hidden" name="sure" value="yes";
             button.danger { "End " (how_many(number)) }
             // So that a key that is pressed too often ends nothing.
-            a.button.quiet href={ (frame.base) "/sessions" } autofocus { "Keep them" }
+            a.button.quiet href={ (frame.base) "/sessions" } autofocus {
+                @if is_one { "Keep it" } @else { "Keep them" }
+            }
         }
         @if !first.is_empty() {
             h2 { @if is_exact && sessions as usize <= first.len() { "These" } @else { "The first of them" } }
@@ -54,7 +56,7 @@ pub(crate) fn nothing(frame: &Frame, what: &str) -> Markup {
     frame.page("End sessions", None, &main)
 }
 
-/// Asks for words, too.
+/// The preview of ending all sessions. It also asks for the words.
 pub(crate) fn everything(frame: &Frame, stored: Option<u64>, is_wrong: bool) -> Markup {
     let main = html! {
         h1 { "End every session?" }
@@ -102,7 +104,7 @@ pub(crate) fn done(frame: &Frame, ended: u64) -> Markup {
     frame.page("Ended", None, &main)
 }
 
-/// A long work that goes on by itself.
+/// The progress of a job in the background.
 pub(crate) fn working(frame: &Frame, job: u64, ended: u64) -> Markup {
     let main = html! {
         section.notice data-reload {

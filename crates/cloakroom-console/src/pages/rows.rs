@@ -11,7 +11,7 @@ use crate::{
     format::{bytes, short, when},
 };
 
-/// The sessions; with boxes to select them, if they are part of a form.
+/// The sessions. In a form they have boxes to select them.
 pub(crate) fn table(frame: &Frame, sessions: &[SessionSummary], has_boxes: bool) -> Markup {
     let now = SystemTime::now();
     let base = &frame.base;
@@ -38,7 +38,7 @@ pub(crate) fn table(frame: &Frame, sessions: &[SessionSummary], has_boxes: bool)
                         td.id { a href={ (base) "/sessions/" (id) } title=(id) { (short(id)) } }
                         td.user { (user(frame, session)) }
                         td data-name="Began" { (when(session.begun_at(), now)) }
-                        td data-name="Last seen" { (when(session.last_seen_at(), now)) }
+                        td data-name="Seen" { (when(session.last_seen_at(), now)) }
                         td data-name="Expires" {
                             @match session.expires_at() {
                                 Some(at) => (when(at, now)),
@@ -57,7 +57,7 @@ pub(crate) fn table(frame: &Frame, sessions: &[SessionSummary], has_boxes: bool)
 pub(crate) fn user(frame: &Frame, session: &SessionSummary) -> Markup {
     html! {
         @match session.user() {
-            Some(user) => a href={ (frame.base) "/user" (query([("name", user)])) } { (user) },
+            Some(user) => a href={ (frame.base) "/user" (query([("name", user)])) } { bdi { (user) } },
             None => span.dim { "anonymous" },
         }
     }

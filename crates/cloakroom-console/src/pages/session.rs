@@ -45,7 +45,7 @@ pub(crate) fn page(frame: &Frame, session: &SessionSummary, shows_values: bool) 
                     (time("Expires", session.expires_at(), "never"))
                     dt { "Size" } dd { (bytes(session.data_bytes())) }
                     @for (name, value) in session.labels() {
-                        dt { (name) } dd { (value) }
+                        dt { (name) } dd { bdi { (value) } }
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! Sessions of tower-sessions go on as cloakroom's: [`TowerSessionsImport`].
+//! Imports sessions of tower-sessions: [`TowerSessionsImport`].
 
 mod old_store;
 mod remaining;
@@ -22,7 +22,7 @@ pub use self::old_store::Core014;
 pub use self::old_store::Core015;
 pub use self::{old_store::OldStore, remaining::delete_remaining};
 
-/// Lets sessions that tower-sessions began go on, for [`SessionLayer::import`](cloakroom::SessionLayer::import).
+/// Imports live sessions of tower-sessions, for [`SessionLayer::import`](cloakroom::SessionLayer::import).
 ///
 /// It takes any tower-sessions store, of either version:
 ///
@@ -32,7 +32,7 @@ pub use self::{old_store::OldStore, remaining::delete_remaining};
 /// use cloakroom_tower_sessions::{TowerSessionsImport, axum_login_user};
 ///
 /// # let old_store = tower_sessions::MemoryStore::default();
-/// // The longest life of an old session from now on. Take a fixed date, not one that moves with each start.
+/// // The longest life of an old session from now on. Use a fixed date, not one that moves with each start.
 /// let date = SystemTime::now() + Duration::from_secs(14 * 24 * 60 * 60);
 /// let import = TowerSessionsImport::new(old_store)
 ///     .cookie("id")
@@ -41,11 +41,11 @@ pub use self::{old_store::OldStore, remaining::delete_remaining};
 /// let layer = SessionLayer::default().import(import);
 /// ```
 ///
-/// A visitor whose old cookie opens a session of the old store gets a session of cloakroom's with the same values. It ends no later
-/// than the old one would have. The old record is deleted, unless [`keep`](Self::keep) is set. Rules and limits
-/// are on the page of the [trait](Import).
+/// A visitor with a valid old cookie gets a session of cloakroom with the same values. It ends no later than the old one would
+/// have. The old record is deleted, unless [`keep`](Self::keep) is set. The page of the [trait](Import) has the rules and
+/// limits.
 ///
-/// A record that the old library cannot decode counts as none, with a warning in the log.
+/// If the old library cannot decode a record, the visitor has no session, and the log has a warning.
 pub struct TowerSessionsImport<S, V, U = Unlimited> {
     store: S,
     cookie: Cow<'static, str>,
@@ -65,7 +65,8 @@ pub struct Unlimited;
 pub struct Until(SystemTime);
 
 impl<S: OldStore<V>, V> TowerSessionsImport<S, V> {
-    /// The sessions of `store`, whose cookie is called `id`, as by default, and neither signed nor encrypted.
+    /// Imports the sessions of `store`. The old cookie is called `id`, and is neither signed nor encrypted, unless you call the
+    /// methods below.
     #[must_use]
     pub fn new(store: S) -> Self {
         Self {
@@ -81,14 +82,14 @@ impl<S: OldStore<V>, V> TowerSessionsImport<S, V> {
 }
 
 impl<S, V, U> TowerSessionsImport<S, V, U> {
-    /// The name of the old cookie. Default: `id`, as tower-sessions'.
+    /// The name of the old cookie. Default: `id`, as in tower-sessions.
     #[must_use]
     pub fn cookie(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.cookie = name.into();
         self
     }
 
-    /// The moment from which on nothing is imported. Required.
+    /// The end of the import. From this time on nothing is imported. Required.
     ///
     /// Choose the moment of the switch plus the longest life of an old session: two weeks, unless the old layer has an expiry.
     #[must_use]
@@ -122,8 +123,8 @@ impl<S, V, U> TowerSessionsImport<S, V, U> {
 
     /// Whether old records stay after the import. Default: false.
     ///
-    /// Set it as long as you may have to go back to tower-sessions: the old cookie then opens the old session again, as it was at
-    /// the import. A log-out or a log-in here still deletes the old record.
+    /// Set it while you may have to go back to tower-sessions. The old cookie then opens the old session again, as it was at
+    /// the import. A log-out or a log-in on cloakroom still deletes the old record.
     #[must_use]
     pub fn keep(mut self, keep: bool) -> Self {
         self.keeps = keep;
@@ -185,7 +186,7 @@ impl<S: OldStore<V>, V: 'static> Import for TowerSessionsImport<S, V, Until> {
     }
 }
 
-/// The id in a token that [`Import::token`] gave.
+/// The id in a token that [`Import::token`] returned.
 fn id(token: &OldToken) -> Result<RecordId, StoreError> {
     let bytes = token.as_bytes().try_into();
     let bytes = bytes.map_err(|error| StoreError::new(StoreErrorKind::Other, error));

@@ -1,4 +1,4 @@
-//! A store of tower-sessions', of either version: [`OldStore`].
+//! A store of tower-sessions, of either version: [`OldStore`].
 
 use std::time::SystemTime;
 
@@ -6,14 +6,14 @@ use cloakroom::StoreError;
 
 use crate::{bridge::RecordId, values::Values};
 
-/// A store of tower-sessions'. Every type that implements its trait `SessionStore` is one. Other crates cannot implement it.
+/// A store of tower-sessions. Every type with its trait `SessionStore` implements it. Other crates cannot implement it.
 ///
 /// `V` is the version of the trait.
 pub trait OldStore<V>: sealed::Store<V> {}
 
 impl<S: sealed::Store<V>, V> OldStore<V> for S {}
 
-/// What the old store has of a session.
+/// A session in the old store.
 #[derive(Debug)]
 pub struct OldRecord {
     pub(super) values: Values,
@@ -57,7 +57,7 @@ macro_rules! old_store {
                         values: record.data,
                         expires_at: record.expiry_date.into(),
                     })),
-                    // The old library could not read it either, and nobody is to be locked out for it.
+                    // The old library cannot read it either, and the visitor must not be locked out.
                     Err(Error::Decode(error)) => {
                         tracing::warn!(error, "an old session does not decode: it is not imported");
                         Ok(None)

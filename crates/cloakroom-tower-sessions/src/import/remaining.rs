@@ -1,12 +1,12 @@
-//! What is left of the old table: [`delete_remaining`].
+//! Deletes the rest of the old table: [`delete_remaining`].
 
 use std::time::Duration;
 
-/// Deletes what is left in an old table, in batches, with a pause after each. Returns how many rows there were.
+/// Deletes the rest of an old table in batches, with a pause after each. Returns how many rows were deleted.
 ///
-/// `delete` is given the size of a batch, deletes at most so many rows, and returns how many it has deleted. It is called until it
-/// deletes none. Run it once the import has ended and nobody will go back. One statement for the whole table would hold its locks,
-/// and hold up the database, as long as it takes.
+/// `delete` takes the size of a batch, deletes at most that many rows, and returns how many it deleted. It is called until it
+/// deletes none. Call `delete_remaining` when the import has ended and you no longer need to go back. A single statement for the
+/// whole table would hold its locks, and slow down the database, until it is done.
 ///
 /// For the tables of tower-sessions-sqlx-store:
 ///
@@ -34,7 +34,7 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// The first error of `delete`. What was deleted before stays deleted; call it again.
+/// The first error of `delete`. Rows that were deleted before stay deleted. You can call it again.
 pub async fn delete_remaining<E>(
     batch: u32,
     pause: Duration,

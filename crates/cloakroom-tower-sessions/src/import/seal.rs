@@ -1,4 +1,4 @@
-//! How the old cookie's value is protected: [`Seal`].
+//! Whether the old cookie's value is signed or encrypted: [`Seal`].
 
 use cookie::Cookie;
 #[cfg(any(feature = "signed", feature = "private"))]
@@ -13,7 +13,7 @@ pub(super) enum Seal {
 }
 
 impl Seal {
-    /// The id in a cookie's value, as it stands in the header. `None` if it is not as it was sealed.
+    /// The id in a cookie's value from the header. `None` if the signature or the encryption is not valid.
     pub(super) fn open(&self, name: &str, value: &str) -> Option<String> {
         // tower-sessions' cookies are percent-encoded.
         let cookie = Cookie::parse_encoded(format!("{name}={value}")).ok()?;

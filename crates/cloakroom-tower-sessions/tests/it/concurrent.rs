@@ -71,7 +71,7 @@ async fn on_tower_sessions_the_key_of_one_of_them_is_lost() {
 }
 
 #[tokio::test]
-async fn on_cloakroom_the_keys_of_both_are_kept() {
+async fn b1_on_cloakroom_the_keys_of_both_are_kept() {
     let fixture = on_cloakroom(routes());
     assert_eq!(both(&fixture.browser).await, r#"{"one", "two"}"#);
 }

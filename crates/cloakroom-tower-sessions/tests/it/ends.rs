@@ -21,7 +21,7 @@ async fn insert(session: &Session, key: &str) {
 }
 
 #[tokio::test]
-async fn a_flush_destroys_the_session() {
+async fn b2_a_flush_destroys_the_session() {
     let visitor = shopper().await;
     let old = visitor.copy();
     let reply = visitor.visit(async |views: Views| views.theirs.flush().await.unwrap());
@@ -45,7 +45,7 @@ async fn a_flush_of_a_session_that_was_read_destroys_it_too() {
 }
 
 #[tokio::test]
-async fn a_flush_counts_under_a_status_of_500_too_and_what_was_inserted_after_it_does_not() {
+async fn b2_a_flush_counts_under_a_status_of_500_too_and_what_was_inserted_after_it_does_not() {
     for inserts in [false, true] {
         let visitor = shopper().await;
         let old = visitor.copy();
@@ -65,7 +65,7 @@ async fn a_flush_counts_under_a_status_of_500_too_and_what_was_inserted_after_it
 }
 
 #[tokio::test]
-async fn what_is_inserted_after_a_flush_begins_a_new_session() {
+async fn b2_what_is_inserted_after_a_flush_begins_a_new_session() {
     let visitor = shopper().await;
     let old = visitor.copy();
     visitor
@@ -80,7 +80,7 @@ async fn what_is_inserted_after_a_flush_begins_a_new_session() {
 }
 
 #[tokio::test]
-async fn a_delete_destroys_the_session() {
+async fn b2_a_delete_destroys_the_session() {
     let visitor = shopper().await;
     let old = visitor.copy();
     visitor
@@ -91,7 +91,7 @@ async fn a_delete_destroys_the_session() {
 }
 
 #[tokio::test]
-async fn a_delete_counts_under_a_status_of_500_too() {
+async fn b2_a_delete_counts_under_a_status_of_500_too() {
     let visitor = shopper().await;
     let reply = visitor.ask(async |views: Views| {
         insert(&views.theirs, "late").await;
@@ -130,7 +130,7 @@ async fn after_a_delete_a_load_finds_nothing() {
 }
 
 #[tokio::test]
-async fn a_cycle_gives_the_session_another_id_and_keeps_its_values() {
+async fn b2_a_cycle_gives_the_session_another_id_and_keeps_its_values() {
     let visitor = shopper().await;
     let old = visitor.copy();
     visitor
@@ -146,7 +146,7 @@ async fn a_cycle_gives_the_session_another_id_and_keeps_its_values() {
 }
 
 #[tokio::test]
-async fn a_cycle_under_a_status_of_500_changes_nothing() {
+async fn b2_a_cycle_under_a_status_of_500_changes_nothing() {
     let visitor = shopper().await;
     visitor
         .visit(async |views: Views| {

@@ -30,7 +30,7 @@ async fn read(views: Views) -> StatusCode {
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_is_a_503_though_the_library_answers_500() {
+async fn b5_a_store_that_is_down_is_a_503_though_the_library_answers_500() {
     let visitor = shopper().await;
     visitor.store.plan_for(StoreCall::Load, DOWN);
     let reply = visitor.visit(read).await;
@@ -108,7 +108,7 @@ async fn too_much_data_is_a_500_and_nothing_of_it_is_kept() {
 }
 
 #[tokio::test]
-async fn a_handler_that_saves_is_told_what_came_of_it() {
+async fn a_handler_that_saves_gets_the_result() {
     let visitor = shopper().await;
     visitor.store.plan_for(StoreCall::Update, DOWN);
     let store = visitor.store.clone();

@@ -18,7 +18,7 @@ async fn shopper() -> Visitor {
 }
 
 #[tokio::test]
-async fn before_loading_it_is_the_one_in_the_cookie() {
+async fn b4_before_loading_it_is_the_one_in_the_cookie() {
     let visitor = shopper().await;
     visitor
         .visit(async |views: Views| {
@@ -68,7 +68,7 @@ async fn a_session_that_is_gone_has_none_once_it_was_looked_up() {
 }
 
 #[tokio::test]
-async fn after_a_cycle_and_a_save_it_is_the_next_one() {
+async fn b4_after_a_cycle_and_a_save_it_is_the_next_one() {
     let visitor = shopper().await;
     visitor
         .visit(async |views: Views| {

@@ -23,7 +23,7 @@ async fn logged_in() -> Visitor {
 }
 
 #[tokio::test]
-async fn a_value_that_names_a_user_logs_them_in_and_keeps_what_they_had() {
+async fn b3_a_value_that_names_a_user_logs_them_in_and_keeps_what_they_had() {
     let visitor = Visitor::new();
     insert(&visitor, "cart", json!(1)).await;
     let old = visitor.copy();
@@ -52,7 +52,7 @@ async fn the_user_is_bound_where_theirs_cycles_too_and_once() {
 }
 
 #[tokio::test]
-async fn another_user_over_a_users_session_begins_without_their_values() {
+async fn b3_another_user_over_a_users_session_begins_without_their_values() {
     let visitor = logged_in().await;
     let old = visitor.copy();
     visitor
@@ -81,7 +81,7 @@ async fn a_user_whom_cloakroom_was_not_told_of_is_another_user_all_the_same() {
 }
 
 #[tokio::test]
-async fn no_user_any_more_destroys_the_session_and_a_new_one_has_the_rest() {
+async fn b3_no_user_any_more_destroys_the_session_and_a_new_one_has_the_rest() {
     let visitor = logged_in().await;
     let old = visitor.copy();
     visitor

@@ -77,7 +77,7 @@ async fn at_the_head_theirs_are_applied_last() {
 }
 
 #[tokio::test]
-async fn a_clear_removes_the_keys_that_the_request_saw_and_no_other() {
+async fn b1_a_clear_removes_the_keys_that_the_request_saw_and_no_other() {
     for reads in [true, false] {
         let visitor = shopper().await;
         let other = visitor.copy();
@@ -107,7 +107,7 @@ async fn a_clear_removes_the_keys_that_the_request_saw_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_value_that_is_put_back_is_no_change() {
+async fn b1_a_value_that_is_put_back_is_no_change() {
     let visitor = Visitor::new();
     visitor
         .visit(async |views: Views| {
@@ -143,7 +143,7 @@ async fn a_number_that_theirs_cannot_hold_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn under_a_status_of_500_what_theirs_changed_is_not_kept_and_what_ours_changed_is() {
+async fn b2_under_a_status_of_500_what_theirs_changed_is_not_kept_and_what_ours_changed_is() {
     let visitor = shopper().await;
     visitor
         .visit(async |views: Views| {

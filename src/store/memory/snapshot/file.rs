@@ -117,7 +117,8 @@ fn beside(path: &Path, extension: &str) -> io::Result<PathBuf> {
     Ok(path.with_file_name(name))
 }
 
-fn folder(path: &Path) -> &Path {
+/// The folder that the file is in.
+pub(super) fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

@@ -68,14 +68,14 @@ impl MemoryStore {
     /// Returns how many were restored, and what was damaged. `None` if there is no such file, for example at
     /// the first start.
     ///
-    /// A session that is in the store already stays unchanged, so restoring twice does no harm. If there are
-    /// more sessions than the store has room for, the ordinary rules of eviction apply.
+    /// A session that is already in the store stays unchanged, so restoring twice does no harm. If there are
+    /// more sessions than the store has room for, it evicts or refuses sessions as usual.
     ///
     /// Sessions that expired meanwhile are restored too. No request can use them, and the next sweep deletes
     /// them and sends their events.
     ///
-    /// This method does not remove the file. Remove it after restoring. Otherwise it would still be there
-    /// after a crash, and bring back sessions that have ended since it was written, for example by a log-out.
+    /// This method does not remove the file. Remove it after restoring. Otherwise, after a crash, the next start
+    /// would restore sessions that have ended since the save, for example by a log-out.
     ///
     /// # Damaged files
     ///
@@ -85,7 +85,8 @@ impl MemoryStore {
     ///
     /// # Errors
     ///
-    /// The errors of reading the file. Sessions that were restored before the error stay. `Unsupported` if the
+    /// The errors of reading the file. Sessions that were restored before the error stay. `NotFound` if the folder
+    /// of the file is missing, for example because its disk is not mounted: the next save would fail. `Unsupported` if the
     /// snapshot has another format, and `InvalidData` if the file is not a snapshot. Neither the store nor the
     /// file is changed then.
     pub async fn restore_from(&self, path: impl AsRef<Path>) -> io::Result<Option<Restored>> {
@@ -100,8 +101,14 @@ impl MemoryStore {
     }
 }
 
-/// The sessions of a memory store, to be written to a file. [`MemoryStore::snapshot`] returns it, and has an
-/// example.
+/// The sessions of a memory store, to be written to a file. [`MemoryStore::snapshot`] returns it.
+///
+/// ```
+/// # use cloakroom::store::MemoryStore;
+/// async fn save(store: &MemoryStore) -> std::io::Result<usize> {
+///     store.snapshot().without_keys(|key| key.starts_with("cache.")).save_to("sessions").await
+/// }
+/// ```
 #[must_use]
 pub struct Snapshot {
     store: MemoryStore,
@@ -111,8 +118,8 @@ pub struct Snapshot {
 type Filter = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 impl Snapshot {
-    /// Leaves out the values whose keys `is_left_out` accepts, for example caches, or data that must not be on a
-    /// disk. The sessions themselves are written.
+    /// Leaves out the values for whose keys `is_left_out` returns `true`, for example caches, or data that must not
+    /// be on a disk. The sessions themselves are written.
     pub fn without_keys(
         mut self,
         is_left_out: impl Fn(&str) -> bool + Send + Sync + 'static,
@@ -123,18 +130,19 @@ impl Snapshot {
 
     /// Writes the sessions to a file. Returns how many.
     ///
-    /// The file is written completely or not at all: under a temporary name in the same folder first, which is
+    /// The file is written completely or not at all: it is written under a temporary name in the same folder,
     /// synced and then renamed. Only its owner can read it (mode 0600 on Unix). Nobody else may have write
-    /// access, because anybody who can change it can open any session.
+    /// access, because anybody who can change the file can open any session.
     ///
-    /// The work is done on the runtime's threads for blocking calls, or on this thread without a runtime. If
-    /// requests are served meanwhile, each session is written as it is at some moment during the save, and one
-    /// that begins or moves at that moment may be missing. For an exact copy, save when the server has shut
-    /// down. Dropping the future does not stop the work.
+    /// The work runs on the runtime's threads for blocking calls, or on this thread without a runtime. Dropping
+    /// the future does not stop it. If requests are served during the save, the file has the state of each
+    /// session at some moment of the save, and a session that begins or moves at that moment may be missing. For
+    /// an exact copy, save after the server has shut down.
     ///
     /// # Errors
     ///
-    /// The errors of writing the file. The former file is still there then.
+    /// The errors of writing the file. The former file is still there then. Only if the sync of the folder fails, which
+    /// comes last, the new file is in its place.
     pub async fn save_to(self, path: impl AsRef<Path>) -> io::Result<usize> {
         let path = path.as_ref().to_owned();
         let named = path.clone();
@@ -237,7 +245,7 @@ impl MemoryInner {
     }
 }
 
-/// Runs blocking work on a thread where it may block.
+/// Runs blocking work on one of the runtime's threads for blocking calls.
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

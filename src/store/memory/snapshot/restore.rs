@@ -10,11 +10,11 @@ use std::{
 use tracing::warn;
 
 use super::{
-    file::keep_beside,
+    file::{folder, keep_beside},
     frame::{Head, Next, Scanner, Session},
 };
 use crate::{
-    error::store::StoreErrorKind,
+    error::store::{StoreError, StoreErrorKind},
     store::{Created, memory::MemoryInner},
 };
 
@@ -36,18 +36,28 @@ use crate::{
 pub struct Restored {
     /// How many sessions were put into the store.
     pub restored: usize,
-    /// How many were in the store already, and stayed unchanged there.
+    /// How many were already in the store. Those stay unchanged.
     pub already_there: usize,
-    /// How many did not fit into a store that does not evict.
+    /// How many were left out because the store is full and does not evict.
     pub no_room: usize,
-    /// The parts of the file that could not be read, in their order.
+    /// The parts of the file that could not be read, in the order of the file.
     pub flaws: Vec<Flaw>,
     /// The second name under which a file with flaws is kept, so that the next save does not replace it.
     pub kept_as: Option<PathBuf>,
 }
 
-/// A part of a snapshot that could not be read.
+/// A part of a snapshot that could not be read. [`Restored::flaws`] lists them.
+///
+/// ```
+/// use cloakroom::store::{Flaw, FlawKind};
+///
+/// /// Whether a newer version of the program can read the session.
+/// fn is_for_newer(flaw: &Flaw) -> bool {
+///     flaw.kind == FlawKind::Incompatible
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Flaw {
     /// Its position in the file, in bytes from the beginning.
     pub offset: u64,
@@ -55,7 +65,15 @@ pub struct Flaw {
     pub kind: FlawKind,
 }
 
-/// What is wrong with a part of a snapshot.
+/// The kind of a [`Flaw`].
+///
+/// ```
+/// use cloakroom::store::{FlawKind, Restored};
+///
+/// fn is_cut_short(restored: &Restored) -> bool {
+///     restored.flaws.iter().any(|flaw| flaw.kind == FlawKind::CutShort)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FlawKind {
@@ -63,7 +81,7 @@ pub enum FlawKind {
     Damaged,
     /// The session is intact, but this version of the crate does not know the format of its record.
     Incompatible,
-    /// The file ends here without the end of a snapshot: the rest is missing.
+    /// The file ends here without the end mark of a snapshot. The rest is missing.
     CutShort,
 }
 
@@ -100,7 +118,7 @@ impl Restored {
         }
     }
 
-    fn count(&mut self, created: Result<Created, crate::StoreError>) {
+    fn count(&mut self, created: Result<Created, StoreError>) {
         let count = match created {
             Ok(Created::Yes) => &mut self.restored,
             Ok(Created::Exists) => &mut self.already_there,
@@ -110,10 +128,15 @@ impl Restored {
     }
 }
 
-/// `None` if there is no file.
+/// `None` if there is no file. An error if its folder is missing too: the next save would fail.
 pub(super) fn restore(inner: &MemoryInner, path: &Path) -> io::Result<Option<Restored>> {
     let file = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            if folder(path).is_dir() {
+                return Ok(None);
+            }
+            return Err(io::Error::new(error.kind(), "its folder is missing"));
+        }
         file => file?,
     };
     let mut scanner = Scanner::new(file);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cloakroom::{
-    Activity, MemoryStore, Record, SessionId, SessionStore, Timestamp, Version,
+    Activity, MemoryStore, Record, SessionId, SessionStore, Timestamp,
     store::{
         Created, Former, Position, Query, Reaped, RemovalSink, StoreError, StorePage, Touched,
         Updated,
@@ -111,10 +111,10 @@ impl SessionStore for Watched {
     async fn touch(
         &self,
         id: SessionId,
-        expected: Version,
+        former: Former<'_>,
         activity: Activity,
     ) -> Result<Touched, StoreError> {
-        self.store.touch(id, expected, activity).await
+        self.store.touch(id, former, activity).await
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {

@@ -91,7 +91,7 @@ fn full_of_sessions(when_full: WhenFull) -> MemoryStore {
 }
 
 #[test]
-fn m6_a_marker_is_evicted_last_within_its_minute_and_first_afterwards() {
+fn m10_a_marker_is_evicted_last_within_its_minute_and_first_afterwards() {
     let store = full_of_sessions(WhenFull::Evict);
     for session in [3, 4] {
         assert_eq!(At(&store, Duration::ZERO).end(session), Updated::Saved);
@@ -111,7 +111,7 @@ fn m6_a_marker_is_evicted_last_within_its_minute_and_first_afterwards() {
 }
 
 #[test]
-fn markers_have_an_eighth_of_the_room_and_what_is_beyond_is_evicted_first() {
+fn m10_markers_beyond_an_eighth_of_the_room_are_evicted_first() {
     let store = full_of_sessions(WhenFull::Evict);
     let now = At(&store, Duration::ZERO);
     for session in 0..16 {
@@ -131,7 +131,7 @@ fn markers_have_an_eighth_of_the_room_and_what_is_beyond_is_evicted_first() {
 }
 
 #[test]
-fn a_share_of_bytes_bounds_markers_too() {
+fn m10_a_share_of_bytes_bounds_markers_too() {
     let store = MemoryStore::builder().max_bytes(200_000).build();
     let now = At(&store, Duration::ZERO);
     let mut sessions = 0;
@@ -177,7 +177,7 @@ fn a_store_that_refuses_newcomers_lets_them_take_the_room_of_markers() {
 }
 
 #[tokio::test]
-async fn m6_a_straggler_over_a_full_store_sets_no_cookie() {
+async fn m10_a_late_request_with_a_full_store_sets_no_cookie() {
     let store = MemoryStore::builder().max_sessions(16).build();
     let layer = SessionLayer::new(store).clock(FixedClock::default());
     let insert = |session: Session| async move { session.insert("n", 1) };

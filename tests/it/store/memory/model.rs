@@ -42,7 +42,7 @@ fn reservations_never_exceed_either_bound_and_nothing_leaks() {
 }
 
 #[test]
-fn of_two_that_do_not_fit_together_one_gets_in() {
+fn if_two_sessions_do_not_fit_together_one_is_stored() {
     for (sessions, bytes) in [(1, 10), (2, 7)] {
         loom::model(move || {
             let budget = Arc::new(Budget::new(sessions, bytes));
@@ -93,6 +93,28 @@ fn ticks_are_unique_and_a_stamp_is_one_of_those_stored() {
         assert_ne!(first.0, second.0);
         assert!(first.0 > 0 && second.0 > 0);
         assert!([first.1, second.1].contains(&stamp.key()));
+    });
+}
+
+#[test]
+fn after_two_uses_at_once_the_stamp_is_the_last_tick_or_the_one_before() {
+    loom::model(|| {
+        let ticks = Arc::new(Ticks::default());
+        let stamp = Arc::new(Stamp::new(Tier::Seen, ticks.next()));
+        let other = {
+            let (ticks, stamp) = (Arc::clone(&ticks), Arc::clone(&stamp));
+            thread::spawn(move || stamp.use_again(Tier::User, &ticks))
+        };
+        stamp.use_again(Tier::User, &ticks);
+        other.join().unwrap();
+        let next = ticks.next();
+        let mut last = (1..=2).map(|back| Stamp::new(Tier::User, next - back).key());
+        assert!(last.any(|key| key == stamp.key()));
+        // A session that is the last one used gets no other tick.
+        let last = Stamp::new(Tier::User, next);
+        last.use_again(Tier::User, &ticks);
+        assert_eq!(last.key(), Stamp::new(Tier::User, next).key());
+        assert_eq!(ticks.next(), next + 1);
     });
 }
 

@@ -13,11 +13,12 @@ use std::{
 
 use cloakroom::{
     Activity, MemoryStore, Record, SessionId, SessionLayer, SessionStore, Timestamp,
-    store::{Flaw, FlawKind, Query, RemovalReason, RemovalSink, Restored, WhenFull},
+    store::{FlawKind, Query, RemovalReason, RemovalSink, Restored, WhenFull},
 };
 use futures::{FutureExt, executor::block_on};
 use parking_lot::Mutex;
 use proptest::prelude::*;
+use scopeguard::defer;
 use uuid::Uuid;
 
 use crate::support::{Client, FixedClock, Log, former, process::Directory};
@@ -314,6 +315,19 @@ fn without_a_file_nothing_is_restored() {
 }
 
 #[test]
+fn a_folder_that_is_missing_is_an_error_at_the_start_and_not_only_at_the_end() {
+    let folder = Directory::new();
+    let missing = folder.path().join("unmounted/sessions");
+    let failed = block_on(MemoryStore::default().restore_from(&missing)).unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::NotFound);
+    let text = failed.to_string();
+    assert!(
+        text.contains("unmounted/sessions") && text.contains("folder"),
+        "{text}"
+    );
+}
+
+#[test]
 fn what_is_no_snapshot_is_an_error_that_changes_nothing() {
     let folder = Directory::new();
     let path = folder.path().join("sessions");
@@ -404,6 +418,11 @@ fn frames(file: &[u8]) -> Vec<usize> {
     (0..file.len()).filter(at).collect()
 }
 
+fn flaws(report: &Restored) -> Vec<(u64, FlawKind)> {
+    let flaws = report.flaws.iter();
+    flaws.map(|flaw| (flaw.offset, flaw.kind)).collect()
+}
+
 /// Restores `file`, and checks that what came back is as it was in `whole`.
 fn restore_damaged(path: &Path, file: &[u8], whole: &Contents) -> Option<(Contents, Restored)> {
     let _ = fs::remove_file(path.with_extension("damaged"));
@@ -445,8 +464,7 @@ fn any_damaged_byte_costs_the_session_it_is_in() {
             Some(4) => (0, (starts[4] as u64, FlawKind::CutShort)),
             Some(frame) => (1, (starts[frame] as u64, FlawKind::Damaged)),
         };
-        let (offset, kind) = flaw;
-        assert_eq!(report.flaws, [Flaw { offset, kind }], "byte {position}");
+        assert_eq!(flaws(&report), [flaw], "byte {position}");
         assert_eq!(restored.len(), 4 - lost, "byte {position}");
     }
 }
@@ -466,9 +484,8 @@ fn a_file_that_is_cut_anywhere_gives_what_is_before_the_cut() {
         if let Some((restored, report)) = restored {
             let begun = starts.iter().rposition(|start| *start <= length).unwrap();
             assert_eq!(restored.len(), begun);
-            let offset = starts[begun] as u64;
-            let kind = FlawKind::CutShort;
-            assert_eq!(report.flaws, [Flaw { offset, kind }], "{length} bytes");
+            let flaw = (starts[begun] as u64, FlawKind::CutShort);
+            assert_eq!(flaws(&report), [flaw], "{length} bytes");
         }
     }
 }
@@ -605,6 +622,7 @@ fn a_snapshot_that_is_taken_while_others_come_and_go_has_all_that_stayed() {
     }
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        defer! { is_over.store(true, Ordering::Relaxed) }
         scope.spawn(|| {
             // Waves, so that the table grows and shrinks.
             while !is_over.load(Ordering::Relaxed) {
@@ -625,11 +643,7 @@ fn a_snapshot_that_is_taken_while_others_come_and_go_has_all_that_stayed() {
             let lost = stay
                 .clone()
                 .find(|number| !restored.contains_key(&id(*number)));
-            if let Some(lost) = lost {
-                is_over.store(true, Ordering::Relaxed);
-                panic!("session {lost} is missing");
-            }
+            assert_eq!(lost, None, "a session is missing");
         }
-        is_over.store(true, Ordering::Relaxed);
     });
 }

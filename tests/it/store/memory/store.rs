@@ -19,6 +19,7 @@ use futures::{FutureExt, executor::block_on};
 use http::{StatusCode, header};
 use parking_lot::Mutex;
 use proptest::prelude::*;
+use scopeguard::defer;
 use uuid::Uuid;
 
 use crate::support::{Fault, FaultyStore, FixedClock, StoreCall, Visitor, former};
@@ -436,7 +437,7 @@ proptest! {
                     model.update(who, &record, activity, expected)
                 ),
                 Act::Touch => prop_assert_eq!(
-                    at_once(store.touch(who, expected, activity)).unwrap(),
+                    at_once(store.touch(who, former(expected), activity)).unwrap(),
                     model.touch(who, expected, activity)
                 ),
                 Act::Delete => prop_assert_eq!(
@@ -514,7 +515,7 @@ fn update_and_touch_act_on_what_has_expired() {
     let first = Kind::first();
     let expired = seen(NOW, Some(Timestamp::EPOCH));
     at_once(store.create(id(1), &first.record(), expired)).unwrap();
-    let touched = at_once(store.touch(id(1), first.version, expired));
+    let touched = at_once(store.touch(id(1), former(first.version), expired));
     assert_eq!(touched.unwrap(), Touched::Yes);
     let next = first.next().record();
     let updated = at_once(store.update(id(1), &next, expired, former(first.version)));
@@ -527,7 +528,7 @@ fn touch_acts_only_on_the_expected_version() {
     let store = MemoryStore::default();
     let first = Kind::first();
     let later = seen(NOW.saturating_add(GRACE), None);
-    let touch = |expected| at_once(store.touch(id(1), expected, later)).unwrap();
+    let touch = |expected| at_once(store.touch(id(1), former(expected), later)).unwrap();
     assert_eq!(touch(first.version), Touched::Missing);
     assert!(store.is_empty());
 
@@ -554,7 +555,7 @@ fn touch_moves_each_time_forward_only() {
     let at = Timestamp::from_millis;
     let touched = |last_seen_at, expires_at: Option<u64>| {
         let activity = seen(at(last_seen_at), expires_at.map(at));
-        let touched = at_once(store.touch(id(1), version, activity));
+        let touched = at_once(store.touch(id(1), former(version), activity));
         assert_eq!(touched.unwrap(), Touched::Yes);
         at_once(store.load(id(1))).unwrap().unwrap().1
     };
@@ -628,7 +629,7 @@ fn a_sweep_sees_deadlines_that_moved_either_way() {
     for number in 0..3 {
         at_once(store.create(id(number), &first.record(), seen(NOW, Some(at(10))))).unwrap();
     }
-    at_once(store.touch(id(0), first.version, seen(NOW, Some(at(20))))).unwrap();
+    at_once(store.touch(id(0), former(first.version), seen(NOW, Some(at(20))))).unwrap();
     let sooner = seen(NOW, Some(at(5)));
     at_once(store.update(id(1), &first.next().record(), sooner, former(first.version))).unwrap();
     let endings = endings_of(&store);
@@ -706,6 +707,7 @@ fn hammer(
         for thread in 0..THREADS {
             let (sizes, running) = (&sizes, &running);
             scope.spawn(move || {
+                defer! { running.fetch_sub(1, Ordering::SeqCst); }
                 for step in 0..STEPS {
                     let draw = u128::from_ne_bytes(*id(thread * STEPS + step).as_bytes());
                     let draw = (draw >> 64) as u64 ^ draw as u64;
@@ -723,11 +725,10 @@ fn hammer(
                             let former = former(expected);
                             at_once(store.update(who, record, for_ever(), former)).unwrap();
                         }
-                        6 => drop(at_once(store.touch(who, first, for_ever())).unwrap()),
+                        6 => drop(at_once(store.touch(who, former(first), for_ever())).unwrap()),
                         _ => drop(at_once(store.delete(who)).unwrap()),
                     }
                 }
-                running.fetch_sub(1, Ordering::SeqCst);
             });
         }
     });
@@ -827,7 +828,7 @@ fn bytes_are_none_after_a_spike_is_deleted() {
 }
 
 #[test]
-fn without_a_runtime_every_newcomer_sees_two_expired_ones_out() {
+fn without_a_runtime_every_new_session_removes_two_expired_ones() {
     block_on(async {
         // One shard, which every newcomer comes by.
         let store = bounded(1_000);

@@ -309,7 +309,7 @@ async fn an_index_entry_whose_session_was_never_written_is_swept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_clients_give_up_cost_no_connections() {
+async fn f7_requests_that_clients_give_up_cost_no_connections() {
     let (cluster, prefix) = (RedisCluster::shared(), unique_prefix());
     let (store, user) = limited(cluster, &prefix, "").await;
     serves(&store).await;

@@ -82,7 +82,7 @@ async fn fresh() -> (RedisStore, String) {
     (store.prefix(&prefix).unwrap(), prefix)
 }
 
-fn session_key(prefix: &str, id: SessionId) -> String {
+pub(super) fn session_key(prefix: &str, id: SessionId) -> String {
     let id = id.to_string();
     format!("{prefix}{{{}}}{id}", &id[..2])
 }
@@ -194,7 +194,7 @@ async fn scripts_that_the_server_has_forgotten_are_sent_again() {
         .await;
     assert_eq!(updated.unwrap(), Updated::Saved);
     forget();
-    let touched = store.touch(id(1), version(2), until(None)).await;
+    let touched = store.touch(id(1), former(version(2)), until(None)).await;
     assert_eq!(touched.unwrap(), Touched::Yes);
     forget();
     assert_eq!(store.count(&Query::default()).await.unwrap(), 1);
@@ -217,19 +217,22 @@ async fn redis_expires_a_session_five_minutes_past_its_deadline_and_never_means_
     assert_eq!(expires(), (deadline + GRACE).to_string());
     // Touched forward only.
     store
-        .touch(id(1), version(1), until(Some(deadline - 1)))
+        .touch(id(1), former(version(1)), until(Some(deadline - 1)))
         .await
         .unwrap();
     assert_eq!(expires(), (deadline + GRACE).to_string());
     store
-        .touch(id(1), version(1), until(Some(deadline + 1)))
+        .touch(id(1), former(version(1)), until(Some(deadline + 1)))
         .await
         .unwrap();
     assert_eq!(expires(), (deadline + 1 + GRACE).to_string());
-    store.touch(id(1), version(1), until(None)).await.unwrap();
+    store
+        .touch(id(1), former(version(1)), until(None))
+        .await
+        .unwrap();
     assert_eq!(expires(), "-1");
     store
-        .touch(id(1), version(1), until(Some(deadline)))
+        .touch(id(1), former(version(1)), until(Some(deadline)))
         .await
         .unwrap();
     assert_eq!(expires(), "-1");
@@ -337,12 +340,26 @@ async fn what_redis_refuses_is_certainly_not_applied() {
     let alone = create().await;
     assert!(alone.is_not_applied(), "{alone:?}");
     server.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    let create_of_user = || async {
+        let ann = record(1, Some("ann"));
+        store.create(id(2), &ann, until(None)).await.unwrap_err()
+    };
     // The script begins, and may not write the session's entry in the bucket.
     server.ask(&["ACL", "SETUSER", "default", "-zadd"]);
-    let halfway = create().await;
+    let halfway = create_of_user().await;
     assert!(!halfway.is_not_applied(), "{halfway:?}");
-    server.ask(&["ACL", "SETUSER", "default", "+zadd", "-eval", "-evalsha"]);
-    let forbidden = create().await;
+    // A session without a user is taken back if its entry is refused.
+    let entryless = create().await;
+    assert!(entryless.is_not_applied(), "{entryless:?}");
+    assert!(store.load(id(1)).await.unwrap().is_none());
+    server.ask(&["ACL", "SETUSER", "default", "-del"]);
+    let stuck = create().await;
+    assert!(!stuck.is_not_applied(), "{stuck:?}");
+    let free = [
+        "ACL", "SETUSER", "default", "+zadd", "+del", "-eval", "-evalsha",
+    ];
+    server.ask(&free);
+    let forbidden = create_of_user().await;
     assert!(forbidden.is_not_applied(), "{forbidden:?}");
 }
 
@@ -501,7 +518,7 @@ async fn what_is_no_session_or_of_an_unknown_layout_is_left_alone_and_can_be_del
         let updated = store
             .update(id(1), &next, until(None), former(version(1)))
             .await;
-        let touched = store.touch(id(1), version(1), until(None)).await;
+        let touched = store.touch(id(1), former(version(1)), until(None)).await;
         if put[2] != "1 private" {
             expect(updated.unwrap_err());
             expect(touched.unwrap_err());
@@ -664,7 +681,7 @@ async fn wired() -> (Proxy, RedisStore) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_wire_that_cuts_and_loses_replies_neither_loses_nor_doubles_anything() {
+async fn a_connection_that_breaks_and_loses_replies_neither_loses_nor_repeats_a_call() {
     let (proxy, store) = wired().await;
     let load = Load::on(store).await;
     for turn in 0..60 {
@@ -700,7 +717,7 @@ async fn a_server_that_hangs_delays_no_request_past_its_time_and_is_found_again(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_connection_that_never_answers_again_is_given_up() {
+async fn f7_a_connection_that_never_answers_again_is_given_up() {
     let (proxy, store) = wired().await;
     let load = Load::on(store).await;
     load.answered(50).await;
@@ -713,7 +730,7 @@ async fn a_connection_that_never_answers_again_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn requests_that_clients_give_up_cost_no_connections() {
+async fn f7_requests_that_clients_give_up_cost_no_connections() {
     let (proxy, store) = wired().await;
     abandon::requests(&store, &proxy, Duration::from_secs(3)).await;
     assert_eq!(proxy.connections(), 1);

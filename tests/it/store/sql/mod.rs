@@ -252,7 +252,7 @@ macro_rules! sql_store_tests {
                 store.load(id(1)).await.unwrap_err(),
                 store.load_latest(id(1)).await.unwrap_err(),
                 store.update(id(1), &fresh, until(None), crate::support::former(version)).await.unwrap_err(),
-                store.touch(id(1), version, until(None)).await.unwrap_err(),
+                store.touch(id(1), crate::support::former(version), until(None)).await.unwrap_err(),
                 store.delete(id(1)).await.unwrap_err(),
                 store.delete_expired(Timestamp::MAX, 10).await.unwrap_err(),
                 store.list(&Query::default(), None, 10).await.unwrap_err(),
@@ -364,7 +364,7 @@ macro_rules! sql_store_tests {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn sessions_that_come_change_and_go_while_others_expire_are_in_nobodys_way() {
+        async fn concurrent_creates_updates_deletes_and_sweeps_do_not_disturb_each_other() {
             let (_database, store) = migrated().await;
             let fresh = record(json!({}));
             let coming = (1..=8u128).map(|task| {
@@ -374,7 +374,7 @@ macro_rules! sql_store_tests {
                         let (expired, lasting) = (id(task << 100 | u128::from(turn)), id(task << 64 | u128::from(turn) << 120));
                         store.create(expired, &fresh, until(2_999)).await.unwrap();
                         store.create(lasting, &fresh, until(3_001)).await.unwrap();
-                        let touched = store.touch(lasting, fresh.version(), until(3_100 + turn)).await;
+                        let touched = store.touch(lasting, crate::support::former(fresh.version()), until(3_100 + turn)).await;
                         touched.unwrap();
                         assert!(store.delete(lasting).await.unwrap());
                     }
@@ -446,7 +446,7 @@ macro_rules! sql_store_tests {
         }
 
         #[tokio::test]
-        async fn an_error_of_the_database_tells_nothing_of_the_row() {
+        async fn a_database_error_does_not_contain_values_of_the_row() {
             let (_database, store) = migrated().await;
             let user = record(json!({
                 "user": "ann-of-the-row",

@@ -73,7 +73,7 @@ async fn nothing_but_a_count_reads_the_whole_table() {
             .await
             .unwrap();
         store
-            .touch(id(turn), fresh.version(), until(100))
+            .touch(id(turn), former(fresh.version()), until(100))
             .await
             .unwrap();
         assert!(

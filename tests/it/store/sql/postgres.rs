@@ -94,7 +94,7 @@ async fn nothing_but_a_count_reads_the_whole_table() {
             .await
             .unwrap();
         store
-            .touch(id(turn), fresh.version(), until(100))
+            .touch(id(turn), former(fresh.version()), until(100))
             .await
             .unwrap();
         assert!(
@@ -165,4 +165,46 @@ async fn an_error_of_a_failover_leaves_open_whether_the_call_was_applied() {
         let is_known = code == "58000" || error.kind() == StoreErrorKind::Unavailable;
         assert!(is_known, "{code}: {error:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f7_a_row_that_is_locked_takes_no_other_sessions_connections() {
+    let (database, store) = empty().await;
+    store.migrate().await.unwrap();
+    for number in [1, 2] {
+        store
+            .create(id(number), &record(json!({})), until(None))
+            .await
+            .unwrap();
+    }
+    let others = sqlx::PgPool::connect(&database.url).await.unwrap();
+    let mut transaction = others.begin().await.unwrap();
+    let lock = format!(
+        "SELECT 1 FROM sessions WHERE id = {} FOR UPDATE",
+        literal(id(1))
+    );
+    sqlx::query(AssertSqlSafe(lock))
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let version = record(json!({})).version();
+    let waiting: Vec<_> = (0..20)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { store.touch(id(1), former(version), until(9_000 + n)).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let load = tokio::time::timeout(Duration::from_secs(2), store.load(id(2)));
+    let loaded = load.await;
+    transaction.rollback().await.unwrap();
+    for task in waiting {
+        let _ = task.await;
+    }
+    assert!(
+        loaded
+            .expect("another session is loaded")
+            .unwrap()
+            .is_some()
+    );
 }

@@ -1,5 +1,7 @@
 //! Database servers for the tests, as the user they accept to run as.
 
+#[cfg(feature = "redis")]
+mod dialect;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
@@ -18,7 +20,10 @@ pub(crate) use self::mysql::MySql;
 #[cfg(feature = "postgres")]
 pub(crate) use self::postgres::Postgres;
 #[cfg(feature = "redis")]
-pub(crate) use self::redis::{Redis, RedisCluster};
+pub(crate) use self::{
+    dialect::Dialect,
+    redis::{Redis, RedisCluster},
+};
 
 /// What every test server's user is called, and its password.
 const USER: &str = "cloakroom";
