@@ -21,7 +21,7 @@ enum Fault {
 /// A description, the fault, and the scenarios in which it is found.
 type Planted = (&'static str, Fault, fn() -> Vec<Net>);
 
-const FAULTS_TO_FIND: [Planted; 25] = [
+const FAULTS_TO_FIND: [Planted; 27] = [
     (
         "a write older than the record's list of writers counts as not stored",
         Fault::Of(Policy::WriteBeyondMemoryFails),
@@ -71,6 +71,16 @@ const FAULTS_TO_FIND: [Planted; 25] = [
         "the limit is enforced after the old session was left",
         Fault::Of(Policy::LimitBeforeMarker),
         limited,
+    ),
+    (
+        "the limit ends the new session of a log-in and spares the one that it would leave",
+        Fault::Of(Policy::LimitEndsBoth),
+        undisturbed,
+    ),
+    (
+        "the limit spares a session with a later log-in than its list says and goes on",
+        Fault::Of(Policy::LimitListsAgain),
+        undisturbed,
     ),
     (
         "a log-in with an unknown result answers without the new token",
@@ -171,6 +181,11 @@ fn imports() -> Vec<Net> {
 
 fn limited() -> Vec<Net> {
     suites::limits(1, 1)
+}
+
+/// The limit without lost replies.
+fn undisturbed() -> Vec<Net> {
+    suites::limits(0, 0)
 }
 
 /// The first property that fails, the number of steps, and the requests.

@@ -19,7 +19,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Net {
     pub(crate) ops: Vec<(Op, With)>,
-    /// How many sessions there are at the beginning, and their user.
+    /// How many sessions there are at the beginning, and the user of the first.
     pub(crate) starts: u8,
     pub(crate) user: u8,
     pub(crate) limit: Option<usize>,
@@ -432,8 +432,8 @@ impl Model for Net {
     fn init_states(&self) -> Vec<World> {
         let imports = self.ops.iter().any(|(op, _)| *op == Op::Import);
         let gives = imports || self.ops.iter().any(|(op, _)| *op == Op::Insert);
-        let user = self.user;
         let start = |nth: u8| {
+            let user = if nth == 0 { self.user } else { 0 };
             Small::of(Fields {
                 user,
                 voucher: !gives,

@@ -376,7 +376,11 @@ fn refused_costs_nothing(net: &Net, world: &World) -> bool {
             .count()
             < 2;
         match out {
-            Out::Outdone => !is_alone || world.live(actor.id).is_some(),
+            // A session of the user is among those that the limit ends.
+            Out::Outdone => {
+                let is_limited = net.user != 0 && actor.id == 0;
+                !is_alone || is_limited || world.live(actor.id).is_some()
+            }
             // A log-in that failed may have ended older sessions before.
             Out::Moved(id)
                 if !abandoned(world) && !outs(world).any(|(_, out)| out == Out::Failed) =>

@@ -211,10 +211,10 @@ pub(crate) fn visits(lost: u8, abandoned: u8) -> Vec<Net> {
     nets
 }
 
-/// One session for each user, and several devices; a double click on one of them.
+/// One or two sessions for each user, and several devices; a double click on one of them.
 pub(crate) fn limits(lost: u8, abandoned: u8) -> Vec<Net> {
     let mut nets = Vec::new();
-    let mut add = |devices: &[(Op, u8)], starts: u8, user: u8| {
+    let mut add = |limit: usize, devices: &[(Op, u8)], starts: u8, user: u8| {
         nets.push(Net {
             ops: devices
                 .iter()
@@ -222,17 +222,22 @@ pub(crate) fn limits(lost: u8, abandoned: u8) -> Vec<Net> {
                 .collect(),
             starts,
             user,
-            limit: Some(1),
+            limit: Some(limit),
             ..disturbed(&[], lost, abandoned)
         });
     };
-    add(&[(LogIn(1), 0), (LogIn(1), 1)], 2, 0);
-    add(&[(LogIn(1), 0), (LogIn(1), 0)], 1, 0);
-    add(&[(LogIn(1), 0), (LogIn(1), 0), (LogIn(1), 1)], 2, 0);
-    add(&[(LogIn(1), 0), (LogIn(1), 1), (Increment, 0)], 2, 0);
-    add(&[(LogIn(1), 0), (LogIn(1), 1), (RevokeUser(1), 0)], 2, 0);
-    add(&[(LogIn(1), 0), (LogIn(1), 0)], 1, 1);
-    add(&[(LogIn(1), 0), (Cycle, 0)], 1, 1);
+    add(1, &[(LogIn(1), 0), (LogIn(1), 1)], 2, 0);
+    add(1, &[(LogIn(1), 0), (LogIn(1), 0)], 1, 0);
+    add(1, &[(LogIn(1), 0), (LogIn(1), 0), (LogIn(1), 1)], 2, 0);
+    add(1, &[(LogIn(1), 0), (LogIn(1), 1), (LogIn(1), 0)], 2, 0);
+    add(1, &[(LogIn(1), 0), (LogIn(1), 1), (Increment, 0)], 2, 0);
+    add(1, &[(LogIn(1), 0), (LogIn(1), 1), (RevokeUser(1), 0)], 2, 0);
+    add(1, &[(LogIn(1), 0), (LogIn(1), 0)], 1, 1);
+    // A user logs in again, and elsewhere.
+    add(1, &[(LogIn(1), 0), (LogIn(1), 1)], 2, 1);
+    add(1, &[(LogIn(1), 0), (Cycle, 0)], 1, 1);
+    add(2, &[(LogIn(1), 0), (LogIn(1), 1), (LogIn(1), 2)], 3, 1);
+    add(2, &[(LogIn(1), 0), (LogIn(1), 1), (LogIn(1), 2)], 3, 0);
     nets
 }
 

@@ -209,10 +209,12 @@ impl<R: Rec> End<R> {
                 Reason::Revoke => self.go(Stage::Judging(record)),
                 Reason::Limit(newer, limiting) => {
                     let is_older = (record.ranked_at(), self.id) < (limiting.ranked_at(), *newer);
-                    if is_older && record.has_user_of(limiting) {
+                    if !record.has_user_of(limiting) {
+                        self.end(Outcome::Gone)
+                    } else if is_older {
                         self.look_back(record, now)
                     } else {
-                        self.end(Outcome::Gone)
+                        self.end(Outcome::LoggedInSince)
                     }
                 }
             };

@@ -4,7 +4,8 @@
 //! several concurrent log-ins sees them all, and a refused one has changed nothing for its visitor. All log-ins use the same
 //! order, their times, so that no two end each other. [`rank_after`] ensures that a later log-in has a later rank.
 //!
-//! A session that is moving has two records and counts once: in a cycle the old one, in a log-in the new one.
+//! A session that is moving has two records and counts once: in a cycle the old one, in a log-in the new one. If it is
+//! beyond the limit, both are ended, because the old one would count again.
 //! Concurrent log-ins from the same session do not count each other, because one of them joins the other.
 
 use std::{cmp::Reverse, time::Duration};
@@ -15,7 +16,7 @@ use crate::{
         ask::{Ask, MAX_LOST_REPLIES, Reply, Step},
         ending::End,
         outcome::Outcome,
-        rec::Rec,
+        rec::{Policy, Rec},
     },
     record::{lineage::MoveKind, token::SessionId},
 };
@@ -121,6 +122,10 @@ impl<R: Rec> Limit<R> {
                     Some(Outcome::Closed { id, record }) => {
                         evicted.extend(record.map(|record| (id, record)));
                     }
+                    // It has a later log-in than the list says, which may leave no room for this one.
+                    Some(Outcome::LoggedInSince) if R::keeps(Policy::LimitListsAgain) => {
+                        return self.go(Stage::Listing);
+                    }
                     _ => {}
                 }
                 self.end_next(older, own, writer)
@@ -144,49 +149,47 @@ impl<R: Rec> Limit<R> {
     }
 
     fn compare(&mut self, found: Vec<(SessionId, R)>, own: &(SessionId, R)) -> Limiting<R> {
-        let mut sessions = self.sessions(&found, own.0);
-        sessions.retain(|(id, record)| *id == own.0 || record.has_user_of(&own.1));
+        let mut sessions = self.sessions(&found, own);
         sessions.sort_by_key(|(id, record)| Reverse((record.ranked_at(), *id)));
-        let Some(place) = sessions.iter().position(|(id, _)| *id == own.0) else {
+        let (within, beyond) = sessions.split_at(self.most.min(sessions.len()));
+        if !within.iter().any(|(id, _)| *id == own.0) {
             return Limiting::Outdone;
-        };
-        if place < self.most {
-            let older = sessions[self.most.min(sessions.len())..]
-                .iter()
-                .map(|(id, _)| *id);
-            let older = older.collect();
-            return self.end_next(older, own, own.1.version().writer);
         }
-        Limiting::Outdone
+        // From the back, a new session is ended first. Then the one that it was about to leave, which would count again.
+        let mut older = Vec::new();
+        for (id, record) in beyond {
+            let left = found.iter().filter(|(left, other)| {
+                let stays = || within.iter().any(|(_, record)| leaves(*record, *left));
+                leaves(*record, *left) && is_of(other, &own.1) && !stays()
+            });
+            let left = left.filter(|_| R::keeps(Policy::LimitEndsBoth));
+            older.extend(left.map(|(left, _)| *left));
+            older.push(*id);
+        }
+        self.end_next(older, own, own.1.version().writer)
     }
 
-    /// The records that count as sessions.
-    fn sessions<'a>(&self, found: &'a [(SessionId, R)], own: SessionId) -> Vec<(SessionId, &'a R)> {
-        let get = |id: SessionId| {
-            found
-                .iter()
-                .find(|(listed, _)| *listed == id)
-                .map(|(_, record)| record)
-        };
+    /// The records that count as sessions of the user.
+    fn sessions<'a>(
+        &self,
+        found: &'a [(SessionId, R)],
+        own: &(SessionId, R),
+    ) -> Vec<(SessionId, &'a R)> {
         let counts = |id: SessionId, record: &R| {
-            if id == own {
-                return true;
-            }
-            let is_left = found.iter().any(|(_, other)| {
-                let from = other.origin();
-                !other.is_marker()
-                    && from.is_some_and(|from| from.id == id && from.kind == MoveKind::LogIn)
-            });
-            let Some(from) = record.origin() else {
-                return !is_left;
+            let is_left = || {
+                let mut others = found.iter().filter(|(_, other)| !other.is_marker());
+                others.any(|(_, other)| leaves(other, id))
             };
-            let is_unfinished_cycle = from.kind == MoveKind::Cycle
-                && get(from.id)
-                    .is_some_and(|origin| origin.successor().is_none_or(|to| to.id != id));
-            !is_left && !is_unfinished_cycle && Some(from.id) != self.old
+            let is_rival = || {
+                record
+                    .origin()
+                    .is_some_and(|from| Some(from.id) == self.old)
+            };
+            !is_left() && !is_rival() && !is_unfinished_cycle(id, record, found)
         };
-        let live = found.iter().filter(|(_, record)| !record.is_marker());
-        live.filter(|(id, record)| counts(*id, record))
+        let of_user = found.iter().filter(|(_, record)| is_of(record, &own.1));
+        of_user
+            .filter(|(id, record)| *id == own.0 || counts(*id, record))
             .map(|(id, record)| (*id, record))
             .collect()
     }
@@ -214,6 +217,26 @@ impl<R: Rec> Limit<R> {
         self.stage = stage;
         Limiting::Not(step)
     }
+}
+
+/// Whether the record is a session of the same user.
+fn is_of<R: Rec>(record: &R, own: &R) -> bool {
+    !record.is_marker() && record.has_user_of(own)
+}
+
+/// Whether the new session of a log-in takes the place of the session `id`, now or as soon as the log-in is finished.
+fn leaves<R: Rec>(new: &R, id: SessionId) -> bool {
+    new.origin()
+        .is_some_and(|from| from.id == id && from.kind == MoveKind::LogIn)
+}
+
+/// Whether the record is the new session of a cycle whose old session does not lead to it.
+fn is_unfinished_cycle<R: Rec>(id: SessionId, record: &R, found: &[(SessionId, R)]) -> bool {
+    let Some(from) = record.origin().filter(|from| from.kind == MoveKind::Cycle) else {
+        return false;
+    };
+    let origin = found.iter().find(|(listed, _)| *listed == from.id);
+    origin.is_some_and(|(_, origin)| origin.successor().is_none_or(|to| to.id != id))
 }
 
 /// The session that a marker leads to, if the list does not have it.

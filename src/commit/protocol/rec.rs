@@ -112,6 +112,10 @@ pub enum Policy {
     RewritesBeforeMarker,
     /// The limit is enforced before the old session is left.
     LimitBeforeMarker,
+    /// The limit ends a new session together with the old one that it is about to leave.
+    LimitEndsBoth,
+    /// The user's sessions are listed again if one of those to end has a later log-in than the list says.
+    LimitListsAgain,
     /// If the marker may or may not have been applied, the response has the new token.
     TokenInDoubt,
     /// A refused log-in closes the session that it has created.

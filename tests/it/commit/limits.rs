@@ -18,11 +18,13 @@ use futures::{
 };
 use http::StatusCode;
 use parking_lot::Mutex;
+use tokio::time::sleep;
 
 use crate::{
     store::population,
     support::{
         Fault, FaultyStore, FixedClock, Log, Reply, StoreCall, Visitor,
+        acts::healthy_node,
         fixture::{HOUR, MILLISECOND, MINUTE, SECOND},
     },
 };
@@ -203,6 +205,59 @@ async fn p3_a_session_that_moves_while_the_others_are_counted_is_counted_once() 
             assert!(user(visitor).await.is_some(), "{millis}");
         }
         assert_eq!(*house.ended.lock(), [], "{millis}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_a_session_that_is_about_to_be_left_ends_with_the_one_that_leaves_it() {
+    for millis in 0..30 {
+        let house = House::of(1);
+        let fast = healthy_node(&house.store, &house.clock).max_sessions_per_user(1);
+        let (again, elsewhere) = (house.log_in("ann").await, Visitor::new(&fast));
+        house.clock.advance(SECOND);
+        house.store.plan(|call| match call {
+            StoreCall::List => Fault::DelayReply(7 * MILLISECOND),
+            _ => Fault::Delay(MILLISECOND),
+        });
+        let newer = async {
+            sleep(MILLISECOND * millis).await;
+            house.clock.advance(SECOND);
+            log_in(&elsewhere, "ann").await
+        };
+        join(log_in(&again, "ann"), newer).await;
+        house.store.heal();
+        assert_eq!(house.live("ann").await, 1, "{millis}");
+        let is_in = (
+            user(&again).await.is_some(),
+            user(&elsewhere).await.is_some(),
+        );
+        assert!(is_in.0 != is_in.1, "{millis}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_a_session_that_a_later_log_in_joins_while_it_is_ended_leaves_no_room() {
+    for millis in 0..30 {
+        let house = House::of(1);
+        let first = Visitor::new(&house.layer);
+        let cart = async |session: Session| session.insert("cart", 3);
+        first.visit(cart).await;
+        let second = first.twin();
+        assert_eq!(log_in(&first, "ann").await.status, StatusCode::OK);
+        let elsewhere = Visitor::new(&house.layer);
+        house.clock.advance(SECOND);
+        house.store.plan(|call| match call {
+            StoreCall::List => Fault::DelayReply(7 * MILLISECOND),
+            _ => Fault::Delay(MILLISECOND),
+        });
+        let joining = async {
+            sleep(MILLISECOND * millis).await;
+            house.clock.advance(SECOND);
+            log_in(&second, "ann").await
+        };
+        join(log_in(&elsewhere, "ann"), joining).await;
+        house.store.heal();
+        assert_eq!(house.live("ann").await, 1, "{millis}");
     }
 }
 
