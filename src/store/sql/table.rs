@@ -36,6 +36,7 @@ impl TableName {
     }
 
     /// Without the schema.
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
     pub(super) fn name(&self) -> &str {
         &self.name
     }
