@@ -171,7 +171,15 @@ async fn cursors(
 }
 
 async fn sessions_at(url: &str) -> Sessions {
-    let layer = match url.split(':').next().unwrap_or_default() {
+    layer_at(url)
+        .await
+        .store_timeout(Duration::from_secs(60))
+        .reap_every(None)
+        .sessions()
+}
+
+async fn layer_at(url: &str) -> SessionLayer {
+    match url.split(':').next().unwrap_or_default() {
         #[cfg(feature = "postgres")]
         "postgres" => {
             let store = cloakroom::store::PostgresStore::connect(url).await;
@@ -193,11 +201,7 @@ async fn sessions_at(url: &str) -> Sessions {
             SessionLayer::new(cloakroom::store::DynStore::new(store.index_begun()))
         }
         kind => panic!("no store of the kind {kind}: is its feature on?"),
-    };
-    layer
-        .store_timeout(Duration::from_secs(60))
-        .reap_every(None)
-        .sessions()
+    }
 }
 
 #[tokio::main]
