@@ -37,6 +37,8 @@ use crate::{
 const MAX_UNDOING: usize = 64;
 
 /// The layer's settings, shared by every request.
+// A copy's reference count has its line of memory for itself.
+#[repr(align(128))]
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) store: TimedStore,

@@ -38,7 +38,6 @@ use crate::{
 ///     .idle_timeout(Duration::from_secs(30 * 60))
 ///     .absolute_timeout(None);
 /// ```
-#[derive(Clone)]
 pub struct SessionLayer {
     pub(super) setup: Arc<Setup>,
 }
@@ -500,6 +499,14 @@ impl SessionLayer {
     }
 }
 
+impl Clone for SessionLayer {
+    fn clone(&self) -> Self {
+        Self {
+            setup: self.setup.near(),
+        }
+    }
+}
+
 /// A [`MemoryStore`] and all settings at their defaults.
 impl Default for SessionLayer {
     fn default() -> Self {
@@ -521,6 +528,6 @@ impl<S> Layer<S> for SessionLayer {
 
     fn layer(&self, inner: S) -> Self::Service {
         self.setup.prepare();
-        SessionService::new(inner, Arc::clone(&self.setup))
+        SessionService::new(inner, self.setup.near())
     }
 }

@@ -95,7 +95,6 @@ use crate::{
 /// The responses that extractors and handlers make of an error have it in their extensions too.
 /// The 503 keeps headers that reveal nothing about the replaced response: those for CORS and security,
 /// `Vary`, and request ids. (Rule F2.)
-#[derive(Clone)]
 pub struct SessionService<S> {
     inner: S,
     setup: Arc<Setup>,
@@ -119,6 +118,15 @@ fn labels(config: &Config, head: &Parts) -> Labels {
 impl<S> SessionService<S> {
     pub(crate) fn new(inner: S, setup: Arc<Setup>) -> Self {
         Self { inner, setup }
+    }
+}
+
+impl<S: Clone> Clone for SessionService<S> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            setup: self.setup.near(),
+        }
     }
 }
 
