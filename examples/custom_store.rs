@@ -8,9 +8,10 @@
 //! says so. If the store knows that it was not, it adds `not_applied()`, as `create`
 //! does here.
 
+mod site;
+
 use std::{
     collections::{HashMap, hash_map::Entry},
-    env,
     process::ExitCode,
     sync::Arc,
 };
@@ -24,7 +25,6 @@ use cloakroom::{
     },
 };
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 
 type Reply<T> = Result<T, StoreError>;
 
@@ -173,55 +173,21 @@ impl SessionStore for MapStore {
 
 /// The counter, over this store.
 pub fn app() -> Router {
-    Router::new()
+    let app = Router::new()
         .route("/", get(counter))
-        .layer(SessionLayer::new(MapStore::default()))
+        .layer(SessionLayer::new(MapStore::default()));
+    site::finish(app)
 }
 
 async fn counter(session: Session) -> Result<Html<String>, Error> {
     let visits = session.update("visits", |visits: Option<u64>| visits.unwrap_or(0) + 1)?;
-    Ok(Html(format!(
-        r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Visit {visits}</title>
-<style>
-body {{ margin: 0; min-height: 100vh; display: grid; place-content: center; text-align: center;
-  font: 1.1rem/1.5 system-ui, sans-serif; color: #2b2b33; background: #f4f1ec }}
-h1 {{ margin: 0; color: #8a3b2e }}
-</style>
-</head>
-<body>
-<h1>visit {visits}</h1>
-<p>Kept by a store of this program's own.</p>
-</body>
-</html>
-"#
-    )))
+    let body = format!("<h1>visit {visits}</h1>\n<p>Kept by a store of this program's own.</p>");
+    Ok(site::page(&format!("Visit {visits}"), &body))
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let port = env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
-    let address = format!("127.0.0.1:{port}");
-    let listener = match TcpListener::bind(&address).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            eprintln!("cannot listen on {address}: {error}; set PORT to a free port");
-            return ExitCode::FAILURE;
-        }
-    };
-    // Browsers accept Secure cookies on localhost over plain http.
-    println!("http://localhost:{port}");
-    match axum::serve(listener, app()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the server stopped: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    site::serve(app()).await
 }
 
 #[cfg(test)]

@@ -7,13 +7,16 @@
 //! express-session signs the session id in its cookie, `connect.sid=s:<id>.<signature>`, and stores a JSON object under the
 //! id. Here the objects are in a map. In your application they are where that server put them, in Redis for instance.
 
+mod site;
+
 use std::{
     collections::HashMap,
+    process::ExitCode,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use axum::{Router, routing::get};
+use axum::{Router, response::Html, routing::get};
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use cloakroom::{
     Error, Session, SessionLayer,
@@ -104,33 +107,30 @@ fn decoded(value: &str) -> String {
 }
 
 fn app(express: Express) -> Router {
-    Router::new()
+    let app = Router::new()
         .route("/", get(greet))
-        .layer(SessionLayer::default().import(express))
+        .layer(SessionLayer::default().import(express));
+    site::finish(app)
 }
 
-async fn greet(session: Session) -> Result<String, Error> {
+async fn greet(session: Session) -> Result<Html<String>, Error> {
     let user = session.user();
     let cart: Option<u32> = session.get("cart")?;
-    Ok(format!(
-        "Hello, {}! There are {} things in your cart.\n",
-        user.as_deref().unwrap_or("stranger"),
-        cart.unwrap_or(0)
-    ))
+    let user = site::escape(user.as_deref().unwrap_or("stranger"));
+    let cart = cart.unwrap_or(0);
+    let body = format!("<h1>Hello, {user}!</h1>\n<p>There are {cart} things in your cart.</p>");
+    Ok(site::page("Shop", &body))
 }
 
 #[tokio::main]
-async fn main() -> std::io::Result<()> {
+async fn main() -> ExitCode {
     let express = Express {
         secret: b"keyboard cat".to_vec(),
-        // When the last session of the other server has expired.
-        until: SystemTime::now() + Duration::from_secs(14 * 24 * 60 * 60),
+        // When the last session of the other server has expired. A fixed date: one that moves with each start never comes.
+        until: SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_542_400),
         objects: Objects::default(),
     };
-    let port = std::env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
-    let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
-    println!("http://{}", listener.local_addr()?);
-    axum::serve(listener, app(express)).await
+    site::serve(app(express)).await
 }
 
 #[cfg(test)]

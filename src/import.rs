@@ -21,7 +21,7 @@
 //!   library, give them one [`realm`](crate::SessionLayer::realm), or the first of them takes the session for itself.
 //! - The new session's token comes in a cookie. A layer whose [`transport`](crate::SessionLayer::transport) has no
 //!   `Transport::Cookie` imports nothing, and neither does a request with a token in a header.
-//! - The old cookie stays in the browser. The ledger entry prevents another import until the old session would have expired.
+//! - The old cookie stays in the browser. The ledger entry prevents another import until the import ends.
 //!
 //! # Limits
 //!
@@ -29,7 +29,12 @@
 //!   lost. Send visitors with a cookie of this crate to the new nodes only, or switch all nodes at once.
 //! - If a session ends on an old node at the moment when a new node reads it, it may still be imported.
 //! - [`Sessions`](crate::Sessions) ends only sessions of this crate. End sessions that are not imported yet in the other
-//!   library's store.
+//!   library's store. If old sessions are kept, end those of the user there too: only a log-out or a log-in with the old cookie
+//!   deletes the old one.
+//! - An imported session has no stamp of its user. With [`user_stamp`](crate::SessionLayer::user_stamp), `CurrentUser` ends it.
+//!   Set `user_stamp` when the import has ended.
+//! - Until the import ends, a request with the old cookie and an anonymous session of this crate costs two more store calls,
+//!   and one of the other library's store if it has not been imported.
 
 use std::{collections::BTreeMap, fmt, pin::Pin, sync::Arc, time::SystemTime};
 
@@ -114,11 +119,11 @@ pub trait Import: Send + Sync + 'static {
     /// Two values that open the same session must give the same token.
     fn token(&self, value: &str) -> Option<OldToken>;
 
-    /// Loads the old session. `None` if there is none, or it has expired.
+    /// Loads the old session. `None` if there is none, it has expired, or its record cannot be read.
     ///
     /// # Errors
     ///
-    /// If the library's store fails. The response is a 503 then.
+    /// If the library's store fails. The response is a 503 then, at each request with that cookie until [`until`](Self::until).
     fn load(
         &self,
         token: &OldToken,

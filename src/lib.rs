@@ -66,6 +66,8 @@
 //! # fn main() {}
 //! ```
 //!
+//! A page of another site can send a form too. Refuse that with tower-http's `CsrfLayer`, as in [forms](guide::forms).
+//!
 //! The [guide] has a page for each of these, with a whole program: [a log-in with a database](guide::log_in),
 //! [OpenID Connect](guide::openid_connect), [forms](guide::forms), [JSON and native apps](guide::json_and_apps),
 //! [WebSockets](guide::web_sockets), [concurrency](guide::concurrency), [production](guide::production),

@@ -182,9 +182,10 @@ impl Source<'_> {
                 kind: MoveKind::LogIn,
             });
         });
+        // Not when the old session expires: where it is kept, the other library may extend it.
         let activity = Activity {
             last_seen_at: now,
-            expires_at: Some(old.expires_at.unwrap_or_else(|| self.import.until())),
+            expires_at: Some(self.import.until()),
         };
         let entry = (Arc::new(entry), activity);
         let record = kept(config, record, now);

@@ -13,7 +13,7 @@ use crate::{
 /// [`also_read`](crate::SessionCookieBuilder::also_read).
 ///
 /// `also_read` takes a plain name as well. Use this type to say until when the name is read, and
-/// with which `Path` and `Domain` the cookie was set.
+/// with which `Path` and `Domain` the cookie was set, and whether it was `Partitioned`.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -32,6 +32,7 @@ pub struct FormerCookie {
     pub(super) until: Option<Timestamp>,
     pub(super) path: Option<String>,
     pub(super) domain: Option<String>,
+    pub(super) partitioned: Option<bool>,
 }
 
 impl FormerCookie {
@@ -42,6 +43,7 @@ impl FormerCookie {
             until: None,
             path: None,
             domain: None,
+            partitioned: None,
         }
     }
 
@@ -67,6 +69,14 @@ impl FormerCookie {
     /// that starts with `__Host-`.
     pub fn domain(mut self, domain: impl Into<String>) -> Self {
         self.domain = Some(domain.into());
+        self
+    }
+
+    /// Whether the cookie was set as `Partitioned`. Default: as the new cookie.
+    ///
+    /// Browsers keep partitioned cookies apart from others, so a removal without the attribute does not reach them.
+    pub fn partitioned(mut self, partitioned: bool) -> Self {
+        self.partitioned = Some(partitioned);
         self
     }
 

@@ -355,6 +355,9 @@ impl SessionCookieBuilder {
         if former.domain.is_some() {
             removal.domain.clone_from(&former.domain);
         }
+        removal.partitioned = former.partitioned.unwrap_or(removal.partitioned);
+        // Browsers keep a partitioned cookie only if it is secure.
+        removal.secure |= removal.partitioned;
         if let Some(prefix) = prefix_of(&former.name) {
             removal.secure = true;
             if prefix.starts_with(HOST) {

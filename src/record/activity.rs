@@ -27,8 +27,8 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// Returns an activity with these times. In a store, use this instead of a struct expression: it still compiles
-    /// if a later version adds a field.
+    /// Returns an activity with these times. In a store, use this instead of a struct expression. If a later version adds
+    /// a field that a store has to keep, [`Conformance`](crate::testing::Conformance) finds a store that does not.
     #[must_use]
     pub fn new(last_seen_at: Timestamp, expires_at: Option<Timestamp>) -> Self {
         Self {

@@ -280,6 +280,25 @@ async fn i3_an_operator_ends_an_imported_session_for_good() {
     assert_eq!(seen(&house.ann()).await, "none");
 }
 
+#[tokio::test]
+async fn i3_an_old_session_that_lives_on_in_the_other_library_is_not_imported_again() {
+    let ends = SystemTime::from(FixedClock::START) + HOUR;
+    let house = House::new(Other::of_ann(|ann| ann.expires_at(ends)));
+    house.other.0.lock().keeps = true;
+    let visitor = house.ann();
+    assert_eq!(seen(&visitor).await, IMPORTED);
+    assert_eq!(house.layer.sessions().revoke_user("ann").await.unwrap(), 1);
+    // An old node answers a request, and extends the session there.
+    for ann in house.other.0.lock().sessions.values_mut() {
+        *ann = ann.clone().expires_at(ends + 2 * DAY);
+    }
+    for waits in [2 * HOUR, DAY] {
+        house.clock.advance(waits);
+        house.layer.sessions().reap().await.unwrap();
+        assert_eq!(seen(&house.ann()).await, "none", "{waits:?}");
+    }
+}
+
 const FAULTS: [Fault; 9] = [
     Fault::Refuse(StoreErrorKind::Unavailable),
     Fault::Fail(StoreErrorKind::Timeout),

@@ -53,15 +53,47 @@ pub(super) fn new_file(path: &Path) -> io::Result<File> {
     private().create_new(true).open(path)
 }
 
-/// Holds a lock file, against threads and processes, until the file is dropped. `WouldBlock` if another one holds it.
+/// Holds a lock file, against threads and processes, until the file is dropped. `WouldBlock` if another one holds it, or
+/// if the file was removed meanwhile.
 pub(super) fn try_lock(path: &Path) -> io::Result<File> {
     let file = private().create(true).truncate(false).open(path)?;
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
         TryLockError::Error(error) => error,
     })?;
-    Ok(file)
+    if is_at(&file, path)? {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
 }
+
+/// Whether the open file is still the one under this path.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(there) => Ok(identity(&there) == identity(&file.metadata()?)),
+        Err(error) if is_gone(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Device and number of a file or a directory.
+#[cfg(unix)]
+pub(super) type Identity = (u64, u64);
+
+/// On other systems it must only exist.
+#[cfg(not(unix))]
+pub(super) type Identity = ();
+
+#[cfg(unix)]
+pub(super) fn identity(metadata: &fs::Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt as _;
+
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(not(unix))]
+pub(super) fn identity(_: &fs::Metadata) -> Identity {}
 
 pub(super) fn write_at(mut file: &File, place: u64, bytes: &[u8]) -> io::Result<()> {
     file.seek(SeekFrom::Start(place))?;
@@ -108,13 +140,19 @@ impl Drop for TempFile {
     }
 }
 
+/// Whether nothing is there. A file may be in the place of the directory, or of one above it.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::NotFound || kind == io::ErrorKind::NotADirectory
+}
+
 /// A temporary file of this age was left by a process that died.
 const LEFT_OVER: Duration = Duration::from_secs(60 * 60);
 
 /// Removes temporary files of processes that died during a write.
 pub(super) fn remove_left_overs(folder: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if is_gone(&error) => return Ok(()),
         entries => entries?,
     };
     for entry in entries {
@@ -126,4 +164,23 @@ pub(super) fn remove_left_overs(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env::temp_dir;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_file_that_was_removed_is_not_the_one_under_its_path() {
+        let path = temp_dir().join(format!("cloakroom-{:016x}", unique()));
+        let removed = try_lock(&path).unwrap();
+        assert!(is_at(&removed, &path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(!is_at(&removed, &path).unwrap());
+        let other = try_lock(&path).unwrap();
+        assert!(!is_at(&removed, &path).unwrap() && is_at(&other, &path).unwrap());
+        fs::remove_file(&path).unwrap();
+    }
 }

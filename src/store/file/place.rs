@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::store::file::disk::{Identity, identity, is_gone};
+
 /// The root directory, and what identifies it.
 ///
 /// An unmounted disk leaves an empty directory under the same path. Without this check every session would seem to be
@@ -14,24 +16,6 @@ pub(super) struct Place {
     root: PathBuf,
     identity: Identity,
 }
-
-/// Device and number of the directory.
-#[cfg(unix)]
-type Identity = (u64, u64);
-
-/// On other systems the directory must only exist.
-#[cfg(not(unix))]
-type Identity = ();
-
-#[cfg(unix)]
-fn identity(metadata: &fs::Metadata) -> Identity {
-    use std::os::unix::fs::MetadataExt as _;
-
-    (metadata.dev(), metadata.ino())
-}
-
-#[cfg(not(unix))]
-fn identity(_: &fs::Metadata) -> Identity {}
 
 impl Place {
     /// The place of an existing root directory.
@@ -46,7 +30,11 @@ impl Place {
 
     /// Fails if the directory is gone, or another one is in its place.
     pub(super) fn check(&self) -> io::Result<()> {
-        if identity(&fs::metadata(&self.root)?) == self.identity {
+        let found = fs::metadata(&self.root).map_err(|error| match is_gone(&error) {
+            true => io::Error::new(io::ErrorKind::NotFound, error),
+            false => error,
+        })?;
+        if identity(&found) == self.identity {
             return Ok(());
         }
         let what = "another directory is in the place of the session directory";

@@ -104,7 +104,7 @@ impl Users {
 /// The ids of a folder's files, in order. Other files are ignored.
 pub(super) fn ids_in(folder: &Path) -> io::Result<Vec<SessionId>> {
     let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if disk::is_gone(&error) => return Ok(Vec::new()),
         entries => entries?,
     };
     let mut ids = Vec::new();

@@ -42,6 +42,12 @@ pub trait Driver: Database {
         options
     }
 
+    /// The options of the pool, once a first connection has succeeded. Not for databases in memory.
+    #[doc(hidden)]
+    fn reopening(options: Options<Self>) -> Options<Self> {
+        options
+    }
+
     /// The server's host and port, or the file's path, for errors.
     #[doc(hidden)]
     fn place(options: &Options<Self>) -> String;

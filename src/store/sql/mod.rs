@@ -249,10 +249,12 @@ impl<D: Driver> SqlStore<D> {
                 .idle_timeout(None)
                 .max_lifetime(None),
         };
-        let pool = pool.connect_lazy_with(options);
-        let store = Self::new(pool);
+        let reopening = match D::lifetime(&options) {
+            Lifetime::Lasting => D::reopening(options.clone()),
+            Lifetime::WhileConnected | Lifetime::OfConnection => options.clone(),
+        };
+        let store = Self::new(pool.connect_lazy_with(reopening));
         // Not through the pool, because its error does not say why it cannot connect.
-        let options = store.pool().connect_options();
         match tokio::time::timeout(CONNECT, D::Connection::connect_with(&options)).await {
             Ok(connected) => {
                 let connection = connected.map_err(|error| store.error(error))?;

@@ -52,6 +52,11 @@ impl Driver for Sqlite {
             .journal_mode(SqliteJournalMode::Wal)
     }
 
+    fn reopening(options: SqliteConnectOptions) -> SqliteConnectOptions {
+        // If the file's disk is gone, SQLite would begin an empty one in another place.
+        options.create_if_missing(false)
+    }
+
     fn lifetime(options: &SqliteConnectOptions) -> Lifetime {
         let is_in_memory = url_says(options, "mode", "memory");
         let name = options.get_filename().to_string_lossy();

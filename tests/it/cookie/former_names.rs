@@ -1,6 +1,6 @@
 //! T7: what comes under a former name gets a new id.
 
-use cloakroom::{FormerCookie, SessionCookie, SessionCookieBuilder, SessionHandle};
+use cloakroom::{FormerCookie, SameSite, SessionCookie, SessionCookieBuilder, SessionHandle};
 use insta::assert_snapshot;
 
 use crate::support::{
@@ -41,6 +41,24 @@ async fn t7_the_former_cookie_is_removed_as_it_was_set() {
     assert!(visitor.cookie("old").is_none());
     // One who did not bring it loses nothing.
     assert_eq!(visitor.get("/cycle").await.set_cookies().len(), 1);
+}
+
+#[tokio::test]
+async fn t7_the_former_cookie_is_removed_where_browsers_keep_it() {
+    let fixture = Fixture::new();
+    for (was, is) in [(true, false), (false, true)] {
+        let former = FormerCookie::new("old").partitioned(was);
+        let cookie = SessionCookie::new("new").same_site(SameSite::None);
+        let cookie = cookie.partitioned(is).also_read(former);
+        let visitor = renamed(&fixture, cookie).await;
+        let cookies = visitor.get("/load").await.set_cookies();
+        let is_partitioned = |cookie: &String| cookie.contains("Partitioned");
+        assert_eq!(
+            cookies.iter().map(is_partitioned).collect::<Vec<_>>(),
+            [is, was]
+        );
+        assert!(cookies.iter().all(|cookie| cookie.contains("Secure")));
+    }
 }
 
 #[tokio::test]

@@ -947,10 +947,14 @@ async fn a_store_whose_directory_is_gone_is_unavailable_until_it_is_back() {
     let created = store.create(id(1), &record(1, "ann"), seen(HOUR)).await;
     assert_eq!(created.unwrap(), Created::Yes);
     fs::rename(&here, &away).unwrap();
-    for place in ["nothing", "an empty directory", "another store"] {
+    for place in ["nothing", "a file", "an empty directory", "another store"] {
         match place {
             "nothing" => {}
-            "an empty directory" => fs::create_dir(&here).unwrap(),
+            "a file" => fs::write(&here, "").unwrap(),
+            "an empty directory" => {
+                fs::remove_file(&here).unwrap();
+                fs::create_dir(&here).unwrap();
+            }
             _ => drop(FileStore::open(&here).unwrap()),
         }
         for (call, failure) in failures(&store).await {
@@ -963,6 +967,18 @@ async fn a_store_whose_directory_is_gone_is_unavailable_until_it_is_back() {
     assert!(store.load(id(1)).await.unwrap().is_some());
     let listed = store.list(&of_user("ann"), None, 10).await.unwrap();
     assert_eq!(listed.sessions.len(), 1);
+}
+
+#[tokio::test]
+async fn a_store_under_a_directory_that_became_a_file_is_unavailable() {
+    let directory = Directory::new();
+    let above = directory.path().join("above");
+    let store = FileStore::open(above.join("here")).unwrap();
+    fs::remove_dir_all(&above).unwrap();
+    fs::write(&above, "").unwrap();
+    for (call, failure) in failures(&store).await {
+        assert_eq!(failure, Some(StoreErrorKind::Unavailable), "{call}");
+    }
 }
 
 #[tokio::test]

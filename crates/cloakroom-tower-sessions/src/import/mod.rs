@@ -45,6 +45,9 @@ pub use self::{old_store::OldStore, remaining::delete_remaining};
 /// have. The old record is deleted, unless [`keep`](Self::keep) is set. The page of the [trait](Import) has the rules and
 /// limits.
 ///
+/// tower-sessions does not store whether a cookie outlives the browser, so the layer's
+/// [`persistent`](cloakroom::SessionLayer::persistent) decides.
+///
 /// If the old library cannot decode a record, the visitor has no session, and the log has a warning.
 pub struct TowerSessionsImport<S, V, U = Unlimited> {
     store: S,
@@ -124,7 +127,8 @@ impl<S, V, U> TowerSessionsImport<S, V, U> {
     /// Whether old records stay after the import. Default: false.
     ///
     /// Set it while you may have to go back to tower-sessions. The old cookie then opens the old session again, as it was at
-    /// the import. A log-out or a log-in on cloakroom still deletes the old record.
+    /// the import. A log-out or a log-in on cloakroom with the old cookie still deletes the old record. If a session ends in another
+    /// way, such as by `Sessions::revoke_user`, delete its old record too.
     #[must_use]
     pub fn keep(mut self, keep: bool) -> Self {
         self.keeps = keep;
@@ -133,6 +137,9 @@ impl<S, V, U> TowerSessionsImport<S, V, U> {
 
     /// Which value names the user, as for [`TowerSessionsLayer::user_from`](crate::TowerSessionsLayer::user_from).
     /// Default: no user is bound.
+    ///
+    /// If one of the two has it, give it to the other too. Otherwise imported sessions have no user for cloakroom until a log-in, and
+    /// `Sessions::revoke_user` does not find them.
     #[must_use]
     pub fn user_from(
         mut self,

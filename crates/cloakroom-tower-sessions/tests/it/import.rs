@@ -18,7 +18,11 @@ fn in_a_day() -> SystemTime {
 macro_rules! import {
     ($version:ident, $tower_sessions:ident) => {
         mod $version {
-            use $tower_sessions::{MemoryStore, Session, SessionManagerLayer, SessionStore as _};
+            use $tower_sessions::{
+                MemoryStore, Session, SessionManagerLayer, SessionStore as _,
+                session::{Id, Record},
+                session_store::Error as StoreError,
+            };
 
             use super::*;
 
@@ -67,6 +71,62 @@ macro_rules! import {
                 assert!(store.load(&id).await.unwrap().is_none());
                 // Who has neither cookie is a stranger.
                 assert_eq!(browser.other().page("/").await, "None []");
+            }
+
+            /// The old store, which fails to load, to delete, or to decode.
+            #[derive(Clone, Copy, Debug)]
+            enum Broken {
+                Loading,
+                Decoding,
+                Deleting,
+            }
+
+            #[derive(Clone, Debug)]
+            struct BrokenStore(MemoryStore, Option<Broken>);
+
+            #[async_trait::async_trait]
+            impl $tower_sessions::SessionStore for BrokenStore {
+                async fn save(&self, record: &Record) -> Result<(), StoreError> {
+                    self.0.save(record).await
+                }
+
+                async fn load(&self, id: &Id) -> Result<Option<Record>, StoreError> {
+                    match self.1 {
+                        Some(Broken::Loading) => Err(StoreError::Backend("down".to_owned())),
+                        Some(Broken::Decoding) => Err(StoreError::Decode("garbled".to_owned())),
+                        _ => self.0.load(id).await,
+                    }
+                }
+
+                async fn delete(&self, id: &Id) -> Result<(), StoreError> {
+                    match self.1 {
+                        Some(Broken::Deleting) => Err(StoreError::Backend("down".to_owned())),
+                        _ => self.0.delete(id).await,
+                    }
+                }
+            }
+
+            /// The status of a log-out, and whether the old record is there after it.
+            async fn log_out(broken: Option<Broken>) -> (u16, bool) {
+                let store = MemoryStore::default();
+                let browser = moved(&store, true).await;
+                let id = browser.cookies.get("id").unwrap().parse().unwrap();
+                let import = TowerSessionsImport::new(BrokenStore(store.clone(), broken))
+                    .until(in_a_day())
+                    .keep(true);
+                let destroy = async |session: cloakroom::Session| session.destroy();
+                let layer = SessionLayer::default().import(import);
+                let browser = browser.at(Router::new().route("/", get(destroy)).layer(layer));
+                let status = browser.get("/").await.status;
+                (status.as_u16(), store.load(&id).await.unwrap().is_some())
+            }
+
+            #[tokio::test]
+            async fn an_old_store_that_fails_is_a_503_and_a_record_that_does_not_decode_is_none() {
+                assert_eq!(log_out(None).await, (200, false));
+                assert_eq!(log_out(Some(Broken::Loading)).await, (503, true));
+                assert_eq!(log_out(Some(Broken::Deleting)).await, (503, true));
+                assert_eq!(log_out(Some(Broken::Decoding)).await.0, 200);
             }
 
             #[tokio::test]

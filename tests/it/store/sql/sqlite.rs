@@ -92,6 +92,19 @@ async fn a_file_that_cannot_be_made_is_an_error_at_once() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_gone_is_unavailable_and_not_made_again() {
+    let directory = Directory::new();
+    let path = directory.path().join("sessions.db");
+    let url = format!("sqlite://{}", path.display());
+    let store = SqliteStore::connect(&url).await.unwrap();
+    assert!(path.exists());
+    std::fs::remove_file(&path).unwrap();
+    let error = store.load(id(1)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert!(!path.exists());
+}
+
+#[tokio::test]
 async fn a_file_that_others_lock_for_too_long_is_unavailable() {
     let (database, store) = migrated().await;
     let impatient: SqliteConnectOptions = database.url.parse().unwrap();
