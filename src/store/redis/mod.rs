@@ -100,10 +100,11 @@ use crate::{
 /// # Costs
 ///
 /// Each call is one round trip. In a cluster, a write that binds a user takes two, because the user's index is written
-/// first. An update or a touch takes two if its native command finds another string. Redis deletes sessions by itself, five minutes after their deadline, and reports no endings. `delete_expired`
-/// removes their entries from the indexes, and entries of sessions that were never written. It counts these entries as
-/// removed. It reads at most 16,000 entries in a call, and the next call continues there. The indexes take about 100
-/// bytes for each session.
+/// first. An update or a touch takes two if its native command finds another string. Redis deletes sessions by itself,
+/// five minutes after their deadline, and reports no endings. `delete_expired` removes their entries from the indexes, and
+/// counts these entries as removed. In a cluster, a user's entry whose session was never written goes with the entry of that
+/// user's next expired session. `delete_expired` reads at most 16,000 entries in a call, and the next call continues there.
+/// The indexes take about 100 bytes for each session.
 #[derive(Clone)]
 pub struct RedisStore {
     link: Link,
