@@ -1,14 +1,21 @@
 //! The user of a [`Session`]: log-in, confirmation, and credentials.
 
-use std::{str::FromStr, time::SystemTime};
+use std::{
+    str::FromStr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::SystemTime,
+};
 
 use tracing::{Span, info};
 
 use crate::{
     clock::Clock as _,
+    commit::revoke::revoke,
     deadline::within,
     error::{Error, ErrorKind},
+    observe::event::EndReason,
     record::{
+        Kept,
         stamp::Stamp,
         user::{self, UserId},
     },
@@ -158,8 +165,11 @@ impl Session {
             // The call is inside: it may panic too.
             let reading = async { user_stamp(user.clone()).await };
             let current = within(self.0.config.store_timeout, reading).await?;
-            if !self.accept_stamp(&user, current.as_deref()) {
-                info!(session.id = ?self.id(), "the user's credentials have changed: the session ends");
+            let current = current.as_deref();
+            // Boxed because it is large and rarely needed.
+            if !self.accept_stamp(&user, current)
+                && !Box::pin(self.end_if_changed(&user, current)).await?
+            {
                 self.destroy();
                 if self.0.state().is_head_gone {
                     self.save().await?;
@@ -178,16 +188,34 @@ impl Session {
         is_checked || matches!(state.identity, Identity::LogIn(_))
     }
 
+    /// Whether the session has the current stamp, or is about to.
     fn accept_stamp(&self, user: &str, current: Option<&[u8]>) -> bool {
         let mut state = self.0.state();
+        let pending = state.changes.as_ref().and_then(|changes| changes.stamp());
         let stored = state.stored.as_ref();
-        let theirs = stored.and_then(|stored| stored.record.stamp());
-        let is_current = match (theirs, current) {
-            (Some(stamp), Some(current)) => stamp.matches(current),
-            _ => false,
-        };
-        state.is_stamp_checked = is_current && state.user() == Some(user);
+        let theirs = pending.or_else(|| stored.and_then(|stored| stored.record.stamp()));
+        state.is_stamp_checked = matches(theirs, current) && state.user() == Some(user);
         state.is_stamp_checked
+    }
+
+    /// Ends the session if it does not have the current stamp in the store either. Returns whether it has: another request may
+    /// have set it since this one loaded the session.
+    async fn end_if_changed(&self, user: &str, current: Option<&[u8]>) -> Result<bool, Error> {
+        let (config, id) = (&self.0.config, self.id());
+        let Some(id) = id else { return Ok(false) };
+        let stays = AtomicBool::new(false);
+        let is_changed = |_, (record, _): &Kept| {
+            let is_current = record.user() == Some(user) && matches(record.stamp(), current);
+            stays.store(is_current, Ordering::Relaxed);
+            !is_current
+        };
+        let ending = revoke(config, id, EndReason::Destroyed, None, is_changed);
+        if within(config.store_timeout, ending).await?.is_some() {
+            info!(session.id = %id, "the user's credentials have changed: the session has ended");
+        }
+        let stays = stays.into_inner();
+        self.0.state().is_stamp_checked = stays;
+        Ok(stays)
     }
 
     /// Records that the user has just authenticated again, and gives the session a new id.
@@ -224,6 +252,13 @@ impl Session {
     pub fn confirmed_at(&self) -> Option<SystemTime> {
         self.0.state().confirmed_at().map(SystemTime::from)
     }
+}
+
+/// Whether a session with the stamp `theirs` may go on.
+fn matches(theirs: Option<&Stamp>, current: Option<&[u8]>) -> bool {
+    theirs
+        .zip(current)
+        .is_some_and(|(stamp, current)| stamp.matches(current))
 }
 
 fn no_user(why: &str) -> Error {

@@ -252,6 +252,12 @@ impl Changes {
         }
     }
 
+    /// The stamp that a change sets.
+    pub(crate) fn stamp(&self) -> Option<&Stamp> {
+        let overrides = self.overrides.as_ref()?;
+        overrides.stamp.as_ref().map(|(_, stamp)| stamp)
+    }
+
     pub(crate) fn set_stamp(&mut self, stamp: Stamp) {
         let made = self.tick();
         self.overrides_mut().stamp = Some((made, stamp));

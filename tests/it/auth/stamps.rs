@@ -5,7 +5,9 @@ use std::{io, sync::Arc};
 use axum::{Router, extract::Path, routing::get};
 use cloakroom::{
     CurrentUser, Error, ErrorKind, MemoryStore, Record, RequireUser, Session, SessionLayer,
-    SessionStore as _, store::StoreErrorKind, testing::Ticket,
+    SessionStore as _,
+    store::{StoreErrorKind, TieredStore},
+    testing::Ticket,
 };
 use http::StatusCode;
 use parking_lot::Mutex;
@@ -44,14 +46,22 @@ impl Users {
 }
 
 fn layer(users: &Users) -> SessionLayer {
+    with_stamps(users, SessionLayer::default())
+}
+
+fn with_stamps(users: &Users, layer: SessionLayer) -> SessionLayer {
     let users = users.clone();
-    SessionLayer::default().user_stamp(move |user| {
+    layer.user_stamp(move |user| {
         let users = users.clone();
         async move { users.find(&user) }
     })
 }
 
 fn app(users: &Users) -> Router {
+    app_over(users, SessionLayer::default())
+}
+
+fn app_over(users: &Users, layer: SessionLayer) -> Router {
     let by_stamp = {
         let users = users.clone();
         async move |Path(user): Path<String>, session: Session| -> Result<(), Error> {
@@ -78,7 +88,7 @@ fn app(users: &Users) -> Router {
         .route("/login/{user}", get(by_stamp))
         .route("/login-without/{user}", get(without))
         .route("/change/{hash}", get(change))
-        .layer(layer(users))
+        .layer(with_stamps(users, layer))
 }
 
 #[tokio::test]
@@ -103,6 +113,72 @@ async fn u5_a_change_of_the_credentials_ends_all_sessions_but_the_one_that_made_
     assert_eq!(there.get("/anybody").await.body, "false");
     there.get("/login/ann").await;
     assert_eq!(there.get("/anybody").await.body, "true");
+}
+
+#[tokio::test]
+async fn u5_a_node_whose_cache_has_the_former_stamp_ends_nothing() {
+    let users = Users::new();
+    let store = MemoryStore::default();
+    let node = || {
+        let front = MemoryStore::default();
+        app_over(
+            &users,
+            SessionLayer::new(TieredStore::new(front, store.clone())),
+        )
+    };
+    let (here, there) = (Browser::new(node()), Browser::new(node()));
+    here.get("/login/ann").await;
+    there.set_cookie("__Host-id", &here.cookie("__Host-id").unwrap());
+    assert_eq!(there.get("/name").await.body, "ann");
+    assert_eq!(here.get("/change/second").await.status, StatusCode::OK);
+    assert_eq!(there.get("/name").await.body, "ann");
+    assert_eq!(here.get("/name").await.body, "ann");
+}
+
+#[tokio::test]
+async fn u5_a_request_that_began_before_the_change_does_not_end_the_session_that_made_it() {
+    let users = Users::new();
+    let layer = layer(&users);
+    let visitor = Client::new(layer.clone());
+    visitor
+        .visit(async |session| session.log_in_with_stamp("ann", "first").unwrap())
+        .await;
+    let twin = Client::with_cookie(layer, visitor.cookie().unwrap());
+    let user = visitor.visit(async |session: Session| {
+        assert_eq!(session.user().as_deref(), Some("ann"));
+        users.set("ann", "second");
+        twin.visit(async |session| session.set_stamp("second").unwrap())
+            .await;
+        session.current_user().await.unwrap()
+    });
+    assert_eq!(user.await.as_deref(), Some("ann"));
+    let user = visitor.visit(async |session| session.current_user().await.unwrap());
+    assert_eq!(user.await.as_deref(), Some("ann"));
+}
+
+#[tokio::test]
+async fn u5_a_socket_that_has_set_the_stamp_goes_on() {
+    let users = Users::new();
+    let visitor = Client::new(layer(&users));
+    visitor
+        .visit(async |session| session.log_in_with_stamp("ann", "first").unwrap())
+        .await;
+    let session = visitor.visit(async |session| session).await;
+    users.set("ann", "second");
+    session.set_stamp("second").unwrap();
+    assert_eq!(
+        session.current_user().await.unwrap().as_deref(),
+        Some("ann")
+    );
+    session.save().await.unwrap();
+    assert_eq!(
+        session.current_user().await.unwrap().as_deref(),
+        Some("ann")
+    );
+    users.set("ann", "third");
+    assert_eq!(session.current_user().await.unwrap(), None);
+    let user = visitor.visit(async |session| session.current_user().await.unwrap());
+    assert_eq!(user.await, None);
 }
 
 #[tokio::test]
