@@ -34,6 +34,9 @@ type Answer = Result<Redirect, Error>;
 const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// In bytes.
+const MIN_PASSWORD: usize = 8;
+
 /// The cart: how many hats are in it.
 const HATS: Key<u32> = Key::new("hats");
 
@@ -154,8 +157,8 @@ async fn sign_up(
     Form(given): Form<Credentials>,
 ) -> Answer {
     let name = given.name.trim();
-    if name.is_empty() || name.len() > 64 || given.password.len() < 8 {
-        let message = "A name, and a password of at least eight characters, please.";
+    if name.is_empty() || name.len() > 64 || given.password.len() < MIN_PASSWORD {
+        let message = "A name, and a password of at least 8 characters, please.";
         return refuse(&session, message, "/login", &to);
     }
     let password_hash = hash(&given.password).await;
@@ -316,6 +319,10 @@ async fn change_password(
     flash: Flash,
     Form(given): Form<Password>,
 ) -> Answer {
+    if given.password.len() < MIN_PASSWORD {
+        flash.error(format!("At least {MIN_PASSWORD} characters, please."))?;
+        return Ok(Redirect::to("/password"));
+    }
     let password_hash = hash(&given.password).await;
     if let Some(user) = app.users.0.lock().get_mut(&user) {
         user.password_hash.clone_from(&password_hash);

@@ -24,7 +24,7 @@ fn page(visits: u64) -> Html<String> {
     let hint = if visits == 1 {
         r#"<p>Your browser has a session cookie now. Reload the page.</p>
 <p class="hint">Does it stay at 1? Then your browser does not send the cookie back. Without https, browsers accept it
-only on <code>localhost</code>: open the URL that the program printed. Safari before macOS 26 does not accept it there
+only on <code>localhost</code>: open the URL that the program printed. Older versions of Safari do not accept it there
 either: use another browser, or https.</p>"#
     } else {
         "<p>Another browser, or a private window, has a session of its own.</p>"

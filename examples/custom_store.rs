@@ -5,8 +5,8 @@
 //! version and the deadline, which the store compares, are two more.
 //!
 //! A database can fail. A call that fails may have been applied, and a `StoreError`
-//! says so. If the store knows that it was not, it adds `not_applied()`, as `create`
-//! does here.
+//! says so. If the store knows that it was not, it adds `not_applied()`. An error of
+//! the kind `Full`, as in `create`, needs no such word.
 
 mod site;
 
@@ -57,10 +57,9 @@ impl SessionStore for MapStore {
         let is_full = rows.len() >= MAX_SESSIONS;
         match rows.entry(id) {
             Entry::Occupied(_) => return Ok(Created::Exists),
-            // Nothing was stored, and nothing will be, so the crate may try again.
+            // `Full` says that nothing was stored, and nothing will be.
             Entry::Vacant(_) if is_full => {
-                let error = StoreError::new(StoreErrorKind::Unavailable, "the map is full");
-                return Err(error.not_applied());
+                return Err(StoreError::new(StoreErrorKind::Full, "the map is full"));
             }
             Entry::Vacant(place) => place.insert(Row::new(record, at)),
         };

@@ -90,6 +90,12 @@ async fn a_change_of_the_password_logs_the_other_device_out_and_each_is_in_the_l
     assert_eq!(phone.post("/login?next=//evil.example", ANN).await, "/");
     let page = ann.body("/account").await;
     assert!(page.contains("Firefox (this one)") && page.contains("Phone <form"));
+    ann.post("/password", "password=short").await;
+    assert!(
+        ann.body("/password")
+            .await
+            .contains("At least 8 characters")
+    );
     ann.post("/password", "password=another+horse").await;
     assert!(ann.body("/account").await.contains("The other devices"));
     assert_eq!(phone.get("/account").await.1, "/login?next=%2Faccount");

@@ -1,6 +1,6 @@
 //! Pages for users, with axum: the current user, the redirect to the log-in page, and the page to return to.
 //!
-//! Uses the extractors and everything below them. Only the testing kit stands above.
+//! Uses the extractors and everything below them.
 
 mod challenge;
 pub(crate) mod current_user;

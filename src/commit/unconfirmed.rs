@@ -74,7 +74,7 @@ async fn confirm(shared: &Shared, save: &UnconfirmedSave) -> Result<(), Error> {
     let config = &shared.config;
     let cut = Error::new(
         ErrorKind::Timeout,
-        "an earlier save got no reply, and too many writes came after it to tell whether it was kept",
+        "an earlier save got no reply, and too many writes came after it to tell whether it was applied",
     );
     let mut machine = Machine::Write(resumed(save, cut.clone()));
     drive(config, &mut machine, &mut NoAnswers, Step::Ask).await;

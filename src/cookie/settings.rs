@@ -247,7 +247,7 @@ impl SessionCookieBuilder {
     /// `Secure`. The name of an insecure cookie has no prefix.
     ///
     /// Use it in development only. You need it if the site is on a LAN address without https. Browsers
-    /// send `Secure` cookies to `http://localhost` and `http://127.0.0.1`, except Safari before macOS 26.
+    /// send `Secure` cookies to `http://localhost` and `http://127.0.0.1`, except older versions of Safari.
     pub fn insecure(mut self) -> Self {
         self.secure = false;
         self

@@ -56,7 +56,6 @@ struct Inner {
 /// }
 /// ```
 ///
-///
 /// A store reports its failures with a [`StoreErrorKind`](crate::store::StoreErrorKind) of its own. Those become
 /// kinds of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,7 +150,7 @@ impl Error {
     }
 
     pub(crate) fn panicked() -> Self {
-        let what = "the store panicked, or a value or closure that was to be saved";
+        let what = "the store panicked, or a value's serialization, or an update's closure";
         Self::new(ErrorKind::Unavailable, what)
     }
 

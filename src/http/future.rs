@@ -181,7 +181,7 @@ fn finish<B: Default>(
         Err(failed) => {
             let Failed { error, .. } = &failed;
             if let Some(suppressed) = config.failures.not_kept.admit() {
-                error!(%error, cause = ?error.source(), suppressed, "the session was not kept");
+                error!(%error, cause = ?error.source(), suppressed, "the session was not saved");
             }
             *response = headers::unavailable(response, failed, shared);
         }

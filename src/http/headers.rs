@@ -61,6 +61,7 @@ pub(crate) fn apply(headers: &mut HeaderMap, head: &ResponseHead, shared: &Share
         let sets_others = has_header(headers, header::SET_COOKIE);
         clear(headers, &config.clear_site_data, issues || sets_others);
     }
+    let in_header = matches!(head.cookie, Cookie::Issue(..)) && !sets_cookie(head, shared);
     let sets_cookie = !matches!(head.cookie, Cookie::None);
     if sets_cookie {
         set_token(headers, head.cookie, shared);
@@ -70,7 +71,10 @@ pub(crate) fn apply(headers: &mut HeaderMap, head: &ResponseHead, shared: &Share
     }
     if config.cache_headers {
         vary_on_token_headers(headers, shared);
-        if sets_cookie {
+        if in_header {
+            // Even in the visitor's own cache: clients take a token from any response that has one.
+            set_no_store(headers);
+        } else if sets_cookie {
             forbid_caching(headers);
         } else if head.is_personal && !has_header(headers, header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, PRIVATE);

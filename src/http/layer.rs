@@ -126,7 +126,7 @@ impl SessionLayer {
     ///
     /// # Panics
     ///
-    /// If the name is longer than 4096 bytes, or the program has more than 65,534 realms. (Rule T6.)
+    /// If the name is longer than 4096 bytes, or the program has more than 65,534 realms. ([Rule](crate#rules) T6.)
     #[must_use]
     #[track_caller]
     pub fn realm(self, name: impl AsRef<str>) -> Self {
@@ -171,7 +171,7 @@ impl SessionLayer {
     ///
     /// # Panics
     ///
-    /// If the list is empty or has a transport twice, or a header has another meaning, such as `Host`. (Rule T9.)
+    /// If the list is empty or has a transport twice, or a header has another meaning, such as `Host`. ([Rule](crate#rules) T9.)
     #[must_use]
     #[track_caller]
     pub fn transport(self, transports: impl Into<Transports>) -> Self {
@@ -185,7 +185,7 @@ impl SessionLayer {
     ///
     /// Use it if a flood of forged tokens would cost too many queries. All nodes need the same
     /// keys. [`TokenKeys`] has an example, and says how to add keys while there are sessions, and how to
-    /// rotate them. (Rule T8.)
+    /// rotate them. ([Rule](crate#rules) T8.)
     #[must_use]
     pub fn token_keys(self, keys: impl Into<Option<TokenKeys>>) -> Self {
         let keys = keys.into();

@@ -1,8 +1,7 @@
 //! The request's way in and the response's way out: the layer, its service and its future,
 //! response headers, and axum's extractors.
 //!
-//! A request goes from `service` to the handler, and its response from `future` to `headers`. Uses
-//! everything below. Only the testing kit uses it.
+//! A request goes from `service` to the handler, and its response from `future` to `headers`.
 
 pub(crate) mod clear_site_data;
 #[cfg(feature = "axum")]

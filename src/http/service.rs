@@ -94,7 +94,7 @@ use crate::{
 ///
 /// The responses that extractors and handlers make of an error have it in their extensions too.
 /// The 503 keeps headers that reveal nothing about the replaced response: those for CORS and security,
-/// `Vary`, and request ids. (Rule F2.)
+/// `Vary`, and request ids. ([Rule](crate#rules) F2.)
 pub struct SessionService<S> {
     inner: S,
     setup: Arc<Setup>,

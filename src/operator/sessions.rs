@@ -298,8 +298,8 @@ impl Sessions {
         Ok(found)
     }
 
-    /// Deletes the records that expired more than five minutes ago. Returns how many, including the
-    /// former ids of sessions that moved to another one.
+    /// Deletes the records that expired more than five minutes ago. Returns how many, including
+    /// markers of sessions that ended, or moved to another id.
     ///
     /// The background task does the same at its interval. Call this from a job of your own if you
     /// have turned the task off with [`reap_every`](crate::SessionLayer::reap_every).

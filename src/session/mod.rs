@@ -104,7 +104,8 @@ impl Session {
 
     /// Gives the session a new id and a new secret. Its user, data and timeouts stay.
     ///
-    /// Call it when the visitor's privileges change without a log-in, for example after a second factor.
+    /// Call it when the visitor's privileges change without a log-in. If the user has authenticated again, call
+    /// [`confirm`](Self::confirm) instead.
     /// The session moves with the response head. The absolute timeout does not start again. The call has no
     /// effect on a session that is not stored yet or has a pending log-in, because it gets a new id anyway.
     ///

@@ -58,7 +58,7 @@ where
             Err(_) => Err(Error::new(
                 ErrorKind::Refused,
                 format!(
-                    "another request has changed `{key}`, and the update refused the fresher value"
+                    "another request has changed `{key}`, and the update refused the latest value"
                 ),
             )),
         }

@@ -97,7 +97,8 @@
 //! | `moved_from` | the id before a cycle, until the next write |
 //! | `moved_at`, `moved_to` | in a marker: when the session moved, and to which id |
 //!
-//! Format 2 has more fields, such as `stamp`, which no node may ignore; an older node rejects it.
+//! A record is of format 2 if it has a field that no node may ignore: a `realm` other than that of `__Host-id`, `transport`,
+//! `imported`, `ends_at`, `stamp`, or a field of an unfinished log-in or cycle. An older node rejects it.
 //! Unknown fields of a known format are kept and written back. The [`Activity`] is
 //! stored beside the record, and so are copies of the fields that a store indexes.
 //!

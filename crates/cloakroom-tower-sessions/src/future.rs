@@ -124,7 +124,7 @@ fn empty<B: Default>(status: StatusCode) -> Response<B> {
 
 /// The response if the session could not be loaded or changed.
 fn not_kept<B: Default>(error: &Error) -> Response<B> {
-    tracing::error!(%error, "the session was not kept");
+    tracing::error!(%error, "the session was not saved");
     if !error.is_transient() {
         return empty(StatusCode::INTERNAL_SERVER_ERROR);
     }

@@ -47,6 +47,20 @@ impl House {
     }
 }
 
+#[tokio::test]
+async fn t9_a_response_with_a_token_in_a_header_is_stored_nowhere() {
+    let layer = House::new().layer().transport([Transport::Bearer]);
+    let service = layer.layer(service_fn(async |request: Request<()>| {
+        let handle = request.extensions().get::<SessionHandle>().unwrap();
+        handle.load().await.unwrap().insert("n", 1).unwrap();
+        let response = Response::builder().header(header::CACHE_CONTROL, "private, max-age=60");
+        Ok::<_, Infallible>(response.body(String::new()).unwrap())
+    }));
+    let response = service.oneshot(Request::new(())).await.unwrap();
+    assert!(response.headers().contains_key(header::AUTHORIZATION));
+    assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+}
+
 /// One request with these headers, whose handler does `act`.
 async fn ask<T>(
     layer: &SessionLayer,

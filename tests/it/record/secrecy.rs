@@ -533,7 +533,7 @@ async fn a_whole_visit(transport: &Transport) {
         "session destroyed",
         "rolled back or finished",
         "was not loaded",
-        "was not kept",
+        "was not saved",
         "touch or renewal failed",
         "has a wrong secret",
         "in the future",
