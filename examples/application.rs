@@ -158,7 +158,7 @@ async fn sign_up(
 ) -> Answer {
     let name = given.name.trim();
     if name.is_empty() || name.len() > 64 || given.password.len() < MIN_PASSWORD {
-        let message = "A name, and a password of at least 8 characters, please.";
+        let message = "A name, and a password of at least eight characters, please.";
         return refuse(&session, message, "/login", &to);
     }
     let password_hash = hash(&given.password).await;
