@@ -61,6 +61,7 @@ fn line(event: &Event) -> Option<String> {
         "what": what,
         "session": event.id().map(|id| id.to_string()),
         "user": event.user(),
+        "operator": event.operator(),
         "request": origin.map(|origin| &origin.route),
         "peer": origin.and_then(|origin| origin.peer).map(|peer| peer.ip().to_string()),
     });

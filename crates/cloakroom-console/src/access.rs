@@ -3,7 +3,7 @@
 use std::{future::ready, net::SocketAddr};
 
 use axum::extract::ConnectInfo;
-use http::{header, request::Parts};
+use http::{Version, header, request::Parts};
 
 /// Decides whether a request may use the console, and returns the operator's name.
 ///
@@ -48,8 +48,11 @@ pub struct Loopback(());
 /// Admits browsers on the same machine, as the operator `localhost`. Use it in development.
 ///
 /// Start the server with the client's address
-/// (`app.into_make_service_with_connect_info::<SocketAddr>()`). Requests that come through a proxy are
-/// refused, and so are those for another host than `localhost`.
+/// (`app.into_make_service_with_connect_info::<SocketAddr>()`). Refused are requests with a header that proxies add, such as
+/// `X-Forwarded-For`, requests in HTTP/1.0, which nginx sends by default, and those for another host than `localhost`.
+///
+/// Do not use it behind a proxy. One on the same machine that adds no such header looks like a browser there, and lets everybody
+/// in.
 #[must_use]
 pub fn loopback() -> Loopback {
     Loopback(())
@@ -76,6 +79,8 @@ fn is_local(request: &Parts) -> bool {
         .get(header::HOST)
         .map(|host| host.as_bytes());
     let host = host.or_else(|| request.uri.authority().map(|it| it.as_str().as_bytes()));
+    // No browser sends HTTP/1.0.
+    let is_proxied = is_proxied || request.version <= Version::HTTP_10;
     is_near && !is_proxied && host.is_some_and(is_local_name)
 }
 

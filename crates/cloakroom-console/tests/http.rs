@@ -971,7 +971,7 @@ async fn loopback_lets_browsers_on_this_machine_in_and_nobody_else() {
         None
     );
     assert_eq!(operator("127.0.0.1:9", &[]).await, None);
-    for proxy in ["x-forwarded-for", "forwarded", "via"] {
+    for proxy in ["x-forwarded-for", "x-real-ip", "forwarded", "via"] {
         let headers = [("host", "localhost"), (proxy, "192.0.2.1")];
         assert_eq!(operator("127.0.0.1:9", &headers).await, None);
     }
@@ -980,5 +980,15 @@ async fn loopback_lets_browsers_on_this_machine_in_and_nobody_else() {
         .body(())
         .unwrap()
         .into_parts();
+    assert_eq!(loopback().operator(parts).await, None);
+    // As nginx asks, unless it is told otherwise.
+    let (mut parts, ()) = Request::get("/")
+        .header("host", "127.0.0.1:3000")
+        .version(http::Version::HTTP_10)
+        .body(())
+        .unwrap()
+        .into_parts();
+    let address: SocketAddr = "127.0.0.1:9".parse().unwrap();
+    parts.extensions.insert(ConnectInfo(address));
     assert_eq!(loopback().operator(parts).await, None);
 }
