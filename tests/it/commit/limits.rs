@@ -479,7 +479,7 @@ async fn p3_a_log_in_is_rolled_back_if_the_count_or_an_eviction_fails() {
         let reply = log_in(&second, "ann").await;
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(reply.set_cookies(), [""; 0]);
-        assert_eq!(log.count(tracing::Level::ERROR, "not kept"), 1);
+        assert_eq!(log.count(tracing::Level::ERROR, "not saved"), 1);
         drop(log);
         house.store.heal();
         assert!(user(&first).await.is_some());
