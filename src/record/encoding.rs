@@ -36,7 +36,13 @@ impl Record {
     /// contract](crate::store#the-encoding) describes it.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        encode(self)
+        self.encode_onto(Vec::new())
+    }
+
+    /// Appends what [`to_bytes`](Self::to_bytes) returns.
+    pub(crate) fn encode_onto(&self, mut out: Vec<u8>) -> Vec<u8> {
+        out.reserve(192 + self.data().allocated());
+        encode(self, out)
     }
 
     /// Decodes the bytes that [`to_bytes`](Self::to_bytes) returned.
@@ -50,9 +56,9 @@ impl Record {
     }
 }
 
-fn encode(record: &Record) -> Vec<u8> {
+fn encode(record: &Record, out: Vec<u8>) -> Vec<u8> {
     let extras = record.extras();
-    let mut object = Object::open(Vec::with_capacity(192 + record.data().allocated()));
+    let mut object = Object::open(out);
     object.field("format", &format_of(record));
     object.field("version", &record.version().to_string());
     object.field("verifier", &record.verifier().encode());

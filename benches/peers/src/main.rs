@@ -7,6 +7,8 @@
 //!                                      the stores against servers, host and port named in each URL
 //! cargo run --release -- profile cloakroom 2 20000
 //!                                      one subject, one row (from 0), so many requests: for a profiler
+//! cargo run --release -- profile-store redis://… cloakroom update 2048 64
+//!                                      one store, one call, bytes of data (0: an integer), tasks: for a profiler
 //! ```
 
 mod alloc;
@@ -39,6 +41,13 @@ fn main() {
             let row = &table::ROWS[row.parse::<usize>().expect("the number of a row")];
             let requests = requests.parse().expect("a number of requests");
             runtime.block_on(table::profile(subject, row, requests));
+        }
+        ["profile-store", url, subject, call, bytes, tasks] => {
+            let bytes = bytes.parse().expect("a number of bytes");
+            let tasks = tasks.parse().expect("a number of tasks");
+            let runtime = Builder::new_multi_thread().enable_all().build();
+            let profile = stores::profile(url, subject, call, bytes, tasks);
+            runtime.expect("a runtime").block_on(profile);
         }
         _ => eprintln!("see the top of src/main.rs"),
     }

@@ -339,7 +339,7 @@ impl RedisStore {
             let keys: Vec<_> = keys.collect();
             let mut find = STALE.on(&keys);
             for entry in *entries {
-                find.arg(padded(&entry.user));
+                find.arg(&padded(&entry.user));
             }
             Batch {
                 route: self.keys.bucket(entries[0].id.as_bytes()[0]),

@@ -157,9 +157,11 @@ impl RedisStore {
 
 /// `SET` with the condition that exactly `expected` is stored.
 fn swap(key: &[u8], next: &[u8], expected: &[u8], activity: Activity) -> Cmd {
-    let mut swap = ::redis::cmd("SET");
+    // Grown with each argument, it would be copied several times. The last argument has 15 digits.
+    let length = key.len() + next.len() + expected.len() + 32;
+    let mut swap = Cmd::with_capacity(7, length);
     // The driver's own option replaces bytes that are not text.
-    swap.arg(key).arg(next).arg("IFEQ").arg(expected);
+    swap.arg("SET").arg(key).arg(next).arg("IFEQ").arg(expected);
     if let Some(at) = native_expiry(activity) {
         swap.arg("PXAT").arg(at);
     }

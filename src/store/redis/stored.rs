@@ -9,7 +9,7 @@
 //! of fixed width. So a script reads and replaces them by their position, and times compare as text. Reading a string
 //! costs less than reading a hash with a field for each.
 
-use std::{str, sync::Arc};
+use std::{ops::Range, str, sync::Arc};
 
 use ::redis::Value;
 
@@ -26,8 +26,12 @@ use crate::{
 /// The length of the head, including the line feed.
 const LENGTH: usize = 105;
 
-/// Where the times begin.
-const TIMES: usize = 73;
+/// Where the parts of the head are.
+const COUNTER: Range<usize> = 2..22;
+const WRITER: Range<usize> = 23..39;
+const USER: Range<usize> = 40..72;
+const LAST_SEEN: Range<usize> = 73..88;
+const EXPIRY: Range<usize> = 89..104;
 
 /// The expiry of a session that never expires: later than [`Timestamp::MAX`], with as many digits.
 const NEVER: u64 = 999_999_999_999_999;
@@ -42,42 +46,68 @@ pub(super) fn native_expiry(activity: Activity) -> Option<u64> {
 }
 
 /// Layout and version, which a touch compares.
-pub(super) fn identity(version: Version) -> String {
-    format!("1 {:020}-{:016x}", version.counter, version.writer)
+pub(super) fn identity(version: Version) -> Vec<u8> {
+    begin(version, "")[..WRITER.end].to_vec()
 }
 
 /// The head up to the user, which an update compares.
-pub(super) fn begin(version: Version, user: &UserHash) -> String {
-    format!("{} {}", identity(version), padded(user))
+pub(super) fn begin(version: Version, user: &str) -> Vec<u8> {
+    let mut head = [b' '; USER.end];
+    head[0] = b'1';
+    digits(&mut head[COUNTER], version.counter, 10);
+    head[COUNTER.end] = b'-';
+    digits(&mut head[WRITER], version.writer, 16);
+    head[USER].copy_from_slice(&padded(user));
+    head.to_vec()
 }
 
 /// A user's hash as the head has it.
-pub(super) fn padded(user: &UserHash) -> String {
-    format!("{user:-<32}")
+pub(super) fn padded(user: &str) -> [u8; USER.end - USER.start] {
+    let mut padded = [b'-'; USER.end - USER.start];
+    padded[..user.len()].copy_from_slice(user.as_bytes());
+    padded
 }
 
 /// The last use and the expiry.
-pub(super) fn times(activity: Activity) -> [String; 2] {
+pub(super) fn times(activity: Activity) -> [[u8; 15]; 2] {
     let expiry = activity.expires_at.map_or(NEVER, Timestamp::as_millis);
-    [activity.last_seen_at.as_millis(), expiry].map(|millis| format!("{millis:015}"))
+    [activity.last_seen_at.as_millis(), expiry].map(|millis| {
+        let mut time = [0; 15];
+        digits(&mut time, millis, 10);
+        time
+    })
+}
+
+/// Fills `into` with a number, with zeros in front.
+fn digits(into: &mut [u8], mut number: u64, base: u64) {
+    for digit in into.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number % base) as usize];
+        number /= base;
+    }
+}
+
+fn head(version: Version, user: &str, activity: Activity) -> Vec<u8> {
+    let mut head = begin(version, user);
+    for time in times(activity) {
+        head.push(b' ');
+        head.extend_from_slice(&time);
+    }
+    head.push(b'\n');
+    head
 }
 
 /// The whole string.
-pub(super) fn whole(record: &Record, activity: Activity, user: &UserHash) -> Vec<u8> {
-    let [seen, expiry] = times(activity);
-    let head = format!("{} {seen} {expiry}\n", begin(record.version(), user));
-    [head.as_bytes(), &record.to_bytes()].concat()
+pub(super) fn whole(record: &Record, activity: Activity, user: &str) -> Vec<u8> {
+    record.encode_onto(head(record.version(), user, activity))
 }
 
 /// The string `whole` with another activity.
 pub(super) fn with_times(whole: &[u8], activity: Activity) -> Vec<u8> {
-    let times = times(activity).join(" ");
-    [
-        &whole[..TIMES],
-        times.as_bytes(),
-        &whole[TIMES + times.len()..],
-    ]
-    .concat()
+    let [seen, expiry] = times(activity);
+    let mut whole = whole.to_vec();
+    whole[LAST_SEEN].copy_from_slice(&seen);
+    whole[EXPIRY].copy_from_slice(&expiry);
+    whole
 }
 
 /// A session as it was read.
@@ -118,13 +148,13 @@ impl Stored {
 
 fn parse(bytes: &[u8]) -> Option<(UserHash, Activity)> {
     let head = str::from_utf8(bytes.get(..LENGTH)?).ok()?;
-    let time = |from: usize| head.get(from..from + 15)?.parse::<u64>().ok();
-    let expiry = time(89)?;
+    let time = |at: Range<usize>| head.get(at)?.parse::<u64>().ok();
+    let expiry = time(EXPIRY)?;
     let activity = Activity {
-        last_seen_at: Timestamp::from_millis(time(73)?),
+        last_seen_at: Timestamp::from_millis(time(LAST_SEEN)?),
         expires_at: (expiry != NEVER).then(|| Timestamp::from_millis(expiry)),
     };
-    Some((head.get(40..72)?.trim_end_matches('-').to_owned(), activity))
+    Some((head.get(USER)?.trim_end_matches('-').to_owned(), activity))
 }
 
 #[cfg(test)]
@@ -146,18 +176,25 @@ mod tests {
                 last_seen_at: Timestamp::MAX,
                 expires_at,
             };
-            let [seen, expiry] = times(activity);
-            let head = format!("{} {seen} {expiry}\n", begin(version, &user));
+            let expiry = expires_at.map_or(NEVER, Timestamp::as_millis);
+            let expected = format!(
+                "1 {:020}-{:016x} {user:-<32} {:015} {expiry:015}\n",
+                version.counter,
+                version.writer,
+                Timestamp::MAX.as_millis()
+            );
+            let head = head(version, &user, activity);
+            assert_eq!(str::from_utf8(&head), Ok(&*expected));
             assert_eq!(head.len(), LENGTH);
             assert_eq!(identity(version).len(), 39);
-            assert_eq!(parse(head.as_bytes()), Some((user, activity)));
+            assert_eq!(parse(&head), Some((user, activity)));
             let epoch = Activity {
                 last_seen_at: Timestamp::EPOCH,
                 expires_at: Some(Timestamp::EPOCH),
             };
-            let touched = with_times(head.as_bytes(), epoch);
+            let touched = with_times(&head, epoch);
             assert_eq!(touched.len(), LENGTH);
-            assert_eq!(with_times(&touched, activity), head.as_bytes());
+            assert_eq!(with_times(&touched, activity), head);
         }
     }
 }

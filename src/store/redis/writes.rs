@@ -172,7 +172,8 @@ impl RedisStore {
     ) -> Result<Touched, StoreError> {
         let key = self.keys.session(id);
         let mut touch = TOUCH.on(&[&key]);
-        touch.arg(identity(expected)).arg(&times(activity));
+        let [seen, expiry] = times(activity);
+        touch.arg(identity(expected)).arg(&seen).arg(&expiry);
         match native_expiry(activity) {
             Some(at) => touch.arg(at),
             None => touch.arg(""),

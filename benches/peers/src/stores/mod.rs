@@ -75,6 +75,28 @@ pub async fn print(urls: &[&str]) {
     }
 }
 
+/// Prints the rate of one subject's rounds, and what a call costs this process and the server in time of a processor.
+///
+/// The payload is an integer where `bytes` is 0.
+pub async fn profile(url: &str, subject: &str, call: &str, bytes: usize, tasks: usize) {
+    let payload = if bytes == 0 {
+        Payload::Integer
+    } else {
+        Payload::Bytes(bytes)
+    };
+    let call = Call::ALL.into_iter().find(|one| one.name() == call);
+    let call = call.expect("a call");
+    let mut all = servers::open(url, payload, tasks).await;
+    let one = all.iter_mut().find(|one| one.name() == subject);
+    let one = one.expect("a subject");
+    for _ in 0..ROUNDS * 4 {
+        println!("{:.0} a second", one.round(call).await);
+    }
+    for one in &mut all {
+        one.end().await;
+    }
+}
+
 async fn row(url: &str, payload: Payload, payload_name: &str, call: Call) {
     let trips = round_trips(url, payload, call).await;
     let mut rates = Vec::new();
