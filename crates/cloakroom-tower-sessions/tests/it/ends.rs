@@ -301,7 +301,12 @@ async fn a_save_writes_at_once_and_a_pending_cycle_waits_for_the_response_head()
 #[tokio::test]
 async fn a_save_without_values_stores_nothing() {
     let visitor = Visitor::new();
-    let reply = visitor.visit(async |views: Views| views.theirs.save().await.unwrap());
+    let reply = visitor.visit(async |views: Views| {
+        views.theirs.save().await.unwrap();
+        // Theirs has an id now, which is no session's.
+        assert!(views.theirs.id().is_some());
+        assert_eq!(views.ours().await.id(), None);
+    });
     assert!(reply.await.set_cookies().is_empty());
     assert_eq!(visitor.store.calls(), []);
     let reply = visitor.visit(async |views: Views| {

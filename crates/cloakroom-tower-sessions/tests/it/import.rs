@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use axum::{Router, routing::get};
-use cloakroom::{PresentedId, RequireUser, SessionHandle, SessionLayer};
+use cloakroom::{
+    PresentedId, RequireUser, SessionHandle, SessionLayer, StoreCall, testing::FaultyStore,
+};
 use cloakroom_tower_sessions::{
     TowerSessionsImport, TowerSessionsLayer, axum_login_user, delete_remaining,
 };
@@ -63,11 +65,15 @@ macro_rules! import {
             }
 
             fn new_layer(store: &MemoryStore, keep: bool) -> SessionLayer {
+                importing(SessionLayer::default(), store, keep)
+            }
+
+            fn importing(layer: SessionLayer, store: &MemoryStore, keep: bool) -> SessionLayer {
                 let import = TowerSessionsImport::new(store.clone())
                     .until(in_a_day())
                     .user_from("user", axum_login_user)
                     .keep(keep);
-                SessionLayer::default().import(import)
+                layer.import(import)
             }
 
             fn new_node(layer: &SessionLayer) -> Router {
@@ -82,6 +88,7 @@ macro_rules! import {
                         get(async || "an account").route_layer(RequireUser::new()),
                     )
                     .route("/log_in", get(log_in))
+                    .route("/static", get(async || "static"))
                     .merge(routes())
                     .layer(bridge)
                     .layer(layer.clone())
@@ -187,6 +194,29 @@ macro_rules! import {
                 }
                 browser.get("/log_in").await;
                 assert_eq!(browser.page("/pay").await, "paid");
+            }
+
+            #[tokio::test]
+            async fn i7_with_an_old_cookie_the_session_is_looked_up_because_its_id_is_not_known() {
+                use StoreCall::{Create, Load, LoadLatest};
+
+                let (old, store) = (MemoryStore::default(), FaultyStore::in_memory());
+                let browser = Browser::new(old_node(&old));
+                browser.page("/begin").await;
+                let layer = importing(SessionLayer::new(store.clone()), &old, false);
+                let browser = browser.at(new_node(&layer.reap_every(None)));
+                browser.page("/static").await;
+                assert_eq!(store.calls(), [LoadLatest, Create, Create]);
+                browser.page("/").await;
+                let _ = store.calls();
+                browser.page("/static").await;
+                assert_eq!(store.calls(), [Load]);
+                let without = browser.other();
+                let own = browser.cookies.session().unwrap();
+                without.cookies.set("__Host-id", &own);
+                without.page("/static").await;
+                assert_eq!(store.calls(), []);
+                assert_eq!(without.page("/shown").await, r#"Some("7") ["boots"]"#);
             }
 
             #[tokio::test]

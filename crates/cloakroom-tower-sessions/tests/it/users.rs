@@ -261,3 +261,23 @@ async fn b3_what_is_saved_after_too_much_data_has_the_user_whom_it_names() {
         "none"
     );
 }
+
+#[tokio::test]
+async fn b3_after_the_response_head_no_user_any_more_ends_the_session() {
+    for has_rest in [false, true] {
+        let visitor = Visitor::new();
+        if has_rest {
+            insert(&visitor, "cart", json!(1)).await;
+        }
+        insert(&visitor, "user", user("ann")).await;
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        visitor
+            .visit(async |views: Views| sender.send(views.theirs).unwrap())
+            .await;
+        let late = receiver.await.unwrap();
+        late.remove_value("user").await.unwrap();
+        // A new session for the rest would need a cookie.
+        assert_eq!(late.save().await.is_err(), has_rest);
+        assert_eq!(visitor.seen().await, "none");
+    }
+}
