@@ -33,8 +33,9 @@
 //!   deletes the old one.
 //! - An imported session has no stamp of its user. With [`user_stamp`](crate::SessionLayer::user_stamp), `CurrentUser` ends it.
 //!   Set `user_stamp` when the import has ended.
-//! - Until the import ends, a request with the old cookie and an anonymous session of this crate costs two more store calls,
-//!   and one of the other library's store if it has not been imported.
+//! - Until the import ends, a request with the old cookie and an anonymous session of this crate costs more store calls, because
+//!   the old session may have a user: one if the anonymous session is the one that the old session became, otherwise two, and one
+//!   of the other library's store if the old session has not been imported. A session with a user costs none.
 
 use std::{collections::BTreeMap, fmt, pin::Pin, sync::Arc, time::SystemTime};
 

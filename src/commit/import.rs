@@ -34,7 +34,7 @@ pub(crate) struct Imported {
 }
 
 /// Returns the session that the old session with this token became. Imports the old session if that has not happened yet.
-/// With `for_user`, returns only the session of a user.
+/// If the request has an anonymous session, `own`, returns only the session of a user.
 ///
 /// # Errors
 ///
@@ -43,18 +43,18 @@ pub(crate) async fn import(
     config: &Arc<Config>,
     import: &DynImport,
     token: &OldToken,
-    for_user: bool,
+    own: Option<SessionId>,
 ) -> Result<Option<Imported>, Error> {
     let writer = unique();
     let mut source = Source {
         import,
         token,
-        for_user,
+        for_user: own.is_some(),
         writer,
         draws: 0,
         drawn: None,
     };
-    let machine = Import::new(import.ledger_id(token), import.keeps(), writer);
+    let machine = Import::new(import.ledger_id(token), import.keeps(), writer).beside(own);
     let mut running = Running {
         config,
         machine: Some(Machine::Import(Box::new(machine))),

@@ -353,8 +353,8 @@ impl Shared {
             );
             return Ok(());
         };
-        let for_user = found.stored.is_some();
-        match import(&self.config, source, token, for_user).await? {
+        let own = found.stored.as_ref().map(Stored::id);
+        match import(&self.config, source, token, own).await? {
             Some(Imported { stored, is_issued }) => {
                 *found = Found {
                     stored: Some(stored),
@@ -363,7 +363,7 @@ impl Shared {
                     ..Found::default()
                 };
             }
-            None if for_user => {}
+            None if own.is_some() => {}
             None => found.rejected.push(Rejected::not_imported()),
         }
         Ok(())

@@ -530,6 +530,31 @@ async fn i7_an_anonymous_session_gives_way_to_an_old_one_of_a_user() {
 }
 
 #[tokio::test]
+async fn i7_beside_the_session_that_it_became_an_old_cookie_costs_one_call_and_with_a_user_none() {
+    let house = House::of_ann();
+    let anonymous = OldSession::new().value("n", 3).unwrap();
+    let bob = "secret-of-bob".to_owned();
+    house.other.0.lock().sessions.insert(bob, anonymous);
+    use StoreCall::{Load, LoadLatest};
+    for (value, expected, calls) in [
+        ("secret-of-bob", r#"{"n": 3}"#, &[Load, LoadLatest][..]),
+        (ANN, IMPORTED, &[Load]),
+    ] {
+        let visitor = house.visitor(value);
+        assert_eq!(seen(&visitor).await, expected);
+        let own = visitor.cookie().unwrap();
+        visitor.set_cookie(Some(format!("{own}; old={value}")));
+        // The first request writes: the token that it presents is not pending any more.
+        assert_eq!(seen(&visitor).await, expected);
+        house.store.calls();
+        let loads = house.other.0.lock().loads;
+        assert_eq!(seen(&visitor).await, expected);
+        assert_eq!(house.store.calls(), calls, "{value}");
+        assert_eq!(house.other.0.lock().loads, loads);
+    }
+}
+
+#[tokio::test]
 async fn i7_of_several_old_cookies_none_is_imported() {
     let house = House::of_ann();
     let visitor = house.ann();

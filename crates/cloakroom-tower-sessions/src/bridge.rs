@@ -175,7 +175,7 @@ impl Bridge {
             }
             return Ok(None);
         }
-        let agreed = match agreed {
+        let mut agreed = match agreed {
             Some(agreed) => agreed,
             // Theirs has the session's id but has not loaded, so `clear` was called. It removes the current values.
             None if call == Call::Save || deletion == Deletion::Cycled && !session.is_new() => {
@@ -183,8 +183,23 @@ impl Bridge {
             }
             None => Values::new(),
         };
-        let agreed = self.identify(&session, deletion, agreed, values)?;
-        values::write(&session, &agreed, values)?;
+        let user = session.user();
+        let applied = self
+            .identify(&session, deletion, &mut agreed, values)
+            .and_then(|()| values::write(&session, &agreed, values));
+        if let Err(error) = applied {
+            // The handler may save again.
+            let mut progress = self.progress.lock();
+            progress.agreed = Some(agreed);
+            if deletion == Deletion::Cycled {
+                progress.deleted.splice(..0, deleted);
+            }
+            if session.user() != user {
+                // The session has no values of the next user, and they must not get those of the former one.
+                session.destroy();
+            }
+            return Err(error);
+        }
         self.progress.lock().agreed = Some(values.clone());
         let saves = match phase {
             Phase::Handling | Phase::Done => true,
@@ -202,14 +217,14 @@ impl Bridge {
         Ok(next_id(&session))
     }
 
-    /// Ends, cycles or logs in, before any value is inserted. Returns the values that both sessions have then.
+    /// Ends, cycles or logs in, before any value is inserted. `agreed` has the values that both sessions have then.
     fn identify(
         &self,
         session: &Session,
         deletion: Deletion,
-        mut agreed: Values,
+        agreed: &mut Values,
         values: &Values,
-    ) -> Result<Values, Error> {
+    ) -> Result<(), Error> {
         let named = |values: &Values| self.user.as_ref().and_then(|user| user.of(values));
         match deletion {
             Deletion::None | Deletion::Cycled => {}
@@ -219,7 +234,7 @@ impl Bridge {
             }
             Deletion::Deleted => session.destroy(),
         }
-        let (before, after) = (named(&agreed), named(values));
+        let (before, after) = (named(agreed), named(values));
         let cycles = deletion == Deletion::Cycled;
         match after {
             after if after == before => {
@@ -238,6 +253,10 @@ impl Bridge {
                     // The values belong to another user, of whom cloakroom does not know.
                     session.destroy();
                 }
+                if session.user().is_none() {
+                    // After the log-in there would be no way back.
+                    values::check(session, agreed, values)?;
+                }
                 session.log_in(user)?;
             }
             None => {
@@ -245,7 +264,7 @@ impl Bridge {
                 agreed.clear();
             }
         }
-        Ok(agreed)
+        Ok(())
     }
 
     /// Theirs deletes `id`. The following calls decide what that means. After the response head it ends the session.

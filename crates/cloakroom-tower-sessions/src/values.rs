@@ -29,6 +29,25 @@ pub(crate) fn read(session: &Session) -> Result<Values, Error> {
 ///
 /// `TooLarge`. The values of `session` are as they were then.
 pub(crate) fn write(session: &Session, former: &Values, latter: &Values) -> Result<(), Error> {
+    replace(session, former, latter).map(drop)
+}
+
+/// Whether [`write`] would succeed.
+///
+/// # Errors
+///
+/// The same as [`write`].
+pub(crate) fn check(session: &Session, former: &Values, latter: &Values) -> Result<(), Error> {
+    let replaced = replace(session, former, latter)?;
+    put_back(session, replaced)
+}
+
+/// Returns the keys that it changes, with their values before.
+fn replace<'a>(
+    session: &Session,
+    former: &'a Values,
+    latter: &'a Values,
+) -> Result<Vec<(&'a String, Option<Value>)>, Error> {
     let mut replaced = Vec::new();
     let removed = former.keys().filter(|key| !latter.contains_key(*key));
     for key in removed {
@@ -46,7 +65,7 @@ pub(crate) fn write(session: &Session, former: &Values, latter: &Values) -> Resu
         }
         replaced.push((key, was));
     }
-    Ok(())
+    Ok(replaced)
 }
 
 fn put_back(session: &Session, replaced: Vec<(&String, Option<Value>)>) -> Result<(), Error> {

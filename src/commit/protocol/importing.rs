@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | has no entry | the old session is loaded and imported; if it is gone, the ledger is read again |
 //! | leads to N, and none of N's secrets was presented more than a minute ago | the request has the session N, and gets a secret of its own |
+//! | leads to the session that the request has | nothing: it has no user, and a log-in would have moved it |
 //! | leads to N otherwise, or N ended or moved | the visitor is anonymous, and nothing is imported again |
 //!
 //! If it is unknown whether the entry was stored, the import fails, and N stays, because the entry may still arrive. In the
@@ -33,6 +34,8 @@ pub struct Import<R: Rec> {
     writer: u64,
     /// Whether the old session stays in its store.
     keeps: bool,
+    /// The session that the request has, which is anonymous.
+    own: Option<SessionId>,
     /// What is being imported: the new session and its ledger entry.
     new: Option<(SessionId, R, R)>,
     trace: Trace,
@@ -78,11 +81,18 @@ impl<R: Rec> Import<R> {
             ledger,
             writer,
             keeps,
+            own: None,
             new: None,
             trace: Trace::Nothing,
             lost_replies: 0,
             stage: Stage::Reading,
         }
+    }
+
+    /// The request has this anonymous session. If the old session became this one, nothing is imported.
+    #[must_use]
+    pub fn beside(self, own: Option<SessionId>) -> Self {
+        Self { own, ..self }
     }
 
     /// The next thing to ask.
@@ -238,8 +248,8 @@ impl<R: Rec> Import<R> {
 
     fn follow(&mut self, entry: R) -> Step {
         match entry.successor() {
-            Some(to) => self.go(Stage::Following(to.id, entry)),
-            None => self.done(Outcome::Gone),
+            Some(to) if self.own != Some(to.id) => self.go(Stage::Following(to.id, entry)),
+            _ => self.done(Outcome::Gone),
         }
     }
 

@@ -263,15 +263,127 @@ async fn a_log_out_of_a_request_that_is_cancelled_does_not_count() {
 }
 
 #[tokio::test]
-async fn after_the_response_head_a_flush_ends_the_session_at_once() {
-    let visitor = shopper().await;
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    visitor
-        .visit(async |views: Views| sender.send(views.theirs).unwrap())
-        .await;
-    let late = receiver.await.unwrap();
-    late.flush().await.unwrap();
-    assert_eq!(visitor.seen().await, "none");
+async fn after_the_response_head_a_flush_and_a_delete_end_the_session_at_once() {
+    for deletes in [false, true] {
+        let visitor = shopper().await;
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        visitor
+            .visit(async |views: Views| sender.send(views.theirs).unwrap())
+            .await;
+        let late = receiver.await.unwrap();
+        match deletes {
+            true => late.delete().await.unwrap(),
+            false => late.flush().await.unwrap(),
+        }
+        assert_eq!(visitor.seen().await, "none");
+    }
+}
+
+#[tokio::test]
+async fn a_save_writes_at_once_and_a_pending_cycle_waits_for_the_response_head() {
+    for cycles in [false, true] {
+        let visitor = shopper().await;
+        let old = visitor.copy();
+        visitor
+            .visit(async move |views: Views| {
+                if cycles {
+                    views.theirs.cycle_id().await.unwrap();
+                }
+                insert(&views.theirs, "more").await;
+                views.theirs.save().await.unwrap();
+                assert_eq!(old.seen().await, "- cart,more");
+            })
+            .await;
+        assert_eq!(visitor.seen().await, "- cart,more");
+    }
+}
+
+#[tokio::test]
+async fn a_save_without_values_stores_nothing() {
+    let visitor = Visitor::new();
+    let reply = visitor.visit(async |views: Views| {
+        views.theirs.save().await.unwrap();
+        // Theirs has an id now, which is no session's.
+        assert!(views.theirs.id().is_some());
+        assert_eq!(views.ours().await.id(), None);
+    });
+    assert!(reply.await.set_cookies().is_empty());
+    assert_eq!(visitor.store.calls(), []);
+    let reply = visitor.visit(async |views: Views| {
+        views.theirs.save().await.unwrap();
+        insert(&views.theirs, "cart").await;
+    });
+    reply.await.set_cookie();
+    assert_eq!(visitor.seen().await, "- cart");
+}
+
+#[tokio::test]
+async fn a_cycle_and_then_a_flush_with_ours_log_in_ends_the_session() {
+    for before in [false, true] {
+        let visitor = shopper().await;
+        let old = visitor.copy();
+        visitor
+            .visit(async move |views: Views| {
+                let ours = views.ours().await;
+                if before {
+                    ours.log_in("ann").unwrap();
+                }
+                views.theirs.cycle_id().await.unwrap();
+                views.theirs.flush().await.unwrap();
+                if !before {
+                    ours.log_in("ann").unwrap();
+                }
+            })
+            .await;
+        assert_eq!(old.seen().await, "none");
+        assert_eq!(visitor.seen().await, "none");
+        assert_eq!(count(&visitor.sessions).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_cycle_a_flush_and_an_insert_keep_the_user_whom_ours_has_logged_in() {
+    for earlier in [false, true] {
+        let visitor = shopper().await;
+        if earlier {
+            visitor
+                .visit(async |views: Views| views.ours().await.log_in("ann").unwrap())
+                .await;
+        }
+        let old = visitor.copy();
+        visitor
+            .visit(async move |views: Views| {
+                if !earlier {
+                    views.ours().await.log_in("ann").unwrap();
+                }
+                views.theirs.cycle_id().await.unwrap();
+                views.theirs.flush().await.unwrap();
+                insert(&views.theirs, "flash").await;
+            })
+            .await;
+        assert_eq!(old.seen().await, "none");
+        assert_eq!(visitor.seen().await, "ann flash");
+    }
+}
+
+#[tokio::test]
+async fn a_flush_ends_what_ours_logs_in_after_it_unless_it_was_saved() {
+    for saves in [false, true] {
+        let visitor = shopper().await;
+        let old = visitor.copy();
+        visitor
+            .visit(async move |views: Views| {
+                views.theirs.flush().await.unwrap();
+                if saves {
+                    views.theirs.save().await.unwrap();
+                }
+                views.ours().await.log_in("ann").unwrap();
+            })
+            .await;
+        assert_eq!(old.seen().await, "none");
+        let expected = if saves { "ann " } else { "none" };
+        assert_eq!(visitor.seen().await, expected);
+    }
 }
 
 #[tokio::test]

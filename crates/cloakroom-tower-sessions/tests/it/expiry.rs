@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use cloakroom::{
-    SessionLayer,
+    SessionLayer, StoreCall,
     testing::{FaultyStore, FixedClock},
 };
 use time::OffsetDateTime;
@@ -131,4 +131,87 @@ async fn reading_is_activity_and_needs_no_write() {
             .await;
     }
     assert_eq!(visitor.seen().await, "- cart");
+}
+
+#[tokio::test]
+async fn no_expiry_leaves_the_sessions_own_as_it_is() {
+    let (visitor, _, _) = with(Expiry::OnInactivity(time::Duration::days(2))).await;
+    let reply = visitor.visit(async |views: Views| {
+        views.theirs.set_expiry(None);
+        views.theirs.insert("more", 1).await.unwrap();
+    });
+    assert_eq!(max_age(reply.await.set_cookie()), Some(2 * 24 * 60 * 60));
+    let _ = visitor.store.calls();
+    let reply = visitor.visit(async |views: Views| views.theirs.set_expiry(None));
+    assert!(reply.await.set_cookies().is_empty());
+    assert_eq!(visitor.store.calls(), [StoreCall::Load]);
+    // The last one of a request counts.
+    let reply = Visitor::new()
+        .visit(async |views: Views| {
+            let two_days = Expiry::OnInactivity(time::Duration::days(2));
+            views.theirs.set_expiry(Some(two_days));
+            views.theirs.set_expiry(None);
+            views.theirs.insert("cart", 1).await.unwrap();
+        })
+        .await;
+    assert_eq!(max_age(reply.set_cookie()), None);
+}
+
+#[tokio::test]
+async fn after_the_response_head_an_expiry_changes_nothing() {
+    let (visitor, clock, _) = with(Expiry::OnInactivity(time::Duration::days(2))).await;
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    visitor
+        .visit(async |views: Views| sender.send(views.theirs).unwrap())
+        .await;
+    let late = receiver.await.unwrap();
+    late.set_expiry(Some(Expiry::OnInactivity(time::Duration::days(9))));
+    late.insert("late", 1).await.unwrap();
+    late.save().await.unwrap();
+    assert_eq!(visitor.seen().await, "- cart,late");
+    clock.advance(2 * DAY);
+    assert_eq!(visitor.seen().await, "none");
+}
+
+#[tokio::test]
+async fn a_log_in_ends_the_sessions_own_expiry() {
+    let (visitor, clock, _) = with(Expiry::OnInactivity(time::Duration::days(2))).await;
+    let reply = visitor.visit(async |views: Views| {
+        let user = serde_json::json!({ "user_id": "ann" });
+        views.theirs.insert("user", user).await.unwrap();
+    });
+    assert_eq!(max_age(reply.await.set_cookie()), None);
+    // The layer's idle timeout.
+    clock.advance(Duration::from_secs(60 * 60));
+    assert_eq!(visitor.seen().await, "none");
+}
+
+#[tokio::test]
+async fn where_no_expiry_was_set_theirs_says_two_weeks_and_ours_knows() {
+    let visitor = Visitor::new();
+    visitor
+        .visit(async |views: Views| views.theirs.insert("cart", 1).await.unwrap())
+        .await;
+    visitor
+        .visit(async |views: Views| {
+            let about = |expected: time::Duration, theirs: &tower_sessions::Session| {
+                let (date, age) = (theirs.expiry_date(), theirs.expiry_age());
+                let margin = time::Duration::minutes(5);
+                assert!(age <= expected && expected - age < margin, "{age}");
+                let remaining = date - OffsetDateTime::now_utc();
+                assert!(
+                    remaining <= expected && expected - remaining < margin,
+                    "{date}"
+                );
+            };
+            assert_eq!(views.theirs.get("cart").await.unwrap(), Some(1));
+            about(time::Duration::weeks(2), &views.theirs);
+            let ours = views.ours().await.expires_at().unwrap();
+            let remaining = ours.duration_since(SystemTime::now()).unwrap();
+            assert!(remaining <= Duration::from_secs(60 * 60), "{remaining:?}");
+            let day = Expiry::OnInactivity(time::Duration::DAY);
+            views.theirs.set_expiry(Some(day));
+            about(time::Duration::DAY, &views.theirs);
+        })
+        .await;
 }

@@ -169,3 +169,21 @@ async fn a_record_that_does_not_decode_is_a_500_that_removes_the_cookie() {
     assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(reply.set_cookie().contains("Max-Age=0"));
 }
+
+#[tokio::test]
+async fn a_save_of_a_session_that_ended_meanwhile_is_an_error() {
+    let visitor = shopper().await;
+    let other = visitor.copy();
+    let reply = visitor.visit(async move |views: Views| {
+        views.theirs.insert("more", 1).await.unwrap();
+        other
+            .visit(async |views: Views| views.theirs.flush().await.unwrap())
+            .await;
+        assert!(views.theirs.save().await.is_err());
+    });
+    let reply = reply.await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert!(reply.set_cookies().is_empty());
+    assert_eq!(visitor.seen().await, "none");
+    assert_eq!(crate::support::count(&visitor.sessions).await, 0);
+}

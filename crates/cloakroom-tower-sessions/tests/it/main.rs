@@ -1,6 +1,7 @@
 //! tower-sessions' programs and those of its ecosystem, on cloakroom.
 
 mod concurrent;
+mod counterparts;
 mod documented;
 mod ends;
 mod expiry;

@@ -1,6 +1,7 @@
 //! `user_from`: the user whom a value names.
 
 use cloakroom::SessionFilter;
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::{Views, Visitor, count};
@@ -177,4 +178,106 @@ async fn after_the_response_head_no_one_is_logged_in_and_theirs_is_told_so() {
     late.insert("user", user("ann")).await.unwrap();
     assert!(late.save().await.is_err());
     assert_eq!(visitor.seen().await, "- cart");
+}
+
+/// More than a session takes.
+fn too_much() -> Value {
+    json!("x".repeat(100_000))
+}
+
+#[tokio::test]
+async fn b3_a_log_in_with_too_much_data_changes_nothing() {
+    for cycles in [false, true] {
+        let visitor = Visitor::new();
+        insert(&visitor, "cart", json!(1)).await;
+        let reply = visitor.visit(async move |views: Views| {
+            if cycles {
+                views.theirs.cycle_id().await.unwrap();
+            }
+            views.theirs.insert("user", user("ann")).await.unwrap();
+            views.theirs.insert("large", too_much()).await.unwrap();
+        });
+        assert_eq!(reply.await.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(visitor.seen().await, "- cart");
+        assert_eq!(visitor.sessions.stats().logged_in, 0);
+    }
+}
+
+#[tokio::test]
+async fn b3_another_users_log_in_with_too_much_data_leaves_neither_logged_in() {
+    let visitor = logged_in().await;
+    let old = visitor.copy();
+    let reply = visitor.visit(async |views: Views| {
+        views.theirs.insert("user", user("bob")).await.unwrap();
+        views.theirs.insert("large", too_much()).await.unwrap();
+    });
+    let reply = reply.await;
+    assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(reply.set_cookie().contains("Max-Age=0"));
+    assert_eq!(old.seen().await, "none");
+    assert_eq!(count(&visitor.sessions).await, 0);
+}
+
+/// What a visitor has whose handler fails to save with `user` and too much data, and then saves with `second`.
+async fn saved_twice(
+    visitor: &Visitor,
+    flushes: bool,
+    [first, second]: [&'static str; 2],
+) -> String {
+    visitor
+        .visit(async move |views: Views| {
+            if flushes {
+                views.theirs.flush().await.unwrap();
+                views.theirs.insert("cart", 1).await.unwrap();
+            }
+            views.theirs.insert("user", user(first)).await.unwrap();
+            views.theirs.insert("large", too_much()).await.unwrap();
+            assert!(views.theirs.save().await.is_err());
+            views.theirs.remove_value("large").await.unwrap();
+            views.theirs.insert("user", user(second)).await.unwrap();
+        })
+        .await;
+    visitor.seen().await
+}
+
+#[tokio::test]
+async fn b3_what_is_saved_after_too_much_data_has_the_user_whom_it_names() {
+    let visitor = Visitor::new();
+    insert(&visitor, "cart", json!(1)).await;
+    assert_eq!(
+        saved_twice(&visitor, false, ["ann", "bob"]).await,
+        "bob cart,user"
+    );
+    assert_eq!(
+        saved_twice(&logged_in().await, false, ["bob", "bob"]).await,
+        "bob user"
+    );
+    // After a flush, the same values begin a session.
+    let seen = saved_twice(&logged_in().await, true, ["ann", "ann"]).await;
+    assert_eq!(seen, "ann cart,user");
+    // Neither user, because the session of the first one has ended.
+    assert_eq!(
+        saved_twice(&logged_in().await, false, ["bob", "ann"]).await,
+        "none"
+    );
+}
+
+#[tokio::test]
+async fn b3_after_the_response_head_no_user_any_more_ends_the_session() {
+    for has_rest in [false, true] {
+        let visitor = Visitor::new();
+        if has_rest {
+            insert(&visitor, "cart", json!(1)).await;
+        }
+        insert(&visitor, "user", user("ann")).await;
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        visitor
+            .visit(async |views: Views| sender.send(views.theirs).unwrap())
+            .await;
+        let late = receiver.await.unwrap();
+        late.remove_value("user").await.unwrap();
+        // A new session for the rest would need a cookie.
+        assert_eq!(late.save().await.is_err(), has_rest);
+        assert_eq!(visitor.seen().await, "none");
+    }
 }

@@ -1,9 +1,18 @@
 //! tower-sessions' session and cloakroom's in one request, and two versions of tower-sessions.
 
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+    routing::get,
+};
+use cloakroom::{ErrorKind, SessionHandle, SessionLayer};
+use cloakroom_tower_sessions::TowerSessionsLayer;
 use http::StatusCode;
 use serde_json::json;
+use tower_sessions::Session;
 
-use crate::support::{Views, Visitor};
+use crate::support::{Browser, Views, Visitor};
 
 /// A visitor with a session that has the value `cart`.
 async fn shopper() -> Visitor {
@@ -205,4 +214,52 @@ async fn a_new_session_of_ours_and_theirs_is_one_session() {
         })
         .await;
     assert_eq!(visitor.seen().await, "- ours,theirs");
+}
+
+#[tokio::test]
+async fn at_the_head_a_log_in_through_ours_comes_after_theirs() {
+    let user = async |session: cloakroom::Session| {
+        let cart: Option<u32> = session.get("cart").unwrap();
+        format!("{:?} {cart:?}", session.user())
+    };
+    let bridged = Router::new()
+        .route(
+            "/add",
+            get(async |session: Session| session.insert("cart", 1).await.unwrap()),
+        )
+        .route(
+            "/flush",
+            get(async |session: Session| session.flush().await.unwrap()),
+        )
+        .layer(TowerSessionsLayer::new());
+    // A middleware around the layer logs in when the inner response is ready.
+    let log_in = async |handle: SessionHandle, request: Request, next: Next| {
+        let response = next.run(request).await;
+        handle.load().await.unwrap().log_in("ann").unwrap();
+        response
+    };
+    let app = bridged
+        .layer(from_fn(log_in))
+        .route("/", get(user))
+        .layer(SessionLayer::default());
+    let browser = Browser::new(app);
+    browser.page("/add").await;
+    assert_eq!(browser.page("/").await, r#"Some("ann") Some(1)"#);
+    browser.page("/flush").await;
+    assert_eq!(browser.page("/").await, r#"Some("ann") None"#);
+}
+
+#[tokio::test]
+async fn after_the_head_a_log_in_through_ours_is_an_error_and_changes_nothing() {
+    let visitor = shopper().await;
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    visitor
+        .visit(async |views: Views| drop(sender.send(views)))
+        .await;
+    let late = receiver.await.unwrap();
+    let refused = late.ours().await.log_in("ann").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TooLate);
+    late.theirs.insert("late", 1).await.unwrap();
+    late.theirs.save().await.unwrap();
+    assert_eq!(visitor.seen().await, "- cart,late");
 }

@@ -1,8 +1,12 @@
-//! A node with tower-sessions, and one with cloakroom, over the servers of the tests.
+//! A node with tower-sessions, and one with cloakroom, over the servers of the tests. Both have axum-login.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    convert::Infallible,
+    time::{Duration, SystemTime},
+};
 
 use axum::{Router, extract::Path, routing::get};
+use axum_login::{AuthManager, AuthManagerLayerBuilder, AuthUser, AuthnBackend};
 use cloakroom::{
     SessionLayer, SessionStore,
     store::{PostgresStore, RedisStore},
@@ -10,8 +14,10 @@ use cloakroom::{
 use cloakroom_tower_sessions::{
     Core014, TowerSessionsImport, TowerSessionsLayer, Until, axum_login_user,
 };
-use serde_json::json;
-use tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore as OldStore};
+use tower::layer::layer_fn;
+use tower_sessions::{
+    Expiry, Session, SessionManagerLayer, SessionStore as OldStore, service::CookieController,
+};
 use tower_sessions_redis_store::{
     RedisStore as OldRedisStore,
     fred::{
@@ -23,18 +29,52 @@ use tower_sessions_sqlx_store::{PostgresStore as OldPostgresStore, sqlx::PgPool}
 
 use crate::support::{Postgres, Redis};
 
+/// A user whom every node knows.
+#[derive(Clone, Debug)]
+struct User(u64);
+
+impl AuthUser for User {
+    type Id = u64;
+
+    fn id(&self) -> u64 {
+        self.0
+    }
+
+    fn session_auth_hash(&self) -> &[u8] {
+        &[1, 2, 3]
+    }
+}
+
+#[derive(Clone)]
+struct Backend;
+
+impl AuthnBackend for Backend {
+    type User = User;
+    type Credentials = u64;
+    type Error = Infallible;
+
+    async fn authenticate(&self, user: u64) -> Result<Option<User>, Infallible> {
+        Ok(Some(User(user)))
+    }
+
+    async fn get_user(&self, user: &u64) -> Result<Option<User>, Infallible> {
+        Ok(Some(User(*user)))
+    }
+}
+
+type AuthSession = axum_login::AuthSession<Backend>;
+
 /// What both kinds of nodes serve.
-pub(crate) fn routes() -> Router {
-    let user = async |session: Session| {
-        let data: Option<serde_json::Value> = session.get("axum-login.data").await.unwrap();
-        let user = data.map(|data| data["user_id"].to_string());
-        user.unwrap_or_else(|| "nobody".to_owned())
+fn routes() -> Router {
+    let user = async |auth: AuthSession| match auth.user {
+        Some(user) => user.0.to_string(),
+        None => "nobody".to_owned(),
     };
-    let log_in = async |Path(user): Path<u64>, session: Session| {
-        session.cycle_id().await.unwrap();
-        let data = json!({ "user_id": user, "auth_hash": [1, 2, 3] });
-        session.insert("axum-login.data", data).await.unwrap();
+    let log_in = async |Path(user): Path<u64>, mut auth: AuthSession| {
+        let user = auth.authenticate(user).await.unwrap().unwrap();
+        auth.login(&user).await.unwrap();
     };
+    let log_out = async |mut auth: AuthSession| drop(auth.logout().await.unwrap());
     let count = async |session: Session| {
         let count = session.get::<u64>("count").await.unwrap().unwrap_or(0) + 1;
         session.insert("count", count).await.unwrap();
@@ -43,14 +83,23 @@ pub(crate) fn routes() -> Router {
     Router::new()
         .route("/user", get(user))
         .route("/log_in/{user}", get(log_in))
-        .route("/log_out", get(async |session: Session| session.flush().await.unwrap()))
+        .route("/log_out", get(log_out))
         .route("/count", get(count))
 }
 
 /// A node with tower-sessions.
 pub(crate) fn old_node(store: &(impl OldStore + Clone)) -> Router {
     let expiry = Expiry::OnInactivity(time::Duration::days(1));
-    routes().layer(SessionManagerLayer::new(store.clone()).with_expiry(expiry))
+    old_node_of(SessionManagerLayer::new(store.clone()).with_expiry(expiry))
+}
+
+/// A node with this layer of tower-sessions.
+pub(crate) fn old_node_of<S, C>(layer: SessionManagerLayer<S, C>) -> Router
+where
+    S: OldStore + Clone,
+    C: CookieController + Sync,
+{
+    routes().layer(AuthManagerLayerBuilder::new(Backend, layer).build())
 }
 
 pub(crate) type Import<S> = TowerSessionsImport<S, Core014, Until>;
@@ -87,6 +136,7 @@ pub(crate) fn new_node(layer: &SessionLayer) -> Router {
     let bridge = TowerSessionsLayer::new().user_from("axum-login.data", axum_login_user);
     routes()
         .route("/ours", get(ours))
+        .layer(layer_fn(|inner| AuthManager::new(inner, Backend, "axum-login.data")))
         .layer(bridge)
         .layer(layer.clone())
 }

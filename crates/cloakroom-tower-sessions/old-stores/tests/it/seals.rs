@@ -6,7 +6,7 @@ use http::StatusCode;
 use tower_sessions::{MemoryStore, SessionManagerLayer, cookie::Key};
 
 use crate::{
-    nodes::{import, new_layer, new_node, routes},
+    nodes::{import, new_layer, new_node, old_node_of},
     support::Browser,
 };
 
@@ -28,7 +28,7 @@ fn forge(browser: &Browser) {
 async fn a_signed_cookie_is_imported_and_a_forged_one_is_not() {
     let (old, key) = (MemoryStore::default(), Key::generate());
     let layer = SessionManagerLayer::new(old.clone()).with_signed(key.clone());
-    let browser = logged_in(routes().layer(layer)).await;
+    let browser = logged_in(old_node_of(layer)).await;
     let node = || new_node(&new_layer(FaultyStore::in_memory(), import(&old).signed(key.clone())));
     let forged = browser.at(node());
     forge(&forged);
@@ -45,7 +45,7 @@ async fn a_signed_cookie_is_imported_and_a_forged_one_is_not() {
 async fn an_encrypted_cookie_is_imported_and_a_forged_one_is_not() {
     let (old, key) = (MemoryStore::default(), Key::generate());
     let layer = SessionManagerLayer::new(old.clone()).with_private(key.clone());
-    let browser = logged_in(routes().layer(layer)).await;
+    let browser = logged_in(old_node_of(layer)).await;
     let node = |key: Key| new_node(&new_layer(FaultyStore::in_memory(), import(&old).private(key)));
     let forged = browser.at(node(key.clone()));
     forge(&forged);

@@ -1,5 +1,6 @@
 //! axum-login's examples, on cloakroom: the same handlers and backends, with a form and a page of plain text.
 
+mod imported;
 mod oauth2;
 mod permissions;
 mod sqlite;
@@ -90,23 +91,11 @@ impl Example {
         let store = SqliteStore::connect(&url).await.unwrap();
         store.migrate().await.unwrap();
         let backend = Backend::new(store.pool().clone()).await;
-        // What axum-login's `AuthManagerLayerBuilder` builds, without a `SessionManagerLayer`.
-        let auth_backend = backend.clone();
-        let auth =
-            layer_fn(move |inner| AuthManager::new(inner, auth_backend.clone(), "axum-login.data"));
-        let bridge = TowerSessionsLayer::new().user_from("axum-login.data", |data| {
-            data.get("user_id")?.as_i64().map(|id| id.to_string())
-        });
         // Theirs: a day without activity, and a cookie that outlives the browser.
         let day = Duration::from_secs(24 * 60 * 60);
         let sessions = SessionLayer::new(store).idle_timeout(day).persistent(true);
-        let app = routes
-            .layer(MessagesManagerLayer)
-            .layer(auth)
-            .layer(bridge)
-            .layer(sessions.clone());
         Self {
-            browser: Browser::new(app),
+            browser: Browser::new(on_cloakroom(routes, &backend, &sessions)),
             backend,
             sessions: sessions.sessions(),
             _directory: directory,
@@ -114,11 +103,30 @@ impl Example {
     }
 
     async fn log_in(&self, browser: &Browser, name: &str) {
-        let form = format!("username={name}&password=hunter42");
-        let reply = browser.post("/login", &form).await;
-        assert_eq!(
-            (reply.status, reply.location()),
-            (StatusCode::SEE_OTHER, "/")
-        );
+        log_in_as(browser, name).await;
     }
+}
+
+async fn log_in_as(browser: &Browser, name: &str) {
+    let form = format!("username={name}&password=hunter42");
+    let reply = browser.post("/login", &form).await;
+    assert_eq!(
+        (reply.status, reply.location()),
+        (StatusCode::SEE_OTHER, "/")
+    );
+}
+
+/// `routes` with axum-login and axum-messages, on cloakroom.
+fn on_cloakroom(routes: Router, backend: &Backend, sessions: &SessionLayer) -> Router {
+    // What axum-login's `AuthManagerLayerBuilder` builds, without a `SessionManagerLayer`.
+    let backend = backend.clone();
+    let auth = layer_fn(move |inner| AuthManager::new(inner, backend.clone(), "axum-login.data"));
+    let bridge = TowerSessionsLayer::new().user_from("axum-login.data", |data| {
+        data.get("user_id")?.as_i64().map(|id| id.to_string())
+    });
+    routes
+        .layer(MessagesManagerLayer)
+        .layer(auth)
+        .layer(bridge)
+        .layer(sessions.clone())
 }

@@ -10,6 +10,10 @@ use super::{AuthSession, Example, log_in_and_out, users::Backend};
 use crate::support::count;
 
 async fn example() -> Example {
+    Example::new(routes()).await
+}
+
+pub(super) fn routes() -> Router {
     let protected = async |auth_session: AuthSession, messages: Messages| {
         let messages: Vec<_> = messages.map(|message| message.to_string()).collect();
         format!(
@@ -18,13 +22,10 @@ async fn example() -> Example {
             messages.join(", ")
         )
     };
-    Example::new(
-        Router::new()
-            .route("/", get(protected))
-            .route_layer(login_required!(Backend, login_url = "/login"))
-            .merge(log_in_and_out()),
-    )
-    .await
+    Router::new()
+        .route("/", get(protected))
+        .route_layer(login_required!(Backend, login_url = "/login"))
+        .merge(log_in_and_out())
 }
 
 #[tokio::test]
