@@ -49,7 +49,7 @@ pub(crate) enum Measurement {
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     #[cfg(feature = "metrics")]
-    described: std::sync::OnceLock<()>,
+    registered: std::sync::OnceLock<()>,
     /// Those of every metric.
     #[cfg(feature = "metrics")]
     labels: std::sync::OnceLock<facade::Labels>,
@@ -67,15 +67,19 @@ impl Metrics {
 impl Metrics {
     /// The names of the layer and of its store. The first ones stay: clones of a layer count together.
     pub(crate) fn label(&self, layer: &str, store: &'static str) {
-        let labels = || facade::Labels::new(layer, store);
-        self.labels.get_or_init(labels);
+        self.labels.get_or_init(|| {
+            let labels = facade::Labels::new(layer, store);
+            labels.register();
+            labels
+        });
     }
 
     pub(crate) fn record(&self, measurement: Measurement) {
-        // Not when the layer is built: the program may install its recorder later.
-        self.described.get_or_init(facade::describe);
         let unlabelled = || facade::Labels::new("", "");
-        self.labels.get_or_init(unlabelled).record(measurement);
+        let labels = self.labels.get_or_init(unlabelled);
+        // Again, because the program may have installed its recorder after it built the layer.
+        self.registered.get_or_init(|| labels.register());
+        labels.record(measurement);
     }
 }
 
@@ -114,7 +118,7 @@ mod facade {
         gauge, histogram,
     };
 
-    use super::Measurement;
+    use super::{EndReason, Measurement, Rejection, StoreCall};
 
     const SESSIONS: &str = "cloakroom_sessions";
     const CREATED: &str = "cloakroom_sessions_created_total";
@@ -172,7 +176,7 @@ mod facade {
     #[derive(Debug)]
     pub(super) struct Labels([Label; 2]);
 
-    pub(super) fn describe() {
+    fn describe() {
         let (count, seconds) = (Unit::Count, Unit::Seconds);
         describe_gauge!(
             SESSIONS,
@@ -240,6 +244,29 @@ mod facade {
                 Label::new("layer", layer),
                 Label::from_static_parts("store", store),
             ])
+        }
+
+        /// Describes the metrics, and sets those that count to zero. Otherwise a counter would appear with its first event, which
+        /// `increase` and `rate` of Prometheus do not see then.
+        pub(super) fn register(&self) {
+            describe();
+            for name in [CREATED, IMPORTED, LOG_INS, CONFLICTS, TOUCHES] {
+                counter!(name, self.all()).increment(0);
+            }
+            for reason in EndReason::ALL {
+                counter!(ENDED, self.and("reason", reason.name())).increment(0);
+            }
+            for reason in Rejection::ALL {
+                counter!(REJECTED, self.and("reason", reason.name())).increment(0);
+            }
+            for call in StoreCall::ALL {
+                for name in [STORE_FAILURES, STORE_ABANDONED, STORE_REFUSED] {
+                    counter!(name, self.and("call", call.name())).increment(0);
+                }
+            }
+            for name in [SESSIONS, CIRCUIT] {
+                gauge!(name, self.all()).increment(0);
+            }
         }
 
         fn all(&self) -> Vec<Label> {

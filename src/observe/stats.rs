@@ -42,6 +42,10 @@ use crate::{
 /// [`name`](crate::SessionLayer::name), and the label `store`, which is the store's type, such as
 /// `MemoryStore`. [`metric_buckets`](crate::metric_buckets) suggests buckets for the histograms.
 ///
+/// The counters are there with the value zero, with each of their labels, from the moment when the layer
+/// wraps a service. If the program installs its recorder later, they are there from the first request.
+/// So `increase` in Prometheus sees the first event of a kind.
+///
 /// | metric | kind | further label | unit | what it measures |
 /// | --- | --- | --- | --- | --- |
 /// | `cloakroom_sessions` | gauge | | count | sessions that this process has seen begin and not end; never negative |
