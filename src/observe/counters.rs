@@ -147,6 +147,11 @@ impl Counters {
         self.metrics.record(measurement);
     }
 
+    /// All sessions that had expired long enough at this time are deleted. Or else the task that deletes them begins.
+    pub(crate) fn on_reaped(&self, at: Timestamp) {
+        self.metrics.record(Measurement::Reaped(at));
+    }
+
     pub(crate) fn on_call(&self, call: StoreCall, took: Duration, failure: Option<&StoreError>) {
         let has_failed = failure.is_some();
         self.metrics.record(Measurement::Answered {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::{
+    clock::Timestamp,
     observe::event::{EndReason, Rejection},
     store::StoreCall,
 };
@@ -43,6 +44,8 @@ pub(crate) enum Measurement {
         bytes: usize,
         max_bytes: usize,
     },
+    /// Each session that was to be deleted at this time is deleted.
+    Reaped(Timestamp),
 }
 
 /// Records the numbers of one layer.
@@ -135,6 +138,7 @@ mod facade {
     const STORE_REFUSED: &str = "cloakroom_store_refused_total";
     const CIRCUIT: &str = "cloakroom_store_circuit_open";
     const LISTENING: &str = "cloakroom_listening_seconds";
+    const LAST_REAP: &str = "cloakroom_last_reap_timestamp_seconds";
     const MEMORY: &str = "cloakroom_memory_bytes";
     const MEMORY_MAX: &str = "cloakroom_memory_max_bytes";
 
@@ -228,6 +232,11 @@ mod facade {
             LISTENING,
             seconds,
             "How long all listeners together took for each event"
+        );
+        describe_gauge!(
+            LAST_REAP,
+            seconds,
+            "When all expired sessions were last deleted, or else when the background task began"
         );
         describe_gauge!(
             MEMORY,
@@ -325,6 +334,9 @@ mod facade {
                 Measurement::Memory { bytes, max_bytes } => {
                     gauge!(MEMORY, self.all()).set(bytes as f64);
                     gauge!(MEMORY_MAX, self.all()).set(max_bytes as f64);
+                }
+                Measurement::Reaped(at) => {
+                    gauge!(LAST_REAP, self.all()).set(at.as_millis() as f64 / 1000.0);
                 }
             }
         }

@@ -63,6 +63,7 @@ use crate::{
 /// | `cloakroom_store_refused_total` | counter | `call` | count | calls that were not made because the circuit breaker was open |
 /// | `cloakroom_store_circuit_open` | gauge | | count | 1 while the circuit breaker is open, else 0 |
 /// | `cloakroom_listening_seconds` | histogram | | seconds | how long all listeners together took for each event |
+/// | `cloakroom_last_reap_timestamp_seconds` | gauge | | seconds | when all expired sessions were last deleted, since 1970; until then, when the background task began |
 /// | `cloakroom_memory_bytes` | gauge | | bytes | the size of a memory store at its last sweep |
 /// | `cloakroom_memory_max_bytes` | gauge | | bytes | the bound of a memory store |
 ///

@@ -10,7 +10,7 @@ use std::{
 };
 
 use cloakroom::{
-    CircuitBreaker, MemoryStore, Session, SessionId, SessionLayer, StoreError,
+    CircuitBreaker, Clock as _, MemoryStore, Session, SessionId, SessionLayer, StoreError,
     import::{Import, OldSession, OldToken},
     store::StoreErrorKind,
 };
@@ -414,6 +414,40 @@ fn the_gauge_of_sessions_counts_none_from_before_a_restart_and_is_never_negative
             end(dave).await;
             end(carol).await;
             assert_eq!((gauge(), sessions.stats().live), (0.0, 0));
+        });
+    });
+}
+
+#[test]
+fn the_time_of_the_last_reap_stays_while_reaping_fails_or_hangs() {
+    let (store, clock) = (FaultyStore::in_memory(), FixedClock::default());
+    let layer = SessionLayer::new(store.clone())
+        .clock(clock.clone())
+        .reap_every(MINUTE);
+    let notes = Notes::default();
+    let reaped = || notes.get("gauge cloakroom_last_reap_timestamp_seconds{}");
+    let now = || clock.now().as_millis() as f64 / 1000.0;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&notes, || {
+        runtime.block_on(async {
+            // Until the first reap, it is the time when the task began.
+            store.plan_for(StoreCall::DeleteExpired, Fault::Hang);
+            let began = now();
+            Visitor::new(&layer).visit(async |_| ()).await;
+            tokio::time::sleep(SECOND).await;
+            clock.advance(DAY);
+            assert_eq!(reaped(), began);
+            let fails = Fault::Fail(StoreErrorKind::Unavailable);
+            store.plan_for(StoreCall::DeleteExpired, fails);
+            tokio::time::sleep(10 * MINUTE).await;
+            assert_eq!(reaped(), began);
+            store.heal();
+            tokio::time::sleep(60 * MINUTE).await;
+            assert_eq!(reaped(), now());
         });
     });
 }
