@@ -23,13 +23,14 @@ mod verdict;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+pub use self::migrate::PendingMigration;
 use parking_lot::RwLock;
 use sqlx::{Connection as _, Pool, pool::PoolOptions};
 
 use self::{
     connections::Connections,
     driver::{Driver, Lifetime, Options},
-    failure::{failure, store_error},
+    failure::store_error,
     lease::Lease,
     statements::Statements,
     table::TableName,
@@ -226,7 +227,7 @@ impl<D: Driver> SqlStore<D> {
     ///
     /// # Errors
     ///
-    /// `Other` if `url` is not one of this database. `Unavailable` if it
+    /// `Other`, with a [`ConfigError`] as its source, if `url` is not one of this database. `Unavailable` if it
     /// does not connect within 5 seconds: the error names host and port, but
     /// not the password.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
@@ -236,7 +237,10 @@ impl<D: Driver> SqlStore<D> {
         let Some(options) = parsed.map(D::adjust) else {
             // The parser's message may repeat parts of the URL.
             let expected = format!("not a URL of {}: expected {}", D::TITLE, D::URL);
-            return Err(failure(StoreErrorKind::Other, expected));
+            return Err(StoreError::new(
+                StoreErrorKind::Other,
+                ConfigError::new(expected),
+            ));
         };
         let pool = PoolOptions::new()
             .acquire_timeout(CONNECT)
