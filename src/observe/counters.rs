@@ -142,9 +142,11 @@ impl Counters {
 
     /// A memory store has been swept.
     pub(crate) fn on_memory(&self, held: &Held) {
-        let (bytes, max_bytes) = (held.bytes, held.max_bytes);
-        let measurement = Measurement::Memory { bytes, max_bytes };
-        self.metrics.record(measurement);
+        self.metrics.record(Measurement::Memory {
+            bytes: held.bytes,
+            max_bytes: held.max_bytes,
+            max_sessions: held.max_sessions,
+        });
     }
 
     /// All sessions that had expired long enough at this time are deleted. Or else the task that deletes them begins.
@@ -212,6 +214,7 @@ impl Counters {
             longest_life: (sessions.lives > 0).then_some(sessions.longest_life),
             memory_bytes: memory.as_ref().map(|held| held.bytes),
             memory_max_bytes: memory.as_ref().map(|held| held.max_bytes),
+            max_sessions: memory.and_then(|held| held.max_sessions),
             is_circuit_open,
             listening: sessions.listening,
             longest_listening: sessions.longest_listening,

@@ -43,6 +43,7 @@ pub(crate) enum Measurement {
     Memory {
         bytes: usize,
         max_bytes: usize,
+        max_sessions: Option<usize>,
     },
     /// Each session that was to be deleted at this time is deleted.
     Reaped(Timestamp),
@@ -141,6 +142,7 @@ mod facade {
     const LAST_REAP: &str = "cloakroom_last_reap_timestamp_seconds";
     const MEMORY: &str = "cloakroom_memory_bytes";
     const MEMORY_MAX: &str = "cloakroom_memory_max_bytes";
+    const MEMORY_MAX_SESSIONS: &str = "cloakroom_memory_max_sessions";
 
     const MINUTE: f64 = 60.0;
     const HOUR: f64 = 60.0 * MINUTE;
@@ -244,6 +246,11 @@ mod facade {
             "What a memory store held at its last sweep"
         );
         describe_gauge!(MEMORY_MAX, Unit::Bytes, "What a memory store may hold");
+        describe_gauge!(
+            MEMORY_MAX_SESSIONS,
+            count,
+            "How many sessions a memory store may hold, markers of ended ones included"
+        );
     }
 
     impl Labels {
@@ -331,9 +338,16 @@ mod facade {
                     gauge!(CIRCUIT, self.all()).set(f64::from(u8::from(is_open)));
                 }
                 Measurement::Listened(took) => histogram!(LISTENING, self.all()).record(took),
-                Measurement::Memory { bytes, max_bytes } => {
+                Measurement::Memory {
+                    bytes,
+                    max_bytes,
+                    max_sessions,
+                } => {
                     gauge!(MEMORY, self.all()).set(bytes as f64);
                     gauge!(MEMORY_MAX, self.all()).set(max_bytes as f64);
+                    if let Some(max_sessions) = max_sessions {
+                        gauge!(MEMORY_MAX_SESSIONS, self.all()).set(max_sessions as f64);
+                    }
                 }
                 Measurement::Reaped(at) => {
                     gauge!(LAST_REAP, self.all()).set(at.as_millis() as f64 / 1000.0);

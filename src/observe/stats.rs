@@ -66,6 +66,7 @@ use crate::{
 /// | `cloakroom_last_reap_timestamp_seconds` | gauge | | seconds | when all expired sessions were last deleted, since 1970; until then, when the background task began |
 /// | `cloakroom_memory_bytes` | gauge | | bytes | the size of a memory store at its last sweep |
 /// | `cloakroom_memory_max_bytes` | gauge | | bytes | the bound of a memory store |
+/// | `cloakroom_memory_max_sessions` | gauge | | count | the bound of a memory store in sessions, if it has one |
 ///
 /// No label names a session or a user.
 #[derive(Clone, Debug)]
@@ -97,6 +98,9 @@ pub struct Stats {
     pub memory_bytes: Option<usize>,
     /// The bound of a [`MemoryStore`](crate::MemoryStore) in bytes. `None` with any other store.
     pub memory_max_bytes: Option<usize>,
+    /// The bound of a [`MemoryStore`](crate::MemoryStore) in sessions. Besides `live`, the markers of sessions that ended or
+    /// moved count towards it. `None` if only the bytes are bounded, and with any other store.
+    pub max_sessions: Option<usize>,
     /// Whether the [circuit breaker](crate::SessionLayer::circuit_breaker) is open: the store is
     /// down.
     pub is_circuit_open: bool,

@@ -80,6 +80,7 @@ impl DynStore {
             Inner::Memory(store) => Some(Held {
                 sessions: store.len(),
                 bytes: store.bytes(),
+                max_sessions: store.max_sessions(),
                 max_bytes: store.max_bytes(),
             }),
             Inner::Other(_) => None,
@@ -92,6 +93,8 @@ pub(crate) struct Held {
     /// The number of sessions, without the markers of sessions that ended or moved.
     pub(crate) sessions: usize,
     pub(crate) bytes: usize,
+    /// With the markers.
+    pub(crate) max_sessions: Option<usize>,
     pub(crate) max_bytes: usize,
 }
 

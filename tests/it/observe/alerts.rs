@@ -27,7 +27,7 @@ type Samples = (&'static str, &'static str, &'static str);
 /// How long the samples run.
 const MINUTES: u32 = 80;
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     Case {
         alert: "SessionStoreDown",
         labels: r#"instance="a", layer="shop", store="S""#,
@@ -116,6 +116,18 @@ const CASES: [Case; 9] = [
         is_quiet: &[
             ("cloakroom_memory_bytes", "", "850x80"),
             ("cloakroom_memory_max_bytes", "", "1000x80"),
+        ],
+    },
+    Case {
+        alert: "SessionMemoryNearBound",
+        labels: r#"instance="a", layer="shop""#,
+        fires: &[
+            ("cloakroom_sessions", "", "870x80"),
+            ("cloakroom_memory_max_sessions", "", "1000x80"),
+        ],
+        is_quiet: &[
+            ("cloakroom_sessions", "", "800x80"),
+            ("cloakroom_memory_max_sessions", "", "1000x80"),
         ],
     },
     Case {

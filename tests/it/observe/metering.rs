@@ -216,7 +216,8 @@ pub(super) async fn a_busy_day() -> String {
     clock.advance(DAY);
     layer.sessions().reap().await.unwrap();
     // The store within answers for itself, and knows its size.
-    let small = SessionLayer::new(MemoryStore::default()).reap_every(None);
+    let bounded = MemoryStore::builder().max_sessions(100).build();
+    let small = SessionLayer::new(bounded).reap_every(None);
     set(&Visitor::new(&small), "n").await;
     let imported = Visitor::new(&small.clone().import(Other));
     imported.set_cookie(Some("old=token".to_owned()));
@@ -261,6 +262,7 @@ fn what_the_docs_list_is_recorded_and_names_no_session_and_no_user() {
     let abandoned = "counter cloakroom_store_abandoned_total{call=load}";
     assert_eq!(notes.get(abandoned), 1.0);
     assert!(notes.get("gauge cloakroom_memory_bytes{}") > 0.0);
+    assert_eq!(notes.get("gauge cloakroom_memory_max_sessions{}"), 100.0);
     assert!(notes.get("histogram cloakroom_listening_seconds{}") >= 0.0);
 
     let id = &cookie[cookie.find('=').unwrap() + 1..][..20];
