@@ -122,7 +122,7 @@ impl Config {
     /// Keeps sessions in `store`. Everything else has its default.
     pub(crate) fn new(store: DynStore) -> Self {
         let mut config = Self {
-            store: TimedStore::new(store, Arc::new(Observers::new(Vec::new()))),
+            store: TimedStore::new(store.clone(), Arc::new(Observers::new(Vec::new(), store))),
             name: None,
             cookie: SessionCookie::default(),
             realm: None,
@@ -160,7 +160,8 @@ impl Config {
     /// Separates the settings from their clones. Only the store, the clock and the listeners stay shared.
     #[cfg(feature = "testing")]
     pub(crate) fn separate(&mut self) {
-        self.store.observers = Arc::new(self.store.observers.separate());
+        let store = self.store.store.clone();
+        self.store.observers = Arc::new(self.store.observers.separate(store));
         self.queues = Arc::default();
         self.undoing = Arc::new(Semaphore::new(MAX_UNDOING));
     }
@@ -269,8 +270,7 @@ impl Config {
     /// Names the layer and its store in metrics.
     pub(crate) fn label_metrics(&self) {
         let name = self.name.as_deref().unwrap_or(self.cookie.name());
-        let store = self.store.store.name();
-        self.observers().counters.label(name, store);
+        self.observers().counters.label(name);
     }
 
     /// Asks the store, once, to report the sessions that it removes by itself, if anybody observes.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{
     clock::Timestamp,
     observe::event::{EndReason, Rejection},
-    store::StoreCall,
+    store::{Held, StoreCall},
 };
 
 /// Something to record.
@@ -20,11 +20,11 @@ pub(crate) enum Measurement {
     Created,
     Imported,
     LoggedIn,
-    /// `was_live` says whether the gauge counts the session.
-    Ended {
-        reason: EndReason,
-        was_live: bool,
-    },
+    Ended(EndReason),
+    /// So many sessions are live.
+    Live(u64),
+    /// So many more sessions are live.
+    LiveBy(i64),
     Lived(Duration),
     Rejected(Rejection),
     Conflict,
@@ -40,11 +40,7 @@ pub(crate) enum Measurement {
         is_open: bool,
     },
     Listened(Duration),
-    Memory {
-        bytes: usize,
-        max_bytes: usize,
-        max_sessions: Option<usize>,
-    },
+    Memory(Held),
     /// Each session that was to be deleted at this time is deleted.
     Reaped(Timestamp),
 }
@@ -62,18 +58,20 @@ pub(crate) struct Metrics {
 #[cfg(not(feature = "metrics"))]
 #[allow(clippy::unused_self)] // As with the feature.
 impl Metrics {
-    pub(crate) fn label(&self, _: &str, _: &'static str) {}
+    pub(crate) fn label(&self, _: &str, _: &'static str, _: Option<Measurement>) {}
 
     pub(crate) fn record(&self, _: Measurement) {}
 }
 
 #[cfg(feature = "metrics")]
 impl Metrics {
-    /// The names of the layer and of its store. The first ones stay: clones of a layer count together.
-    pub(crate) fn label(&self, layer: &str, store: &'static str) {
+    /// The names of the layer and of its store, and what is known already. The first ones stay: clones of a layer count
+    /// together.
+    pub(crate) fn label(&self, layer: &str, store: &'static str, known: Option<Measurement>) {
         self.labels.get_or_init(|| {
             let labels = facade::Labels::new(layer, store);
             labels.register();
+            known.into_iter().for_each(|known| labels.record(known));
             labels
         });
     }
@@ -187,7 +185,7 @@ mod facade {
         describe_gauge!(
             SESSIONS,
             count,
-            "Sessions that this process has seen begin and not end"
+            "Sessions in a memory store, or else those that this process has seen begin and not end"
         );
         describe_counter!(CREATED, count, "Sessions stored for the first time");
         describe_counter!(ENDED, count, "Sessions that ended, by reason");
@@ -297,20 +295,15 @@ mod facade {
 
         pub(super) fn record(&self, measurement: Measurement) {
             match measurement {
-                Measurement::Created => {
-                    counter!(CREATED, self.all()).increment(1);
-                    gauge!(SESSIONS, self.all()).increment(1);
-                }
-                Measurement::Imported => {
-                    counter!(IMPORTED, self.all()).increment(1);
-                    gauge!(SESSIONS, self.all()).increment(1);
-                }
+                Measurement::Created => counter!(CREATED, self.all()).increment(1),
+                Measurement::Imported => counter!(IMPORTED, self.all()).increment(1),
                 Measurement::LoggedIn => counter!(LOG_INS, self.all()).increment(1),
-                Measurement::Ended { reason, was_live } => {
+                Measurement::Ended(reason) => {
                     counter!(ENDED, self.and("reason", reason.name())).increment(1);
-                    if was_live {
-                        gauge!(SESSIONS, self.all()).decrement(1);
-                    }
+                }
+                Measurement::Live(count) => gauge!(SESSIONS, self.all()).set(count as f64),
+                Measurement::LiveBy(change) => {
+                    gauge!(SESSIONS, self.all()).increment(change as f64);
                 }
                 Measurement::Lived(life) => histogram!(LIFE, self.all()).record(life),
                 Measurement::Rejected(reason) => {
@@ -338,14 +331,11 @@ mod facade {
                     gauge!(CIRCUIT, self.all()).set(f64::from(u8::from(is_open)));
                 }
                 Measurement::Listened(took) => histogram!(LISTENING, self.all()).record(took),
-                Measurement::Memory {
-                    bytes,
-                    max_bytes,
-                    max_sessions,
-                } => {
-                    gauge!(MEMORY, self.all()).set(bytes as f64);
-                    gauge!(MEMORY_MAX, self.all()).set(max_bytes as f64);
-                    if let Some(max_sessions) = max_sessions {
+                Measurement::Memory(held) => {
+                    gauge!(SESSIONS, self.all()).set(held.sessions as f64);
+                    gauge!(MEMORY, self.all()).set(held.bytes as f64);
+                    gauge!(MEMORY_MAX, self.all()).set(held.max_bytes as f64);
+                    if let Some(max_sessions) = held.max_sessions {
                         gauge!(MEMORY_MAX_SESSIONS, self.all()).set(max_sessions as f64);
                     }
                 }

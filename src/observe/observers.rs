@@ -13,11 +13,14 @@ use std::{
 use parking_lot::RwLock;
 use tracing::error;
 
-use crate::observe::{
-    context::EventContext,
-    counters::Counters,
-    event::{Event, Listener},
-    waiters::Waiters,
+use crate::{
+    observe::{
+        context::EventContext,
+        counters::Counters,
+        event::{Event, Listener},
+        waiters::Waiters,
+    },
+    store::DynStore,
 };
 
 /// The listeners of one layer, its counters, and the tasks that wait for a session's end.
@@ -32,11 +35,12 @@ pub(crate) struct Observers {
 }
 
 impl Observers {
-    pub(crate) fn new(listeners: Vec<Arc<dyn Listener>>) -> Self {
+    /// The observers of a layer with this store.
+    pub(crate) fn new(listeners: Vec<Arc<dyn Listener>>, store: DynStore) -> Self {
         let is_active = cfg!(feature = "metrics") || !listeners.is_empty();
         Self {
             listeners: RwLock::new(listeners.into()),
-            counters: Counters::default(),
+            counters: Counters::new(store),
             waiters: Arc::default(),
             is_active: AtomicBool::new(is_active),
             reporting: Once::new(),
@@ -63,10 +67,10 @@ impl Observers {
         self.activate();
     }
 
-    /// The observers of a second node, with the same listeners.
+    /// The observers of a second node, with the same listeners and store.
     #[cfg(feature = "testing")]
-    pub(crate) fn separate(&self) -> Self {
-        Self::new(self.listeners.read().to_vec())
+    pub(crate) fn separate(&self, store: DynStore) -> Self {
+        Self::new(self.listeners.read().to_vec(), store)
     }
 
     /// Passes `event` on to every observer.

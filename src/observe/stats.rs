@@ -48,7 +48,7 @@ use crate::{
 ///
 /// | metric | kind | further label | unit | what it measures |
 /// | --- | --- | --- | --- | --- |
-/// | `cloakroom_sessions` | gauge | | count | sessions that this process has seen begin and not end; never negative |
+/// | `cloakroom_sessions` | gauge | | count | sessions that this process has seen begin and not end; with a `MemoryStore`, those in the store at the last event or sweep, restored ones included; never negative |
 /// | `cloakroom_sessions_created_total` | counter | | count | sessions stored for the first time |
 /// | `cloakroom_sessions_imported_total` | counter | | count | sessions of another library that were stored for the first time |
 /// | `cloakroom_sessions_ended_total` | counter | `reason` | count | sessions that ended, by [`EndReason`] in lower case |

@@ -89,6 +89,7 @@ impl DynStore {
 }
 
 /// The size of a memory store.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     /// The number of sessions, without the markers of sessions that ended or moved.
     pub(crate) sessions: usize,

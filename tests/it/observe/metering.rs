@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use crate::support::{
     Client, Fault, FaultyStore, FixedClock, StoreCall, Visitor,
     fixture::{DAY, MINUTE, SECOND},
+    process::Directory,
 };
 
 /// Writes down every metric as `name{label=value} value`.
@@ -416,6 +417,43 @@ fn the_gauge_of_sessions_counts_none_from_before_a_restart_and_is_never_negative
             end(dave).await;
             end(carol).await;
             assert_eq!((gauge(), sessions.stats().live), (0.0, 0));
+        });
+    });
+}
+
+#[test]
+fn the_gauge_of_a_memory_store_counts_restored_sessions_as_the_statistics_do() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let directory = Directory::new();
+    let path = directory.path().join("sessions");
+    let former = MemoryStore::default();
+    let layer = |store: &MemoryStore| SessionLayer::new(store.clone()).reap_every(None);
+    let ids = [(); 3].map(|()| runtime.block_on(begin(&layer(&former))));
+    runtime.block_on(former.save_to(&path)).unwrap();
+
+    let notes = Notes::default();
+    let gauge = || notes.get("gauge cloakroom_sessions{}");
+    metrics::with_local_recorder(&notes, || {
+        runtime.block_on(async {
+            let store = MemoryStore::default();
+            store.restore_from(&path).await.unwrap();
+            let layer = layer(&store);
+            let sessions = layer.sessions();
+            assert_eq!((gauge(), sessions.stats().live), (3.0, 3));
+            begin(&layer).await;
+            assert_eq!((gauge(), sessions.stats().live), (4.0, 4));
+            for (ended, id) in (1..).zip(ids) {
+                assert!(sessions.revoke(id).await.unwrap());
+                assert_eq!(sessions.stats().live, 4 - ended);
+                assert_eq!(gauge(), (4 - ended) as f64);
+            }
+            // Behind the layer's back: known from the next sweep on.
+            store.restore_from(&path).await.unwrap();
+            sessions.reap().await.unwrap();
+            assert_eq!(gauge(), sessions.stats().live as f64);
+            assert_eq!(sessions.stats().peak, 4);
         });
     });
 }
