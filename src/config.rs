@@ -110,12 +110,21 @@ pub(crate) struct Warned {
     pub(crate) of_lost_cookie: AtomicBool,
 }
 
-/// How often the layer logs that a request has failed. While the store is down, each one does.
+/// How often the layer logs what each request may bring about: a failure while the store is down, or what a client sends.
 #[derive(Default)]
 pub(crate) struct Failures {
     pub(crate) not_loaded: Throttle,
     pub(crate) not_kept: Throttle,
     pub(crate) not_touched: Throttle,
+    /// Changes after the response head.
+    pub(crate) not_saved: Throttle,
+    /// The session of another library.
+    pub(crate) not_deleted: Throttle,
+    pub(crate) planted: Throttle,
+    pub(crate) copied: Throttle,
+    pub(crate) from_future: Throttle,
+    pub(crate) cdn_header: Throttle,
+    pub(crate) no_context: Throttle,
 }
 
 impl Config {
@@ -240,8 +249,12 @@ impl Config {
             return None;
         }
         let kept = catch_unwind(AssertUnwindSafe(|| keep(head)));
-        kept.inspect_err(|_| error!("the closure of `event_context` has panicked"))
-            .ok()
+        if kept.is_err()
+            && let Some(suppressed) = self.failures.no_context.admit()
+        {
+            error!(suppressed, "the closure of `event_context` has panicked");
+        }
+        kept.ok()
     }
 
     pub(crate) fn observers(&self) -> &Arc<Observers> {

@@ -21,6 +21,7 @@ use crate::{
         waiters::Waiters,
     },
     store::DynStore,
+    throttle::Throttle,
 };
 
 /// The listeners of one layer, its counters, and the tasks that wait for a session's end.
@@ -32,6 +33,8 @@ pub(crate) struct Observers {
     is_active: AtomicBool,
     /// The layer's store is asked once to report the sessions that it ends by itself.
     pub(crate) reporting: Once,
+    /// How often a panic of a listener is logged.
+    panics: Throttle,
 }
 
 impl Observers {
@@ -44,6 +47,7 @@ impl Observers {
             waiters: Arc::default(),
             is_active: AtomicBool::new(is_active),
             reporting: Once::new(),
+            panics: Throttle::default(),
         }
     }
 
@@ -84,8 +88,10 @@ impl Observers {
         }
         let started = Instant::now();
         for listener in listeners.iter() {
-            if catch_unwind(AssertUnwindSafe(|| listener.on_event(event))).is_err() {
-                error!(?event, "a listener has panicked");
+            if catch_unwind(AssertUnwindSafe(|| listener.on_event(event))).is_err()
+                && let Some(suppressed) = self.panics.admit()
+            {
+                error!(?event, suppressed, "a listener has panicked");
             }
         }
         self.counters.on_listeners_called(started.elapsed());

@@ -36,7 +36,7 @@ use self::{
     table::TableName,
 };
 use super::{RemovalSink, StoreError, StoreErrorKind};
-use crate::{error::ConfigError, queue::Queues, record::token::SessionId};
+use crate::{error::ConfigError, queue::Queues, record::token::SessionId, throttle::Throttle};
 
 /// Sessions in a PostgreSQL database, from version 12 on.
 ///
@@ -208,6 +208,8 @@ pub struct SqlStore<D: Driver> {
     /// A queue for the writes to each session, because the database locks the session's row. If another program has locked
     /// a row, the writes that wait for it use one connection, not all.
     writing: Arc<Queues<SessionId>>,
+    /// How often a record that does not decode is logged.
+    left_out: Arc<Throttle>,
 }
 
 /// How many expired sessions one statement deletes, and so locks. With a list of 1000 MariaDB chooses another plan.
@@ -288,6 +290,7 @@ impl<D: Driver> SqlStore<D> {
             table: Arc::new((table, statements)),
             sinks: Arc::default(),
             writing: Arc::default(),
+            left_out: Arc::default(),
         }
     }
 
@@ -324,6 +327,7 @@ impl<D: Driver> Clone for SqlStore<D> {
             table: Arc::clone(&self.table),
             sinks: Arc::clone(&self.sinks),
             writing: Arc::clone(&self.writing),
+            left_out: Arc::clone(&self.left_out),
         }
     }
 }
