@@ -110,19 +110,28 @@ pub(crate) struct Warned {
     pub(crate) of_lost_cookie: AtomicBool,
 }
 
-/// How often the layer logs that a request has failed. While the store is down, each one does.
+/// How often the layer logs what each request may bring about: a failure while the store is down, or what a client sends.
 #[derive(Default)]
 pub(crate) struct Failures {
     pub(crate) not_loaded: Throttle,
     pub(crate) not_kept: Throttle,
     pub(crate) not_touched: Throttle,
+    /// Changes after the response head.
+    pub(crate) not_saved: Throttle,
+    /// The session of another library.
+    pub(crate) not_deleted: Throttle,
+    pub(crate) planted: Throttle,
+    pub(crate) copied: Throttle,
+    pub(crate) from_future: Throttle,
+    pub(crate) cdn_header: Throttle,
+    pub(crate) no_context: Throttle,
 }
 
 impl Config {
     /// Keeps sessions in `store`. Everything else has its default.
     pub(crate) fn new(store: DynStore) -> Self {
         let mut config = Self {
-            store: TimedStore::new(store, Arc::new(Observers::new(Vec::new()))),
+            store: TimedStore::new(store.clone(), Arc::new(Observers::new(Vec::new(), store))),
             name: None,
             cookie: SessionCookie::default(),
             realm: None,
@@ -160,7 +169,8 @@ impl Config {
     /// Separates the settings from their clones. Only the store, the clock and the listeners stay shared.
     #[cfg(feature = "testing")]
     pub(crate) fn separate(&mut self) {
-        self.store.observers = Arc::new(self.store.observers.separate());
+        let store = self.store.store.clone();
+        self.store.observers = Arc::new(self.store.observers.separate(store));
         self.queues = Arc::default();
         self.undoing = Arc::new(Semaphore::new(MAX_UNDOING));
     }
@@ -239,8 +249,12 @@ impl Config {
             return None;
         }
         let kept = catch_unwind(AssertUnwindSafe(|| keep(head)));
-        kept.inspect_err(|_| error!("the closure of `event_context` has panicked"))
-            .ok()
+        if kept.is_err()
+            && let Some(suppressed) = self.failures.no_context.admit()
+        {
+            error!(suppressed, "the closure of `event_context` has panicked");
+        }
+        kept.ok()
     }
 
     pub(crate) fn observers(&self) -> &Arc<Observers> {
@@ -269,8 +283,7 @@ impl Config {
     /// Names the layer and its store in metrics.
     pub(crate) fn label_metrics(&self) {
         let name = self.name.as_deref().unwrap_or(self.cookie.name());
-        let store = self.store.store.name();
-        self.observers().counters.label(name, store);
+        self.observers().counters.label(name);
     }
 
     /// Asks the store, once, to report the sessions that it removes by itself, if anybody observes.

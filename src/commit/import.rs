@@ -12,7 +12,7 @@ use crate::{
         protocol::{Ask, Cause, Import, Machine, Outcome, Reply, Step},
         undo::hand_on,
     },
-    config::Config,
+    config::{Config, Failures},
     error::{Error, ErrorKind, store::StoreError},
     import::{DynImport, OldSession, OldToken, OldTokens},
     observe::event::EndReason,
@@ -47,6 +47,7 @@ pub(crate) async fn import(
 ) -> Result<Option<Imported>, Error> {
     let writer = unique();
     let mut source = Source {
+        failures: &config.failures,
         import,
         token,
         for_user: own.is_some(),
@@ -120,6 +121,7 @@ impl Drop for Running<'_> {
 
 /// The other library, for one old token.
 struct Source<'a> {
+    failures: &'a Failures,
     import: &'a DynImport,
     token: &'a OldToken,
     for_user: bool,
@@ -248,8 +250,10 @@ impl Answer for Source<'_> {
     }
 
     async fn forget(&mut self) -> Reply<Kept> {
-        if let Err(error) = self.import.delete(self.token).await {
-            warn!(%error, cause = ?error.source(), "the session of the other library was not deleted");
+        if let Err(error) = self.import.delete(self.token).await
+            && let Some(suppressed) = self.failures.not_deleted.admit()
+        {
+            warn!(%error, cause = ?error.source(), suppressed, "the session of the other library was not deleted");
         }
         Reply::Forgotten
     }

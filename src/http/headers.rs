@@ -5,6 +5,7 @@ use tracing::warn;
 
 use crate::{
     commit::{Cookie, Failed, ResponseHead},
+    config::Config,
     cookie::{Transport, TransportIndex, has_header},
     http::clear_site_data::{clear, keep_cookies},
     record::token_keys,
@@ -67,15 +68,15 @@ pub(crate) fn apply(headers: &mut HeaderMap, head: &ResponseHead, shared: &Share
         set_token(headers, head.cookie, shared);
     }
     if head.has_user && config.no_store_for_users {
-        set_no_store(headers);
+        set_no_store(headers, config);
     }
     if config.cache_headers {
         vary_on_token_headers(headers, shared);
         if in_header {
             // Even in the visitor's own cache: clients take a token from any response that has one.
-            set_no_store(headers);
+            set_no_store(headers, config);
         } else if sets_cookie {
-            forbid_caching(headers);
+            forbid_caching(headers, config);
         } else if head.is_personal && !has_header(headers, header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, PRIVATE);
         }
@@ -153,7 +154,7 @@ pub(crate) fn unavailable<B: Default>(
 }
 
 /// Makes the response `no-store`, and removes the headers for CDNs (rule U7).
-fn set_no_store(headers: &mut HeaderMap) {
+fn set_no_store(headers: &mut HeaderMap, config: &Config) {
     let is_no_store = |value: &HeaderValue| {
         directives(value.as_bytes()).any(|name| name.eq_ignore_ascii_case(b"no-store"))
     };
@@ -164,7 +165,7 @@ fn set_no_store(headers: &mut HeaderMap) {
     {
         headers.insert(header::CACHE_CONTROL, NO_STORE);
     }
-    remove_cdn_headers(headers, "removed: the response is for a user");
+    remove_cdn_headers(headers, config, "removed: the response is for a user");
 }
 
 /// Adds a name to `Vary` (rule H2).
@@ -205,7 +206,7 @@ fn vary_on_token_headers(headers: &mut HeaderMap, shared: &Shared) {
 }
 
 /// Makes the response `no-store`, and removes the headers for CDNs (rule H1).
-fn forbid_caching(headers: &mut HeaderMap) {
+fn forbid_caching(headers: &mut HeaderMap, config: &Config) {
     let forbids =
         |value: &HeaderValue| directives(value.as_bytes()).any(|name| forbids_sharing(&name));
     if !has_header(headers, header::CACHE_CONTROL)
@@ -213,18 +214,24 @@ fn forbid_caching(headers: &mut HeaderMap) {
     {
         headers.insert(header::CACHE_CONTROL, NO_STORE);
     }
-    remove_cdn_headers(headers, "removed: the response sets a session cookie");
+    remove_cdn_headers(
+        headers,
+        config,
+        "removed: the response sets a session cookie",
+    );
 }
 
 /// Removes the headers that tell CDNs to store the response whatever `Cache-Control` says.
-fn remove_cdn_headers(headers: &mut HeaderMap, why: &str) {
+fn remove_cdn_headers(headers: &mut HeaderMap, config: &Config, why: &str) {
     if !headers.keys().any(is_for_cdns) {
         return;
     }
     let keys = headers.keys().filter(|name| is_for_cdns(name));
     for name in keys.cloned().collect::<Vec<_>>() {
         headers.remove(&name);
-        warn!(header = %name, "{why}");
+        if let Some(suppressed) = config.failures.cdn_header.admit() {
+            warn!(header = %name, suppressed, "{why}");
+        }
     }
 }
 

@@ -18,13 +18,15 @@ use crate::{
         stats::{CallStats, Stats},
         summary::SessionSummary,
     },
-    store::{Held, StoreCall},
+    store::{DynStore, StoreCall},
 };
 
 /// Counts what happens to the sessions of one layer, and passes it on to the metrics.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters {
     metrics: Metrics,
+    /// A store in memory knows how many sessions there are, those that were restored into it included.
+    store: DynStore,
     sessions: Mutex<SessionCounters>,
     // Atomic, because every request adds to them.
     calls: [CallCounters; StoreCall::ALL.len()],
@@ -66,6 +68,18 @@ struct CallCounters {
 }
 
 impl Counters {
+    /// Counts for a layer with this store.
+    pub(crate) fn new(store: DynStore) -> Self {
+        Self {
+            metrics: Metrics::default(),
+            store,
+            sessions: Mutex::default(),
+            calls: Default::default(),
+            conflicts: AtomicU64::new(0),
+            touches: AtomicU64::new(0),
+        }
+    }
+
     pub(crate) fn on_event(&self, event: &Event) {
         let mut sessions = self.sessions.lock();
         let since = *sessions.since.get_or_insert(event.at);
@@ -73,19 +87,18 @@ impl Counters {
             EventKind::Created => {
                 self.metrics.record(Measurement::Created);
                 sessions.created += 1;
-                sessions.live += 1;
-                sessions.peak = sessions.peak.max(sessions.live);
+                self.set_live(&mut sessions, 1);
                 sessions.minutes.at(event.at).created += 1;
             }
             EventKind::Imported => {
                 self.metrics.record(Measurement::Imported);
                 sessions.imported += 1;
-                sessions.live += 1;
-                sessions.peak = sessions.peak.max(sessions.live);
+                self.set_live(&mut sessions, 1);
             }
             EventKind::LoggedIn { .. } => {
                 self.metrics.record(Measurement::LoggedIn);
                 sessions.logged_in += 1;
+                self.set_live(&mut sessions, 0);
             }
             EventKind::Ended { reason } => {
                 // A session that began before this process is not in the number of live sessions.
@@ -94,10 +107,9 @@ impl Counters {
                         .summary
                         .as_ref()
                         .is_none_or(|ended| ended.record().created_at() >= since);
-                let reason = *reason;
-                self.metrics.record(Measurement::Ended { reason, was_live });
-                sessions.live -= u64::from(was_live);
-                sessions.ended[reason as usize] += 1;
+                self.metrics.record(Measurement::Ended(*reason));
+                self.set_live(&mut sessions, -i64::from(was_live));
+                sessions.ended[*reason as usize] += 1;
                 sessions.minutes.at(event.at).ended += 1;
                 if let Some(life) = event.summary.as_ref().map(|ended| life(ended, event.at)) {
                     self.metrics.record(Measurement::Lived(life));
@@ -110,16 +122,31 @@ impl Counters {
                 self.metrics.record(Measurement::Rejected(*why));
                 sessions.rejected[*why as usize] += 1;
             }
-            EventKind::Cycled { .. }
-            | EventKind::Saved { .. }
-            | EventKind::CircuitOpened
-            | EventKind::CircuitClosed => {}
+            EventKind::Cycled { .. } => self.set_live(&mut sessions, 0),
+            EventKind::Saved { .. } | EventKind::CircuitOpened | EventKind::CircuitClosed => {}
         }
     }
 
-    /// Sets the names of the layer and its store for the metrics.
-    pub(crate) fn label(&self, layer: &str, store: &'static str) {
-        self.metrics.label(layer, store);
+    /// The number of live sessions changes by `change`, or to the number that a store in memory has.
+    fn set_live(&self, sessions: &mut SessionCounters, change: i64) {
+        match self.store.held_in_memory() {
+            Some(held) => {
+                sessions.live = held.sessions as u64;
+                self.metrics.record(Measurement::Live(sessions.live));
+            }
+            None if change == 0 => {}
+            None => {
+                sessions.live = sessions.live.saturating_add_signed(change);
+                self.metrics.record(Measurement::LiveBy(change));
+            }
+        }
+        sessions.peak = sessions.peak.max(sessions.live);
+    }
+
+    /// Sets the name of the layer for the metrics.
+    pub(crate) fn label(&self, layer: &str) {
+        let held = self.store.held_in_memory().map(Measurement::Memory);
+        self.metrics.label(layer, self.store.name(), held);
     }
 
     /// The listeners have run for one event. Together they took this long.
@@ -140,11 +167,20 @@ impl Counters {
         self.touches.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A memory store has been swept.
-    pub(crate) fn on_memory(&self, held: &Held) {
-        let (bytes, max_bytes) = (held.bytes, held.max_bytes);
-        let measurement = Measurement::Memory { bytes, max_bytes };
-        self.metrics.record(measurement);
+    /// Measures a memory store.
+    pub(crate) fn on_memory(&self) {
+        // So that no event reports another number meanwhile.
+        let mut sessions = self.sessions.lock();
+        if let Some(held) = self.store.held_in_memory() {
+            sessions.live = held.sessions as u64;
+            sessions.peak = sessions.peak.max(sessions.live);
+            self.metrics.record(Measurement::Memory(held));
+        }
+    }
+
+    /// All sessions that had expired long enough at this time are deleted. Or else the task that deletes them begins.
+    pub(crate) fn on_reaped(&self, at: Timestamp) {
+        self.metrics.record(Measurement::Reaped(at));
     }
 
     pub(crate) fn on_call(&self, call: StoreCall, took: Duration, failure: Option<&StoreError>) {
@@ -183,14 +219,10 @@ impl Counters {
         self.metrics.record(Measurement::Circuit { is_open });
     }
 
-    /// The counts as of `at`. `memory` is what a memory store holds.
-    pub(crate) fn stats(
-        &self,
-        at: Timestamp,
-        memory: Option<Held>,
-        is_circuit_open: bool,
-    ) -> Stats {
+    /// The counts as of `at`.
+    pub(crate) fn stats(&self, at: Timestamp, is_circuit_open: bool) -> Stats {
         let sessions = self.sessions.lock();
+        let memory = self.store.held_in_memory();
         let live = memory.as_ref().map(|held| held.sessions as u64);
         let live = live.unwrap_or(sessions.live);
         let mean_millis = sessions.total_life / u128::from(sessions.lives.max(1));
@@ -207,6 +239,7 @@ impl Counters {
             longest_life: (sessions.lives > 0).then_some(sessions.longest_life),
             memory_bytes: memory.as_ref().map(|held| held.bytes),
             memory_max_bytes: memory.as_ref().map(|held| held.max_bytes),
+            max_sessions: memory.and_then(|held| held.max_sessions),
             is_circuit_open,
             listening: sessions.listening,
             longest_listening: sessions.longest_listening,

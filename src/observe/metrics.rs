@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use crate::{
+    clock::Timestamp,
     observe::event::{EndReason, Rejection},
-    store::StoreCall,
+    store::{Held, StoreCall},
 };
 
 /// Something to record.
@@ -19,11 +20,11 @@ pub(crate) enum Measurement {
     Created,
     Imported,
     LoggedIn,
-    /// `was_live` says whether the gauge counts the session.
-    Ended {
-        reason: EndReason,
-        was_live: bool,
-    },
+    Ended(EndReason),
+    /// So many sessions are live.
+    Live(u64),
+    /// So many more sessions are live.
+    LiveBy(i64),
     Lived(Duration),
     Rejected(Rejection),
     Conflict,
@@ -39,17 +40,16 @@ pub(crate) enum Measurement {
         is_open: bool,
     },
     Listened(Duration),
-    Memory {
-        bytes: usize,
-        max_bytes: usize,
-    },
+    Memory(Held),
+    /// Each session that was to be deleted at this time is deleted.
+    Reaped(Timestamp),
 }
 
 /// Records the numbers of one layer.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     #[cfg(feature = "metrics")]
-    described: std::sync::OnceLock<()>,
+    registered: std::sync::OnceLock<()>,
     /// Those of every metric.
     #[cfg(feature = "metrics")]
     labels: std::sync::OnceLock<facade::Labels>,
@@ -58,24 +58,30 @@ pub(crate) struct Metrics {
 #[cfg(not(feature = "metrics"))]
 #[allow(clippy::unused_self)] // As with the feature.
 impl Metrics {
-    pub(crate) fn label(&self, _: &str, _: &'static str) {}
+    pub(crate) fn label(&self, _: &str, _: &'static str, _: Option<Measurement>) {}
 
     pub(crate) fn record(&self, _: Measurement) {}
 }
 
 #[cfg(feature = "metrics")]
 impl Metrics {
-    /// The names of the layer and of its store. The first ones stay: clones of a layer count together.
-    pub(crate) fn label(&self, layer: &str, store: &'static str) {
-        let labels = || facade::Labels::new(layer, store);
-        self.labels.get_or_init(labels);
+    /// The names of the layer and of its store, and what is known already. The first ones stay: clones of a layer count
+    /// together.
+    pub(crate) fn label(&self, layer: &str, store: &'static str, known: Option<Measurement>) {
+        self.labels.get_or_init(|| {
+            let labels = facade::Labels::new(layer, store);
+            labels.register();
+            known.into_iter().for_each(|known| labels.record(known));
+            labels
+        });
     }
 
     pub(crate) fn record(&self, measurement: Measurement) {
-        // Not when the layer is built: the program may install its recorder later.
-        self.described.get_or_init(facade::describe);
         let unlabelled = || facade::Labels::new("", "");
-        self.labels.get_or_init(unlabelled).record(measurement);
+        let labels = self.labels.get_or_init(unlabelled);
+        // Again, because the program may have installed its recorder after it built the layer.
+        self.registered.get_or_init(|| labels.register());
+        labels.record(measurement);
     }
 }
 
@@ -114,7 +120,7 @@ mod facade {
         gauge, histogram,
     };
 
-    use super::Measurement;
+    use super::{EndReason, Measurement, Rejection, StoreCall};
 
     const SESSIONS: &str = "cloakroom_sessions";
     const CREATED: &str = "cloakroom_sessions_created_total";
@@ -131,8 +137,10 @@ mod facade {
     const STORE_REFUSED: &str = "cloakroom_store_refused_total";
     const CIRCUIT: &str = "cloakroom_store_circuit_open";
     const LISTENING: &str = "cloakroom_listening_seconds";
+    const LAST_REAP: &str = "cloakroom_last_reap_timestamp_seconds";
     const MEMORY: &str = "cloakroom_memory_bytes";
     const MEMORY_MAX: &str = "cloakroom_memory_max_bytes";
+    const MEMORY_MAX_SESSIONS: &str = "cloakroom_memory_max_sessions";
 
     const MINUTE: f64 = 60.0;
     const HOUR: f64 = 60.0 * MINUTE;
@@ -172,12 +180,12 @@ mod facade {
     #[derive(Debug)]
     pub(super) struct Labels([Label; 2]);
 
-    pub(super) fn describe() {
+    fn describe() {
         let (count, seconds) = (Unit::Count, Unit::Seconds);
         describe_gauge!(
             SESSIONS,
             count,
-            "Sessions that this process has seen begin and not end"
+            "Sessions in a memory store, or else those that this process has seen begin and not end"
         );
         describe_counter!(CREATED, count, "Sessions stored for the first time");
         describe_counter!(ENDED, count, "Sessions that ended, by reason");
@@ -226,11 +234,21 @@ mod facade {
             "How long all listeners together took for each event"
         );
         describe_gauge!(
+            LAST_REAP,
+            seconds,
+            "When all expired sessions were last deleted, or else when the background task began"
+        );
+        describe_gauge!(
             MEMORY,
             Unit::Bytes,
             "What a memory store held at its last sweep"
         );
         describe_gauge!(MEMORY_MAX, Unit::Bytes, "What a memory store may hold");
+        describe_gauge!(
+            MEMORY_MAX_SESSIONS,
+            count,
+            "How many sessions a memory store may hold, markers of ended ones included"
+        );
     }
 
     impl Labels {
@@ -240,6 +258,29 @@ mod facade {
                 Label::new("layer", layer),
                 Label::from_static_parts("store", store),
             ])
+        }
+
+        /// Describes the metrics, and sets those that count to zero. Otherwise a counter would appear with its first event, which
+        /// `increase` and `rate` of Prometheus do not see then.
+        pub(super) fn register(&self) {
+            describe();
+            for name in [CREATED, IMPORTED, LOG_INS, CONFLICTS, TOUCHES] {
+                counter!(name, self.all()).increment(0);
+            }
+            for reason in EndReason::ALL {
+                counter!(ENDED, self.and("reason", reason.name())).increment(0);
+            }
+            for reason in Rejection::ALL {
+                counter!(REJECTED, self.and("reason", reason.name())).increment(0);
+            }
+            for call in StoreCall::ALL {
+                for name in [STORE_FAILURES, STORE_ABANDONED, STORE_REFUSED] {
+                    counter!(name, self.and("call", call.name())).increment(0);
+                }
+            }
+            for name in [SESSIONS, CIRCUIT] {
+                gauge!(name, self.all()).increment(0);
+            }
         }
 
         fn all(&self) -> Vec<Label> {
@@ -254,20 +295,15 @@ mod facade {
 
         pub(super) fn record(&self, measurement: Measurement) {
             match measurement {
-                Measurement::Created => {
-                    counter!(CREATED, self.all()).increment(1);
-                    gauge!(SESSIONS, self.all()).increment(1);
-                }
-                Measurement::Imported => {
-                    counter!(IMPORTED, self.all()).increment(1);
-                    gauge!(SESSIONS, self.all()).increment(1);
-                }
+                Measurement::Created => counter!(CREATED, self.all()).increment(1),
+                Measurement::Imported => counter!(IMPORTED, self.all()).increment(1),
                 Measurement::LoggedIn => counter!(LOG_INS, self.all()).increment(1),
-                Measurement::Ended { reason, was_live } => {
+                Measurement::Ended(reason) => {
                     counter!(ENDED, self.and("reason", reason.name())).increment(1);
-                    if was_live {
-                        gauge!(SESSIONS, self.all()).decrement(1);
-                    }
+                }
+                Measurement::Live(count) => gauge!(SESSIONS, self.all()).set(count as f64),
+                Measurement::LiveBy(change) => {
+                    gauge!(SESSIONS, self.all()).increment(change as f64);
                 }
                 Measurement::Lived(life) => histogram!(LIFE, self.all()).record(life),
                 Measurement::Rejected(reason) => {
@@ -295,9 +331,16 @@ mod facade {
                     gauge!(CIRCUIT, self.all()).set(f64::from(u8::from(is_open)));
                 }
                 Measurement::Listened(took) => histogram!(LISTENING, self.all()).record(took),
-                Measurement::Memory { bytes, max_bytes } => {
-                    gauge!(MEMORY, self.all()).set(bytes as f64);
-                    gauge!(MEMORY_MAX, self.all()).set(max_bytes as f64);
+                Measurement::Memory(held) => {
+                    gauge!(SESSIONS, self.all()).set(held.sessions as f64);
+                    gauge!(MEMORY, self.all()).set(held.bytes as f64);
+                    gauge!(MEMORY_MAX, self.all()).set(held.max_bytes as f64);
+                    if let Some(max_sessions) = held.max_sessions {
+                        gauge!(MEMORY_MAX_SESSIONS, self.all()).set(max_sessions as f64);
+                    }
+                }
+                Measurement::Reaped(at) => {
+                    gauge!(LAST_REAP, self.all()).set(at.as_millis() as f64 / 1000.0);
                 }
             }
         }

@@ -13,11 +13,15 @@ use std::{
 use parking_lot::RwLock;
 use tracing::error;
 
-use crate::observe::{
-    context::EventContext,
-    counters::Counters,
-    event::{Event, Listener},
-    waiters::Waiters,
+use crate::{
+    observe::{
+        context::EventContext,
+        counters::Counters,
+        event::{Event, Listener},
+        waiters::Waiters,
+    },
+    store::DynStore,
+    throttle::Throttle,
 };
 
 /// The listeners of one layer, its counters, and the tasks that wait for a session's end.
@@ -29,17 +33,21 @@ pub(crate) struct Observers {
     is_active: AtomicBool,
     /// The layer's store is asked once to report the sessions that it ends by itself.
     pub(crate) reporting: Once,
+    /// How often a panic of a listener is logged.
+    panics: Throttle,
 }
 
 impl Observers {
-    pub(crate) fn new(listeners: Vec<Arc<dyn Listener>>) -> Self {
+    /// The observers of a layer with this store.
+    pub(crate) fn new(listeners: Vec<Arc<dyn Listener>>, store: DynStore) -> Self {
         let is_active = cfg!(feature = "metrics") || !listeners.is_empty();
         Self {
             listeners: RwLock::new(listeners.into()),
-            counters: Counters::default(),
+            counters: Counters::new(store),
             waiters: Arc::default(),
             is_active: AtomicBool::new(is_active),
             reporting: Once::new(),
+            panics: Throttle::default(),
         }
     }
 
@@ -63,10 +71,10 @@ impl Observers {
         self.activate();
     }
 
-    /// The observers of a second node, with the same listeners.
+    /// The observers of a second node, with the same listeners and store.
     #[cfg(feature = "testing")]
-    pub(crate) fn separate(&self) -> Self {
-        Self::new(self.listeners.read().to_vec())
+    pub(crate) fn separate(&self, store: DynStore) -> Self {
+        Self::new(self.listeners.read().to_vec(), store)
     }
 
     /// Passes `event` on to every observer.
@@ -80,8 +88,10 @@ impl Observers {
         }
         let started = Instant::now();
         for listener in listeners.iter() {
-            if catch_unwind(AssertUnwindSafe(|| listener.on_event(event))).is_err() {
-                error!(?event, "a listener has panicked");
+            if catch_unwind(AssertUnwindSafe(|| listener.on_event(event))).is_err()
+                && let Some(suppressed) = self.panics.admit()
+            {
+                error!(?event, suppressed, "a listener has panicked");
             }
         }
         self.counters.on_listeners_called(started.elapsed());

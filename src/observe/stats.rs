@@ -42,9 +42,13 @@ use crate::{
 /// [`name`](crate::SessionLayer::name), and the label `store`, which is the store's type, such as
 /// `MemoryStore`. [`metric_buckets`](crate::metric_buckets) suggests buckets for the histograms.
 ///
+/// The counters are there with the value zero, with each of their labels, from the moment when the layer
+/// wraps a service. If the program installs its recorder later, they are there from the first request.
+/// So `increase` in Prometheus sees the first event of a kind.
+///
 /// | metric | kind | further label | unit | what it measures |
 /// | --- | --- | --- | --- | --- |
-/// | `cloakroom_sessions` | gauge | | count | sessions that this process has seen begin and not end; never negative |
+/// | `cloakroom_sessions` | gauge | | count | sessions that this process has seen begin and not end; with a `MemoryStore`, those in the store at the last event or sweep, restored ones included; never negative |
 /// | `cloakroom_sessions_created_total` | counter | | count | sessions stored for the first time |
 /// | `cloakroom_sessions_imported_total` | counter | | count | sessions of another library that were stored for the first time |
 /// | `cloakroom_sessions_ended_total` | counter | `reason` | count | sessions that ended, by [`EndReason`] in lower case |
@@ -59,8 +63,10 @@ use crate::{
 /// | `cloakroom_store_refused_total` | counter | `call` | count | calls that were not made because the circuit breaker was open |
 /// | `cloakroom_store_circuit_open` | gauge | | count | 1 while the circuit breaker is open, else 0 |
 /// | `cloakroom_listening_seconds` | histogram | | seconds | how long all listeners together took for each event |
+/// | `cloakroom_last_reap_timestamp_seconds` | gauge | | seconds | when all expired sessions were last deleted, since 1970; until then, when the background task began |
 /// | `cloakroom_memory_bytes` | gauge | | bytes | the size of a memory store at its last sweep |
 /// | `cloakroom_memory_max_bytes` | gauge | | bytes | the bound of a memory store |
+/// | `cloakroom_memory_max_sessions` | gauge | | count | the bound of a memory store in sessions, if it has one |
 ///
 /// No label names a session or a user.
 #[derive(Clone, Debug)]
@@ -92,6 +98,9 @@ pub struct Stats {
     pub memory_bytes: Option<usize>,
     /// The bound of a [`MemoryStore`](crate::MemoryStore) in bytes. `None` with any other store.
     pub memory_max_bytes: Option<usize>,
+    /// The bound of a [`MemoryStore`](crate::MemoryStore) in sessions. Besides `live`, the markers of sessions that ended or
+    /// moved count towards it. `None` if only the bytes are bounded, and with any other store.
+    pub max_sessions: Option<usize>,
     /// Whether the [circuit breaker](crate::SessionLayer::circuit_breaker) is open: the store is
     /// down.
     pub is_circuit_open: bool,

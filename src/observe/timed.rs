@@ -186,10 +186,8 @@ impl TimedStore {
     ) -> Result<Reaped, StoreError> {
         let started = self.start(StoreCall::DeleteExpired)?;
         let reply = self.store.delete_expired(before, limit).await;
-        if started.answered(reply.as_ref().err())
-            && let Some(held) = self.store.held_in_memory()
-        {
-            self.observers.counters.on_memory(&held);
+        if started.answered(reply.as_ref().err()) {
+            self.observers.counters.on_memory();
         }
         reply
     }

@@ -125,6 +125,8 @@ impl Sweep {
     }
 
     async fn repeat(&self, interval: Duration, start: Start) {
+        // Otherwise a task that never succeeds would have no time to compare with.
+        start.time.into_iter().for_each(|time| self.reaped(time));
         let interval = interval.clamp(Duration::from_millis(1), MAX_INTERVAL);
         let mut ticks = tokio::time::interval_at(start.instant + interval, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -160,14 +162,22 @@ impl Sweep {
             let batch = async {
                 let now = time.unwrap_or_else(|| self.clock.now());
                 let before = now.saturating_sub(DELETE_AFTER);
-                Ok(self.store.delete_expired(before, BATCH).await?)
+                Ok((now, self.store.delete_expired(before, BATCH).await?))
             };
-            let reaped = within(self.timeout, batch).await?;
+            let (now, reaped) = within(self.timeout, batch).await?;
             removed += reaped.removed;
             if !reaped.more || reaped.removed == 0 {
+                self.reaped(now);
                 return Ok(removed);
             }
             tokio::task::yield_now().await;
+        }
+    }
+
+    fn reaped(&self, at: Timestamp) {
+        let observers = &self.store.observers;
+        if observers.is_active() {
+            observers.counters.on_reaped(at);
         }
     }
 }

@@ -143,9 +143,8 @@ impl Sessions {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let store = &self.config.store;
-        let (held, is_circuit_open) = (store.store.held_in_memory(), store.is_circuit_open());
         let counters = &self.config.observers().counters;
-        counters.stats(self.config.clock.now(), held, is_circuit_open)
+        counters.stats(self.config.clock.now(), store.is_circuit_open())
     }
 
     /// How many sessions the store has.

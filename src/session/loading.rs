@@ -207,11 +207,14 @@ impl Shared {
                             Rejected::of(other.id(), Some(other_record), why),
                             Rejected::of(token.id, Some(record), why),
                         ]);
-                        warn!(
-                            session.id = %token.id,
-                            other.id = %other.id(),
-                            "two session cookies are valid: one was planted, so the visitor is anonymous for this request"
-                        );
+                        if let Some(suppressed) = self.config.failures.planted.admit() {
+                            warn!(
+                                session.id = %token.id,
+                                other.id = %other.id(),
+                                suppressed,
+                                "two session cookies are valid: one was planted, so the visitor is anonymous for this request"
+                            );
+                        }
                         found.stored = None;
                         found.marker = None;
                         found.is_displaced = true;
@@ -224,9 +227,12 @@ impl Shared {
         }
         if presented.has_more && !is_decided(&found) {
             // A token that is not looked up may open a session too.
-            warn!(
-                "too many session cookies: some were planted, so the visitor is anonymous for this request"
-            );
+            if let Some(suppressed) = self.config.failures.planted.admit() {
+                warn!(
+                    suppressed,
+                    "too many session cookies: some were planted, so the visitor is anonymous for this request"
+                );
+            }
             if let Some(stored) = found.stored.take() {
                 let record = Some(stored.record);
                 let rejected = Rejected::of(stored.token.id, record, Rejection::Planted);
@@ -290,10 +296,13 @@ impl Shared {
             return rejected(record, Rejection::OtherTransport);
         }
         let last_seen_at = activity.last_seen_at;
-        if last_seen_at > now.saturating_add(MAX_CLOCK_SKEW) {
+        if last_seen_at > now.saturating_add(MAX_CLOCK_SKEW)
+            && let Some(suppressed) = self.config.failures.from_future.admit()
+        {
             warn!(
                 session.id = %token.id,
                 ahead = ?last_seen_at.since(now),
+                suppressed,
                 "the session was last used in the future: check the clocks"
             );
         }
@@ -323,8 +332,10 @@ impl Shared {
         };
         // Boxed because it is large and rarely needed.
         let ending = Box::pin(revoke(config, token.id, EndReason::Copied, None, is_copied));
-        if ending.await?.is_some() {
-            warn!(session.id = %token.id, "a replaced secret was used again: the cookie was copied, and the session was ended");
+        if ending.await?.is_some()
+            && let Some(suppressed) = config.failures.copied.admit()
+        {
+            warn!(session.id = %token.id, suppressed, "a replaced secret was used again: the cookie was copied, and the session was ended");
         }
         Ok(())
     }
@@ -348,9 +359,12 @@ impl Shared {
     async fn import(&self, found: &mut Found) -> Result<(), Error> {
         let tokens = self.config.old_tokens(&self.token_headers);
         let (Some(source), Some(token)) = (&self.config.import, tokens.only()) else {
-            warn!(
-                "several session cookies of the other library: some were planted, none is imported"
-            );
+            if let Some(suppressed) = self.config.failures.planted.admit() {
+                warn!(
+                    suppressed,
+                    "several session cookies of the other library: some were planted, none is imported"
+                );
+            }
             return Ok(());
         };
         let own = found.stored.as_ref().map(Stored::id);

@@ -249,12 +249,17 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let state = self.state.get_mut();
-        if state.is_committed && !state.is_displaced && state.is_modified() {
+        if state.is_committed
+            && !state.is_displaced
+            && state.is_modified()
+            && let Some(suppressed) = self.config.failures.not_saved.admit()
+        {
             let ours = state.stored.as_ref().or(state.destroyed.as_deref());
             let id = ours.map(Stored::id);
             let id = id.map(|id| id.to_string());
             tracing::warn!(
                 session.id = id.as_deref().unwrap_or("new"),
+                suppressed,
                 "changes made after the response head were never saved: call `save`"
             );
         }

@@ -80,6 +80,7 @@ impl DynStore {
             Inner::Memory(store) => Some(Held {
                 sessions: store.len(),
                 bytes: store.bytes(),
+                max_sessions: store.max_sessions(),
                 max_bytes: store.max_bytes(),
             }),
             Inner::Other(_) => None,
@@ -88,10 +89,13 @@ impl DynStore {
 }
 
 /// The size of a memory store.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     /// The number of sessions, without the markers of sessions that ended or moved.
     pub(crate) sessions: usize,
     pub(crate) bytes: usize,
+    /// With the markers.
+    pub(crate) max_sessions: Option<usize>,
     pub(crate) max_bytes: usize,
 }
 

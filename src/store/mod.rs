@@ -132,10 +132,10 @@ pub use self::redis::RedisStore;
 pub use self::sql::MySqlStore;
 #[cfg(feature = "postgres")]
 pub use self::sql::PostgresStore;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub use self::sql::SqlStore;
 #[cfg(feature = "sqlite")]
 pub use self::sql::SqliteStore;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use self::sql::{PendingMigration, SqlStore};
 pub(crate) use self::{dynamic::Held, memory::MemoryInner};
 pub use crate::error::store::{StoreError, StoreErrorKind};
 

@@ -16,10 +16,10 @@ use crate::time::{ago, duration, moment};
 /// read those:
 ///
 ///   postgres://user:password@host/database
-///   mysql://user:password@host/database
+///   mysql://user:password@host/database, or mariadb://
 ///   sqlite:path
 ///   redis://:password@host:6379/0, rediss:// over TLS
-///   redis-cluster://:password@host:6379,host:6380
+///   redis-cluster://:password@host:6379,host:6380, rediss-cluster:// over TLS
 ///   file:path
 ///
 /// Sessions in memory belong to one process: use the console of that process.
@@ -29,8 +29,8 @@ use crate::time::{ago, duration, moment};
 ///
 /// Exit codes:
 ///   0  done
-///   1  the store failed
-///   2  wrong arguments, or the store cannot do this
+///   1  the store failed or cannot be reached, or the result cannot be printed
+///   2  wrong arguments, no URL or a wrong one, or the store cannot do this
 ///   3  there is no such session
 ///   4  not confirmed
 #[derive(Debug, Parser)]
@@ -118,9 +118,9 @@ pub(crate) enum Command {
         #[arg(long, short)]
         yes: bool,
     },
-    /// Delete expired sessions
+    /// Delete the records that expired more than five minutes ago
     Reap {
-        /// Only print how many records there are
+        /// Only print how many records it would delete, which reads them all
         #[arg(long)]
         dry_run: bool,
     },
@@ -128,7 +128,7 @@ pub(crate) enum Command {
     Ping,
     /// Create the table of an SQL store, or bring it up to date
     Migrate {
-        /// Only print what it would do
+        /// Only print what it would do, and change nothing
         #[arg(long)]
         dry_run: bool,
     },

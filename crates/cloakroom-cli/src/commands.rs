@@ -11,7 +11,7 @@ use crate::{
     Failure,
     arguments::{Arguments, Command, begun_in},
     output::{Output, counted, print, summary},
-    store::Store,
+    store::{Migration, Store},
     time::{relative, rfc3339},
 };
 
@@ -24,6 +24,9 @@ const PREVIEW: usize = 10;
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
     if let Command::Completions { shell } = arguments.command {
         return completions(shell);
+    }
+    if let Command::Migrate { dry_run } = arguments.command {
+        return migrate(&arguments, dry_run, output).await;
     }
     let store = Store::open(&arguments).await?;
     let sessions = store.sessions();
@@ -71,10 +74,13 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Fai
             }
         }
         Command::Reap { dry_run: true } => {
-            let records = sessions.count().await?;
+            let bar = output.progress(None);
+            let count = store.count_reapable(&bar).await;
+            bar.finish_and_clear();
+            let count = count?;
             output.result(
-                || json!({ "records": records }),
-                || Output::lines(&[("records", records.to_string())]),
+                || json!({ "would_delete": count }),
+                || Output::lines(&[("would delete", count.to_string())]),
             )
         }
         Command::Reap { dry_run: false } => {
@@ -93,29 +99,35 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Fai
                 || Output::lines(&[("answered in", format!("{millis:.1} ms"))]),
             )
         }
-        Command::Migrate { dry_run } => {
-            if dry_run && store.has_table() {
-                let table = &arguments.table;
-                let text = format!("creates the table {table}, or brings it up to date");
-                return output.result(
-                    || json!({ "would": text }),
-                    || Output::lines(&[("would", text.clone())]),
-                );
-            }
-            store.migrate().await?;
-            output.result(
-                || json!({ "migrated": true }),
-                || Output::lines(&[("migrated", "yes".to_owned())]),
-            )
-        }
         Command::Watch { every, times } => {
             let every = every
                 .unsigned_abs()
                 .max(std::time::Duration::from_millis(100));
             watch(&sessions, every, times, output).await
         }
-        Command::Completions { .. } => Ok(()),
+        Command::Completions { .. } | Command::Migrate { .. } => Ok(()),
     }
+}
+
+async fn migrate(arguments: &Arguments, dry_run: bool, output: &Output) -> Result<(), Failure> {
+    if !dry_run {
+        Store::migrate(arguments).await?;
+        return output.result(
+            || json!({ "migrated": true }),
+            || Output::lines(&[("migrated", "yes".to_owned())]),
+        );
+    }
+    let (would, what) = match Store::pending_migration(arguments).await? {
+        Migration::CreateFile => ("create_file", "create the database and the tables in it"),
+        Migration::CreateTables => ("create_tables", "create the tables"),
+        Migration::UpgradeTables => ("upgrade_tables", "bring the tables up to date"),
+        Migration::Nothing => ("nothing", "change nothing: the tables are up to date"),
+    };
+    let table = &arguments.table;
+    output.result(
+        || json!({ "would": would, "tables": [table, format!("{table}_schema")] }),
+        || Output::lines(&[("would", format!("{what} ({table}, {table}_schema)"))]),
+    )
 }
 
 /// The counts of the whole store: the name, as JSON, in words.

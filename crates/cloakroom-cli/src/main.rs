@@ -17,13 +17,13 @@ use self::{
 
 /// Why a command failed. Each variant has an exit code.
 pub(crate) enum Failure {
-    /// The store failed, or cannot be reached.
+    /// The store failed, or cannot be reached, or the result cannot be printed.
     Store(String),
     /// There is no such session, or none that matches.
     Nothing(String),
     /// The user did not confirm.
     Declined(String),
-    /// Wrong arguments, or arguments that do not fit together or to this store.
+    /// Wrong arguments or settings, or arguments that do not fit together or to this store.
     Usage(String),
     /// The reader of the output has closed it.
     Unread,
@@ -46,13 +46,18 @@ impl Failure {
         Self::Store(text)
     }
 
+    fn usage(wrong: &cloakroom::ConfigError) -> Self {
+        Self::Usage(wrong.to_string())
+    }
+
     fn code(&self) -> u8 {
         match self {
+            Self::Unread => 0,
             Self::Store(_) => 1,
+            // As clap's own.
+            Self::Usage(_) => 2,
             Self::Nothing(_) => 3,
             Self::Declined(_) => 4,
-            Self::Usage(_) => 2,
-            Self::Unread => 0,
         }
     }
 
@@ -83,13 +88,16 @@ impl From<cloakroom::Error> for Failure {
 
 impl From<cloakroom::StoreError> for Failure {
     fn from(error: cloakroom::StoreError) -> Self {
-        Self::of(&error)
+        match error.source().and_then(|source| source.downcast_ref()) {
+            Some(wrong) => Self::usage(wrong),
+            None => Self::of(&error),
+        }
     }
 }
 
 impl From<cloakroom::ConfigError> for Failure {
     fn from(error: cloakroom::ConfigError) -> Self {
-        Self::Store(error.to_string())
+        Self::usage(&error)
     }
 }
 

@@ -1,9 +1,15 @@
 //! The store behind a URL: [`Store`].
 
-use std::{env, fs, path::Path, time::Duration};
+use std::{
+    env, fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 #[cfg(feature = "mysql")]
 use cloakroom::store::MySqlStore;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+use cloakroom::store::PendingMigration;
 #[cfg(feature = "postgres")]
 use cloakroom::store::PostgresStore;
 #[cfg(feature = "redis")]
@@ -11,15 +17,33 @@ use cloakroom::store::RedisStore;
 #[cfg(feature = "sqlite")]
 use cloakroom::store::SqliteStore;
 use cloakroom::{
-    Error, ErrorKind, SessionFilter, SessionLayer, Sessions,
-    store::{DynStore, FileStore},
+    Error, ErrorKind, SessionFilter, SessionLayer, Sessions, StoreError, Timestamp,
+    store::{DynStore, FileStore, Query, SessionStore as _, StoreErrorKind},
 };
-
+use indicatif::ProgressBar;
 #[cfg(feature = "sqlite")]
-use crate::arguments::Command;
+use sqlx::sqlite::SqliteConnectOptions;
+
 use crate::{Failure, arguments::Arguments};
 
 const VARIABLE: &str = "CLOAKROOM_STORE";
+
+/// How long a call may take. No other program waits for the answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Records are deleted this long after their deadline, see [`Sessions::reap`].
+const DELETED_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// How many records are read at once.
+const CHUNK: usize = 1000;
+
+/// What a migration would do.
+pub(crate) enum Migration {
+    CreateFile,
+    CreateTables,
+    UpgradeTables,
+    Nothing,
+}
 
 /// The store that the arguments name.
 pub(crate) enum Store {
@@ -40,30 +64,70 @@ impl Store {
     /// If there is no URL, or it names no store. No error repeats the URL, which may have a password.
     pub(crate) async fn open(arguments: &Arguments) -> Result<Self, Failure> {
         let url = url(arguments.store_file.as_deref())?;
-        let (scheme, rest) = url.split_once(':').unwrap_or((&url, ""));
+        #[cfg(feature = "sqlite")]
+        if lacks_file(&url) {
+            return Err(Failure::Store(
+                "the URL names no SQLite database that exists; `cloakroom migrate` creates it"
+                    .to_owned(),
+            ));
+        }
+        Self::at(&url, arguments).await
+    }
+
+    /// # Errors
+    ///
+    /// If there is no URL, or it names no store with tables. The store's errors.
+    pub(crate) async fn migrate(arguments: &Arguments) -> Result<(), Failure> {
+        let url = url(arguments.store_file.as_deref())?;
+        match Self::at(&url, arguments).await? {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => Ok(store.migrate().await?),
+            #[cfg(feature = "mysql")]
+            Self::MySql(store) => Ok(store.migrate().await?),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => Ok(store.migrate().await?),
+            _ => Err(no_table()),
+        }
+    }
+
+    /// What [`migrate`](Self::migrate) would do. This changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub(crate) async fn pending_migration(arguments: &Arguments) -> Result<Migration, Failure> {
+        let url = url(arguments.store_file.as_deref())?;
+        #[cfg(feature = "sqlite")]
+        if lacks_file(&url) {
+            return Ok(Migration::CreateFile);
+        }
+        match Self::at(&url, arguments).await? {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => Ok(store.pending_migration().await?.into()),
+            #[cfg(feature = "mysql")]
+            Self::MySql(store) => Ok(store.pending_migration().await?.into()),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => Ok(store.pending_migration().await?.into()),
+            _ => Err(no_table()),
+        }
+    }
+
+    async fn at(url: &str, arguments: &Arguments) -> Result<Self, Failure> {
+        let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
         Ok(match scheme {
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => Self::Postgres(
-                PostgresStore::connect(&url)
-                    .await?
-                    .table(&arguments.table)?,
-            ),
+            "postgres" | "postgresql" => {
+                Self::Postgres(PostgresStore::connect(url).await?.table(&arguments.table)?)
+            }
             #[cfg(feature = "mysql")]
             "mysql" | "mariadb" => {
-                Self::MySql(MySqlStore::connect(&url).await?.table(&arguments.table)?)
+                Self::MySql(MySqlStore::connect(url).await?.table(&arguments.table)?)
             }
             #[cfg(feature = "sqlite")]
-            "sqlite" if !may_create(arguments) && !has_file(rest) => {
-                return Err(Failure::Store(
-                    "the URL names no SQLite database that exists; `cloakroom migrate` creates it"
-                        .to_owned(),
-                ));
-            }
-            #[cfg(feature = "sqlite")]
-            "sqlite" => Self::Sqlite(SqliteStore::connect(&url).await?.table(&arguments.table)?),
+            "sqlite" => Self::Sqlite(SqliteStore::connect(url).await?.table(&arguments.table)?),
             #[cfg(feature = "redis")]
             "redis" | "rediss" => {
-                Self::Redis(prefixed(RedisStore::connect(&url).await?, arguments)?)
+                Self::Redis(prefixed(RedisStore::connect(url).await?, arguments)?)
             }
             #[cfg(feature = "redis")]
             "redis-cluster" | "rediss-cluster" => {
@@ -81,9 +145,10 @@ impl Store {
                 Self::File(FileStore::open(path)?)
             }
             _ => {
-                return Err(Failure::Store(
-                    "the store's URL begins with none of postgres:, mysql:, sqlite:, redis:, rediss:, \
-                     redis-cluster: and file:, or this program was built without that kind of store"
+                return Err(Failure::Usage(
+                    "the store's URL begins with none of postgres:, mysql:, mariadb:, sqlite:, redis:, rediss:, \
+                     redis-cluster:, rediss-cluster: and file:, or this program was built without that kind of \
+                     store"
                         .to_owned(),
                 ));
             }
@@ -93,7 +158,42 @@ impl Store {
     /// The operator's handle. The application's timeouts are not known here, so the stored deadlines decide which sessions
     /// have expired.
     pub(crate) fn sessions(&self) -> Sessions {
-        let store = match self {
+        SessionLayer::new(self.of_any_kind())
+            .idle_timeout(None)
+            .absolute_timeout(None)
+            .reap_every(None)
+            .circuit_breaker(None)
+            .store_timeout(PATIENCE)
+            .sessions()
+    }
+
+    /// How many records [`Sessions::reap`] would delete. This reads each record.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub(crate) async fn count_reapable(&self, bar: &ProgressBar) -> Result<u64, Failure> {
+        let store = self.of_any_kind();
+        let before = Timestamp::from(SystemTime::now()).saturating_sub(DELETED_AFTER);
+        let (mut count, mut after) = (0, None);
+        loop {
+            let query = Query::default();
+            let page = store.list(&query, after.as_ref(), CHUNK);
+            let page = tokio::time::timeout(PATIENCE, page).await;
+            let page = page.map_err(|late| StoreError::new(StoreErrorKind::Timeout, late))??;
+            let deadlines = page.sessions.iter().map(|it| it.activity.expires_at);
+            let is_due = |deadline: &Option<Timestamp>| deadline.is_some_and(|it| it < before);
+            count += deadlines.filter(is_due).count() as u64;
+            bar.inc(page.sessions.len() as u64);
+            after = page.next;
+            if after.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
+    fn of_any_kind(&self) -> DynStore {
+        match self {
             #[cfg(feature = "postgres")]
             Self::Postgres(store) => DynStore::new(store.clone()),
             #[cfg(feature = "mysql")]
@@ -103,31 +203,6 @@ impl Store {
             #[cfg(feature = "redis")]
             Self::Redis(store) => DynStore::new(store.clone()),
             Self::File(store) => DynStore::new(store.clone()),
-        };
-        SessionLayer::new(store)
-            .idle_timeout(None)
-            .absolute_timeout(None)
-            .reap_every(None)
-            .circuit_breaker(None)
-            // No other program waits for the answer.
-            .store_timeout(Duration::from_secs(60))
-            .sessions()
-    }
-
-    /// # Errors
-    ///
-    /// If the store has no table. The store's errors.
-    pub(crate) async fn migrate(&self) -> Result<(), Failure> {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => Ok(store.migrate().await?),
-            #[cfg(feature = "mysql")]
-            Self::MySql(store) => Ok(store.migrate().await?),
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(store) => Ok(store.migrate().await?),
-            _ => Err(Failure::Store(
-                "this store has no table to migrate".to_owned(),
-            )),
         }
     }
 
@@ -172,14 +247,19 @@ impl Store {
         #[cfg(not(feature = "redis"))]
         false
     }
+}
 
-    pub(crate) fn has_table(&self) -> bool {
-        match self {
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => false,
-            Self::File(_) => false,
-            #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-            _ => true,
+fn no_table() -> Failure {
+    Failure::Usage("this store has no table to migrate".to_owned())
+}
+
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+impl From<PendingMigration> for Migration {
+    fn from(pending: PendingMigration) -> Self {
+        match pending {
+            PendingMigration::Create => Self::CreateTables,
+            PendingMigration::Nothing => Self::Nothing,
+            _ => Self::UpgradeTables,
         }
     }
 }
@@ -196,18 +276,18 @@ fn prefixed(store: RedisStore, arguments: &Arguments) -> Result<RedisStore, Fail
     })
 }
 
+/// Whether `url` names a file that is not there. The driver would create it, also for a mistake in a path.
 #[cfg(feature = "sqlite")]
-fn may_create(arguments: &Arguments) -> bool {
-    matches!(arguments.command, Command::Migrate { .. })
-}
-
-/// Whether what the driver would open is there. It creates what is not, and a mistake in a path would leave a file.
-#[cfg(feature = "sqlite")]
-fn has_file(rest: &str) -> bool {
-    let path = rest.strip_prefix("//").unwrap_or(rest);
-    let path = path.split('?').next().unwrap_or(path);
-    // Some paths mean no file by this name.
-    path.contains([':', '%']) || rest.contains("mode=memory") || Path::new(path).is_file()
+fn lacks_file(url: &str) -> bool {
+    let is_in_memory = url.contains(":memory:") || url.contains("mode=memory");
+    if !url.starts_with("sqlite:") || is_in_memory {
+        return false;
+    }
+    // The driver says what is wrong with a URL.
+    url.parse::<SqliteConnectOptions>().is_ok_and(|options| {
+        let name = options.get_filename().to_string_lossy();
+        !Path::new(name.strip_prefix("file:").unwrap_or(&name)).exists()
+    })
 }
 
 /// `user:password@host:1,host:2` as a URL for each node.
@@ -234,20 +314,20 @@ fn url(file: Option<&Path>) -> Result<String, Failure> {
             ));
         }
         Some(path) => fs::read_to_string(path)
-            .map_err(|error| Failure::Store(format!("{}: {error}", path.display())))?
+            .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?
             .lines()
             .next()
             .map(str::to_owned),
         None => match env::var(VARIABLE) {
             Err(env::VarError::NotUnicode(_)) => {
-                return Err(Failure::Store(format!("{VARIABLE} is not UTF-8")));
+                return Err(Failure::Usage(format!("{VARIABLE} is not UTF-8")));
             }
             url => url.ok(),
         },
     };
     let url = url.map(|url| url.trim().to_owned());
     url.filter(|url| !url.is_empty()).ok_or_else(|| {
-        Failure::Store(format!(
+        Failure::Usage(format!(
             "no store: set {VARIABLE} to its URL, or give a file with --store-file; see --help"
         ))
     })

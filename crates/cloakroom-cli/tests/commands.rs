@@ -5,12 +5,13 @@ mod support;
 use std::{
     fs,
     process::{Command, Output},
+    time::{Duration, SystemTime},
 };
 
 use cloakroom::{
     SessionLayer,
     store::{FileStore, MySqlStore, PostgresStore, RedisStore, SessionStore, SqliteStore},
-    testing::Ticket,
+    testing::{FixedClock, Ticket},
 };
 use serde_json::Value;
 
@@ -18,6 +19,8 @@ use crate::support::{
     process::Directory,
     servers::{MySql, Postgres, Redis},
 };
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 const SECRET: &str = "hunter2-of-the-tests";
 
@@ -81,6 +84,7 @@ async fn people(store: impl SessionStore) {
 /// All that an operator does, on a store with [`people`].
 fn tour(cli: &Cli) {
     cli.text(&["ping"]);
+    assert_eq!(cli.json(&["reap", "--dry-run"])["would_delete"], 0);
     let stats = cli.json(&["stats"]);
     assert_eq!(stats["records"], 6);
     assert_eq!(stats["logged_in"]["count"], 4);
@@ -149,6 +153,39 @@ fn tour(cli: &Cli) {
     assert_eq!(watched.lines().count(), 2);
 }
 
+/// Creates the tables in an empty database.
+fn migrate(cli: &Cli) {
+    for _ in 0..2 {
+        let would = cli.json(&["migrate", "--dry-run"]);
+        assert_eq!(would["would"], "create_tables");
+        let (code, text) = cli.fails(&["count"]);
+        assert!(code == 1 && text.contains("migrate"), "{text}");
+    }
+    cli.text(&["migrate"]);
+    assert_eq!(cli.json(&["migrate", "--dry-run"])["would"], "nothing");
+    cli.text(&["migrate"]);
+    assert_eq!(cli.json(&["count"])["count"], 0);
+}
+
+/// What expired yesterday is deleted, and not what is live.
+async fn reap(store: impl SessionStore, cli: &Cli) {
+    let layer = SessionLayer::new(store)
+        .reap_every(None)
+        .clock(FixedClock::new(SystemTime::now() - 24 * HOUR))
+        .idle_timeout(HOUR);
+    let begin = |session: &cloakroom::Session| session.insert("cart", ["tea"]);
+    for _ in 0..3 {
+        Ticket::new(&layer, begin).await.unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(cli.json(&["reap", "--dry-run"])["would_delete"], 3);
+        assert_eq!(cli.json(&["count"])["count"], 9);
+    }
+    assert_eq!(cli.json(&["reap"])["deleted"], 3);
+    assert_eq!(cli.json(&["reap", "--dry-run"])["would_delete"], 0);
+    assert_eq!(cli.json(&["count"])["count"], 6);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_is_at_home_on_sqlite() {
     let directory = Directory::new();
@@ -164,8 +201,12 @@ async fn an_operator_is_at_home_on_sqlite() {
         let (code, text) = wrong.fails(arguments);
         assert!(code == 1 && text.contains("cloakroom migrate"), "{text}");
     }
+    assert_eq!(cli.fails(&["reap", "--dry-run"]).0, 1);
+    assert_eq!(cli.json(&["migrate", "--dry-run"])["would"], "create_file");
     assert!(!path.exists());
-    cli.text(&["migrate", "--dry-run"]);
+    // Nor do tables come to be in a file that is there.
+    fs::write(&path, "").unwrap();
+    assert_eq!(cli.fails(&["reap", "--dry-run"]).0, 1);
     let (code, text) = wrong.fails(&["list"]);
     assert!(code == 1 && text.contains("migrate"), "{text}");
     assert_eq!(
@@ -173,8 +214,10 @@ async fn an_operator_is_at_home_on_sqlite() {
         1,
         "{text}"
     );
-    cli.text(&["migrate"]);
-    people(SqliteStore::connect(&cli.url).await.unwrap()).await;
+    migrate(&cli);
+    let store = SqliteStore::connect(&cli.url).await.unwrap();
+    people(store.clone()).await;
+    reap(store, &cli).await;
     tour(&cli);
 }
 
@@ -184,9 +227,13 @@ async fn an_operator_is_at_home_in_a_directory() {
     let cli = Cli {
         url: format!("file:{}", directory.path().display()),
     };
-    people(FileStore::open(directory.path()).unwrap()).await;
+    let store = FileStore::open(directory.path()).unwrap();
+    people(store.clone()).await;
+    reap(store, &cli).await;
     tour(&cli);
-    assert_eq!(cli.fails(&["migrate"]).0, 1);
+    for arguments in [&["migrate"][..], &["migrate", "--dry-run"]] {
+        assert_eq!(cli.fails(arguments).0, 2);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,10 +287,10 @@ async fn an_operator_is_at_home_on_postgresql() {
     let cli = Cli {
         url: server.database().await,
     };
-    let (code, text) = cli.fails(&["list"]);
-    assert!(code == 1 && text.contains("migrate"), "{text}");
-    cli.text(&["migrate"]);
-    people(PostgresStore::connect(&cli.url).await.unwrap()).await;
+    migrate(&cli);
+    let store = PostgresStore::connect(&cli.url).await.unwrap();
+    people(store.clone()).await;
+    reap(store, &cli).await;
     tour(&cli);
 }
 
@@ -253,8 +300,10 @@ async fn an_operator_is_at_home_on_mariadb() {
     let cli = Cli {
         url: server.database().await,
     };
-    cli.text(&["migrate"]);
-    people(MySqlStore::connect(&cli.url).await.unwrap()).await;
+    migrate(&cli);
+    let store = MySqlStore::connect(&cli.url).await.unwrap();
+    people(store.clone()).await;
+    reap(store, &cli).await;
     tour(&cli);
 }
 
@@ -265,19 +314,24 @@ fn the_url_may_come_from_a_file_and_is_in_no_error() {
     let file_argument = file.to_str().unwrap();
     let cli = Cli { url: String::new() };
     let (code, text) = cli.fails(&["ping"]);
-    assert!(code == 1 && text.contains("CLOAKROOM_STORE"), "{text}");
-    for url in [
-        format!("postgres://user:{SECRET}@127.0.0.1:1/database"),
-        format!("redis://:{SECRET}@127.0.0.1:1"),
-        format!("mysql://user:{SECRET}@127.0.0.1:1/database"),
-        format!("mongodb://user:{SECRET}@127.0.0.1:1"),
-        format!("postgres://user:{SECRET}@:::/"),
-        SECRET.to_owned(),
+    assert!(code == 2 && text.contains("CLOAKROOM_STORE"), "{text}");
+    // A store that cannot be reached has failed. The others are no stores.
+    for (url, expected) in [
+        (format!("postgres://user:{SECRET}@127.0.0.1:1/database"), 1),
+        (format!("redis://:{SECRET}@127.0.0.1:1"), 1),
+        (format!("mysql://user:{SECRET}@127.0.0.1:1/database"), 1),
+        (format!("mongodb://user:{SECRET}@127.0.0.1:1"), 2),
+        (format!("postgres://user:{SECRET}@:::/"), 2),
+        (format!("redis://:{SECRET}@:::/"), 2),
+        (SECRET.to_owned(), 2),
     ] {
         fs::write(&file, format!("{url}\nnothing else\n")).unwrap();
-        let (code, _) = cli.fails(&["ping", "--store-file", file_argument]);
-        assert_eq!(code, 1, "{url}");
+        let (code, text) = cli.fails(&["ping", "--store-file", file_argument]);
+        assert_eq!(code, expected, "{url}: {text}");
     }
+    fs::remove_file(&file).unwrap();
+    let (code, text) = cli.fails(&["ping", "--store-file", file_argument]);
+    assert!(code == 2 && text.contains(file_argument), "{text}");
     // Where somebody takes an argument for the place of the URL.
     let url = format!("postgres://user:{SECRET}@127.0.0.1:1/database");
     let joined = format!("--store={url}");
@@ -388,6 +442,30 @@ async fn who_reads_no_further_ends_the_program_quietly() {
             output.status.code() == Some(1) && errors.contains("cannot print"),
             "{errors}"
         );
+    }
+}
+
+#[test]
+fn the_help_names_each_kind_of_store_and_each_exit_code() {
+    let cli = Cli { url: String::new() };
+    let help = cli.text(&["--help"]);
+    for part in [
+        "postgres://",
+        "mysql://",
+        "mariadb://",
+        "sqlite:",
+        "redis://",
+        "rediss://",
+        "redis-cluster://",
+        "rediss-cluster://",
+        "file:",
+    ] {
+        assert!(help.contains(part), "{part}\n{help}");
+    }
+    let readme = include_str!("../README.md");
+    for code in 0..=4 {
+        assert!(help.contains(&format!("\n  {code}  ")), "{code}\n{help}");
+        assert!(readme.contains(&format!("\n| {code} | ")), "{code}");
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     random::unique,
     record::{Activity, Kept, Record, token::SessionId, version::Version},
     store::{Created, RemovalSink, Touched, Updated},
+    throttle::Throttle,
 };
 
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(super) struct FileInner {
     pub(super) swept: Mutex<Option<SessionId>>,
     pub(super) sinks: RwLock<Vec<RemovalSink>>,
     pub(super) threads: Threads,
+    /// How often a record that cannot be read is logged.
+    pub(super) unread: Throttle,
 }
 
 impl FileInner {
@@ -49,6 +52,7 @@ impl FileInner {
             swept: Mutex::new(None),
             sinks: RwLock::default(),
             threads: Threads::default(),
+            unread: Throttle::default(),
         };
         disk::ensure_folder(&inner.temp())?;
         disk::remove_left_overs(&inner.temp())?;

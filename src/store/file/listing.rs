@@ -121,7 +121,9 @@ impl FileInner {
                 // Reported when it was set aside.
                 Err(FileError::Damaged) => continue,
                 Err(error) => {
-                    warn!(%id, ?error, "a session is left out of a list: it does not decode");
+                    if let Some(suppressed) = self.unread.admit() {
+                        warn!(%id, ?error, suppressed, "a session is left out of a list: it does not decode");
+                    }
                     continue;
                 }
                 Ok(kept) => kept,

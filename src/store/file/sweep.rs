@@ -74,7 +74,11 @@ impl FileInner {
                 // A later sweep deletes it.
                 Err(FileError::Io(error)) if error.kind() == ErrorKind::WouldBlock => locked += 1,
                 // One unreadable file must not stop the sweep.
-                Err(error) => warn!(%id, ?error, "whether a session has expired cannot be read"),
+                Err(error) => {
+                    if let Some(suppressed) = self.unread.admit() {
+                        warn!(%id, ?error, suppressed, "whether a session has expired cannot be read");
+                    }
+                }
             }
         }
         if locked > 0 {

@@ -43,6 +43,10 @@ impl Budget {
         self.bytes.get()
     }
 
+    pub(super) fn max_sessions(&self) -> usize {
+        self.sessions.max
+    }
+
     pub(super) fn max_bytes(&self) -> usize {
         self.bytes.max
     }

@@ -114,6 +114,11 @@ impl MemoryInner {
         spare_bytes(self.shards.len()).saturating_add(self.budget.max_bytes())
     }
 
+    /// The bound of [`len`](Self::len). `None` if only the bytes are bounded.
+    pub(super) fn max_sessions(&self) -> Option<usize> {
+        Some(self.budget.max_sessions()).filter(|max| *max < usize::MAX)
+    }
+
     /// Reports removals to `sink` from now on.
     pub(super) fn report_removals(&self, sink: RemovalSink) {
         self.sinks.write().push(sink);

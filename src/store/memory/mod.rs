@@ -115,6 +115,12 @@ impl MemoryStore {
     pub fn max_bytes(&self) -> usize {
         self.0.max_bytes()
     }
+
+    /// The bound that [`MemoryStoreBuilder::max_sessions`] has set. `None` if only the bytes are bounded.
+    #[must_use]
+    pub fn max_sessions(&self) -> Option<usize> {
+        self.0.max_sessions()
+    }
 }
 
 impl Default for MemoryStore {

@@ -190,7 +190,11 @@ impl RedisStore {
                     sessions.push(Listed::new(*id, record, activity));
                 }
                 Ok(_) => {}
-                Err(error) => warn!(session.id = %id, %error, "left out of a list"),
+                Err(error) => {
+                    if let Some(suppressed) = self.left_out.admit() {
+                        warn!(session.id = %id, %error, suppressed, "left out of a list");
+                    }
+                }
             }
         }
         self.remove_begun(gone).await?;

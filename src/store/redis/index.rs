@@ -322,7 +322,11 @@ impl RedisStore {
                     sessions.push(Listed::new(entry.id, record, activity));
                 }
                 Ok(_) => {}
-                Err(error) => warn!(session.id = %entry.id, %error, "left out of a list"),
+                Err(error) => {
+                    if let Some(suppressed) = self.left_out.admit() {
+                        warn!(session.id = %entry.id, %error, suppressed, "left out of a list");
+                    }
+                }
             }
         }
         Ok((sessions, stale))

@@ -24,7 +24,10 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, task::JoinSet};
 
 use super::{failure::failed, script};
-use crate::error::store::{StoreError, StoreErrorKind};
+use crate::error::{
+    ConfigError,
+    store::{StoreError, StoreErrorKind},
+};
 
 /// How long a connection may take to be made, hand-shake included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -409,7 +412,7 @@ fn parse(url: &str) -> Result<ConnectionInfo, StoreError> {
                      or redis://user:password@host:port/database"
                 .to_owned(),
         };
-        StoreError::new(StoreErrorKind::Other, what)
+        StoreError::new(StoreErrorKind::Other, ConfigError::new(what))
     })?;
     Ok(info.set_tcp_settings(tcp()))
 }

@@ -49,6 +49,7 @@ use crate::{
     clock::Timestamp,
     error::ConfigError,
     record::{Activity, Kept, Record, token::SessionId},
+    throttle::Throttle,
 };
 
 /// Sessions in Redis or Valkey, on one server or in a cluster. Any number of processes may share them.
@@ -113,6 +114,8 @@ pub struct RedisStore {
     /// Whether there is an index of the newest sessions.
     keeps_begun: bool,
     swept: Arc<Mutex<Progress>>,
+    /// How often a record that does not decode is logged.
+    left_out: Arc<Throttle>,
     support: Arc<Support>,
 }
 
@@ -181,6 +184,7 @@ impl RedisStore {
             replicas: None,
             keeps_begun: false,
             swept: Arc::new(Mutex::new(first)),
+            left_out: Arc::default(),
             support: Arc::new(Support::new()),
         }
     }

@@ -62,7 +62,11 @@ impl<D: Driver> SqlStore<D> {
                     let listed = Listed::new(id, Arc::new(record), activity);
                     page.sessions.push(listed);
                 }
-                Err(error) => warn!(session.id = %id, %error, "left out of a list"),
+                Err(error) => {
+                    if let Some(suppressed) = self.left_out.admit() {
+                        warn!(session.id = %id, %error, suppressed, "left out of a list");
+                    }
+                }
             }
         }
         if rows.len() < limit && order != Order::LastSeenFirst {

@@ -25,6 +25,30 @@ const COLUMNS: [&str; 8] = [
     "record",
 ];
 
+/// What [`SqlStore::migrate`] would do. [`SqlStore::pending_migration`] returns it.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), cloakroom::StoreError> {
+/// use cloakroom::store::{PendingMigration, SqliteStore};
+///
+/// let store = SqliteStore::connect("sqlite:sessions.db").await?;
+/// if store.pending_migration().await? != PendingMigration::Nothing {
+///     eprintln!("run the migration first");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PendingMigration {
+    /// It would create the tables.
+    Create,
+    /// It would bring the tables up to date.
+    Upgrade,
+    /// The tables are up to date.
+    Nothing,
+}
+
 impl<D: Driver> SqlStore<D> {
     /// Creates the tables, or brings them up to date. Call it at each start; any
     /// number of nodes may do so at once. If the tables are up to date, it only reads,
@@ -40,21 +64,43 @@ impl<D: Driver> SqlStore<D> {
     /// node has been migrating for a minute. Otherwise the errors of every call.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.anchor().await?;
-        let migration = &self.statements().migration;
         let mut lease = self.lease().await?;
-        let is_there = self.is_there(&mut lease, &migration.columns, &COLUMNS);
-        let is_there = is_there.await?;
-        let is_versioned = self.is_there(&mut lease, &migration.version_columns, &["version"]);
-        if is_versioned.await? {
-            let version = self.number(&mut lease, &migration.version).await?;
-            if self.is_current(version)? && is_there {
-                lease.settle();
-                return Ok(());
-            }
+        let pending = self.pending(&mut lease).await?;
+        if pending == PendingMigration::Nothing {
+            return Ok(());
         }
         let prepared = D::before_migrating(lease.connection()).await;
         prepared.map_err(|error| self.error(error))?;
+        let is_there = pending != PendingMigration::Create;
+        let migration = &self.statements().migration;
         self.upgrade(&mut lease, migration, is_there).await
+    }
+
+    /// What [`migrate`](Self::migrate) would do. This only reads.
+    ///
+    /// # Errors
+    ///
+    /// `Other` if `migrate` would refuse the tables. Otherwise the errors of every call.
+    pub async fn pending_migration(&self) -> Result<PendingMigration, StoreError> {
+        let mut lease = self.lease().await?;
+        self.pending(&mut lease).await
+    }
+
+    async fn pending(&self, lease: &mut Lease<D>) -> Result<PendingMigration, StoreError> {
+        let migration = &self.statements().migration;
+        let is_there = self.is_there(lease, &migration.columns, &COLUMNS).await?;
+        let is_versioned = self.is_there(lease, &migration.version_columns, &["version"]);
+        let mut version = None;
+        if is_versioned.await? {
+            version = self.number(lease, &migration.version).await?;
+            lease.settle();
+        }
+        let is_current = self.is_current(version)?;
+        Ok(match is_there {
+            false => PendingMigration::Create,
+            true if is_current => PendingMigration::Nothing,
+            true => PendingMigration::Upgrade,
+        })
     }
 
     /// Keeps a database in memory alive as long as the store exists.

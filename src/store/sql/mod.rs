@@ -23,19 +23,20 @@ mod verdict;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+pub use self::migrate::PendingMigration;
 use parking_lot::RwLock;
 use sqlx::{Connection as _, Pool, pool::PoolOptions};
 
 use self::{
     connections::Connections,
     driver::{Driver, Lifetime, Options},
-    failure::{failure, store_error},
+    failure::store_error,
     lease::Lease,
     statements::Statements,
     table::TableName,
 };
 use super::{RemovalSink, StoreError, StoreErrorKind};
-use crate::{error::ConfigError, queue::Queues, record::token::SessionId};
+use crate::{error::ConfigError, queue::Queues, record::token::SessionId, throttle::Throttle};
 
 /// Sessions in a PostgreSQL database, from version 12 on.
 ///
@@ -207,6 +208,8 @@ pub struct SqlStore<D: Driver> {
     /// A queue for the writes to each session, because the database locks the session's row. If another program has locked
     /// a row, the writes that wait for it use one connection, not all.
     writing: Arc<Queues<SessionId>>,
+    /// How often a record that does not decode is logged.
+    left_out: Arc<Throttle>,
 }
 
 /// How many expired sessions one statement deletes, and so locks. With a list of 1000 MariaDB chooses another plan.
@@ -226,7 +229,7 @@ impl<D: Driver> SqlStore<D> {
     ///
     /// # Errors
     ///
-    /// `Other` if `url` is not one of this database. `Unavailable` if it
+    /// `Other`, with a [`ConfigError`] as its source, if `url` is not one of this database. `Unavailable` if it
     /// does not connect within 5 seconds: the error names host and port, but
     /// not the password.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
@@ -236,7 +239,10 @@ impl<D: Driver> SqlStore<D> {
         let Some(options) = parsed.map(D::adjust) else {
             // The parser's message may repeat parts of the URL.
             let expected = format!("not a URL of {}: expected {}", D::TITLE, D::URL);
-            return Err(failure(StoreErrorKind::Other, expected));
+            return Err(StoreError::new(
+                StoreErrorKind::Other,
+                ConfigError::new(expected),
+            ));
         };
         let pool = PoolOptions::new()
             .acquire_timeout(CONNECT)
@@ -284,6 +290,7 @@ impl<D: Driver> SqlStore<D> {
             table: Arc::new((table, statements)),
             sinks: Arc::default(),
             writing: Arc::default(),
+            left_out: Arc::default(),
         }
     }
 
@@ -320,6 +327,7 @@ impl<D: Driver> Clone for SqlStore<D> {
             table: Arc::clone(&self.table),
             sinks: Arc::clone(&self.sinks),
             writing: Arc::clone(&self.writing),
+            left_out: Arc::clone(&self.left_out),
         }
     }
 }

@@ -2,9 +2,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{
     Arguments as _, AssertSqlSafe, ConnectOptions as _, Database, Row as _, Sqlite,
-    SqliteConnection,
-    error::DatabaseError,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode},
+    SqliteConnection, error::DatabaseError, sqlite::SqliteConnectOptions,
 };
 
 use super::{
@@ -47,9 +45,7 @@ impl Driver for Sqlite {
             true => options.filename(format!("file:{name}")),
             false => options,
         };
-        options
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
+        options.create_if_missing(true)
     }
 
     fn reopening(options: SqliteConnectOptions) -> SqliteConnectOptions {

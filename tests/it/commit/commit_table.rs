@@ -703,7 +703,7 @@ async fn c6_changes_made_after_the_commit_and_never_saved_are_reported_once() {
     assert!(log.lines().is_empty());
     drop(clone);
     let lines = log.lines().join("\n").replace(&id, "[id]");
-    assert_snapshot!(lines, @r#"WARN changes made after the response head were never saved: call `save` session.id="[id]""#);
+    assert_snapshot!(lines, @r#"WARN changes made after the response head were never saved: call `save` session.id="[id]" suppressed=0"#);
     assert_eq!(visitor.get("/load").await.body, "n=1 user=-");
 }
 
@@ -741,7 +741,7 @@ async fn c6_a_session_destroyed_after_the_commit_and_never_saved_is_reported_wit
     session.destroy();
     drop(session);
     let lines = log.lines().join("\n").replace(&id, "[id]");
-    assert_snapshot!(lines, @r#"WARN changes made after the response head were never saved: call `save` session.id="[id]""#);
+    assert_snapshot!(lines, @r#"WARN changes made after the response head were never saved: call `save` session.id="[id]" suppressed=0"#);
     assert_eq!(visitor.get("/load").await.body, "n=1 user=-");
 
     visitor.get("/leave").await;
@@ -762,7 +762,7 @@ async fn c6_changes_of_a_session_that_was_never_stored_are_reported_too() {
     let session = left.lock().take().unwrap();
     session.insert("n", 1).unwrap();
     drop(session);
-    assert_snapshot!(log.lines().join("\n"), @r#"WARN changes made after the response head were never saved: call `save` session.id="new""#);
+    assert_snapshot!(log.lines().join("\n"), @r#"WARN changes made after the response head were never saved: call `save` session.id="new" suppressed=0"#);
 }
 
 #[tokio::test]

@@ -157,8 +157,8 @@ async fn h1_headers_for_cdns_are_removed_with_a_warning() {
     vary: Cookie
     ");
     assert_snapshot!(log.lines().join("\n"), @r"
-    WARN removed: the response sets a session cookie header=cdn-cache-control
-    WARN removed: the response sets a session cookie header=surrogate-control
+    WARN removed: the response sets a session cookie header=cdn-cache-control suppressed=0
+    WARN removed: the response sets a session cookie header=surrogate-control suppressed=0
     ");
 }
 

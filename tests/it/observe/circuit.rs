@@ -8,8 +8,13 @@ use cloakroom::{
 use http::StatusCode;
 use tokio::time::{Instant, advance};
 use tracing::Level;
+use uuid::Uuid;
 
-use crate::support::{Fault, FaultyStore, Log, Recorder, Visitor, token};
+use crate::support::{
+    Fault, FaultyStore, FixedClock, Log, Recorder, Visitor,
+    fixture::{MINUTE, plain_cookie},
+    token,
+};
 
 const PAUSE: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -193,4 +198,43 @@ async fn f6_lines_that_repeat_are_logged_a_few_times_with_a_count_of_the_others(
     read(&visitor).await;
     assert_eq!(log.count(Level::WARN, "suppressed=995"), 1);
     assert_eq!(log.count(Level::WARN, "the session store is down"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f6_what_a_client_sends_is_logged_a_few_times_with_a_count_of_the_others() {
+    let (log, clock) = (Log::capture(), FixedClock::default());
+    let layer = SessionLayer::default()
+        .clock(clock.clone())
+        .reap_every(None)
+        .cookie(plain_cookie("id"));
+    let [ann, eve, cho] = [(); 3].map(|()| Visitor::new(&layer));
+    for visitor in [&ann, &eve, &cho] {
+        let set = visitor.visit(async |session: Session| session.insert("n", 1));
+        assert_eq!(set.await.status, StatusCode::OK);
+    }
+    // Another subdomain has planted a cookie beside Ann's, and many beside Cho's.
+    let planted = format!("{}; {}", ann.cookie().unwrap(), eve.cookie().unwrap());
+    let never_issued = (0..4).map(|n| {
+        let id = Uuid::from_u128(token::NEVER_ISSUED.as_u128() + u128::from(n));
+        format!("id={}; ", token::join(id, [n; 16]))
+    });
+    let many = never_issued.collect::<String>() + &cho.cookie().unwrap();
+    clock.go_back(10 * MINUTE);
+    let read_with = async |cookie: &str| {
+        ann.set_cookie(Some(cookie.to_owned()));
+        assert_eq!(read(&ann).await, StatusCode::OK);
+    };
+    for _ in 0..100 {
+        read_with(&planted).await;
+        read_with(&many).await;
+        read(&cho).await;
+    }
+    for line in ["was planted", "were planted", "in the future"] {
+        assert!(log.count(Level::WARN, line) > 0, "{line}");
+    }
+    assert_eq!(log.count(Level::WARN, "planted"), 5);
+    assert_eq!(log.count(Level::WARN, "in the future"), 5);
+    advance(Duration::from_secs(10)).await;
+    read_with(&planted).await;
+    assert_eq!(log.count(Level::WARN, "suppressed=195"), 1);
 }

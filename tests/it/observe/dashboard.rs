@@ -2,29 +2,41 @@
 
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     future::IntoFuture,
     process::Command,
     time::{Duration, Instant},
 };
 
-use axum::{Router, routing::get};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use axum::{Router, extract::Request, response::Response, routing::get};
+use cloakroom::{EndReason, Rejection, Session, SessionLayer, StoreCall};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 use serde_json::Value;
+use tower::{Layer as _, service_fn};
 
-use super::metering::{a_busy_day, documented};
-use crate::support::process::{Directory, Process, free_port, program};
+use super::{
+    alerts::{ALERTS, alerts},
+    metering::{a_busy_day, documented},
+};
+use crate::support::{
+    Visitor,
+    process::{Directory, Process, free_port, program},
+};
 
 const DASHBOARD: &str = include_str!("../../../docs/grafana.json");
-const ALERTS: &str = include_str!("../../../docs/alerts.yml");
 
-/// What an exporter says after a day on which everything has happened.
-fn exported() -> String {
+fn recorder() -> PrometheusRecorder {
     let mut builder = PrometheusBuilder::new();
     for (metric, buckets) in cloakroom::metric_buckets() {
         let matcher = Matcher::Full(metric.to_owned());
         builder = builder.set_buckets_for_metric(matcher, buckets).unwrap();
     }
-    let recorder = builder.build_recorder();
+    builder.build_recorder()
+}
+
+/// What an exporter says after a day on which everything has happened.
+fn exported() -> String {
+    let recorder = recorder();
     let handle = recorder.handle();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -76,6 +88,66 @@ fn each_metric_of_the_docs_is_on_the_dashboard() {
     }
 }
 
+/// The lines of each counter that the docs list, with each of its labels, at zero.
+fn counters_at_zero() -> impl Iterator<Item = String> {
+    let counters = documented().filter(|[_, kind, ..]| kind == "counter");
+    counters.flat_map(|[name, _, label, _]| {
+        let values: Vec<&str> = match (name.as_str(), label.as_str()) {
+            (_, "") => vec![""],
+            ("cloakroom_sessions_ended_total", _) => EndReason::ALL.map(EndReason::name).to_vec(),
+            (_, "reason") => Rejection::ALL.map(Rejection::name).to_vec(),
+            _ => StoreCall::ALL.map(StoreCall::name).to_vec(),
+        };
+        values.into_iter().map(move |value| {
+            let further = match value {
+                "" => String::new(),
+                value => format!(",{label}=\"{value}\""),
+            };
+            format!("{name}{{layer=\"__Host-id\",store=\"MemoryStore\"{further}}} 0")
+        })
+    })
+}
+
+#[test]
+fn each_counter_is_exported_before_anything_happens() {
+    let recorder = recorder();
+    let layer = SessionLayer::default().reap_every(None);
+    metrics::with_local_recorder(&recorder, || {
+        let _ = layer.layer(service_fn(async |_: Request| {
+            Ok::<Response, Infallible>(Response::default())
+        }));
+    });
+    let page = recorder.handle().render();
+    let lines: BTreeSet<&str> = page.lines().collect();
+    for counter in counters_at_zero() {
+        assert!(lines.contains(counter.as_str()), "{counter}\n{page}");
+    }
+}
+
+#[test]
+fn a_recorder_that_comes_after_the_layer_has_each_counter_from_the_first_request_on() {
+    let layer = SessionLayer::default().reap_every(None);
+    let _ = layer.sessions();
+    let recorder = recorder();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(Visitor::new(&layer).visit(async |session: Session| {
+            session.insert("n", 1).unwrap();
+        }));
+    });
+    let page = recorder.handle().render();
+    let lines: BTreeSet<&str> = page.lines().collect();
+    for counter in counters_at_zero() {
+        let is_created = counter.starts_with("cloakroom_sessions_created_total");
+        assert!(
+            is_created || lines.contains(counter.as_str()),
+            "{counter}\n{page}"
+        );
+    }
+}
+
 struct Prometheus {
     url: String,
     client: reqwest::Client,
@@ -117,6 +189,26 @@ impl Prometheus {
             _ => self.client.get(format!("{}/{path}", self.url)).send().await,
         };
         serde_json::from_str(&reply.ok()?.text().await.ok()?).ok()
+    }
+
+    /// Waits until each alert rule has been evaluated without an error.
+    async fn evaluated(&self) {
+        let began = Instant::now();
+        loop {
+            let rules = self.ask("rules", "").await.unwrap();
+            let rules = rules["data"]["groups"][0]["rules"].as_array().unwrap();
+            assert_eq!(rules.len(), alerts().count());
+            if rules.iter().all(|rule| rule["health"] == "ok") {
+                return;
+            }
+            // "unknown" before the first evaluation.
+            assert!(began.elapsed() < Duration::from_secs(60), "{rules:?}");
+            assert!(
+                rules.iter().all(|rule| rule["health"] != "err"),
+                "{rules:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Once it has read the exporter.
@@ -165,10 +257,5 @@ async fn prometheus_knows_each_name_of_the_dashboard_and_of_the_alerts() {
     let unknown: Vec<_> = asked.difference(&known).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 
-    let rules = prometheus.ask("rules", "").await.unwrap();
-    let rules = rules["data"]["groups"][0]["rules"].as_array().unwrap();
-    assert_eq!(rules.len(), ALERTS.matches("- alert:").count());
-    for rule in rules {
-        assert_ne!(rule["health"], "err", "{rule}");
-    }
+    prometheus.evaluated().await;
 }

@@ -1051,7 +1051,8 @@ async fn a_listener_that_panics_stops_neither_the_others_nor_the_request_nor_the
     assert_eq!(layer.sessions().reap().await.unwrap(), 3);
     assert_eq!(recorder.endings().len(), 3);
     assert!(store.is_empty());
-    assert_eq!(log.count(Level::ERROR, "a listener has panicked"), 6);
+    // At most five in ten seconds.
+    assert_eq!(log.count(Level::ERROR, "a listener has panicked"), 5);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use cloakroom::{
-    CircuitBreaker, MemoryStore, Session, SessionId, SessionLayer, StoreError,
+    CircuitBreaker, Clock as _, MemoryStore, Session, SessionId, SessionLayer, StoreError,
     import::{Import, OldSession, OldToken},
     store::StoreErrorKind,
 };
@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use crate::support::{
     Client, Fault, FaultyStore, FixedClock, StoreCall, Visitor,
     fixture::{DAY, MINUTE, SECOND},
+    process::Directory,
 };
 
 /// Writes down every metric as `name{label=value} value`.
@@ -216,7 +217,8 @@ pub(super) async fn a_busy_day() -> String {
     clock.advance(DAY);
     layer.sessions().reap().await.unwrap();
     // The store within answers for itself, and knows its size.
-    let small = SessionLayer::new(MemoryStore::default()).reap_every(None);
+    let bounded = MemoryStore::builder().max_sessions(100).build();
+    let small = SessionLayer::new(bounded).reap_every(None);
     set(&Visitor::new(&small), "n").await;
     let imported = Visitor::new(&small.clone().import(Other));
     imported.set_cookie(Some("old=token".to_owned()));
@@ -261,6 +263,7 @@ fn what_the_docs_list_is_recorded_and_names_no_session_and_no_user() {
     let abandoned = "counter cloakroom_store_abandoned_total{call=load}";
     assert_eq!(notes.get(abandoned), 1.0);
     assert!(notes.get("gauge cloakroom_memory_bytes{}") > 0.0);
+    assert_eq!(notes.get("gauge cloakroom_memory_max_sessions{}"), 100.0);
     assert!(notes.get("histogram cloakroom_listening_seconds{}") >= 0.0);
 
     let id = &cookie[cookie.find('=').unwrap() + 1..][..20];
@@ -354,6 +357,8 @@ fn each_metric_has_a_description_and_the_unit_that_the_docs_say() {
     });
     let mut described = notes.described.lock();
     described.sort_by(|one, other| one.0.cmp(&other.0));
+    // Once when the layer wraps a service, and once with the first record.
+    described.dedup();
     let described: Vec<_> = described
         .iter()
         .map(|(name, unit, text)| {
@@ -412,6 +417,77 @@ fn the_gauge_of_sessions_counts_none_from_before_a_restart_and_is_never_negative
             end(dave).await;
             end(carol).await;
             assert_eq!((gauge(), sessions.stats().live), (0.0, 0));
+        });
+    });
+}
+
+#[test]
+fn the_gauge_of_a_memory_store_counts_restored_sessions_as_the_statistics_do() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let directory = Directory::new();
+    let path = directory.path().join("sessions");
+    let former = MemoryStore::default();
+    let layer = |store: &MemoryStore| SessionLayer::new(store.clone()).reap_every(None);
+    let ids = [(); 3].map(|()| runtime.block_on(begin(&layer(&former))));
+    runtime.block_on(former.save_to(&path)).unwrap();
+
+    let notes = Notes::default();
+    let gauge = || notes.get("gauge cloakroom_sessions{}");
+    metrics::with_local_recorder(&notes, || {
+        runtime.block_on(async {
+            let store = MemoryStore::default();
+            store.restore_from(&path).await.unwrap();
+            let layer = layer(&store);
+            let sessions = layer.sessions();
+            assert_eq!((gauge(), sessions.stats().live), (3.0, 3));
+            begin(&layer).await;
+            assert_eq!((gauge(), sessions.stats().live), (4.0, 4));
+            for (ended, id) in (1..).zip(ids) {
+                assert!(sessions.revoke(id).await.unwrap());
+                assert_eq!(sessions.stats().live, 4 - ended);
+                assert_eq!(gauge(), (4 - ended) as f64);
+            }
+            // Behind the layer's back: known from the next sweep on.
+            store.restore_from(&path).await.unwrap();
+            sessions.reap().await.unwrap();
+            assert_eq!(gauge(), sessions.stats().live as f64);
+            assert_eq!(sessions.stats().peak, 4);
+        });
+    });
+}
+
+#[test]
+fn the_time_of_the_last_reap_stays_while_reaping_fails_or_hangs() {
+    let (store, clock) = (FaultyStore::in_memory(), FixedClock::default());
+    let layer = SessionLayer::new(store.clone())
+        .clock(clock.clone())
+        .reap_every(MINUTE);
+    let notes = Notes::default();
+    let reaped = || notes.get("gauge cloakroom_last_reap_timestamp_seconds{}");
+    let now = || clock.now().as_millis() as f64 / 1000.0;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&notes, || {
+        runtime.block_on(async {
+            // Until the first reap, it is the time when the task began.
+            store.plan_for(StoreCall::DeleteExpired, Fault::Hang);
+            let began = now();
+            Visitor::new(&layer).visit(async |_| ()).await;
+            tokio::time::sleep(SECOND).await;
+            clock.advance(DAY);
+            assert_eq!(reaped(), began);
+            let fails = Fault::Fail(StoreErrorKind::Unavailable);
+            store.plan_for(StoreCall::DeleteExpired, fails);
+            tokio::time::sleep(10 * MINUTE).await;
+            assert_eq!(reaped(), began);
+            store.heal();
+            tokio::time::sleep(60 * MINUTE).await;
+            assert_eq!(reaped(), now());
         });
     });
 }

@@ -1,5 +1,7 @@
 //! Events, listeners, statistics and metrics.
 
+#[cfg(feature = "metrics")]
+mod alerts;
 mod circuit;
 mod contexts;
 #[cfg(feature = "metrics")]

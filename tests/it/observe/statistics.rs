@@ -137,6 +137,11 @@ async fn a_memory_store_reports_its_bytes_and_evictions() {
     let stats = sessions.stats();
     assert_eq!(stats.memory_bytes, Some(store.bytes()));
     assert!(store.bytes() > 0);
+    assert_eq!(stats.max_sessions, Some(2));
+    assert_eq!(
+        SessionLayer::default().sessions().stats().max_sessions,
+        None
+    );
     assert_eq!(stats.ended(EndReason::Evicted), 3);
     assert_eq!((stats.live, stats.created), (2, 5));
 }

@@ -777,7 +777,7 @@ async fn l7_a_session_last_seen_more_than_a_minute_ahead_is_warned_about() {
     visitor.get("/peek").await;
     assert_snapshot!(
         log.lines().join("\n").replace(&id, "[id]"),
-        @"WARN the session was last used in the future: check the clocks session.id=[id] ahead=60.001s"
+        @"WARN the session was last used in the future: check the clocks session.id=[id] ahead=60.001s suppressed=0"
     );
 }
 

@@ -11,6 +11,8 @@ mod sqlite;
 
 use std::sync::Arc;
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use cloakroom::store::{Position, Query};
 use cloakroom::{Activity, Record, SessionId, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -47,6 +49,50 @@ pub(crate) fn until(millis: impl Into<Option<u64>>) -> Activity {
         last_seen_at: Timestamp::from_millis(1_000),
         expires_at: millis.into().map(Timestamp::from_millis),
     }
+}
+
+/// How many rows the tests of [`deep_pages`] need.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) const ROWS: u64 = 100_000;
+
+/// A page of a large table, far behind the first one.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) struct DeepPage {
+    pub(crate) query: Query,
+    pub(crate) after: Position,
+    /// The index that finds its rows, without the name of the table.
+    pub(crate) index: &'static str,
+    /// Whether no index has the condition, so that the page looks at the next rows only.
+    pub(crate) is_windowed: bool,
+}
+
+/// The pages, if row `n` began `n` milliseconds after 1970, every second row has a user, and every 1000th has Ann.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) fn deep_pages() -> impl Iterator<Item = DeepPage> {
+    let moment = Timestamp::from_millis;
+    let by_id = Position::after(id(0xc0 << 120));
+    let newest = Position::after_begun(moment(ROWS / 4), id(0));
+    let all = Query::default();
+    let users = all.clone().with_logged_in(true);
+    let begun = all.clone().with_begun_since(moment(ROWS / 8));
+    let begun = begun.with_begun_before(moment(ROWS / 2));
+    let pages = [
+        (all.clone(), &by_id, "pkey", false),
+        (all.clone().newest_first(), &newest, "begun", false),
+        (all.with_user("ann"), &by_id, "user", false),
+        (begun.clone().newest_first(), &newest, "begun", false),
+        (begun, &by_id, "pkey", true),
+        (users.clone(), &by_id, "pkey", true),
+        (users.newest_first(), &newest, "begun", true),
+    ];
+    pages
+        .map(|(query, after, index, is_windowed)| DeepPage {
+            query,
+            after: after.clone(),
+            index,
+            is_windowed,
+        })
+        .into_iter()
 }
 
 /// The tests of `$store`, in a module that has
@@ -94,6 +140,22 @@ macro_rules! sql_store_tests {
                 .run()
                 .await;
             assert_eq!(store.count(&Query::default()).await.unwrap(), 0);
+        }
+
+        #[tokio::test]
+        async fn a_pending_migration_is_told_and_changes_nothing() {
+            let (_database, store) = empty().await;
+            for _ in 0..2 {
+                assert_eq!(store.pending_migration().await.unwrap(), PendingMigration::Create);
+            }
+            store.migrate().await.unwrap();
+            assert_eq!(store.pending_migration().await.unwrap(), PendingMigration::Nothing);
+            execute(&store, "DELETE FROM sessions_schema WHERE version = 2").await;
+            assert_eq!(store.pending_migration().await.unwrap(), PendingMigration::Upgrade);
+            execute(&store, "DROP TABLE sessions").await;
+            assert_eq!(store.pending_migration().await.unwrap(), PendingMigration::Create);
+            store.migrate().await.unwrap();
+            assert_eq!(store.pending_migration().await.unwrap(), PendingMigration::Nothing);
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

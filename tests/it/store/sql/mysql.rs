@@ -2,7 +2,10 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use cloakroom::{
     SessionId, SessionStore, Timestamp, Version,
-    store::{Created, MySqlStore, Query, Reaped, RemovalSink, StoreErrorKind, Touched, Updated},
+    store::{
+        Created, MySqlStore, PendingMigration, Query, Reaped, RemovalSink, StoreErrorKind, Touched,
+        Updated,
+    },
     testing::Conformance,
 };
 use futures::StreamExt as _;
@@ -10,7 +13,9 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row as _, mysql::MySqlPoolOptions, pool::PoolOptions};
 
-use super::{Database, id, record, server_faults::server_faults, sql_store_tests, until};
+use super::{
+    Database, ROWS, deep_pages, id, record, server_faults::server_faults, sql_store_tests, until,
+};
 use crate::support::former;
 use crate::{
     store::{abandon, load::Load, population, processes},
@@ -92,6 +97,45 @@ async fn nothing_but_a_count_reads_the_whole_table() {
     }
     // The status itself is some hundred rows.
     assert!(rows().await - before < 10_000);
+}
+
+#[tokio::test]
+async fn a_page_at_any_depth_is_found_by_an_index() {
+    let (database, store) = migrated().await;
+    let digits = "(SELECT 0 d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 \
+                  UNION SELECT 5 UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9)";
+    let bytes = record(json!({})).to_bytes();
+    let fill = format!(
+        "INSERT INTO sessions (id, counter, writer, user_hash, created_at, begun_at, last_seen_at, record) \
+         SELECT UNHEX(LEFT(SHA2(n, 256), 32)), 1, 255, \
+         CASE WHEN n % 1000 = 0 THEN UNHEX(SHA2('ann', 256)) WHEN n % 2 = 0 THEN UNHEX(SHA2(n, 256)) END, \
+         n, n, n, '{}' FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d + 10000 * e.d + 1 n \
+         FROM {digits} a, {digits} b, {digits} c, {digits} d, {digits} e) numbers WHERE n <= {ROWS}",
+        str::from_utf8(&bytes).unwrap()
+    );
+    execute(&store, &fill).await;
+    execute(&store, "ANALYZE TABLE sessions").await;
+    let pool = MySqlPoolOptions::new().max_connections(1);
+    let store = MySqlStore::new(pool.connect(&database.url).await.unwrap());
+    // How many rows this connection has read, by all ways, and how many it has sorted.
+    let status = async |names: &str| -> u64 {
+        let status = format!("SHOW SESSION STATUS LIKE '{names}'");
+        let rows = sqlx::raw_sql(AssertSqlSafe(status)).fetch_all(store.pool());
+        let rows = rows.await.unwrap();
+        let values = rows.iter().map(|row| row.get_unchecked::<String, _>(1));
+        values.map(|value| value.parse::<u64>().unwrap()).sum()
+    };
+    for page in deep_pages() {
+        let before = (status("Handler_read%").await, status("Sort_rows").await);
+        let found = store.list(&page.query, Some(&page.after), 10).await;
+        assert_eq!(found.unwrap().sessions.len(), 10, "{:?}", page.query);
+        let sorted = status("Sort_rows").await - before.1;
+        let read = status("Handler_read%").await - before.0;
+        // The status itself is some hundred rows, each time.
+        let most = if page.is_windowed { 20_000 } else { 5_000 };
+        assert!(read < most, "{}: {read} of {:?}", page.index, page.query);
+        assert!(page.is_windowed || sorted == 0, "{}: {sorted}", page.index);
+    }
 }
 
 #[tokio::test]

@@ -2,16 +2,21 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use cloakroom::{
     SessionId, SessionStore, Timestamp, Version,
-    store::{Created, PostgresStore, Query, Reaped, RemovalSink, StoreErrorKind, Touched, Updated},
+    store::{
+        Created, PendingMigration, PostgresStore, Query, Reaped, RemovalSink, StoreErrorKind,
+        Touched, Updated,
+    },
     testing::Conformance,
 };
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Row as _, pool::PoolOptions};
+use sqlx::{AssertSqlSafe, Row as _, pool::PoolOptions, postgres::PgPoolOptions};
 
-use super::{Database, id, record, server_faults::server_faults, sql_store_tests, until};
-use crate::support::former;
+use super::{
+    Database, ROWS, deep_pages, id, record, server_faults::server_faults, sql_store_tests, until,
+};
+use crate::support::{Log, former};
 use crate::{
     store::{abandon, load::Load, population, processes},
     support::{
@@ -115,6 +120,43 @@ async fn nothing_but_a_count_reads_the_whole_table() {
     store.pool().close().await;
     let store = PostgresStore::connect(&database.url).await.unwrap();
     assert_eq!(text(&store, scans).await, before);
+}
+
+#[tokio::test]
+async fn a_page_at_any_depth_is_found_by_an_index() {
+    let (database, store) = migrated().await;
+    let bytes = record(json!({})).to_bytes();
+    let fill = format!(
+        "INSERT INTO sessions (id, counter, writer, user_hash, created_at, begun_at, last_seen_at, record) \
+         SELECT md5(n::text)::uuid, 1, 255, \
+         CASE WHEN n % 1000 = 0 THEN sha256('ann') WHEN n % 2 = 0 THEN sha256(n::text::bytea) END, \
+         n, n, n, '{}' FROM generate_series(1, {ROWS}) n",
+        str::from_utf8(&bytes).unwrap()
+    );
+    execute(&store, &fill).await;
+    execute(&store, "ANALYZE sessions").await;
+    // The server sends the plan of each statement.
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                let explain = "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; \
+                               SET auto_explain.log_level = notice";
+                sqlx::raw_sql(explain).execute(connection).await.map(drop)
+            })
+        });
+    let store = PostgresStore::new(pool.connect(&database.url).await.unwrap());
+    for page in deep_pages() {
+        let log = Log::capture();
+        let found = store.list(&page.query, Some(&page.after), 10).await;
+        assert_eq!(found.unwrap().sessions.len(), 10, "{:?}", page.query);
+        let plan = log.text();
+        let index = format!("using sessions_{} on sessions", page.index);
+        assert!(plan.contains(&index), "{index}: {plan}");
+        assert!(!plan.contains("Seq Scan"), "{plan}");
+        // Within a window only its own rows are sorted.
+        assert!(page.is_windowed || !plan.contains("Sort"), "{plan}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

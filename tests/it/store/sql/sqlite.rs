@@ -9,7 +9,9 @@ use std::{
 
 use cloakroom::{
     SessionId, SessionStore, Timestamp, Version,
-    store::{Created, Query, Reaped, RemovalSink, SqliteStore, StoreErrorKind, Updated},
+    store::{
+        Created, PendingMigration, Query, Reaped, RemovalSink, SqliteStore, StoreErrorKind, Updated,
+    },
     testing::{Conformance, conformance},
 };
 use futures::StreamExt as _;
@@ -62,6 +64,14 @@ async fn the_file_is_in_wal_mode_and_what_is_written_is_seen_by_all() {
     assert!(other.load(id(1)).await.unwrap().is_some());
     assert!(other.delete(id(1)).await.unwrap());
     assert!(store.load(id(1)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn only_a_migration_changes_the_mode_of_a_file() {
+    let (_database, store) = empty().await;
+    assert!(store.load(id(1)).await.is_err());
+    store.pending_migration().await.unwrap();
+    assert_eq!(text(&store, "PRAGMA journal_mode").await, "delete");
 }
 
 #[tokio::test]
