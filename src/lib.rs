@@ -247,7 +247,7 @@ pub mod guide {
     #[doc = include_str!("../docs/guide/concurrency.md")]
     pub mod concurrency {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
-    #[doc = include_str!("../docs/guide/forms.md")]
+    #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/forms.md"))]
     pub mod forms {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
     #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/getting-started.md"))]

@@ -81,9 +81,11 @@ fn token(line: &str) -> Option<&str> {
 }
 
 fn curl(command: &str, folder: &Path) -> Command {
+    // It prints each line at once, as on a terminal.
+    let command = command.replacen("curl", "exec stdbuf -oL curl -s", 1);
     let mut shell = Command::new("sh");
     shell
-        .args(["-c", &command.replacen("curl", "exec curl -s", 1)])
+        .args(["-c", &command])
         .current_dir(folder)
         .stdout(Stdio::piped())
         .kill_on_drop(true);
@@ -111,6 +113,8 @@ async fn open(mut child: Child, printed: &[String]) -> Child {
 pub(crate) async fn follow(page: &str, app: Router) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("localhost:{}", listener.local_addr().unwrap().port());
+    // The page of operators asks for the address of the client.
+    let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
     tokio::spawn(async { axum::serve(listener, app).await });
     let folder = tempfile::tempdir().unwrap();
     let mut last_token = None;
