@@ -283,7 +283,7 @@ pub mod guide {
     #[doc = include_str!("../docs/guide/testing.md")]
     pub mod testing {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
-    #[doc = include_str!("../docs/guide/web-sockets.md")]
+    #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/web-sockets.md"))]
     pub mod web_sockets {}
 }
 
