@@ -253,7 +253,7 @@ pub mod guide {
     #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/getting-started.md"))]
     pub mod getting_started {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
-    #[doc = include_str!("../docs/guide/if-you-know.md")]
+    #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/if-you-know.md"))]
     pub mod if_you_know {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
     #[doc = include_str!("../docs/guide/json-and-apps.md")]
