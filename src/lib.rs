@@ -256,7 +256,7 @@ pub mod guide {
     #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/if-you-know.md"))]
     pub mod if_you_know {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
-    #[doc = include_str!("../docs/guide/json-and-apps.md")]
+    #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/json-and-apps.md"))]
     pub mod json_and_apps {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
     #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/log-in.md"))]
