@@ -274,7 +274,7 @@ pub mod guide {
     #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/operators.md"))]
     pub mod operators {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
-    #[doc = include_str!("../docs/guide/production.md")]
+    #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/production.md"))]
     pub mod production {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
     #[doc = include_str!("../docs/guide/security.md")]
