@@ -277,7 +277,7 @@ pub mod guide {
     #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/production.md"))]
     pub mod production {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
-    #[doc = include_str!("../docs/guide/security.md")]
+    #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/security.md"))]
     pub mod security {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
     #[doc = include_str!("../docs/guide/testing.md")]
