@@ -280,7 +280,7 @@ pub mod guide {
     #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/security.md"))]
     pub mod security {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
-    #[doc = include_str!("../docs/guide/testing.md")]
+    #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/testing.md"))]
     pub mod testing {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
     #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/web-sockets.md"))]
