@@ -268,7 +268,7 @@ pub mod guide {
     #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/openid-connect.md"))]
     pub mod openid_connect {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
-    #[doc = include_str!("../docs/guide/operating.md")]
+    #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/operating.md"))]
     pub mod operating {}
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
     #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/operators.md"))]
