@@ -1,8 +1,5 @@
-//! The programs of the guide that need more than cloakroom's own examples. The examples of this package are the programs
-//! of the pages "Log in" and "OpenID Connect", and test themselves. The pages about other packages are its doctests.
+//! The programs of the guide. Each example of this package is the program of the page with its name, and tests itself. The
+//! page about moving from tower-sessions is its doctest.
 
 #[doc = include_str!("../../../docs/guide/moving-from-tower-sessions.md")]
 pub mod moving;
-
-#[doc = include_str!("../../../docs/guide/operators.md")]
-pub mod operators {}

@@ -2,6 +2,9 @@
 
 use std::{fs, path::Path};
 
+const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide");
+const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+
 /// The code of the page's Rust blocks, one after the other.
 fn code(page: &str) -> String {
     let mut code = String::new();
@@ -21,32 +24,33 @@ fn without_empty_lines(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.is_empty()).collect()
 }
 
-/// The program without its first line and its tests.
+/// The program without its first line and the way to its tests.
 fn shown(program: &str) -> &str {
     let (_, program) = program.split_once("\n\n").unwrap();
-    let (program, _) = program.split_once("#[cfg(test)]").unwrap();
-    program
+    let tests = program.find("#[cfg(test)]\n#[path");
+    &program[..tests.unwrap_or(program.len())]
 }
 
 #[track_caller]
-fn assert_shows(page: &str, program: &str) {
-    let code = code(page);
+fn assert_shows(page: &str, program: &Path) {
+    let page = Path::new(GUIDE).join(page);
+    let (page, program) = (fs::read_to_string(page), fs::read_to_string(program));
     assert_eq!(
-        without_empty_lines(&code),
-        without_empty_lines(shown(program))
+        without_empty_lines(&code(&page.unwrap())),
+        without_empty_lines(shown(&program.unwrap()))
     );
 }
 
 #[test]
-fn the_page_about_log_in_has_the_whole_program() {
-    let page = include_str!("../../../docs/guide/log-in.md");
-    assert_shows(page, include_str!("../examples/log_in.rs"));
-}
-
-#[test]
-fn the_page_about_openid_connect_has_the_whole_program() {
-    let page = include_str!("../../../docs/guide/openid-connect.md");
-    assert_shows(page, include_str!("../examples/openid_connect.rs"));
+fn a_page_has_the_whole_program_of_its_name() {
+    let programs = fs::read_dir(PROGRAMS).unwrap();
+    let programs = programs.map(|entry| entry.unwrap().path());
+    // The program of that page is a test.
+    let testing = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testing.rs"));
+    for program in programs.chain([testing.to_owned()]) {
+        let name = program.file_stem().unwrap().to_str().unwrap();
+        assert_shows(&format!("{}.md", name.replace('_', "-")), &program);
+    }
 }
 
 /// The links of a page to files, as `[name]: file`.
@@ -59,9 +63,9 @@ fn definitions(page: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[test]
 fn links_between_pages_lead_somewhere_in_the_repository_and_in_the_documentation() {
-    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide");
+    let guide = Path::new(GUIDE);
     let links = include_str!("../../../src/guide_links.md");
-    for entry in fs::read_dir(&guide).unwrap() {
+    for entry in fs::read_dir(guide).unwrap() {
         let path = entry.unwrap().path();
         let page = fs::read_to_string(&path).unwrap();
         for (name, to) in definitions(&page) {

@@ -1,4 +1,5 @@
 //! A visitor of an application in this process.
+#![allow(dead_code)] // Each test uses its part.
 
 use axum::{
     Router,
@@ -8,6 +9,7 @@ use axum::{
 use tower::ServiceExt as _;
 
 /// A browser without a page: its cookie, and its name.
+#[derive(Clone)]
 pub(crate) struct Visitor {
     app: Router,
     agent: &'static str,
