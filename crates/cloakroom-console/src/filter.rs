@@ -97,6 +97,11 @@ impl ListParams {
         Ok(filter)
     }
 
+    /// The conditions as they are written. If all are empty, every session matches.
+    pub(crate) fn conditions(&self) -> [String; 4] {
+        [&self.user, &self.kind, &self.begun, &self.idle].map(Clone::clone)
+    }
+
     /// The conditions and the order in words.
     pub(crate) fn in_words(&self) -> String {
         let kind = match &*self.kind {

@@ -48,6 +48,7 @@ mod answer;
 mod app;
 mod charts;
 mod console;
+mod counts;
 mod filter;
 mod format;
 mod jobs;

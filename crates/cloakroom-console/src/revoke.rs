@@ -22,6 +22,7 @@ use serde_json::json;
 use crate::{
     answer::{self, Failure, page},
     app::{App, Visit},
+    console::FOR_A_PAGE,
     filter::ListParams,
     jobs::{Job, Phase},
     pages::revoke as pages,
@@ -139,7 +140,7 @@ pub(crate) async fn revoke(
 async fn preview(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Failure> {
     let (what, number, first, fields) = match &meant {
         Meant::All { .. } => {
-            let stored = app.live.stored().await;
+            let stored = stored(app).await;
             if visit.wants_json {
                 let answer = json!({ "count": stored, "is_exact": false, "sessions": [] });
                 return Ok(Json(answer).into_response());
@@ -213,6 +214,12 @@ async fn preview(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
     Ok(page(preview))
 }
 
+/// How many records the store has, if it says so in time.
+async fn stored(app: &App) -> Option<u64> {
+    let counted = app.counts.all(FOR_A_PAGE).await;
+    counted.latest.map(|count| count.records)
+}
+
 enum Number {
     Exactly(usize),
     Counted(SessionCount),
@@ -238,16 +245,17 @@ async fn perform(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
             ));
         }
         Meant::All { words } if !visit.wants_json && words.trim() != pages::WORDS => {
-            let asked = pages::everything(&visit.frame, app.live.stored().await, true);
+            let asked = pages::everything(&visit.frame, stored(app).await, true);
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, page(asked)).into_response());
         }
         _ => {}
     }
     let (number, job) = app.jobs.begin();
-    let worker = Arc::clone(&job);
+    let (worker, counts) = (Arc::clone(&job), Arc::clone(&app.counts));
     // A task of its own, which continues if the browser disconnects.
     tokio::spawn(async move {
         let ended = end(&sessions, &meant, &worker.ended).await;
+        counts.forget();
         if let Ok(ended) = ended {
             worker.ended.store(ended, Ordering::Relaxed);
         }

@@ -10,8 +10,8 @@ use axum::{
     routing::get,
 };
 use cloakroom::{
-    Activity, Event, EventKind, MemoryStore, Record, Session, SessionFilter, SessionId,
-    SessionLayer, Shutdown, StoreCall, Timestamp,
+    Activity, CircuitBreaker, Event, EventKind, MemoryStore, Record, Session, SessionFilter,
+    SessionId, SessionLayer, Shutdown, StoreCall, Timestamp,
     store::{
         Created, Former, Position, Query, Reaped, SessionStore, StoreError, StoreErrorKind,
         StorePage, Touched, Updated,
@@ -22,6 +22,7 @@ use cloakroom_console::{Access, Console, console, loopback};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 /// Whoever says so in a header.
@@ -697,7 +698,7 @@ async fn a_store_that_cannot_list_or_does_not_answer_is_told_apart() {
     house
         .get("")
         .await
-        .shows("The store does not say how many sessions it has");
+        .shows("This kind of store does not count its sessions");
     store.plan(move |call| match listing(call) {
         true => Fault::Fail(StoreErrorKind::Unavailable),
         false => Fault::None,
@@ -707,6 +708,172 @@ async fn a_store_that_cannot_list_or_does_not_answer_is_told_apart() {
     let reply = house.post("kind=anonymous&sure=yes").await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     reply.shows("Not all of them ended");
+}
+
+/// How often the store was asked to count.
+fn counts(store: &FaultyStore) -> usize {
+    let calls = store.calls().into_iter();
+    calls.filter(|call| *call == StoreCall::Count).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_who_look_at_the_same_time_share_one_count_of_the_store() {
+    let store = FaultyStore::in_memory();
+    let house = Arc::new(House::over(store.clone()));
+    for _ in 0..3 {
+        house.visitor(None).await;
+    }
+    store.plan_for(StoreCall::Count, Fault::Delay(Duration::from_millis(100)));
+    store.calls();
+    let mut viewers = JoinSet::new();
+    for path in [
+        "",
+        "/sessions",
+        "/sessions?kind=anonymous",
+        "/sessions?kind=anonymous&limit=25",
+    ] {
+        for _ in 0..20 {
+            let house = Arc::clone(&house);
+            viewers.spawn(async move { house.get(path).await });
+        }
+    }
+    for reply in viewers.join_all().await {
+        reply.shows("3");
+    }
+    // The whole store, and the anonymous sessions.
+    assert_eq!(counts(&store), 2);
+    // A count that took a tenth of a second is good for five.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    house.get("/sessions").await.shows("3 in the store");
+    assert_eq!(counts(&store), 0);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    house.get("/sessions").await.shows("3 in the store");
+    assert_eq!(counts(&store), 1);
+    // What an operator has ended is not in a number any more.
+    house
+        .post("kind=anonymous&sure=yes")
+        .await
+        .shows("3 sessions ended");
+    house.get("/sessions").await.shows("0 in the store");
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_of_a_store_that_fails_are_old_and_say_since_when() {
+    let store = FaultyStore::in_memory();
+    let house = House::over(store.clone());
+    for _ in 0..3 {
+        house.visitor(None).await;
+    }
+    house
+        .get("")
+        .await
+        .shows("<strong>3</strong> records, of all processes that share the store. Counted at ")
+        .hides("This number is old")
+        .hides("The store does not answer");
+    store.plan(|_| Fault::Fail(StoreErrorKind::Unavailable));
+    let visit = Router::new()
+        .route("/", get(async |session: Session| session.insert("n", 1)))
+        .layer(house.layer.clone());
+    for _ in 0..4 {
+        let reply = visit.clone().oneshot(Request::new(Body::empty())).await;
+        assert_eq!(reply.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let reply = house.get("").await;
+    reply
+        .shows("The store does not answer. </strong>Since <time")
+        .shows("and none has succeeded")
+        .shows("The store could not be counted at <time")
+        .shows("This number is old: <strong>3</strong> records");
+    let (_, stats) = house.json("").await;
+    assert_eq!(stats["store"]["records"], 3);
+    assert!(stats["store"]["counted_at"].is_string() && stats["store"]["error"].is_string());
+    store.heal();
+    let reply = visit.oneshot(Request::new(Body::empty())).await;
+    assert_eq!(reply.unwrap().status(), StatusCode::OK);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    house
+        .get("")
+        .await
+        .shows("<strong>4</strong> records")
+        .hides("The store does not answer")
+        .hides("This number is old");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_is_shown_with_the_time_since_when() {
+    let store = FaultyStore::in_memory();
+    let breaker = CircuitBreaker::default().failures(2);
+    let layer = SessionLayer::new(store.clone()).circuit_breaker(breaker);
+    let app = Router::new().nest("/ops/console", console(layer.sessions(), by_header));
+    let house = House {
+        app,
+        layer,
+        ended: Arc::default(),
+    };
+    house.get("").await.hides("The store is down");
+    store.plan(|_| Fault::Fail(StoreErrorKind::Unavailable));
+    let visit = Router::new()
+        .route("/", get(async |session: Session| session.insert("n", 1)))
+        .layer(house.layer.clone());
+    for _ in 0..4 {
+        visit
+            .clone()
+            .oneshot(Request::new(Body::empty()))
+            .await
+            .unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    house
+        .get("")
+        .await
+        .shows("The store is down. </strong>The circuit breaker has been seen open since <time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_does_not_hold_up_the_live_numbers() {
+    let store = FaultyStore::in_memory();
+    let house = House::over(store.clone());
+    store.plan_for(StoreCall::Count, Fault::Hang);
+    house.get("").await.shows("Being counted.");
+    let request = Request::get("/ops/console/live").header("x-operator", "olga");
+    let request = request.body(Body::empty()).unwrap();
+    let mut body = house
+        .app
+        .clone()
+        .oneshot(request)
+        .await
+        .unwrap()
+        .into_body();
+    let began = tokio::time::Instant::now();
+    for _ in 0..5 {
+        body.frame().await.unwrap().unwrap();
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn numbers_of_a_store_that_processes_share_say_whose_they_are() {
+    // As a store on a server, it does not say what it holds in memory.
+    let house = House::over(ById(MemoryStore::default()));
+    house.visitor(None).await;
+    house
+        .get("")
+        .await
+        .shows("Begun here, not ended here")
+        .shows("Each process that shares the store has numbers of its own")
+        .hides("Active")
+        .hides("in the memory of this process");
+    let house = House::new();
+    house
+        .get("")
+        .await
+        .shows("Active")
+        .hides("shares the store");
 }
 
 /// A store that lists by id alone, as Redis does without an index.

@@ -1,14 +1,17 @@
 //! The live numbers.
 
-use cloakroom::{EndReason, Rejection, Stats, StoreCall};
+use std::time::SystemTime;
+
+use cloakroom::{EndReason, ErrorKind, Rejection, Stats, StoreCall};
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 
 use super::Frame;
 use crate::{
     charts::{bars, gauge, sparkline},
-    format::{bytes, count, latency, span},
-    sample::{History, Recent, by_minute},
+    counts::Counted,
+    format::{bytes, clock, count, latency, moment, since, span},
+    sample::{History, Outage, Recent, by_minute},
 };
 
 pub(crate) fn page(frame: &Frame, numbers: &Markup) -> Markup {
@@ -20,27 +23,36 @@ pub(crate) fn page(frame: &Frame, numbers: &Markup) -> Markup {
 }
 
 /// The part that changes with each tick.
-pub(crate) fn numbers(history: &History, node: &str, stored: Option<u64>) -> Markup {
+pub(crate) fn numbers(history: &History, node: &str, counted: &Counted) -> Markup {
     let Some(recent) = history.recent() else {
         return html! { p { "No numbers yet." } };
     };
     let stats = recent.now;
+    let now = SystemTime::now();
+    // A store in memory belongs to this process alone.
+    let is_shared = stats.memory_bytes.is_none();
     let (created, ended) = by_minute(stats);
     html! {
         div.scope {
             h2 { "This process" }
-            p { (node) }
+            p { (node) @if let Some(at) = history.latest() { " · " (clock(at)) } }
             p.state data-state="live" { "live" }
         }
-        @if stats.is_circuit_open {
-            p.banner role="alert" {
-                strong { "The store is down. " }
-                "Requests that need a session fail at once, and one at a time tries whether it is back."
+        @if let Some(outage) = history.outage() { (down(outage, now)) }
+        @if is_shared {
+            p.note {
+                "What this process has seen. Each process that shares the store has numbers of its own, and a session's end \
+                 counts in the process that ends or deletes it."
             }
         }
         div.tiles {
-            (tile("Active", &count(stats.live), &format!("peak {}", count(stats.peak)),
-                sparkline(&history.live(), "Active sessions in the last five minutes")))
+            @if is_shared {
+                (tile("Begun here, not ended here", &count(stats.live), &format!("peak {}", count(stats.peak)),
+                    sparkline(&history.live(), "Sessions begun and not ended in this process, in the last five minutes")))
+            } @else {
+                (tile("Active", &count(stats.live), &format!("peak {}", count(stats.peak)),
+                    sparkline(&history.live(), "Active sessions in the last five minutes")))
+            }
             (tile("Created", &count(recent.created()), &rate(&recent),
                 bars(&created, "Sessions created in each of the last 60 minutes", "good")))
             (tile("Ended", &count(recent.all_ended()), &rate(&recent),
@@ -80,12 +92,52 @@ pub(crate) fn numbers(history: &History, node: &str, stored: Option<u64>) -> Mar
         }
         div.scope {
             h2 { "The whole store" }
-            p {
-                @match stored {
-                    Some(stored) => { strong { (count(stored)) } " records, of every process. Expired ones count until they are deleted." }
-                    None => "The store does not say how many sessions it has.",
-                }
+            (records(counted, is_shared, now))
+        }
+    }
+}
+
+/// Since when the store is down, and which numbers are current all the same.
+fn down(outage: Outage, now: SystemTime) -> Markup {
+    html! {
+        p.banner {
+            @if outage.is_circuit_open {
+                strong { "The store is down. " }
+                "The circuit breaker has been seen open since " (since(outage.since, now)) ". Requests that need a session fail \
+                 at once, and one at a time tries whether the store is back. "
+            } @else {
+                strong { "The store does not answer. " }
+                "Since " (since(outage.since, now)) ", " (count(outage.failed)) " calls of requests have failed and none has \
+                 succeeded. "
             }
+            "The numbers of this process are current. The number of records in the store is from the last count that succeeded."
+        }
+    }
+}
+
+/// The number of records, and from when it is.
+fn records(counted: &Counted, is_shared: bool, now: SystemTime) -> Markup {
+    let number = counted.latest.map(|latest| {
+        html! {
+            strong { (count(latest.records)) } " records"
+            @if is_shared { ", of all processes that share the store" } @else { ", in the memory of this process" }
+            ". Counted at " (since(latest.at, now)) ". Expired records count until they are deleted"
+            @if is_shared { ", and so do those of sessions that ended or have a new id" }
+            "."
+        }
+    });
+    let failure = counted.failure.as_ref();
+    html! {
+        @match (number, failure) {
+            (Some(number), None) => p { (number) },
+            (_, Some((_, error))) if error.kind() == ErrorKind::Unsupported => p {
+                "This kind of store does not count its sessions."
+            },
+            (number, Some((at, error))) => {
+                p.wrong { "The store could not be counted at " (since(*at, now)) ": " (error) "." }
+                @if let Some(number) = number { p { "This number is old: " (number) } }
+            }
+            (None, None) => p { "Being counted." },
         }
     }
 }
@@ -196,7 +248,7 @@ fn calls(recent: &Recent<'_>) -> Markup {
 }
 
 /// The statistics for programs. Counts are since the process began.
-pub(crate) fn json(stats: &Stats, node: &str, stored: Option<u64>) -> Value {
+pub(crate) fn json(stats: &Stats, node: &str, counted: &Counted) -> Value {
     let seconds = |duration: std::time::Duration| duration.as_secs_f64();
     let ended = EndReason::ALL
         .iter()
@@ -232,6 +284,10 @@ pub(crate) fn json(stats: &Stats, node: &str, stored: Option<u64>) -> Value {
             "memory_bytes": stats.memory_bytes,
             "memory_max_bytes": stats.memory_max_bytes,
         },
-        "store": { "records": stored },
+        "store": {
+            "records": counted.latest.map(|count| count.records),
+            "counted_at": counted.latest.map(|count| moment(count.at)),
+            "error": counted.failure.as_ref().map(|(_, error)| error.to_string()),
+        },
     })
 }

@@ -1,15 +1,18 @@
 //! The list of sessions, with its search.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
-use cloakroom::{Cursor, Error, ErrorKind, SessionCount, SessionFilter, SessionSummary, Sessions};
+use cloakroom::{Cursor, Error, ErrorKind, SessionFilter, SessionSummary, Sessions};
 use maud::{Markup, html};
 
 use super::{Frame, rows};
 use crate::{
     answer::Failure,
+    app::App,
+    console::FOR_A_PAGE,
+    counts::Counted,
     filter::{LIMITS, ListParams, Order, TIMES, query},
-    format::count,
+    format::{count, span},
 };
 
 /// A page of the list.
@@ -17,8 +20,8 @@ pub(crate) struct Listed {
     pub(crate) params: ListParams,
     pub(crate) sessions: Vec<SessionSummary>,
     pub(crate) next: Option<Cursor>,
-    /// How many sessions match. `None` if the store does not count.
-    pub(crate) count: Option<SessionCount>,
+    /// How many sessions match in the whole store.
+    pub(crate) counted: Counted,
     /// Why the store could not list.
     pub(crate) notice: Option<&'static str>,
 }
@@ -26,8 +29,8 @@ pub(crate) struct Listed {
 /// How many calls of the store make a page.
 const TRIES: usize = 4;
 
-pub(crate) async fn fetch(sessions: &Sessions, params: ListParams) -> Result<Listed, Failure> {
-    let mut params = params;
+pub(crate) async fn fetch(app: &App, mut params: ListParams) -> Result<Listed, Failure> {
+    let sessions = &app.sessions;
     let (filter, limit, order) = (params.filter()?, params.limit()?, params.order()?);
     let at = params.at()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     params.at = at.as_millis().to_string();
@@ -63,12 +66,12 @@ pub(crate) async fn fetch(sessions: &Sessions, params: ListParams) -> Result<Lis
         found => found,
     };
     let (found, next) = found?;
-    let count = sessions.count_matching(&filter).await.ok();
+    let counted = app.counts.matching(&params, filter, FOR_A_PAGE).await;
     Ok(Listed {
         params,
         sessions: found,
         next,
-        count,
+        counted,
         notice,
     })
 }
@@ -170,7 +173,7 @@ pub(crate) fn sessions(frame: &Frame, listed: &Listed) -> Markup {
     html! {
         div.heading {
             h1 { (heading(params)) }
-            @if let Some(count) = &listed.count { p.dim { (matching(count)) } }
+            @if let Some(found) = matching(&listed.counted) { p.dim { (found) } }
         }
         @if sessions.is_empty() {
             div.empty {
@@ -228,8 +231,21 @@ pub(crate) fn heading(params: &ListParams) -> String {
     first.into_iter().chain(letters).collect()
 }
 
-/// `12 in the store`.
-fn matching(found: &SessionCount) -> String {
+/// `12 in the store`, and when they were counted, if that was not just now. Nothing if the store does not count.
+fn matching(counted: &Counted) -> Option<String> {
+    let Some(found) = counted.latest else {
+        let is_late = counted.failure.is_none();
+        return is_late.then(|| "still being counted".to_owned());
+    };
     let more = if found.is_exact { "" } else { "more than " };
-    format!("{more}{} in the store", count(found.sessions))
+    let age = found.at.elapsed().unwrap_or_default();
+    let counted = if age < Duration::from_secs(5) {
+        String::new()
+    } else {
+        format!(", counted {} ago", span(age))
+    };
+    Some(format!(
+        "{more}{} in the store{counted}",
+        count(found.records)
+    ))
 }
