@@ -1,13 +1,6 @@
 //! Ending sessions: a preview first, and long work in the background.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Form, Json,
@@ -23,6 +16,7 @@ use crate::{
     answer::{self, Failure, page},
     app::{App, Visit},
     console::FOR_A_PAGE,
+    counts::Counts,
     filter::ListParams,
     jobs::{Job, Phase},
     pages::revoke as pages,
@@ -250,30 +244,30 @@ async fn perform(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
         }
         _ => {}
     }
-    let (number, job) = app.jobs.begin();
-    let (worker, counts) = (Arc::clone(&job), Arc::clone(&app.counts));
-    // A task of its own, which continues if the browser disconnects.
-    tokio::spawn(async move {
-        let ended = end(&sessions, &meant, &worker.ended).await;
-        counts.forget();
-        if let Ok(ended) = ended {
-            worker.ended.store(ended, Ordering::Relaxed);
-        }
-        worker.state.send_replace(match ended {
-            Ok(_) => Phase::Done,
-            Err(error) => Phase::Failed(error),
-        });
-    });
+    let counts = Forget(Arc::clone(&app.counts));
+    let shutdown = sessions.shutdown().clone();
+    let work = |job: Arc<Job>| async move {
+        let _counts = counts;
+        end(&sessions, &meant, &job).await
+    };
+    let (number, job) = app.jobs.start(&visit.operator, &shutdown, work);
     let mut state = job.state.subscribe();
     let finished = state.wait_for(|state| !matches!(state, Phase::Working));
     let _ = tokio::time::timeout(PATIENCE, finished).await;
     Ok(report(visit, number, &job))
 }
 
-async fn end(sessions: &Sessions, meant: &Meant, so_far: &AtomicU64) -> Result<u64, Error> {
-    let progress = |progress: cloakroom::RevokeProgress| {
-        so_far.store(progress.ended, Ordering::Relaxed);
-    };
+/// However the work ends, the numbers before it are not true any more.
+struct Forget(Arc<Counts>);
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        self.0.forget();
+    }
+}
+
+async fn end(sessions: &Sessions, meant: &Meant, job: &Job) -> Result<u64, Error> {
+    let progress = |progress: cloakroom::RevokeProgress| job.has_ended(progress.ended);
     match meant {
         Meant::All { .. } => sessions.revoke_all(progress).await,
         Meant::Matching(params) => {
@@ -285,7 +279,8 @@ async fn end(sessions: &Sessions, meant: &Meant, so_far: &AtomicU64) -> Result<u
             let mut ended = 0;
             for id in ids {
                 ended += u64::from(sessions.revoke(*id).await?);
-                so_far.store(ended, Ordering::Relaxed);
+                job.has_ended(ended);
+                tokio::task::yield_now().await;
             }
             Ok(ended)
         }
@@ -293,37 +288,42 @@ async fn end(sessions: &Sessions, meant: &Meant, so_far: &AtomicU64) -> Result<u
 }
 
 fn report(visit: &Visit, number: u64, job: &Job) -> Response {
-    let ended = job.ended.load(Ordering::Relaxed);
+    let ended = job.ended();
     let state = job.state.borrow().clone();
     if let Phase::Failed(error) = &state
         && error.kind() == ErrorKind::Unsupported
     {
         return visit.fail(error.clone());
     }
-    if visit.wants_json {
-        return match state {
-            Phase::Done => Json(json!({ "ended": ended })).into_response(),
-            Phase::Working => {
-                let answer = json!({ "ended": ended, "job": number });
-                (StatusCode::ACCEPTED, Json(answer)).into_response()
-            }
-            Phase::Failed(error) => {
-                let answer = json!({ "ended": ended, "error": error.to_string() });
-                (StatusCode::SERVICE_UNAVAILABLE, Json(answer)).into_response()
-            }
-        };
-    }
-    match state {
-        Phase::Done => page(pages::done(&visit.frame, ended)),
+    let (status, reason) = match state {
+        Phase::Done if visit.wants_json => {
+            return Json(json!({ "ended": ended })).into_response();
+        }
+        Phase::Done => return page(pages::done(&visit.frame, ended)),
         Phase::Working => {
-            let working = page(pages::working(&visit.frame, number, ended));
-            (StatusCode::ACCEPTED, working).into_response()
+            let answer = if visit.wants_json {
+                Json(json!({ "ended": ended, "job": number })).into_response()
+            } else {
+                page(pages::working(&visit.frame, number, ended))
+            };
+            return (StatusCode::ACCEPTED, answer).into_response();
         }
-        Phase::Failed(error) => {
-            let failed = page(pages::failed(&visit.frame, ended, &error.to_string()));
-            (StatusCode::SERVICE_UNAVAILABLE, failed).into_response()
-        }
-    }
+        Phase::Failed(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        Phase::Stopped => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "this process is shutting down".to_owned(),
+        ),
+        Phase::Broken => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the work has panicked, and the log says where".to_owned(),
+        ),
+    };
+    let answer = if visit.wants_json {
+        Json(json!({ "ended": ended, "error": reason })).into_response()
+    } else {
+        page(pages::failed(&visit.frame, ended, &reason))
+    };
+    (status, answer).into_response()
 }
 
 #[derive(Deserialize)]

@@ -984,6 +984,38 @@ async fn long_work_goes_on_without_its_page() {
     assert_eq!(reply.status, StatusCode::NOT_FOUND);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_stops_long_work_at_a_page_and_the_answer_says_how_far_it_got() {
+    let (store, shutdown) = (FaultyStore::in_memory(), Shutdown::new());
+    let layer = SessionLayer::new(store.clone()).shutdown(&shutdown);
+    let app = Router::new().nest("/ops/console", console(layer.sessions(), by_header));
+    let house = House {
+        app,
+        layer,
+        ended: Arc::default(),
+    };
+    for _ in 0..250 {
+        house.visitor(None).await;
+    }
+    store.plan(|call| match call {
+        StoreCall::Update => Fault::Delay(Duration::from_secs(1)),
+        _ => Fault::None,
+    });
+    let form = "kind=anonymous&sure=yes";
+    let reply = house.ask(Method::POST, "/revoke", &[JSON], form).await;
+    assert_eq!(reply.status, StatusCode::ACCEPTED);
+    let work: Value = serde_json::from_str(&reply.body).unwrap();
+    let path = format!("/revoke?job={}", work["job"]);
+    assert_eq!(shutdown.finish(Duration::from_secs(600)).await, 0);
+    let (status, answer) = house.json(&path).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer["ended"], 100);
+    let reply = house.get(&path).await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    reply.shows("At least 100 sessions ended before this stopped: this process is shutting down.");
+    assert_eq!(house.count().await, 150);
+}
+
 #[tokio::test]
 async fn live_numbers_arrive_by_themselves() {
     let house = House::new();

@@ -120,7 +120,8 @@ pub(crate) fn failed(frame: &Frame, ended: u64, reason: &str) -> Markup {
     let main = html! {
         section.notice {
             h1 { "Not all of them ended" }
-            p { (count(ended)) " sessions ended before the store failed: " (reason) "." }
+            // Between two hundreds the number is not known.
+            p { "At least " (count(ended)) " sessions ended before this stopped: " (reason) "." }
             p { "They stay ended. Do the same again for the rest." }
             p.actions { a.button href={ (frame.base) "/sessions" } { "All sessions" } }
         }
