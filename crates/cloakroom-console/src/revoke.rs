@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use cloakroom::{Error, ErrorKind, SessionCount, SessionId, SessionSummary, Sessions};
+use cloakroom::{Error, ErrorKind, RevokePreview, SessionId, SessionSummary, Sessions};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -19,11 +19,14 @@ use crate::{
     counts::Counts,
     filter::ListParams,
     jobs::{Job, Phase},
-    pages::revoke as pages,
+    pages::revoke::{self as pages, Number},
 };
 
 /// How many sessions a preview shows.
 const SHOWN: usize = 20;
+
+/// So many sessions [`Sessions::preview`] lists to count them.
+const MAX_LISTED: u64 = 1000;
 
 /// How many sessions one form may name.
 const MAX_IDS: usize = 1000;
@@ -150,7 +153,7 @@ async fn preview(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
                 .iter()
                 .map(|session| ("id", session.id().to_string()))
                 .collect();
-            let number = Number::Exactly(found.len());
+            let number = Number::Exactly(found.len() as u64);
             found.truncate(SHOWN);
             (
                 "The sessions that you have chosen".to_owned(),
@@ -184,7 +187,7 @@ async fn preview(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
             let fields = fields
                 .map(|(name, value)| (name, value.to_owned()))
                 .collect();
-            let number = Number::Counted(preview.count);
+            let number = number(&preview);
             (pages::what(&params), number, preview.page.sessions, fields)
         }
     };
@@ -192,19 +195,29 @@ async fn preview(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
         let sessions = first
             .iter()
             .map(|session| answer::session(session, app.shows_values));
-        let (count, is_exact) = number.parts();
         let sessions: Vec<_> = sessions.collect();
+        let (count, is_exact) = match number {
+            Number::Exactly(count) | Number::UpTo(count) => (count, true),
+            Number::MoreThan(count) => (count, false),
+        };
         let answer = json!({ "count": count, "is_exact": is_exact, "sessions": sessions });
         return Ok(Json(answer).into_response());
     }
-    if number.parts() == (0, true) {
-        return Ok(page(pages::nothing(&visit.frame, &what)));
+    if matches!(number, Number::Exactly(0) | Number::UpTo(0)) {
+        let why = match &meant {
+            Meant::These(_) => {
+                "None of the sessions that you have chosen is there any more.".to_owned()
+            }
+            Meant::Matching(params) => format!("There are no {}.", params.in_words()),
+            Meant::All { .. } => "The store has no session.".to_owned(),
+        };
+        return Ok(page(pages::nothing(&visit.frame, &why)));
     }
     let fields: Vec<(&str, &str)> = fields
         .iter()
         .map(|(name, value)| (*name, &**value))
         .collect();
-    let preview = pages::preview(&visit.frame, &what, number.parts(), &first, &fields);
+    let preview = pages::preview(&visit.frame, &what, number, &first, &fields);
     Ok(page(preview))
 }
 
@@ -214,17 +227,14 @@ async fn stored(app: &App) -> Option<u64> {
     counted.latest.map(|count| count.records)
 }
 
-enum Number {
-    Exactly(usize),
-    Counted(SessionCount),
-}
-
-impl Number {
-    fn parts(&self) -> (u64, bool) {
-        match self {
-            Self::Exactly(number) => (*number as u64, true),
-            Self::Counted(count) => (count.sessions, count.is_exact),
-        }
+/// The preview counts live sessions as far as it lists them all, and records otherwise.
+fn number(preview: &RevokePreview) -> Number {
+    let RevokePreview { count, page, .. } = preview;
+    let is_sparse = page.next.is_some() && page.sessions.len() < SHOWN;
+    match count.sessions {
+        sessions if !count.is_exact => Number::MoreThan(sessions),
+        sessions if sessions > MAX_LISTED || is_sparse => Number::UpTo(sessions),
+        sessions => Number::Exactly(sessions),
     }
 }
 

@@ -1,6 +1,14 @@
 //! The console over HTTP: who gets in, what the pages show, what they end, and what they refuse.
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -859,7 +867,7 @@ async fn a_store_that_hangs_does_not_hold_up_the_live_numbers() {
 #[tokio::test]
 async fn numbers_of_a_store_that_processes_share_say_whose_they_are() {
     // As a store on a server, it does not say what it holds in memory.
-    let house = House::over(ById(MemoryStore::default()));
+    let house = House::over(ById::new(0));
     house.visitor(None).await;
     house
         .get("")
@@ -876,8 +884,14 @@ async fn numbers_of_a_store_that_processes_share_say_whose_they_are() {
         .hides("shares the store");
 }
 
-/// A store that lists by id alone, as Redis does without an index.
-struct ById(MemoryStore);
+/// A store that lists by id alone, as Redis does without an index. So many of its pages have nothing yet.
+struct ById(MemoryStore, AtomicUsize);
+
+impl ById {
+    fn new(blanks: usize) -> Self {
+        Self(MemoryStore::default(), AtomicUsize::new(blanks))
+    }
+}
 
 impl SessionStore for ById {
     async fn create(
@@ -927,13 +941,25 @@ impl SessionStore for ById {
         limit: usize,
     ) -> Result<StorePage, StoreError> {
         query.ordered_by_id()?;
+        let take = |blanks: usize| blanks.checked_sub(1);
+        let blanks = self
+            .1
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        if blanks.is_ok() {
+            let nil = "00000000-0000-0000-0000-000000000000".parse().unwrap();
+            return Ok(StorePage::new(Vec::new(), Some(Position::after(nil))));
+        }
         self.0.list(query, after, limit).await
+    }
+
+    async fn count(&self, query: &Query) -> Result<u64, StoreError> {
+        self.0.count(query).await
     }
 }
 
 #[tokio::test]
 async fn a_store_without_the_order_lists_each_session_once_to_programs_too() {
-    let house = House::over(ById(MemoryStore::default()));
+    let house = House::over(ById::new(0));
     for _ in 0..7 {
         house.visitor(None).await;
     }
@@ -958,6 +984,58 @@ async fn a_store_without_the_order_lists_each_session_once_to_programs_too() {
         }
         assert_eq!(ids, house.ids().await);
     }
+}
+
+#[tokio::test]
+async fn what_matches_on_later_pages_can_be_ended_from_a_page_that_is_empty() {
+    // More than the console, and the preview after it, look through.
+    let house = House::over(ById::new(110));
+    for _ in 0..3 {
+        house.visitor(None).await;
+    }
+    let reply = house.get("/sessions?order=id&kind=anonymous").await;
+    reply
+        .shows("None among those looked at so far. There are more to look at, on the next page.")
+        .shows("rel=\"next\"")
+        .shows("End all that match…");
+    let preview = house.post("kind=anonymous").await;
+    preview
+        .shows("End up to 3 sessions?")
+        .shows("None of them is among the sessions looked at so far");
+    house
+        .post("kind=anonymous&sure=yes")
+        .await
+        .shows("3 sessions ended");
+    assert_eq!(house.count().await, 0);
+}
+
+#[tokio::test]
+async fn where_nothing_matches_the_page_says_so_and_offers_no_end() {
+    let house = House::new();
+    let empty = house.get("/sessions").await;
+    empty
+        .shows("The store has no session, so there is nothing to end.")
+        .hides("End every session…");
+    house.visitor(None).await;
+    let none = house.get("/sessions?kind=logged_in&begun=1h").await;
+    none.shows("No session matches, so there is nothing to end.")
+        .hides("End all that match…");
+    house
+        .post("kind=logged_in&begun=1h")
+        .await
+        .shows("Nothing to end")
+        .shows("There are no logged-in sessions begun within the last hour. Nothing has ended.");
+    let id = "id=67e55044-10b1-426f-9247-bb680e5fe0c8";
+    house
+        .post(id)
+        .await
+        .shows("None of the sessions that you have chosen is there any more. Nothing has ended.");
+    // The top of a list says nothing about the rest.
+    let top = house.get("/sessions?kind=logged_in&order=seen").await;
+    top.shows("None among those that were used last.")
+        .hides("No session matches");
+    let some = house.get("/sessions?kind=anonymous").await;
+    some.shows("End all that match…");
 }
 
 #[tokio::test(start_paused = true)]

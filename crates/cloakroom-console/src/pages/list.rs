@@ -176,13 +176,7 @@ pub(crate) fn sessions(frame: &Frame, listed: &Listed) -> Markup {
             @if let Some(found) = matching(&listed.counted) { p.dim { (found) } }
         }
         @if sessions.is_empty() {
-            div.empty {
-                @if next.is_some() {
-                    p { "None among those looked at so far. There are more to look at." }
-                } @else {
-                    p { "No session matches." }
-                }
-            }
+            div.empty { p { (why_empty(listed)) } }
         } @else {
             form method="post" action={ (base) "/revoke" } data-rows {
                 (rows::table(frame, sessions, true))
@@ -200,10 +194,36 @@ pub(crate) fn sessions(frame: &Frame, listed: &Listed) -> Markup {
                 @let pairs = params.pairs().into_iter().chain([("after", next.as_str())]);
                 a.button rel="next" href={ (base) "/sessions" (query(pairs)) } { "Next page" }
             }
-            @if !sessions.is_empty() {
+            @if !is_nothing(listed) {
                 (end_all(frame, params))
             }
         }
+    }
+}
+
+/// Whether no session at all matches, as far as the store says.
+fn is_nothing(listed: &Listed) -> bool {
+    let is_whole = listed.params.after.is_empty() && listed.next.is_none();
+    // The order by last use looks at the sessions that were used last, and at no others.
+    is_whole && listed.sessions.is_empty() && !is_by_last_use(&listed.params)
+}
+
+fn is_by_last_use(params: &ListParams) -> bool {
+    params.order().is_ok_and(|order| order == Order::LastSeen)
+}
+
+fn why_empty(listed: &Listed) -> &'static str {
+    let params = &listed.params;
+    if listed.next.is_some() {
+        "None among those looked at so far. There are more to look at, on the next page."
+    } else if is_by_last_use(params) {
+        "None among those that were used last. Another order shows all that match."
+    } else if !params.after.is_empty() {
+        "There are no more. The pages before this one have all that match."
+    } else if params.conditions().iter().all(String::is_empty) {
+        "The store has no session, so there is nothing to end."
+    } else {
+        "No session matches, so there is nothing to end."
     }
 }
 
@@ -218,7 +238,7 @@ fn end_all(frame: &Frame, params: &ListParams) -> Markup {
                 @for (name, value) in params.pairs() {
                     input type="hidden" name=(name) value=(value);
                 }
-                button.quiet.danger { "End all of these…" }
+                button.quiet.danger { "End all that match…" }
             }
         }
     }

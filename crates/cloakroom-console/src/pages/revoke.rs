@@ -13,12 +13,12 @@ pub(crate) const WORDS: &str = "end every session";
 pub(crate) fn preview(
     frame: &Frame,
     what: &str,
-    number: (u64, bool),
+    number: Number,
     first: &[SessionSummary],
     fields: &[(&str, &str)],
 ) -> Markup {
-    let (sessions, is_exact) = number;
-    let is_one = number == (1, true);
+    let is_one = number == Number::Exactly(1);
+    let is_all = number == Number::Exactly(first.len() as u64);
     let main = html! {
         h1 { "End " (how_many(number)) "?" }
         p.lead {
@@ -38,18 +38,20 @@ pub(crate) fn preview(
             }
         }
         @if !first.is_empty() {
-            h2 { @if is_exact && sessions as usize <= first.len() { "These" } @else { "The first of them" } }
+            h2 { @if is_all { "These" } @else { "The first of them" } }
             (rows::table(frame, first, false))
+        } @else {
+            p.hint { "None of them is among the sessions looked at so far, so none is shown." }
         }
     };
     frame.page("End sessions", None, &main)
 }
 
-pub(crate) fn nothing(frame: &Frame, what: &str) -> Markup {
+pub(crate) fn nothing(frame: &Frame, why: &str) -> Markup {
     let main = html! {
         section.notice {
             h1 { "Nothing to end" }
-            p { (what) ": there is none any more." }
+            p { (why) " Nothing has ended." }
             p.actions { a.button href={ (frame.base) "/sessions" } { "All sessions" } }
         }
     };
@@ -133,11 +135,21 @@ pub(crate) fn what(params: &ListParams) -> String {
     super::list::heading(params)
 }
 
-/// `exact`: whether there are no more.
-fn how_many((sessions, is_exact): (u64, bool)) -> String {
-    match (sessions, is_exact) {
-        (1, true) => "one session".to_owned(),
-        (sessions, true) => format!("{} sessions", count(sessions)),
-        (sessions, false) => format!("more than {} sessions", count(sessions)),
+/// How many sessions would end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Number {
+    Exactly(u64),
+    /// The number of records, some of which may have expired.
+    UpTo(u64),
+    /// Where the count stopped.
+    MoreThan(u64),
+}
+
+fn how_many(number: Number) -> String {
+    match number {
+        Number::Exactly(1) => "one session".to_owned(),
+        Number::Exactly(sessions) => format!("{} sessions", count(sessions)),
+        Number::UpTo(sessions) => format!("up to {} sessions", count(sessions)),
+        Number::MoreThan(sessions) => format!("more than {} sessions", count(sessions)),
     }
 }
