@@ -56,6 +56,7 @@ mod live;
 mod pages;
 mod revoke;
 mod sample;
+mod text;
 
 pub use self::{
     access::{Access, Loopback, loopback},

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cloakroom::{Error, ErrorKind, RevokePreview, SessionId, SessionSummary, Sessions};
+use maud::html;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -156,7 +157,7 @@ async fn preview(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
             let number = Number::Exactly(found.len() as u64);
             found.truncate(SHOWN);
             (
-                "The sessions that you have chosen".to_owned(),
+                html! { "The sessions that you have chosen" },
                 number,
                 found,
                 fields,
@@ -206,10 +207,12 @@ async fn preview(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
     if matches!(number, Number::Exactly(0) | Number::UpTo(0)) {
         let why = match &meant {
             Meant::These(_) => {
-                "None of the sessions that you have chosen is there any more.".to_owned()
+                html! { "None of the sessions that you have chosen is there any more." }
             }
-            Meant::Matching(params) => format!("There are no {}.", params.in_words()),
-            Meant::All { .. } => "The store has no session.".to_owned(),
+            Meant::Matching(params) => {
+                html! { "There are no " (params.in_words(["logged-in sessions", "anonymous sessions", "sessions"])) "." }
+            }
+            Meant::All { .. } => html! { "The store has no session." },
         };
         return Ok(page(pages::nothing(&visit.frame, &why)));
     }

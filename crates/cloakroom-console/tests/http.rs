@@ -297,12 +297,73 @@ async fn users_are_found_whatever_their_name_and_shown_as_text() {
         reply.shows("1 in the store").hides("<script>alert");
     }
     let reply = house.get("/user?name=nobody").await;
-    reply.shows("No session of nobody");
+    reply.shows("No session of <bdi>nobody</bdi>");
     assert_eq!(
         house.get("/user?name=").await.status,
         StatusCode::BAD_REQUEST
     );
     assert_eq!(house.get("/user").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn texts_of_visitors_have_a_direction_of_their_own_and_hide_nothing() {
+    let layer = SessionLayer::new(MemoryStore::default());
+    let console = Console::new(layer.sessions(), by_header).show_values();
+    let house = House {
+        app: Router::new().nest("/ops/console", console.router()),
+        layer,
+        ended: Arc::default(),
+    };
+    let name = "\u{202e}nna\u{7}\u{200b}";
+    let shown = "<bdi><span class=\"control\">U+202E</span>nna<span class=\"control\">U+0007</span>\
+                 <span class=\"control\">U+200B</span></bdi>";
+    let page = async move |session: Session| {
+        session.insert(name, name).unwrap();
+        session.set_label("device", name).unwrap();
+        session.log_in(name).unwrap();
+    };
+    let app = Router::new()
+        .route("/", get(page))
+        .layer(house.layer.clone());
+    app.oneshot(Request::new(Body::empty())).await.unwrap();
+    let (query, id) = ("%E2%80%AEnna%07%E2%80%8B", house.ids().await.remove(0));
+    let hidden = ['\u{202e}', '\u{7}', '\u{200b}'];
+    let paths = [
+        "/sessions".to_owned(),
+        format!("/sessions/{id}"),
+        format!("/user?name={query}"),
+        format!("/user?name={query}x"),
+        format!("/sessions?user={query}"),
+        format!("/sessions?user={query}x"),
+    ];
+    for path in &paths {
+        let reply = house.get(path).await;
+        reply.shows("U+202E");
+        // The field of the search has it as it was written.
+        let mut texts = reply.body.split("value=\"");
+        let texts = texts
+            .next()
+            .into_iter()
+            .chain(texts.map(|rest| rest.split_once('"').unwrap().1));
+        for text in texts {
+            assert!(!text.contains(hidden), "{path}: {text:?}");
+        }
+    }
+    let session = house.get(&paths[1]).await;
+    // The user, the label, the value's name; the value has its quotes.
+    assert_eq!(session.body.matches(shown).count(), 3);
+    session.shows("<pre><bdi>&quot;<span class=\"control\">U+202E</span>");
+    house
+        .get(&paths[2])
+        .await
+        .shows("<title>\u{2068}⟨U+202E⟩nna⟨U+0007⟩⟨U+200B⟩\u{2069} · Sessions</title>")
+        .shows(shown);
+    house.post(&format!("user={query}")).await.shows(shown);
+    house.post(&format!("user={query}x")).await.shows("U+202E");
+    house
+        .post(&format!("{query}=1"))
+        .await
+        .shows("`<span class=\"control\">U+202E</span>nna");
 }
 
 #[tokio::test]

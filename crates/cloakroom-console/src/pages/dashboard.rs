@@ -12,6 +12,7 @@ use crate::{
     counts::Counted,
     format::{bytes, clock, count, latency, moment, since, span},
     sample::{History, Outage, Recent, by_minute},
+    text::shown,
 };
 
 pub(crate) fn page(frame: &Frame, numbers: &Markup) -> Markup {
@@ -35,7 +36,7 @@ pub(crate) fn numbers(history: &History, node: &str, counted: &Counted) -> Marku
     html! {
         div.scope {
             h2 { "This process" }
-            p { (node) @if let Some(at) = history.latest() { " · " (clock(at)) } }
+            p { (shown(node)) @if let Some(at) = history.latest() { " · " (clock(at)) } }
             p.state data-state="live" { "live" }
         }
         @if let Some(outage) = history.outage() { (down(outage, now)) }

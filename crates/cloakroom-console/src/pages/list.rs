@@ -136,7 +136,7 @@ fn search(frame: &Frame, params: &ListParams) -> Markup {
     html! {
         form.filter action={ (frame.base) "/sessions" } {
             label { span { "User" }
-                input type="search" name="user" value=(params.user) placeholder="exact name"
+                input type="search" name="user" value=(params.user) dir="auto" placeholder="exact name"
                     autocomplete="off" autocapitalize="off" spellcheck="false"; }
             label { span { "Kind" }
                 select name="kind" {
@@ -244,11 +244,8 @@ fn end_all(frame: &Frame, params: &ListParams) -> Markup {
     }
 }
 
-pub(crate) fn heading(params: &ListParams) -> String {
-    let words = params.in_words();
-    let mut letters = words.chars();
-    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
-    first.into_iter().chain(letters).collect()
+pub(crate) fn heading(params: &ListParams) -> Markup {
+    params.in_words(["Logged-in sessions", "Anonymous sessions", "Sessions"])
 }
 
 /// `12 in the store`, and when they were counted, if that was not just now. Nothing if the store does not count.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use maud::{DOCTYPE, Markup, html};
 
+use crate::text::shown;
+
 /// The frame of every page.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
@@ -50,12 +52,12 @@ impl Frame {
                         }
                         form.search role="search" action={ (base) "/user" } {
                             input type="search" name="name" placeholder="Find a user" aria-label="Find a user"
-                                autocomplete="off" autocapitalize="off" spellcheck="false" required;
+                                dir="auto" autocomplete="off" autocapitalize="off" spellcheck="false" required;
                         }
                         p.who {
-                            span title="This process" { (self.node) }
+                            span title="This process" { (shown(&self.node)) }
                             @if let Some(operator) = &self.operator {
-                                span.operator title="You" { (operator) }
+                                span.operator title="You" { (shown(operator)) }
                             }
                         }
                     }

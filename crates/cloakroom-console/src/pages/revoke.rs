@@ -12,7 +12,7 @@ pub(crate) const WORDS: &str = "end every session";
 /// The preview, with a button to confirm.
 pub(crate) fn preview(
     frame: &Frame,
-    what: &str,
+    what: &Markup,
     number: Number,
     first: &[SessionSummary],
     fields: &[(&str, &str)],
@@ -47,7 +47,7 @@ pub(crate) fn preview(
     frame.page("End sessions", None, &main)
 }
 
-pub(crate) fn nothing(frame: &Frame, why: &str) -> Markup {
+pub(crate) fn nothing(frame: &Frame, why: &Markup) -> Markup {
     let main = html! {
         section.notice {
             h1 { "Nothing to end" }
@@ -131,7 +131,7 @@ pub(crate) fn failed(frame: &Frame, ended: u64, reason: &str) -> Markup {
     frame.page("Ending sessions", None, &main)
 }
 
-pub(crate) fn what(params: &ListParams) -> String {
+pub(crate) fn what(params: &ListParams) -> Markup {
     super::list::heading(params)
 }
 

@@ -9,6 +9,7 @@ use super::Frame;
 use crate::{
     filter::query,
     format::{bytes, short, when},
+    text::shown,
 };
 
 /// The sessions. In a form they have boxes to select them.
@@ -57,7 +58,7 @@ pub(crate) fn table(frame: &Frame, sessions: &[SessionSummary], has_boxes: bool)
 pub(crate) fn user(frame: &Frame, session: &SessionSummary) -> Markup {
     html! {
         @match session.user() {
-            Some(user) => a href={ (frame.base) "/user" (query([("name", user)])) } { bdi { (user) } },
+            Some(user) => a href={ (frame.base) "/user" (query([("name", user)])) } { (shown(user)) },
             None => span.dim { "anonymous" },
         }
     }
