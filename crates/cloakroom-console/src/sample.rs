@@ -150,6 +150,22 @@ impl Recent<'_> {
         self.now.created - self.before.created
     }
 
+    pub(crate) fn imported(&self) -> u64 {
+        self.now.imported - self.before.imported
+    }
+
+    pub(crate) fn touches(&self) -> u64 {
+        self.now.touches - self.before.touches
+    }
+
+    /// Calls that were not made because the circuit breaker was open.
+    pub(crate) fn refused(&self) -> u64 {
+        StoreCall::ALL
+            .iter()
+            .map(|call| self.store(*call).refused)
+            .sum()
+    }
+
     pub(crate) fn logged_in(&self) -> u64 {
         self.now.logged_in - self.before.logged_in
     }

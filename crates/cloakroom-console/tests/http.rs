@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use axum::{
@@ -20,6 +20,7 @@ use axum::{
 use cloakroom::{
     Activity, CircuitBreaker, Event, EventKind, MemoryStore, Record, Session, SessionFilter,
     SessionId, SessionLayer, Shutdown, StoreCall, Timestamp,
+    import::{Import, OldSession, OldToken},
     store::{
         Created, Former, Position, Query, Reaped, SessionStore, StoreError, StoreErrorKind,
         StorePage, Touched, Updated,
@@ -49,6 +50,14 @@ struct House {
 impl House {
     fn new() -> Self {
         Self::over(MemoryStore::default())
+    }
+
+    fn of(layer: SessionLayer) -> Self {
+        Self {
+            app: Router::new().nest("/ops/console", console(layer.sessions(), by_header)),
+            layer,
+            ended: Arc::default(),
+        }
     }
 
     fn over(store: impl SessionStore) -> Self {
@@ -364,6 +373,48 @@ async fn texts_of_visitors_have_a_direction_of_their_own_and_hide_nothing() {
         .post(&format!("{query}=1"))
         .await
         .shows("`<span class=\"control\">U+202E</span>nna");
+}
+
+/// Sessions of another library: every token opens one.
+struct Other;
+
+impl Import for Other {
+    fn cookie_name(&self) -> &'static str {
+        "other"
+    }
+
+    fn until(&self) -> SystemTime {
+        SystemTime::now() + Duration::from_secs(3600)
+    }
+
+    fn token(&self, value: &str) -> Option<OldToken> {
+        Some(OldToken::new(value))
+    }
+
+    async fn load(&self, _: &OldToken) -> Result<Option<OldSession>, StoreError> {
+        Ok(Some(OldSession::new().user("ann")))
+    }
+
+    async fn delete(&self, _: &OldToken) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn imported_sessions_are_shown_beside_created_ones() {
+    let house = House::of(SessionLayer::new(MemoryStore::default()).import(Other));
+    let user = async |session: Session| session.user().unwrap().to_string();
+    let app = Router::new()
+        .route("/", get(user))
+        .layer(house.layer.clone());
+    let request = Request::get("/").header(header::COOKIE, "other=of-ann");
+    let response = app.oneshot(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(response.unwrap().status(), StatusCode::OK);
+    house.get("").await.shows("0 in all, and 1 imported");
+    let (_, stats) = house.json("").await;
+    assert_eq!(stats["process"]["imported"], 1);
+    assert_eq!(stats["process"]["created"], 0);
+    assert_eq!(stats["process"]["mean_life_seconds"], Value::Null);
 }
 
 #[tokio::test]
@@ -874,13 +925,9 @@ async fn an_open_circuit_is_shown_with_the_time_since_when() {
     let store = FaultyStore::in_memory();
     let breaker = CircuitBreaker::default().failures(2);
     let layer = SessionLayer::new(store.clone()).circuit_breaker(breaker);
-    let app = Router::new().nest("/ops/console", console(layer.sessions(), by_header));
-    let house = House {
-        app,
-        layer,
-        ended: Arc::default(),
-    };
-    house.get("").await.hides("The store is down");
+    let house = House::of(layer);
+    let none = "Calls refused by the circuit breaker</td><td class=\"number\">0</td>";
+    house.get("").await.hides("The store is down").shows(none);
     store.plan(|_| Fault::Fail(StoreErrorKind::Unavailable));
     let visit = Router::new()
         .route("/", get(async |session: Session| session.insert("n", 1)))
@@ -896,7 +943,9 @@ async fn an_open_circuit_is_shown_with_the_time_since_when() {
     house
         .get("")
         .await
-        .shows("The store is down. </strong>The circuit breaker has been seen open since <time");
+        .shows("The store is down. </strong>The circuit breaker has been seen open since <time")
+        // The calls after those that failed.
+        .hides(none);
 }
 
 #[tokio::test(start_paused = true)]
@@ -1127,12 +1176,7 @@ async fn long_work_goes_on_without_its_page() {
 async fn a_shutdown_stops_long_work_at_a_page_and_the_answer_says_how_far_it_got() {
     let (store, shutdown) = (FaultyStore::in_memory(), Shutdown::new());
     let layer = SessionLayer::new(store.clone()).shutdown(&shutdown);
-    let app = Router::new().nest("/ops/console", console(layer.sessions(), by_header));
-    let house = House {
-        app,
-        layer,
-        ended: Arc::default(),
-    };
+    let house = House::of(layer);
     for _ in 0..250 {
         house.visitor(None).await;
     }

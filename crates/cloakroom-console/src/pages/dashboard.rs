@@ -55,9 +55,18 @@ pub(crate) fn numbers(history: &History, node: &str, counted: &Counted) -> Marku
                     sparkline(&history.live(), "Active sessions in the last five minutes")))
             }
             (tile("Created", &count(recent.created()), &rate(&recent),
-                bars(&created, "Sessions created in each of the last 60 minutes", "good")))
+                html! {
+                    (bars(&created, "Sessions created in each of the last 60 minutes", "good"))
+                    p.total {
+                        (count(stats.created)) " in all"
+                        @if stats.imported > 0 { ", and " (count(stats.imported)) " imported" }
+                    }
+                }))
             (tile("Ended", &count(recent.all_ended()), &rate(&recent),
-                bars(&ended, "Sessions ended in each of the last 60 minutes", "calm")))
+                html! {
+                    (bars(&ended, "Sessions ended in each of the last 60 minutes", "calm"))
+                    p.total { (count(EndReason::ALL.iter().map(|reason| stats.ended(*reason)).sum())) " in all" }
+                }))
             (tile("Log-ins", &count(recent.logged_in()), &rate(&recent),
                 html! { p.total { (count(stats.logged_in)) " in all" } }))
             (tile("Rejected cookies", &count(recent.all_rejected()), &rate(&recent),
@@ -83,12 +92,22 @@ pub(crate) fn numbers(history: &History, node: &str, counted: &Counted) -> Marku
             h2 { "Calls of the store" }
             (calls(&recent))
         }
-        @if let (Some(held), Some(most)) = (stats.memory_bytes, stats.memory_max_bytes) {
-            section.memory {
-                h2 { "Memory" }
-                @let share = held as f64 / most.max(1) as f64;
-                p { strong { (bytes(held)) } " of " (bytes(most)) span.dim { (format!("{:.0} %", share * 100.0)) } }
-                (gauge(share, "How full the memory store is"))
+        div.columns {
+            section {
+                h2 { "Also counted" }
+                (also(&recent))
+            }
+            section {
+                h2 { "Times" }
+                (times(stats))
+            }
+            @if let (Some(held), Some(most)) = (stats.memory_bytes, stats.memory_max_bytes) {
+                section.memory {
+                    h2 { "Memory" }
+                    @let share = held as f64 / most.max(1) as f64;
+                    p { strong { (bytes(held)) } " of " (bytes(most)) span.dim { (format!("{:.0} %", share * 100.0)) } }
+                    (gauge(share, "How full the memory store is"))
+                }
             }
         }
         div.scope {
@@ -200,6 +219,38 @@ fn reasons(
     }
 }
 
+fn also(recent: &Recent<'_>) -> Markup {
+    let stats = recent.now;
+    let refused = StoreCall::ALL.iter().map(|call| stats.store(*call).refused);
+    let rows = [
+        ("Imported sessions", recent.imported(), stats.imported),
+        ("Writes of activity alone", recent.touches(), stats.touches),
+        (
+            "Calls refused by the circuit breaker",
+            recent.refused(),
+            refused.sum(),
+        ),
+    ];
+    reasons(
+        "Number",
+        recent,
+        rows.into_iter()
+            .map(|(name, lately, all)| (name.to_owned(), lately, all)),
+    )
+}
+
+fn times(stats: &Stats) -> Markup {
+    let none = || "no session has ended".to_owned();
+    html! {
+        dl.facts {
+            dt { "Mean life of a session" } dd { (stats.mean_life.map_or_else(none, span)) }
+            dt { "Longest life" } dd { (stats.longest_life.map_or_else(none, span)) }
+            dt { "All listeners, together" } dd { (latency(stats.listening)) }
+            dt { "All listeners, for one event" } dd { "at most " (latency(stats.longest_listening)) }
+        }
+    }
+}
+
 fn gauge_of(value: u64, most: u64) -> Markup {
     let width = format!("{:.1}", value as f64 / most as f64 * 100.0);
     html! {
@@ -212,7 +263,7 @@ fn gauge_of(value: u64, most: u64) -> Markup {
 fn calls(recent: &Recent<'_>) -> Markup {
     let used = |call: &&StoreCall| {
         let all = recent.now.store(**call);
-        all.calls + all.abandoned > 0
+        all.calls + all.abandoned + all.refused > 0
     };
     let used: Vec<&StoreCall> = StoreCall::ALL.iter().filter(used).collect();
     html! {
@@ -224,7 +275,7 @@ fn calls(recent: &Recent<'_>) -> Markup {
                     thead {
                         tr {
                             th { "Call" } th.number { "Minute" } th.number { "p50" } th.number { "p99" }
-                            th.number { "Slowest ever" } th.number { "Failed" } th.number { "Given up" }
+                            th.number { "Slowest ever" } th.number { "Failed" } th.number { "Given up" } th.number { "Refused" }
                         }
                     }
                     tbody {
@@ -239,6 +290,7 @@ fn calls(recent: &Recent<'_>) -> Markup {
                                 td.number { (latency(all.longest)) }
                                 td.number.bad[lately.failures > 0] { (count(all.failures)) }
                                 td.number.bad[lately.abandoned > 0] { (count(all.abandoned)) }
+                                td.number.bad[lately.refused > 0] { (count(all.refused)) }
                             }
                         }
                     }
@@ -275,12 +327,17 @@ pub(crate) fn json(stats: &Stats, node: &str, counted: &Counted) -> Value {
             "active": stats.live,
             "peak": stats.peak,
             "created": stats.created,
+            "imported": stats.imported,
             "logged_in": stats.logged_in,
             "conflicts": stats.conflicts,
             "touches": stats.touches,
             "ended": ended.collect::<Map<_, _>>(),
             "rejected": rejected.collect::<Map<_, _>>(),
             "store_calls": calls.collect::<Map<_, _>>(),
+            "mean_life_seconds": stats.mean_life.map(seconds),
+            "longest_life_seconds": stats.longest_life.map(seconds),
+            "listening_seconds": seconds(stats.listening),
+            "longest_listening_seconds": seconds(stats.longest_listening),
             "is_circuit_open": stats.is_circuit_open,
             "memory_bytes": stats.memory_bytes,
             "memory_max_bytes": stats.memory_max_bytes,
