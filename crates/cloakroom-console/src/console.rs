@@ -235,16 +235,29 @@ fn base_of(app: &App, parts: &http::request::Parts) -> Arc<str> {
     base.trim_end_matches('/').into()
 }
 
-async fn numbers(State(app): State<Arc<App>>, Extension(visit): Extension<Visit>) -> Response {
+#[derive(Deserialize)]
+struct NumbersParams {
+    /// `yes` for numbers that stand still.
+    #[serde(default)]
+    pause: String,
+}
+
+async fn numbers(
+    State(app): State<Arc<App>>,
+    Extension(visit): Extension<Visit>,
+    params: Result<Query<NumbersParams>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let is_paused = match params {
+        Ok(Query(params)) => params.pause == "yes",
+        Err(error) => return visit.fail(Failure::not_valid(error.body_text())),
+    };
     if visit.wants_json {
         let counted = app.counts.all(FOR_PROGRAMS).await;
         let stats = dashboard::json(&app.sessions.stats(), app.live.node(), &counted);
         return Json(stats).into_response();
     }
-    page(dashboard::page(
-        &visit.frame,
-        &app.live.render(FOR_A_PAGE).await,
-    ))
+    let numbers = app.live.render(FOR_A_PAGE).await;
+    page(dashboard::page(&visit.frame, &numbers, is_paused))
 }
 
 async fn live(State(app): State<Arc<App>>) -> Response {

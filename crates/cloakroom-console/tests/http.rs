@@ -926,7 +926,7 @@ async fn an_open_circuit_is_shown_with_the_time_since_when() {
     let breaker = CircuitBreaker::default().failures(2);
     let layer = SessionLayer::new(store.clone()).circuit_breaker(breaker);
     let house = House::of(layer);
-    let none = "Calls refused by the circuit breaker</td><td class=\"number\">0</td>";
+    let none = "Calls refused by the circuit breaker</th><td class=\"number\">0</td>";
     house.get("").await.hides("The store is down").shows(none);
     store.plan(|_| Fault::Fail(StoreErrorKind::Unavailable));
     let visit = Router::new()

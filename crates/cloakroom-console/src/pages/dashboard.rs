@@ -15,12 +15,25 @@ use crate::{
     text::shown,
 };
 
-pub(crate) fn page(frame: &Frame, numbers: &Markup) -> Markup {
+pub(crate) fn page(frame: &Frame, numbers: &Markup, is_paused: bool) -> Markup {
     let main = html! {
-        h1.hidden { "Live numbers" }
-        div #live data-live={ (frame.base) "/live" } aria-live="off" { (numbers) }
+        div.heading {
+            h1 { "Live numbers" }
+            p.actions {
+                @if is_paused {
+                    "These numbers stand still. "
+                    a href=(frame.home()) { "Go on" }
+                } @else {
+                    span.state data-state="" { "connecting…" }
+                    a href="?pause=yes" { "Pause" }
+                }
+            }
+        }
+        // Says what has changed by ear, and not each number.
+        p.hidden role="status" {}
+        div data-live=[(!is_paused).then(|| format!("{}/live", frame.base))] { (numbers) }
     };
-    frame.page("Now", Some(5), &main)
+    frame.page("Now", (!is_paused).then_some(5), &main)
 }
 
 /// The part that changes with each tick.
@@ -37,13 +50,12 @@ pub(crate) fn numbers(history: &History, node: &str, counted: &Counted) -> Marku
         div.scope {
             h2 { "This process" }
             p { (shown(node)) @if let Some(at) = history.latest() { " · " (clock(at)) } }
-            p.state data-state="live" { "live" }
         }
         @if let Some(outage) = history.outage() { (down(outage, now)) }
         @if is_shared {
             p.note {
                 "What this process has seen. Each process that shares the store has numbers of its own, and a session's end \
-                 counts in the process that ends or deletes it."
+                 counts in the process that ends or deletes it. Redis deletes expired sessions by itself, so no process counts those."
             }
         }
         div.tiles {
@@ -76,37 +88,37 @@ pub(crate) fn numbers(history: &History, node: &str, counted: &Counted) -> Marku
         }
         div.columns {
             section {
-                h2 { "Ended" }
-                (reasons("Reason", &recent, EndReason::ALL.iter().map(|reason| {
+                h3 { "Ended" }
+                (reasons("Sessions ended, by reason", "Reason", &recent, EndReason::ALL.iter().map(|reason| {
                     (name(reason.name()), recent.ended(*reason), stats.ended(*reason))
                 })))
             }
             section {
-                h2 { "Rejected cookies" }
-                (reasons("Kind", &recent, Rejection::ALL.iter().map(|why| {
+                h3 { "Rejected cookies" }
+                (reasons("Rejected cookies, by kind", "Kind", &recent, Rejection::ALL.iter().map(|why| {
                     (name(why.name()), recent.rejected(*why), stats.rejected(*why))
                 })))
             }
         }
         section {
-            h2 { "Calls of the store" }
+            h3 { "Calls of the store" }
             (calls(&recent))
         }
         div.columns {
             section {
-                h2 { "Also counted" }
+                h3 { "Also counted" }
                 (also(&recent))
             }
             section {
-                h2 { "Times" }
+                h3 { "Times" }
                 (times(stats))
             }
             @if let (Some(held), Some(most)) = (stats.memory_bytes, stats.memory_max_bytes) {
                 section.memory {
-                    h2 { "Memory" }
+                    h3 { "Memory" }
                     @let share = held as f64 / most.max(1) as f64;
                     p { strong { (bytes(held)) } " of " (bytes(most)) span.dim { (format!("{:.0} %", share * 100.0)) } }
-                    (gauge(share, "How full the memory store is"))
+                    (gauge(share, &format!("The memory store is full to {:.0} %", share * 100.0)))
                 }
             }
         }
@@ -120,7 +132,7 @@ pub(crate) fn numbers(history: &History, node: &str, counted: &Counted) -> Marku
 /// Since when the store is down, and which numbers are current all the same.
 fn down(outage: Outage, now: SystemTime) -> Markup {
     html! {
-        p.banner {
+        p.banner data-banner=(if outage.is_circuit_open { "The store is down." } else { "The store does not answer." }) {
             @if outage.is_circuit_open {
                 strong { "The store is down. " }
                 "The circuit breaker has been seen open since " (since(outage.since, now)) ". Requests that need a session fail \
@@ -194,6 +206,7 @@ fn name(name: &str) -> String {
 }
 
 fn reasons(
+    caption: &str,
     title: &str,
     recent: &Recent<'_>,
     rows: impl Iterator<Item = (String, u64, u64)>,
@@ -202,13 +215,17 @@ fn reasons(
     let most = rows.iter().map(|(.., all)| *all).max().unwrap_or(0).max(1);
     html! {
         table.plain {
+            caption.hidden { (caption) }
             thead {
-                tr { th { (title) } th.number title=(rate(recent)) { "Minute" } th.number { "All" } th.share {} }
+                tr {
+                    th scope="col" { (title) } th.number scope="col" title=(rate(recent)) { "Minute" }
+                    th.number scope="col" { "All" } td.share {}
+                }
             }
             tbody {
                 @for (name, lately, all) in rows {
                     tr.none[all == 0] {
-                        td { (name) }
+                        th scope="row" { (name) }
                         td.number { (count(lately)) }
                         td.number { (count(all)) }
                         td.share { (gauge_of(all, most)) }
@@ -232,6 +249,7 @@ fn also(recent: &Recent<'_>) -> Markup {
         ),
     ];
     reasons(
+        "Further counts",
         "Number",
         recent,
         rows.into_iter()
@@ -270,32 +288,46 @@ fn calls(recent: &Recent<'_>) -> Markup {
         @if used.is_empty() {
             p.dim { "None so far." }
         } @else {
-            div.scroll {
-                table.plain.wide {
-                    thead {
-                        tr {
-                            th { "Call" } th.number { "Minute" } th.number { "p50" } th.number { "p99" }
-                            th.number { "Slowest ever" } th.number { "Failed" } th.number { "Given up" } th.number { "Refused" }
+            // With these styles a narrow page shows a row as a card. The roles tell that it is a table all the same.
+            table.plain.calls role="table" {
+                caption.hidden { "Calls of the store" }
+                thead role="rowgroup" {
+                    tr role="row" {
+                        @for title in ["Call", "Minute", "p50", "p99", "Slowest ever", "Failed", "Given up", "Refused"] {
+                            th.number[title != "Call"] scope="col" role="columnheader" { (title) }
                         }
                     }
-                    tbody {
-                        @for call in used {
-                            @let (lately, all) = (recent.store(*call), recent.now.store(*call));
-                            @let shown = if lately.calls > 0 { lately } else { all };
-                            tr.none[lately.calls == 0] {
-                                td { code { (call.name()) } }
-                                td.number { (count(lately.calls)) }
-                                td.number { (latency(shown.quantile(0.5))) }
-                                td.number { (latency(shown.quantile(0.99))) }
-                                td.number { (latency(all.longest)) }
-                                td.number.bad[lately.failures > 0] { (count(all.failures)) }
-                                td.number.bad[lately.abandoned > 0] { (count(all.abandoned)) }
-                                td.number.bad[lately.refused > 0] { (count(all.refused)) }
-                            }
+                }
+                tbody role="rowgroup" {
+                    @for call in used {
+                        @let (lately, all) = (recent.store(*call), recent.now.store(*call));
+                        @let shown = if lately.calls > 0 { lately } else { all };
+                        tr.none[lately.calls == 0] role="row" {
+                            th scope="row" role="rowheader" { code { (call.name()) } }
+                            (cell("Minute", &count(lately.calls), false))
+                            (cell("p50", &latency(shown.quantile(0.5)), false))
+                            (cell("p99", &latency(shown.quantile(0.99)), false))
+                            (cell("Slowest ever", &latency(all.longest), false))
+                            (cell("Failed", &count(all.failures), lately.failures > 0))
+                            (cell("Given up", &count(all.abandoned), lately.abandoned > 0))
+                            (cell("Refused", &count(all.refused), lately.refused > 0))
                         }
                     }
                 }
             }
+            p.hint {
+                "p50 and p99 are those of the last minute, or of all calls if it had none. Calls that failed, were given up or \
+                 refused are counted since the process began; ! marks those of the last minute."
+            }
+        }
+    }
+}
+
+fn cell(title: &str, text: &str, is_bad: bool) -> Markup {
+    html! {
+        td.number.bad[is_bad] role="cell" data-name=(title) {
+            @if is_bad { span { "! " } }
+            (text)
         }
     }
 }

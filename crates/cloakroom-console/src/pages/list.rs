@@ -134,7 +134,7 @@ fn search(frame: &Frame, params: &ListParams) -> Markup {
         html! { option value=(value) selected[value == chosen] { (text) } }
     };
     html! {
-        form.filter action={ (frame.base) "/sessions" } {
+        form.filter role="search" aria-label="Sessions" action={ (frame.base) "/sessions" } {
             label { span { "User" }
                 input type="search" name="user" value=(params.user) dir="auto" placeholder="exact name"
                     autocomplete="off" autocapitalize="off" spellcheck="false"; }
@@ -179,7 +179,7 @@ pub(crate) fn sessions(frame: &Frame, listed: &Listed) -> Markup {
             div.empty { p { (why_empty(listed)) } }
         } @else {
             form method="post" action={ (base) "/revoke" } data-rows {
-                (rows::table(frame, sessions, true))
+                (rows::table(frame, sessions, true, "Sessions on this page"))
                 p.actions.sticky {
                     button.danger data-selected { "End selected…" }
                 }
@@ -192,7 +192,7 @@ pub(crate) fn sessions(frame: &Frame, listed: &Listed) -> Markup {
             }
             @if let Some(next) = &next {
                 @let pairs = params.pairs().into_iter().chain([("after", next.as_str())]);
-                a.button rel="next" href={ (base) "/sessions" (query(pairs)) } { "Next page" }
+                a.button rel="next" href={ (base) "/sessions" (query(pairs)) } accesskey="n" { "Next page" }
             }
             @if !is_nothing(listed) {
                 (end_all(frame, params))

@@ -39,7 +39,7 @@ pub(crate) fn preview(
         }
         @if !first.is_empty() {
             h2 { @if is_all { "These" } @else { "The first of them" } }
-            (rows::table(frame, first, false))
+            (rows::table(frame, first, false, "Sessions to end"))
         } @else {
             p.hint { "None of them is among the sessions looked at so far, so none is shown." }
         }
@@ -73,9 +73,10 @@ pub(crate) fn everything(frame: &Frame, stored: Option<u64>, is_wrong: bool) -> 
             label {
                 span { "Type " strong { (WORDS) } }
                 input name="words" autocomplete="off" autocapitalize="off" spellcheck="false" required
-                    aria-invalid=[is_wrong.then_some("true")];
+                    aria-invalid=[is_wrong.then_some("true")] aria-describedby=[is_wrong.then_some("wrong")]
+                    autofocus[is_wrong];
             }
-            @if is_wrong { p.wrong { "These are not the words." } }
+            @if is_wrong { p.wrong #wrong { "These are not the words. Nothing has ended." } }
             p.actions {
                 button.danger { "End every session" }
                 a.button.quiet href={ (frame.base) "/sessions" } { "Keep them" }
@@ -109,8 +110,8 @@ pub(crate) fn done(frame: &Frame, ended: u64) -> Markup {
 /// The progress of a job in the background.
 pub(crate) fn working(frame: &Frame, job: u64, ended: u64) -> Markup {
     let main = html! {
-        section.notice data-reload {
-            h1 { (count(ended)) " sessions ended so far" }
+        section.notice data-working {
+            h1 { span data-ended { (count(ended)) } " sessions ended so far" }
             p { "This goes on by itself, also if you leave the page." }
             p.actions { a.button href={ (frame.base) "/revoke?job=" (job) } { "How far is it?" } }
         }
