@@ -215,7 +215,7 @@ pub use self::{
         flash::{Flash, FlashLevel, FlashMessage},
         handle::{PresentedId, SessionHandle},
     },
-    shutdown::Shutdown,
+    shutdown::{Shutdown, TrackedTask},
     store::{MemoryStore, SessionStore, StoreCall, StoreError},
 };
 

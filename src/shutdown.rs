@@ -42,7 +42,7 @@ pub struct Shutdown(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     has_begun: watch::Sender<bool>,
-    /// How many background tasks of requests are running.
+    /// How many background tasks are running.
     tasks: watch::Sender<usize>,
 }
 
@@ -89,12 +89,12 @@ impl Shutdown {
         }
     }
 
-    /// Waits until the background tasks of requests have ended, for at most `limit`. Call it when the server has
-    /// stopped. Returns how many tasks are still running.
+    /// Waits until the background tasks of requests, and those that [`track`](Self::track) was called for, have ended,
+    /// for at most `limit`. Call it when the server has stopped. Returns how many tasks are still running.
     ///
-    /// Such tasks roll back what cancelled or late requests have begun in the store, and repeat failed log-outs. If a
-    /// task does not end in time, what it would have rolled back expires by itself. The call begins the shutdown if
-    /// it has not begun.
+    /// The tasks of requests roll back what cancelled or late requests have begun in the store, and repeat failed
+    /// log-outs. If such a task does not end in time, what it would have rolled back expires by itself. The call begins
+    /// the shutdown if it has not begun.
     pub async fn finish(&self, limit: Duration) -> usize {
         self.begin();
         let mut tasks = self.0.tasks.subscribe();
@@ -102,10 +102,28 @@ impl Shutdown {
         *tasks.borrow()
     }
 
-    /// A background task, until the guard is dropped.
-    pub(crate) fn track(&self) -> Tracked {
+    /// Counts a background task, until the returned guard is dropped: [`finish`](Self::finish) waits for it. Call it
+    /// before the task is spawned, and move the guard into the task.
+    ///
+    /// ```
+    /// use cloakroom::{Sessions, Shutdown};
+    ///
+    /// /// Ends the sessions of these users, or of as many as there is time for.
+    /// fn end_later(sessions: Sessions, shutdown: &Shutdown, users: Vec<String>) {
+    ///     let (task, shutdown) = (shutdown.track(), shutdown.clone());
+    ///     tokio::spawn(async move {
+    ///         let _task = task;
+    ///         for user in users {
+    ///             if shutdown.has_begun() || sessions.revoke_user(&user).await.is_err() {
+    ///                 break;
+    ///             }
+    ///         }
+    ///     });
+    /// }
+    /// ```
+    pub fn track(&self) -> TrackedTask {
         self.0.tasks.send_modify(|tasks| *tasks += 1);
-        Tracked(self.clone())
+        TrackedTask(self.clone())
     }
 }
 
@@ -117,10 +135,12 @@ impl fmt::Debug for Shutdown {
     }
 }
 
-/// A background task that is running.
-pub(crate) struct Tracked(Shutdown);
+/// A background task that [`Shutdown::finish`] waits for, until this is dropped. [`Shutdown::track`] returns it.
+#[derive(Debug)]
+#[must_use = "the task counts as ended when this is dropped"]
+pub struct TrackedTask(Shutdown);
 
-impl Drop for Tracked {
+impl Drop for TrackedTask {
     fn drop(&mut self) {
         self.0.0.tasks.send_modify(|tasks| *tasks -= 1);
     }

@@ -1,20 +1,26 @@
 // Without this file everything works too: by links, forms and reloading.
 "use strict";
 
-const live = document.getElementById("live");
+const live = document.querySelector("[data-live]");
 if (live) {
   const stream = new EventSource(live.dataset.live);
-  const state = (text) => {
-    const shown = live.querySelector("[data-state]");
-    if (shown) {
-      shown.textContent = text;
-      shown.dataset.state = text;
-    }
+  const [shown, said] = [document.querySelector("[data-state]"), document.querySelector("[role=status]")];
+  let saying;
+  const state = (text, spoken, patience) => {
+    shown.textContent = shown.dataset.state = text;
+    clearTimeout(saying);
+    // A screen reader hears what changes for longer than a moment, and once.
+    saying = setTimeout(() => said.textContent !== spoken && (said.textContent = spoken), patience);
   };
-  stream.onmessage = (event) => (live.innerHTML = event.data);
-  const { OPEN, CLOSED } = EventSource;
-  stream.onerror = () => state(stream.readyState === CLOSED ? "stopped: reload the page" : "reconnecting…");
-  document.addEventListener("visibilitychange", () => !document.hidden && stream.readyState === OPEN && state("live"));
+  const banner = () => live.querySelector("[data-banner]")?.dataset.banner;
+  const isLive = () => state("live", banner() ?? (said.textContent && "The numbers are live."), 0);
+  stream.onopen = isLive;
+  stream.onmessage = (event) => ((live.innerHTML = event.data), isLive());
+  const { CLOSED } = EventSource;
+  stream.onerror = () =>
+    stream.readyState === CLOSED
+      ? state("stopped: reload the page", "The numbers are old: reload the page.", 0)
+      : state("old numbers, reconnecting…", "The numbers are old: reconnecting.", 10_000);
   addEventListener("pagehide", () => stream.close());
   addEventListener("pageshow", (event) => event.persisted && location.reload());
 }
@@ -35,10 +41,12 @@ if (all && button) {
   count();
 }
 
-if (document.querySelector("[data-reload]")) setTimeout(() => document.querySelector("[data-reload] a").click(), 1500);
-
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
-  if (event.key === "/") (event.preventDefault(), document.querySelector("input[type=search]").focus());
-  if (event.key === "n") document.querySelector("a[rel=next]")?.click();
-});
+const working = document.querySelector("[data-working]");
+async function follow() {
+  const link = working.querySelector("a");
+  const answer = await fetch(link.href, { headers: { accept: "application/json" } }).catch(() => null);
+  if (answer && answer.status !== 202) return link.click();
+  if (answer) working.querySelector("[data-ended]").textContent = (await answer.json()).ended.toLocaleString("en");
+  setTimeout(follow, 1500);
+}
+if (working) setTimeout(follow, 1500);

@@ -7,6 +7,7 @@ use cloakroom::Sessions;
 
 use crate::{
     answer::{Failure, page},
+    counts::Counts,
     jobs::Jobs,
     live::Live,
     pages::{Frame, failure},
@@ -16,6 +17,7 @@ use crate::{
 pub(crate) struct App {
     pub(crate) live: Arc<Live>,
     pub(crate) sessions: Sessions,
+    pub(crate) counts: Arc<Counts>,
     pub(crate) shows_values: bool,
     pub(crate) jobs: Jobs,
     /// The path of the console as browsers see it, if it was set.

@@ -11,7 +11,7 @@ pub(crate) fn bars(values: &[u64], label: &str, class: &str) -> Markup {
     let step = WIDTH as f64 / values.len().max(1) as f64;
     html! {
         svg class={ "bars " (class) } viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } preserveAspectRatio="none"
-            role="img" aria-label=(label) {
+            role="img" aria-label={ (label) ", at most " (most) } {
             @for (index, value) in values.iter().enumerate() {
                 @let height = *value as f64 / most as f64 * (HEIGHT - 2) as f64;
                 @if *value > 0 {
@@ -39,7 +39,7 @@ pub(crate) fn sparkline(values: &[f64], label: &str) -> Markup {
     let line = points.join(" ");
     html! {
         svg class="spark" viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } preserveAspectRatio="none"
-            role="img" aria-label=(label) {
+            role="img" aria-label={ (label) ", at most " (most) } {
             @if points.len() > 1 {
                 polygon points={ "0," (HEIGHT) " " (line) " " (WIDTH) "," (HEIGHT) } {}
                 polyline points=(line) vector-effect="non-scaling-stroke" {}

@@ -1,6 +1,6 @@
 //! The router: [`console`], and its builder [`Console`].
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json, Router,
@@ -21,6 +21,7 @@ use crate::{
     access::Access,
     answer::{self, Failure, page, wants_json},
     app::{App, Visit},
+    counts::Counts,
     filter::ListParams,
     jobs::Jobs,
     live::Live,
@@ -101,8 +102,10 @@ impl<A: Access> Console<A> {
     where
         S: Clone + Send + Sync + 'static,
     {
+        let counts = Arc::new(Counts::new(self.sessions.clone()));
         let app = Arc::new(App {
-            live: Live::new(self.sessions.clone(), self.node),
+            live: Live::new(self.sessions.clone(), Arc::clone(&counts), self.node),
+            counts,
             sessions: self.sessions,
             shows_values: self.shows_values,
             base: self.base,
@@ -132,6 +135,12 @@ const STYLE: &str = "/console.css";
 
 /// The most bytes of a form. The largest form has a thousand ids.
 const MAX_FORM: usize = 64 * 1024;
+
+/// How long a page waits for the number of sessions. It is shown without it then.
+pub(crate) const FOR_A_PAGE: Duration = Duration::from_secs(1);
+
+/// How long a program waits for it.
+pub(crate) const FOR_PROGRAMS: Duration = Duration::from_secs(5);
 
 type Guard<A> = Arc<(Arc<App>, A)>;
 
@@ -226,13 +235,29 @@ fn base_of(app: &App, parts: &http::request::Parts) -> Arc<str> {
     base.trim_end_matches('/').into()
 }
 
-async fn numbers(State(app): State<Arc<App>>, Extension(visit): Extension<Visit>) -> Response {
+#[derive(Deserialize)]
+struct NumbersParams {
+    /// `yes` for numbers that stand still.
+    #[serde(default)]
+    pause: String,
+}
+
+async fn numbers(
+    State(app): State<Arc<App>>,
+    Extension(visit): Extension<Visit>,
+    params: Result<Query<NumbersParams>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let is_paused = match params {
+        Ok(Query(params)) => params.pause == "yes",
+        Err(error) => return visit.fail(Failure::not_valid(error.body_text())),
+    };
     if visit.wants_json {
-        let stored = app.live.stored().await;
-        let stats = dashboard::json(&app.sessions.stats(), app.live.node(), stored);
+        let counted = app.counts.all(FOR_PROGRAMS).await;
+        let stats = dashboard::json(&app.sessions.stats(), app.live.node(), &counted);
         return Json(stats).into_response();
     }
-    page(dashboard::page(&visit.frame, &app.live.render().await))
+    let numbers = app.live.render(FOR_A_PAGE).await;
+    page(dashboard::page(&visit.frame, &numbers, is_paused))
 }
 
 async fn live(State(app): State<Arc<App>>) -> Response {
@@ -248,7 +273,7 @@ async fn sessions(
         Ok(Query(params)) => params,
         Err(error) => return visit.fail(Failure::not_valid(error.body_text())),
     };
-    let listed = match list::fetch(&app.sessions, params).await {
+    let listed = match list::fetch(&app, params).await {
         Ok(listed) => listed,
         Err(error) => return visit.fail(error),
     };
@@ -314,7 +339,10 @@ async fn delete(
     match sessions.revoke(id).await {
         Err(error) => visit.fail(error),
         Ok(false) => visit.fail(Failure::no_session(&id.to_string())),
-        Ok(true) => Json(json!({ "ended": 1 })).into_response(),
+        Ok(true) => {
+            app.counts.forget();
+            Json(json!({ "ended": 1 })).into_response()
+        }
     }
 }
 
@@ -340,7 +368,7 @@ async fn one_user(
         limit: "100".to_owned(),
         ..ListParams::default()
     };
-    match list::fetch(&app.sessions, params).await {
+    match list::fetch(&app, params).await {
         Err(error) => visit.fail(error),
         Ok(listed) if visit.wants_json => list_as_json(&app, &listed),
         Ok(listed) => page(user::page(&visit.frame, &listed)),

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cloakroom::SessionFilter;
 use http::StatusCode;
+use maud::{Markup, html};
 use serde::Deserialize;
 
-use crate::answer::Failure;
+use crate::{answer::Failure, text::shown};
 
 /// The parameters of a list. An empty parameter counts as missing.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -97,17 +98,19 @@ impl ListParams {
         Ok(filter)
     }
 
-    /// The conditions and the order in words.
-    pub(crate) fn in_words(&self) -> String {
+    /// The conditions as they are written. If all are empty, every session matches.
+    pub(crate) fn conditions(&self) -> [String; 4] {
+        [&self.user, &self.kind, &self.begun, &self.idle].map(Clone::clone)
+    }
+
+    /// The conditions in words, which begin with this one: `Sessions of ann`, `sessions begun within the last hour`.
+    pub(crate) fn in_words(&self, [logged_in, anonymous, any]: [&str; 3]) -> Markup {
         let kind = match &*self.kind {
-            "logged_in" => "logged-in ",
-            "anonymous" => "anonymous ",
-            _ => "",
+            "logged_in" => logged_in,
+            "anonymous" => anonymous,
+            _ => any,
         };
-        let mut words = format!("{kind}sessions");
-        if !self.user.is_empty() {
-            words.push_str(&format!(" of {}", self.user));
-        }
+        let mut words = String::new();
         let name = |time: &str| {
             let known = TIMES.iter().find(|(value, _)| *value == time);
             known.map_or_else(|| time.to_owned(), |(_, name)| (*name).to_owned())
@@ -126,7 +129,11 @@ impl ListParams {
                 }
             ));
         }
-        words
+        html! {
+            (kind)
+            @if !self.user.is_empty() { " of " (shown(&self.user)) }
+            (words)
+        }
     }
 
     /// The parameters that are set, for links and hidden fields. Without the page.

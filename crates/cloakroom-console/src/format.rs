@@ -67,6 +67,19 @@ pub(crate) fn moment(time: SystemTime) -> String {
     format!("{time:.0}")
 }
 
+/// `12:00:00 UTC`.
+pub(crate) fn clock(time: SystemTime) -> Markup {
+    let exact = moment(time);
+    let clock = exact.split('T').nth(1).unwrap_or_default();
+    html! { time datetime=(exact) { (clock.trim_end_matches('Z')) " UTC" } }
+}
+
+/// `12:00:00 UTC, 5 min ago`.
+pub(crate) fn since(time: SystemTime, now: SystemTime) -> Markup {
+    let ago = now.duration_since(time).unwrap_or_default();
+    html! { (clock(time)) ", " (span(ago)) " ago" }
+}
+
 /// How long ago, or in how long, with the exact time as a hint.
 pub(crate) fn when(time: SystemTime, now: SystemTime) -> Markup {
     let exact = moment(time);

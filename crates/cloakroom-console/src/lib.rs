@@ -22,8 +22,8 @@
 //!
 //! The pages work without JavaScript. With JavaScript, numbers arrive every two seconds by server-sent
 //! events. The pages load nothing from other hosts. A strict `Content-Security-Policy` forbids inline
-//! scripts and styles, forms from other sites are refused, and nothing is cached. The key `/` focuses the
-//! search, and `n` opens the next page.
+//! scripts and styles, forms from other sites are refused, and nothing is cached. The access key `/` focuses
+//! the search, and `n` opens the next page (with Alt, Alt and Shift, or Control and Option, as the browser has it).
 //!
 //! # As JSON
 //!
@@ -48,6 +48,7 @@ mod answer;
 mod app;
 mod charts;
 mod console;
+mod counts;
 mod filter;
 mod format;
 mod jobs;
@@ -55,6 +56,7 @@ mod live;
 mod pages;
 mod revoke;
 mod sample;
+mod text;
 
 pub use self::{
     access::{Access, Loopback, loopback},

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Weak},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use axum::response::{
@@ -21,39 +21,34 @@ use tokio::{
 };
 
 use crate::{
+    counts::Counts,
     pages::dashboard,
     sample::{History, TICK},
 };
 
-/// How long the number of sessions in the store is used, because counting may be expensive.
-const COUNT_EVERY: Duration = Duration::from_secs(30);
-
-/// How long the store may take to count.
-const COUNT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a tick waits for the number of sessions in the store. A later one has it, if the store takes longer.
+const FOR_A_TICK: Duration = Duration::from_millis(200);
 
 /// A stream ends after this time. The browser asks again, and `access` decides again.
 const STREAM_FOR: Duration = Duration::from_secs(5 * 60);
-
-/// How many sessions the store has. `None` if the store does not count.
-type Stored = Option<u64>;
 
 pub(crate) struct Live {
     sessions: Sessions,
     node: String,
     history: Mutex<History>,
-    stored: Mutex<Option<(Instant, Stored)>>,
+    counts: Arc<Counts>,
     /// The rendered numbers.
     rendered: watch::Sender<Arc<str>>,
     is_running: Mutex<bool>,
 }
 
 impl Live {
-    pub(crate) fn new(sessions: Sessions, node: String) -> Arc<Self> {
+    pub(crate) fn new(sessions: Sessions, counts: Arc<Counts>, node: String) -> Arc<Self> {
         Arc::new(Self {
             sessions,
             node,
             history: Mutex::default(),
-            stored: Mutex::default(),
+            counts,
             rendered: watch::Sender::default(),
             is_running: Mutex::new(false),
         })
@@ -75,29 +70,16 @@ impl Live {
     }
 
     fn sample(&self) {
+        let stats = self.sessions.stats();
         self.history
             .lock()
-            .add(Instant::now(), self.sessions.stats());
+            .add(Instant::now(), SystemTime::now(), stats);
     }
 
-    /// How many sessions the store has. The number is at most half a minute old.
-    pub(crate) async fn stored(&self) -> Stored {
-        let known = *self.stored.lock();
-        if let Some((counted, stored)) = known
-            && counted.elapsed() < COUNT_EVERY
-        {
-            return stored;
-        }
-        let count = tokio::time::timeout(COUNT_WITHIN, self.sessions.count()).await;
-        let stored = count.ok().and_then(Result::ok);
-        *self.stored.lock() = Some((Instant::now(), stored));
-        stored
-    }
-
-    /// The numbers as they are now.
-    pub(crate) async fn render(&self) -> maud::Markup {
-        let stored = self.stored().await;
-        dashboard::numbers(&self.history.lock(), &self.node, stored)
+    /// The numbers as they are now. Waits for at most `patience` for the number of sessions in the store.
+    pub(crate) async fn render(&self, patience: Duration) -> maud::Markup {
+        let counted = self.counts.all(patience).await;
+        dashboard::numbers(&self.history.lock(), &self.node, &counted)
     }
 
     /// A stream of the rendered numbers, for some minutes, or until the server shuts down.
@@ -124,7 +106,7 @@ async fn run(live: Weak<Live>) {
         };
         live.sample();
         if live.rendered.receiver_count() > 0 {
-            let rendered = live.render().await.into_string();
+            let rendered = live.render(FOR_A_TICK).await.into_string();
             live.rendered.send_replace(rendered.into());
         }
     }

@@ -1,13 +1,6 @@
 //! Ending sessions: a preview first, and long work in the background.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Form, Json,
@@ -15,20 +8,26 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use cloakroom::{Error, ErrorKind, SessionCount, SessionId, SessionSummary, Sessions};
+use cloakroom::{Error, ErrorKind, RevokePreview, SessionId, SessionSummary, Sessions};
+use maud::html;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
     answer::{self, Failure, page},
     app::{App, Visit},
+    console::FOR_A_PAGE,
+    counts::Counts,
     filter::ListParams,
     jobs::{Job, Phase},
-    pages::revoke as pages,
+    pages::revoke::{self as pages, Number},
 };
 
 /// How many sessions a preview shows.
 const SHOWN: usize = 20;
+
+/// So many sessions [`Sessions::preview`] lists to count them.
+const MAX_LISTED: u64 = 1000;
 
 /// How many sessions one form may name.
 const MAX_IDS: usize = 1000;
@@ -139,7 +138,7 @@ pub(crate) async fn revoke(
 async fn preview(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Failure> {
     let (what, number, first, fields) = match &meant {
         Meant::All { .. } => {
-            let stored = app.live.stored().await;
+            let stored = stored(app).await;
             if visit.wants_json {
                 let answer = json!({ "count": stored, "is_exact": false, "sessions": [] });
                 return Ok(Json(answer).into_response());
@@ -155,10 +154,10 @@ async fn preview(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
                 .iter()
                 .map(|session| ("id", session.id().to_string()))
                 .collect();
-            let number = Number::Exactly(found.len());
+            let number = Number::Exactly(found.len() as u64);
             found.truncate(SHOWN);
             (
-                "The sessions that you have chosen".to_owned(),
+                html! { "The sessions that you have chosen" },
                 number,
                 found,
                 fields,
@@ -189,7 +188,7 @@ async fn preview(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
             let fields = fields
                 .map(|(name, value)| (name, value.to_owned()))
                 .collect();
-            let number = Number::Counted(preview.count);
+            let number = number(&preview);
             (pages::what(&params), number, preview.page.sessions, fields)
         }
     };
@@ -197,33 +196,48 @@ async fn preview(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
         let sessions = first
             .iter()
             .map(|session| answer::session(session, app.shows_values));
-        let (count, is_exact) = number.parts();
         let sessions: Vec<_> = sessions.collect();
+        let (count, is_exact) = match number {
+            Number::Exactly(count) | Number::UpTo(count) => (count, true),
+            Number::MoreThan(count) => (count, false),
+        };
         let answer = json!({ "count": count, "is_exact": is_exact, "sessions": sessions });
         return Ok(Json(answer).into_response());
     }
-    if number.parts() == (0, true) {
-        return Ok(page(pages::nothing(&visit.frame, &what)));
+    if matches!(number, Number::Exactly(0) | Number::UpTo(0)) {
+        let why = match &meant {
+            Meant::These(_) => {
+                html! { "None of the sessions that you have chosen is there any more." }
+            }
+            Meant::Matching(params) => {
+                html! { "There are no " (params.in_words(["logged-in sessions", "anonymous sessions", "sessions"])) "." }
+            }
+            Meant::All { .. } => html! { "The store has no session." },
+        };
+        return Ok(page(pages::nothing(&visit.frame, &why)));
     }
     let fields: Vec<(&str, &str)> = fields
         .iter()
         .map(|(name, value)| (*name, &**value))
         .collect();
-    let preview = pages::preview(&visit.frame, &what, number.parts(), &first, &fields);
+    let preview = pages::preview(&visit.frame, &what, number, &first, &fields);
     Ok(page(preview))
 }
 
-enum Number {
-    Exactly(usize),
-    Counted(SessionCount),
+/// How many records the store has, if it says so in time.
+async fn stored(app: &App) -> Option<u64> {
+    let counted = app.counts.all(FOR_A_PAGE).await;
+    counted.latest.map(|count| count.records)
 }
 
-impl Number {
-    fn parts(&self) -> (u64, bool) {
-        match self {
-            Self::Exactly(number) => (*number as u64, true),
-            Self::Counted(count) => (count.sessions, count.is_exact),
-        }
+/// The preview counts live sessions as far as it lists them all, and records otherwise.
+fn number(preview: &RevokePreview) -> Number {
+    let RevokePreview { count, page, .. } = preview;
+    let is_sparse = page.next.is_some() && page.sessions.len() < SHOWN;
+    match count.sessions {
+        sessions if !count.is_exact => Number::MoreThan(sessions),
+        sessions if sessions > MAX_LISTED || is_sparse => Number::UpTo(sessions),
+        sessions => Number::Exactly(sessions),
     }
 }
 
@@ -238,34 +252,35 @@ async fn perform(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
             ));
         }
         Meant::All { words } if !visit.wants_json && words.trim() != pages::WORDS => {
-            let asked = pages::everything(&visit.frame, app.live.stored().await, true);
+            let asked = pages::everything(&visit.frame, stored(app).await, true);
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, page(asked)).into_response());
         }
         _ => {}
     }
-    let (number, job) = app.jobs.begin();
-    let worker = Arc::clone(&job);
-    // A task of its own, which continues if the browser disconnects.
-    tokio::spawn(async move {
-        let ended = end(&sessions, &meant, &worker.ended).await;
-        if let Ok(ended) = ended {
-            worker.ended.store(ended, Ordering::Relaxed);
-        }
-        worker.state.send_replace(match ended {
-            Ok(_) => Phase::Done,
-            Err(error) => Phase::Failed(error),
-        });
-    });
+    let counts = Forget(Arc::clone(&app.counts));
+    let shutdown = sessions.shutdown().clone();
+    let work = |job: Arc<Job>| async move {
+        let _counts = counts;
+        end(&sessions, &meant, &job).await
+    };
+    let (number, job) = app.jobs.start(&visit.operator, &shutdown, work);
     let mut state = job.state.subscribe();
     let finished = state.wait_for(|state| !matches!(state, Phase::Working));
     let _ = tokio::time::timeout(PATIENCE, finished).await;
     Ok(report(visit, number, &job))
 }
 
-async fn end(sessions: &Sessions, meant: &Meant, so_far: &AtomicU64) -> Result<u64, Error> {
-    let progress = |progress: cloakroom::RevokeProgress| {
-        so_far.store(progress.ended, Ordering::Relaxed);
-    };
+/// However the work ends, the numbers before it are not true any more.
+struct Forget(Arc<Counts>);
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        self.0.forget();
+    }
+}
+
+async fn end(sessions: &Sessions, meant: &Meant, job: &Job) -> Result<u64, Error> {
+    let progress = |progress: cloakroom::RevokeProgress| job.has_ended(progress.ended);
     match meant {
         Meant::All { .. } => sessions.revoke_all(progress).await,
         Meant::Matching(params) => {
@@ -277,7 +292,8 @@ async fn end(sessions: &Sessions, meant: &Meant, so_far: &AtomicU64) -> Result<u
             let mut ended = 0;
             for id in ids {
                 ended += u64::from(sessions.revoke(*id).await?);
-                so_far.store(ended, Ordering::Relaxed);
+                job.has_ended(ended);
+                tokio::task::yield_now().await;
             }
             Ok(ended)
         }
@@ -285,37 +301,42 @@ async fn end(sessions: &Sessions, meant: &Meant, so_far: &AtomicU64) -> Result<u
 }
 
 fn report(visit: &Visit, number: u64, job: &Job) -> Response {
-    let ended = job.ended.load(Ordering::Relaxed);
+    let ended = job.ended();
     let state = job.state.borrow().clone();
     if let Phase::Failed(error) = &state
         && error.kind() == ErrorKind::Unsupported
     {
         return visit.fail(error.clone());
     }
-    if visit.wants_json {
-        return match state {
-            Phase::Done => Json(json!({ "ended": ended })).into_response(),
-            Phase::Working => {
-                let answer = json!({ "ended": ended, "job": number });
-                (StatusCode::ACCEPTED, Json(answer)).into_response()
-            }
-            Phase::Failed(error) => {
-                let answer = json!({ "ended": ended, "error": error.to_string() });
-                (StatusCode::SERVICE_UNAVAILABLE, Json(answer)).into_response()
-            }
-        };
-    }
-    match state {
-        Phase::Done => page(pages::done(&visit.frame, ended)),
+    let (status, reason) = match state {
+        Phase::Done if visit.wants_json => {
+            return Json(json!({ "ended": ended })).into_response();
+        }
+        Phase::Done => return page(pages::done(&visit.frame, ended)),
         Phase::Working => {
-            let working = page(pages::working(&visit.frame, number, ended));
-            (StatusCode::ACCEPTED, working).into_response()
+            let answer = if visit.wants_json {
+                Json(json!({ "ended": ended, "job": number })).into_response()
+            } else {
+                page(pages::working(&visit.frame, number, ended))
+            };
+            return (StatusCode::ACCEPTED, answer).into_response();
         }
-        Phase::Failed(error) => {
-            let failed = page(pages::failed(&visit.frame, ended, &error.to_string()));
-            (StatusCode::SERVICE_UNAVAILABLE, failed).into_response()
-        }
-    }
+        Phase::Failed(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        Phase::Stopped => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "this process is shutting down".to_owned(),
+        ),
+        Phase::Broken => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the work has panicked, and the log says where".to_owned(),
+        ),
+    };
+    let answer = if visit.wants_json {
+        Json(json!({ "ended": ended, "error": reason })).into_response()
+    } else {
+        page(pages::failed(&visit.frame, ended, &reason))
+    };
+    (status, answer).into_response()
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,14 @@
 //! The console over HTTP: who gets in, what the pages show, what they end, and what they refuse.
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use axum::{
     Router,
@@ -10,8 +18,9 @@ use axum::{
     routing::get,
 };
 use cloakroom::{
-    Activity, Event, EventKind, MemoryStore, Record, Session, SessionFilter, SessionId,
-    SessionLayer, Shutdown, StoreCall, Timestamp,
+    Activity, CircuitBreaker, Event, EventKind, MemoryStore, Record, Session, SessionFilter,
+    SessionId, SessionLayer, Shutdown, StoreCall, Timestamp,
+    import::{Import, OldSession, OldToken},
     store::{
         Created, Former, Position, Query, Reaped, SessionStore, StoreError, StoreErrorKind,
         StorePage, Touched, Updated,
@@ -22,6 +31,7 @@ use cloakroom_console::{Access, Console, console, loopback};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 /// Whoever says so in a header.
@@ -40,6 +50,14 @@ struct House {
 impl House {
     fn new() -> Self {
         Self::over(MemoryStore::default())
+    }
+
+    fn of(layer: SessionLayer) -> Self {
+        Self {
+            app: Router::new().nest("/ops/console", console(layer.sessions(), by_header)),
+            layer,
+            ended: Arc::default(),
+        }
     }
 
     fn over(store: impl SessionStore) -> Self {
@@ -288,12 +306,115 @@ async fn users_are_found_whatever_their_name_and_shown_as_text() {
         reply.shows("1 in the store").hides("<script>alert");
     }
     let reply = house.get("/user?name=nobody").await;
-    reply.shows("No session of nobody");
+    reply.shows("No session of <bdi>nobody</bdi>");
     assert_eq!(
         house.get("/user?name=").await.status,
         StatusCode::BAD_REQUEST
     );
     assert_eq!(house.get("/user").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn texts_of_visitors_have_a_direction_of_their_own_and_hide_nothing() {
+    let layer = SessionLayer::new(MemoryStore::default());
+    let console = Console::new(layer.sessions(), by_header).show_values();
+    let house = House {
+        app: Router::new().nest("/ops/console", console.router()),
+        layer,
+        ended: Arc::default(),
+    };
+    let name = "\u{202e}nna\u{7}\u{200b}";
+    let shown = "<bdi><span class=\"control\">U+202E</span>nna<span class=\"control\">U+0007</span>\
+                 <span class=\"control\">U+200B</span></bdi>";
+    let page = async move |session: Session| {
+        session.insert(name, name).unwrap();
+        session.set_label("device", name).unwrap();
+        session.log_in(name).unwrap();
+    };
+    let app = Router::new()
+        .route("/", get(page))
+        .layer(house.layer.clone());
+    app.oneshot(Request::new(Body::empty())).await.unwrap();
+    let (query, id) = ("%E2%80%AEnna%07%E2%80%8B", house.ids().await.remove(0));
+    let hidden = ['\u{202e}', '\u{7}', '\u{200b}'];
+    let paths = [
+        "/sessions".to_owned(),
+        format!("/sessions/{id}"),
+        format!("/user?name={query}"),
+        format!("/user?name={query}x"),
+        format!("/sessions?user={query}"),
+        format!("/sessions?user={query}x"),
+    ];
+    for path in &paths {
+        let reply = house.get(path).await;
+        reply.shows("U+202E");
+        // The field of the search has it as it was written.
+        let mut texts = reply.body.split("value=\"");
+        let texts = texts
+            .next()
+            .into_iter()
+            .chain(texts.map(|rest| rest.split_once('"').unwrap().1));
+        for text in texts {
+            assert!(!text.contains(hidden), "{path}: {text:?}");
+        }
+    }
+    let session = house.get(&paths[1]).await;
+    // The user, the label, the value's name; the value has its quotes.
+    assert_eq!(session.body.matches(shown).count(), 3);
+    session.shows("<pre><bdi>&quot;<span class=\"control\">U+202E</span>");
+    house
+        .get(&paths[2])
+        .await
+        .shows("<title>\u{2068}⟨U+202E⟩nna⟨U+0007⟩⟨U+200B⟩\u{2069} · Sessions</title>")
+        .shows(shown);
+    house.post(&format!("user={query}")).await.shows(shown);
+    house.post(&format!("user={query}x")).await.shows("U+202E");
+    house
+        .post(&format!("{query}=1"))
+        .await
+        .shows("`<span class=\"control\">U+202E</span>nna");
+}
+
+/// Sessions of another library: every token opens one.
+struct Other;
+
+impl Import for Other {
+    fn cookie_name(&self) -> &'static str {
+        "other"
+    }
+
+    fn until(&self) -> SystemTime {
+        SystemTime::now() + Duration::from_secs(3600)
+    }
+
+    fn token(&self, value: &str) -> Option<OldToken> {
+        Some(OldToken::new(value))
+    }
+
+    async fn load(&self, _: &OldToken) -> Result<Option<OldSession>, StoreError> {
+        Ok(Some(OldSession::new().user("ann")))
+    }
+
+    async fn delete(&self, _: &OldToken) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn imported_sessions_are_shown_beside_created_ones() {
+    let house = House::of(SessionLayer::new(MemoryStore::default()).import(Other));
+    let user = async |session: Session| session.user().unwrap().to_string();
+    let app = Router::new()
+        .route("/", get(user))
+        .layer(house.layer.clone());
+    let request = Request::get("/").header(header::COOKIE, "other=of-ann");
+    let response = app.oneshot(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(response.unwrap().status(), StatusCode::OK);
+    house.get("").await.shows("0 in all, and 1 imported");
+    let (_, stats) = house.json("").await;
+    assert_eq!(stats["process"]["imported"], 1);
+    assert_eq!(stats["process"]["created"], 0);
+    assert_eq!(stats["process"]["mean_life_seconds"], Value::Null);
 }
 
 #[tokio::test]
@@ -697,7 +818,7 @@ async fn a_store_that_cannot_list_or_does_not_answer_is_told_apart() {
     house
         .get("")
         .await
-        .shows("The store does not say how many sessions it has");
+        .shows("This kind of store does not count its sessions");
     store.plan(move |call| match listing(call) {
         true => Fault::Fail(StoreErrorKind::Unavailable),
         false => Fault::None,
@@ -709,8 +830,178 @@ async fn a_store_that_cannot_list_or_does_not_answer_is_told_apart() {
     reply.shows("Not all of them ended");
 }
 
-/// A store that lists by id alone, as Redis does without an index.
-struct ById(MemoryStore);
+/// How often the store was asked to count.
+fn counts(store: &FaultyStore) -> usize {
+    let calls = store.calls().into_iter();
+    calls.filter(|call| *call == StoreCall::Count).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_who_look_at_the_same_time_share_one_count_of_the_store() {
+    let store = FaultyStore::in_memory();
+    let house = Arc::new(House::over(store.clone()));
+    for _ in 0..3 {
+        house.visitor(None).await;
+    }
+    store.plan_for(StoreCall::Count, Fault::Delay(Duration::from_millis(100)));
+    store.calls();
+    let mut viewers = JoinSet::new();
+    for path in [
+        "",
+        "/sessions",
+        "/sessions?kind=anonymous",
+        "/sessions?kind=anonymous&limit=25",
+    ] {
+        for _ in 0..20 {
+            let house = Arc::clone(&house);
+            viewers.spawn(async move { house.get(path).await });
+        }
+    }
+    for reply in viewers.join_all().await {
+        reply.shows("3");
+    }
+    // The whole store, and the anonymous sessions.
+    assert_eq!(counts(&store), 2);
+    // A count that took a tenth of a second is good for five.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    house.get("/sessions").await.shows("3 in the store");
+    assert_eq!(counts(&store), 0);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    house.get("/sessions").await.shows("3 in the store");
+    assert_eq!(counts(&store), 1);
+    // What an operator has ended is not in a number any more.
+    house
+        .post("kind=anonymous&sure=yes")
+        .await
+        .shows("3 sessions ended");
+    house.get("/sessions").await.shows("0 in the store");
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_of_a_store_that_fails_are_old_and_say_since_when() {
+    let store = FaultyStore::in_memory();
+    let house = House::over(store.clone());
+    for _ in 0..3 {
+        house.visitor(None).await;
+    }
+    house
+        .get("")
+        .await
+        .shows("<strong>3</strong> records, of all processes that share the store. Counted at ")
+        .hides("This number is old")
+        .hides("The store does not answer");
+    store.plan(|_| Fault::Fail(StoreErrorKind::Unavailable));
+    let visit = Router::new()
+        .route("/", get(async |session: Session| session.insert("n", 1)))
+        .layer(house.layer.clone());
+    for _ in 0..4 {
+        let reply = visit.clone().oneshot(Request::new(Body::empty())).await;
+        assert_eq!(reply.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let reply = house.get("").await;
+    reply
+        .shows("The store does not answer. </strong>Since <time")
+        .shows("and none has succeeded")
+        .shows("The store could not be counted at <time")
+        .shows("This number is old: <strong>3</strong> records");
+    let (_, stats) = house.json("").await;
+    assert_eq!(stats["store"]["records"], 3);
+    assert!(stats["store"]["counted_at"].is_string() && stats["store"]["error"].is_string());
+    store.heal();
+    let reply = visit.oneshot(Request::new(Body::empty())).await;
+    assert_eq!(reply.unwrap().status(), StatusCode::OK);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    house
+        .get("")
+        .await
+        .shows("<strong>4</strong> records")
+        .hides("The store does not answer")
+        .hides("This number is old");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_is_shown_with_the_time_since_when() {
+    let store = FaultyStore::in_memory();
+    let breaker = CircuitBreaker::default().failures(2);
+    let layer = SessionLayer::new(store.clone()).circuit_breaker(breaker);
+    let house = House::of(layer);
+    let none = "Calls refused by the circuit breaker</th><td class=\"number\">0</td>";
+    house.get("").await.hides("The store is down").shows(none);
+    store.plan(|_| Fault::Fail(StoreErrorKind::Unavailable));
+    let visit = Router::new()
+        .route("/", get(async |session: Session| session.insert("n", 1)))
+        .layer(house.layer.clone());
+    for _ in 0..4 {
+        visit
+            .clone()
+            .oneshot(Request::new(Body::empty()))
+            .await
+            .unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    house
+        .get("")
+        .await
+        .shows("The store is down. </strong>The circuit breaker has been seen open since <time")
+        // The calls after those that failed.
+        .hides(none);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_does_not_hold_up_the_live_numbers() {
+    let store = FaultyStore::in_memory();
+    let house = House::over(store.clone());
+    store.plan_for(StoreCall::Count, Fault::Hang);
+    house.get("").await.shows("Being counted.");
+    let request = Request::get("/ops/console/live").header("x-operator", "olga");
+    let request = request.body(Body::empty()).unwrap();
+    let mut body = house
+        .app
+        .clone()
+        .oneshot(request)
+        .await
+        .unwrap()
+        .into_body();
+    let began = tokio::time::Instant::now();
+    for _ in 0..5 {
+        body.frame().await.unwrap().unwrap();
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn numbers_of_a_store_that_processes_share_say_whose_they_are() {
+    // As a store on a server, it does not say what it holds in memory.
+    let house = House::over(ById::new(0));
+    house.visitor(None).await;
+    house
+        .get("")
+        .await
+        .shows("Begun here, not ended here")
+        .shows("Each process that shares the store has numbers of its own")
+        .hides("Active")
+        .hides("in the memory of this process");
+    let house = House::new();
+    house
+        .get("")
+        .await
+        .shows("Active")
+        .hides("shares the store");
+}
+
+/// A store that lists by id alone, as Redis does without an index. So many of its pages have nothing yet.
+struct ById(MemoryStore, AtomicUsize);
+
+impl ById {
+    fn new(blanks: usize) -> Self {
+        Self(MemoryStore::default(), AtomicUsize::new(blanks))
+    }
+}
 
 impl SessionStore for ById {
     async fn create(
@@ -760,13 +1051,25 @@ impl SessionStore for ById {
         limit: usize,
     ) -> Result<StorePage, StoreError> {
         query.ordered_by_id()?;
+        let take = |blanks: usize| blanks.checked_sub(1);
+        let blanks = self
+            .1
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        if blanks.is_ok() {
+            let nil = "00000000-0000-0000-0000-000000000000".parse().unwrap();
+            return Ok(StorePage::new(Vec::new(), Some(Position::after(nil))));
+        }
         self.0.list(query, after, limit).await
+    }
+
+    async fn count(&self, query: &Query) -> Result<u64, StoreError> {
+        self.0.count(query).await
     }
 }
 
 #[tokio::test]
 async fn a_store_without_the_order_lists_each_session_once_to_programs_too() {
-    let house = House::over(ById(MemoryStore::default()));
+    let house = House::over(ById::new(0));
     for _ in 0..7 {
         house.visitor(None).await;
     }
@@ -793,6 +1096,58 @@ async fn a_store_without_the_order_lists_each_session_once_to_programs_too() {
     }
 }
 
+#[tokio::test]
+async fn what_matches_on_later_pages_can_be_ended_from_a_page_that_is_empty() {
+    // More than the console, and the preview after it, look through.
+    let house = House::over(ById::new(110));
+    for _ in 0..3 {
+        house.visitor(None).await;
+    }
+    let reply = house.get("/sessions?order=id&kind=anonymous").await;
+    reply
+        .shows("None among those looked at so far. There are more to look at, on the next page.")
+        .shows("rel=\"next\"")
+        .shows("End all that match…");
+    let preview = house.post("kind=anonymous").await;
+    preview
+        .shows("End up to 3 sessions?")
+        .shows("None of them is among the sessions looked at so far");
+    house
+        .post("kind=anonymous&sure=yes")
+        .await
+        .shows("3 sessions ended");
+    assert_eq!(house.count().await, 0);
+}
+
+#[tokio::test]
+async fn where_nothing_matches_the_page_says_so_and_offers_no_end() {
+    let house = House::new();
+    let empty = house.get("/sessions").await;
+    empty
+        .shows("The store has no session, so there is nothing to end.")
+        .hides("End every session…");
+    house.visitor(None).await;
+    let none = house.get("/sessions?kind=logged_in&begun=1h").await;
+    none.shows("No session matches, so there is nothing to end.")
+        .hides("End all that match…");
+    house
+        .post("kind=logged_in&begun=1h")
+        .await
+        .shows("Nothing to end")
+        .shows("There are no logged-in sessions begun within the last hour. Nothing has ended.");
+    let id = "id=67e55044-10b1-426f-9247-bb680e5fe0c8";
+    house
+        .post(id)
+        .await
+        .shows("None of the sessions that you have chosen is there any more. Nothing has ended.");
+    // The top of a list says nothing about the rest.
+    let top = house.get("/sessions?kind=logged_in&order=seen").await;
+    top.shows("None among those that were used last.")
+        .hides("No session matches");
+    let some = house.get("/sessions?kind=anonymous").await;
+    some.shows("End all that match…");
+}
+
 #[tokio::test(start_paused = true)]
 async fn long_work_goes_on_without_its_page() {
     let store = FaultyStore::in_memory();
@@ -815,6 +1170,33 @@ async fn long_work_goes_on_without_its_page() {
     // A page of a process before this one knows the number of none of its work.
     let reply = house.get("/revoke?job=1").await;
     assert_eq!(reply.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_stops_long_work_at_a_page_and_the_answer_says_how_far_it_got() {
+    let (store, shutdown) = (FaultyStore::in_memory(), Shutdown::new());
+    let layer = SessionLayer::new(store.clone()).shutdown(&shutdown);
+    let house = House::of(layer);
+    for _ in 0..250 {
+        house.visitor(None).await;
+    }
+    store.plan(|call| match call {
+        StoreCall::Update => Fault::Delay(Duration::from_secs(1)),
+        _ => Fault::None,
+    });
+    let form = "kind=anonymous&sure=yes";
+    let reply = house.ask(Method::POST, "/revoke", &[JSON], form).await;
+    assert_eq!(reply.status, StatusCode::ACCEPTED);
+    let work: Value = serde_json::from_str(&reply.body).unwrap();
+    let path = format!("/revoke?job={}", work["job"]);
+    assert_eq!(shutdown.finish(Duration::from_secs(600)).await, 0);
+    let (status, answer) = house.json(&path).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer["ended"], 100);
+    let reply = house.get(&path).await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    reply.shows("At least 100 sessions ended before this stopped: this process is shutting down.");
+    assert_eq!(house.count().await, 150);
 }
 
 #[tokio::test]

@@ -154,6 +154,54 @@ impl Page<'_> {
         self.browser.call(&self.session, method, params)
     }
 
+    /// From now on, pages are shown in a window of this width, and as a person sees them who wants dark colours or not.
+    pub(crate) fn look(&self, width: u32, is_dark: bool) {
+        let size = json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false});
+        self.call("Emulation.setDeviceMetricsOverride", &size);
+        let scheme = if is_dark { "dark" } else { "light" };
+        let scheme = json!({"name": "prefers-color-scheme", "value": scheme});
+        self.call("Emulation.setEmulatedMedia", &json!({"features": [scheme]}));
+    }
+
+    /// Presses a key: `Tab`, `Shift+Tab`, `Enter` or `Space`.
+    pub(crate) fn press(&self, key: &str) {
+        let (modifiers, key) = match key.strip_prefix("Shift+") {
+            Some(key) => (8, key),
+            None => (0, key),
+        };
+        let (name, code, text) = match key {
+            "Tab" => ("Tab", 9, ""),
+            "Enter" => ("Enter", 13, "\r"),
+            "Space" => (" ", 32, " "),
+            _ => panic!("no such key: {key}"),
+        };
+        // In a page without the focus of the window, nothing would happen.
+        let focus = json!({"enabled": true});
+        self.call("Emulation.setFocusEmulationEnabled", &focus);
+        for kind in ["keyDown", "keyUp"] {
+            let mut event = json!({
+                "type": kind, "key": name, "code": key, "modifiers": modifiers, "windowsVirtualKeyCode": code,
+            });
+            if kind == "keyDown" && !text.is_empty() {
+                event["text"] = text.into();
+            }
+            self.call("Input.dispatchKeyEvent", &event);
+        }
+    }
+
+    /// Presses a key that leads to another page.
+    #[track_caller]
+    pub(crate) fn press_and_leave(&self, key: &str) {
+        self.run("window.isLeft = true");
+        self.press(key);
+        self.wait_until("!window.isLeft && document.readyState === 'complete'");
+    }
+
+    /// Types a text.
+    pub(crate) fn type_text(&self, text: &str) {
+        self.call("Input.insertText", &json!({"text": text}));
+    }
+
     /// From now on, pages are shown without their scripts.
     pub(crate) fn turn_scripts_off(&self) {
         self.call(

@@ -84,6 +84,22 @@ async fn waiting_for_a_store_that_is_down_has_an_end_and_says_what_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tracked_tasks_of_the_application_are_waited_for_at_the_end() {
+    let shutdown = Shutdown::new();
+    let (task, begun) = (shutdown.track(), shutdown.begun());
+    let idle = shutdown.track();
+    let working = tokio::spawn(async move {
+        let _task = task;
+        begun.await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    });
+    assert_eq!(shutdown.finish(Duration::from_secs(5)).await, 1);
+    assert!(working.is_finished());
+    drop(idle);
+    assert_eq!(shutdown.finish(Duration::ZERO).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_reaper_ends_when_the_shutdown_begins() {
     let (store, shutdown) = (FaultyStore::in_memory(), Shutdown::new());
     let layer = SessionLayer::new(store.clone()).shutdown(&shutdown);

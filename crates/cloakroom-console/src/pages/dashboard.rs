@@ -1,50 +1,84 @@
 //! The live numbers.
 
-use cloakroom::{EndReason, Rejection, Stats, StoreCall};
+use std::time::SystemTime;
+
+use cloakroom::{EndReason, ErrorKind, Rejection, Stats, StoreCall};
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 
 use super::Frame;
 use crate::{
     charts::{bars, gauge, sparkline},
-    format::{bytes, count, latency, span},
-    sample::{History, Recent, by_minute},
+    counts::Counted,
+    format::{bytes, clock, count, latency, moment, since, span},
+    sample::{History, Outage, Recent, by_minute},
+    text::shown,
 };
 
-pub(crate) fn page(frame: &Frame, numbers: &Markup) -> Markup {
+pub(crate) fn page(frame: &Frame, numbers: &Markup, is_paused: bool) -> Markup {
     let main = html! {
-        h1.hidden { "Live numbers" }
-        div #live data-live={ (frame.base) "/live" } aria-live="off" { (numbers) }
+        div.heading {
+            h1 { "Live numbers" }
+            p.actions {
+                @if is_paused {
+                    "These numbers stand still. "
+                    a href=(frame.home()) { "Go on" }
+                } @else {
+                    span.state data-state="" { "connecting…" }
+                    a href="?pause=yes" { "Pause" }
+                }
+            }
+        }
+        // Says what has changed by ear, and not each number.
+        p.hidden role="status" {}
+        div data-live=[(!is_paused).then(|| format!("{}/live", frame.base))] { (numbers) }
     };
-    frame.page("Now", Some(5), &main)
+    frame.page("Now", (!is_paused).then_some(5), &main)
 }
 
 /// The part that changes with each tick.
-pub(crate) fn numbers(history: &History, node: &str, stored: Option<u64>) -> Markup {
+pub(crate) fn numbers(history: &History, node: &str, counted: &Counted) -> Markup {
     let Some(recent) = history.recent() else {
         return html! { p { "No numbers yet." } };
     };
     let stats = recent.now;
+    let now = SystemTime::now();
+    // A store in memory belongs to this process alone.
+    let is_shared = stats.memory_bytes.is_none();
     let (created, ended) = by_minute(stats);
     html! {
         div.scope {
             h2 { "This process" }
-            p { (node) }
-            p.state data-state="live" { "live" }
+            p { (shown(node)) @if let Some(at) = history.latest() { " · " (clock(at)) } }
         }
-        @if stats.is_circuit_open {
-            p.banner role="alert" {
-                strong { "The store is down. " }
-                "Requests that need a session fail at once, and one at a time tries whether it is back."
+        @if let Some(outage) = history.outage() { (down(outage, now)) }
+        @if is_shared {
+            p.note {
+                "What this process has seen. Each process that shares the store has numbers of its own, and a session's end \
+                 counts in the process that ends or deletes it. Redis deletes expired sessions by itself, so no process counts those."
             }
         }
         div.tiles {
-            (tile("Active", &count(stats.live), &format!("peak {}", count(stats.peak)),
-                sparkline(&history.live(), "Active sessions in the last five minutes")))
+            @if is_shared {
+                (tile("Begun here, not ended here", &count(stats.live), &format!("peak {}", count(stats.peak)),
+                    sparkline(&history.live(), "Sessions begun and not ended in this process, in the last five minutes")))
+            } @else {
+                (tile("Active", &count(stats.live), &format!("peak {}", count(stats.peak)),
+                    sparkline(&history.live(), "Active sessions in the last five minutes")))
+            }
             (tile("Created", &count(recent.created()), &rate(&recent),
-                bars(&created, "Sessions created in each of the last 60 minutes", "good")))
+                html! {
+                    (bars(&created, "Sessions created in each of the last 60 minutes", "good"))
+                    p.total {
+                        (count(stats.created)) " in all"
+                        @if stats.imported > 0 { ", and " (count(stats.imported)) " imported" }
+                    }
+                }))
             (tile("Ended", &count(recent.all_ended()), &rate(&recent),
-                bars(&ended, "Sessions ended in each of the last 60 minutes", "calm")))
+                html! {
+                    (bars(&ended, "Sessions ended in each of the last 60 minutes", "calm"))
+                    p.total { (count(EndReason::ALL.iter().map(|reason| stats.ended(*reason)).sum())) " in all" }
+                }))
             (tile("Log-ins", &count(recent.logged_in()), &rate(&recent),
                 html! { p.total { (count(stats.logged_in)) " in all" } }))
             (tile("Rejected cookies", &count(recent.all_rejected()), &rate(&recent),
@@ -54,38 +88,88 @@ pub(crate) fn numbers(history: &History, node: &str, stored: Option<u64>) -> Mar
         }
         div.columns {
             section {
-                h2 { "Ended" }
-                (reasons("Reason", &recent, EndReason::ALL.iter().map(|reason| {
+                h3 { "Ended" }
+                (reasons("Sessions ended, by reason", "Reason", &recent, EndReason::ALL.iter().map(|reason| {
                     (name(reason.name()), recent.ended(*reason), stats.ended(*reason))
                 })))
             }
             section {
-                h2 { "Rejected cookies" }
-                (reasons("Kind", &recent, Rejection::ALL.iter().map(|why| {
+                h3 { "Rejected cookies" }
+                (reasons("Rejected cookies, by kind", "Kind", &recent, Rejection::ALL.iter().map(|why| {
                     (name(why.name()), recent.rejected(*why), stats.rejected(*why))
                 })))
             }
         }
         section {
-            h2 { "Calls of the store" }
+            h3 { "Calls of the store" }
             (calls(&recent))
         }
-        @if let (Some(held), Some(most)) = (stats.memory_bytes, stats.memory_max_bytes) {
-            section.memory {
-                h2 { "Memory" }
-                @let share = held as f64 / most.max(1) as f64;
-                p { strong { (bytes(held)) } " of " (bytes(most)) span.dim { (format!("{:.0} %", share * 100.0)) } }
-                (gauge(share, "How full the memory store is"))
+        div.columns {
+            section {
+                h3 { "Also counted" }
+                (also(&recent))
+            }
+            section {
+                h3 { "Times" }
+                (times(stats))
+            }
+            @if let (Some(held), Some(most)) = (stats.memory_bytes, stats.memory_max_bytes) {
+                section.memory {
+                    h3 { "Memory" }
+                    @let share = held as f64 / most.max(1) as f64;
+                    p { strong { (bytes(held)) } " of " (bytes(most)) span.dim { (format!("{:.0} %", share * 100.0)) } }
+                    (gauge(share, &format!("The memory store is full to {:.0} %", share * 100.0)))
+                }
             }
         }
         div.scope {
             h2 { "The whole store" }
-            p {
-                @match stored {
-                    Some(stored) => { strong { (count(stored)) } " records, of every process. Expired ones count until they are deleted." }
-                    None => "The store does not say how many sessions it has.",
-                }
+            (records(counted, is_shared, now))
+        }
+    }
+}
+
+/// Since when the store is down, and which numbers are current all the same.
+fn down(outage: Outage, now: SystemTime) -> Markup {
+    html! {
+        p.banner data-banner=(if outage.is_circuit_open { "The store is down." } else { "The store does not answer." }) {
+            @if outage.is_circuit_open {
+                strong { "The store is down. " }
+                "The circuit breaker has been seen open since " (since(outage.since, now)) ". Requests that need a session fail \
+                 at once, and one at a time tries whether the store is back. "
+            } @else {
+                strong { "The store does not answer. " }
+                "Since " (since(outage.since, now)) ", " (count(outage.failed)) " calls of requests have failed and none has \
+                 succeeded. "
             }
+            "The numbers of this process are current. The number of records in the store is from the last count that succeeded."
+        }
+    }
+}
+
+/// The number of records, and from when it is.
+fn records(counted: &Counted, is_shared: bool, now: SystemTime) -> Markup {
+    let number = counted.latest.map(|latest| {
+        html! {
+            strong { (count(latest.records)) } " records"
+            @if is_shared { ", of all processes that share the store" } @else { ", in the memory of this process" }
+            ". Counted at " (since(latest.at, now)) ". Expired records count until they are deleted"
+            @if is_shared { ", and so do those of sessions that ended or have a new id" }
+            "."
+        }
+    });
+    let failure = counted.failure.as_ref();
+    html! {
+        @match (number, failure) {
+            (Some(number), None) => p { (number) },
+            (_, Some((_, error))) if error.kind() == ErrorKind::Unsupported => p {
+                "This kind of store does not count its sessions."
+            },
+            (number, Some((at, error))) => {
+                p.wrong { "The store could not be counted at " (since(*at, now)) ": " (error) "." }
+                @if let Some(number) = number { p { "This number is old: " (number) } }
+            }
+            (None, None) => p { "Being counted." },
         }
     }
 }
@@ -122,6 +206,7 @@ fn name(name: &str) -> String {
 }
 
 fn reasons(
+    caption: &str,
     title: &str,
     recent: &Recent<'_>,
     rows: impl Iterator<Item = (String, u64, u64)>,
@@ -130,19 +215,56 @@ fn reasons(
     let most = rows.iter().map(|(.., all)| *all).max().unwrap_or(0).max(1);
     html! {
         table.plain {
+            caption.hidden { (caption) }
             thead {
-                tr { th { (title) } th.number title=(rate(recent)) { "Minute" } th.number { "All" } th.share {} }
+                tr {
+                    th scope="col" { (title) } th.number scope="col" title=(rate(recent)) { "Minute" }
+                    th.number scope="col" { "All" } td.share {}
+                }
             }
             tbody {
                 @for (name, lately, all) in rows {
                     tr.none[all == 0] {
-                        td { (name) }
+                        th scope="row" { (name) }
                         td.number { (count(lately)) }
                         td.number { (count(all)) }
                         td.share { (gauge_of(all, most)) }
                     }
                 }
             }
+        }
+    }
+}
+
+fn also(recent: &Recent<'_>) -> Markup {
+    let stats = recent.now;
+    let refused = StoreCall::ALL.iter().map(|call| stats.store(*call).refused);
+    let rows = [
+        ("Imported sessions", recent.imported(), stats.imported),
+        ("Writes of activity alone", recent.touches(), stats.touches),
+        (
+            "Calls refused by the circuit breaker",
+            recent.refused(),
+            refused.sum(),
+        ),
+    ];
+    reasons(
+        "Further counts",
+        "Number",
+        recent,
+        rows.into_iter()
+            .map(|(name, lately, all)| (name.to_owned(), lately, all)),
+    )
+}
+
+fn times(stats: &Stats) -> Markup {
+    let none = || "no session has ended".to_owned();
+    html! {
+        dl.facts {
+            dt { "Mean life of a session" } dd { (stats.mean_life.map_or_else(none, span)) }
+            dt { "Longest life" } dd { (stats.longest_life.map_or_else(none, span)) }
+            dt { "All listeners, together" } dd { (latency(stats.listening)) }
+            dt { "All listeners, for one event" } dd { "at most " (latency(stats.longest_listening)) }
         }
     }
 }
@@ -159,44 +281,59 @@ fn gauge_of(value: u64, most: u64) -> Markup {
 fn calls(recent: &Recent<'_>) -> Markup {
     let used = |call: &&StoreCall| {
         let all = recent.now.store(**call);
-        all.calls + all.abandoned > 0
+        all.calls + all.abandoned + all.refused > 0
     };
     let used: Vec<&StoreCall> = StoreCall::ALL.iter().filter(used).collect();
     html! {
         @if used.is_empty() {
             p.dim { "None so far." }
         } @else {
-            div.scroll {
-                table.plain.wide {
-                    thead {
-                        tr {
-                            th { "Call" } th.number { "Minute" } th.number { "p50" } th.number { "p99" }
-                            th.number { "Slowest ever" } th.number { "Failed" } th.number { "Given up" }
-                        }
-                    }
-                    tbody {
-                        @for call in used {
-                            @let (lately, all) = (recent.store(*call), recent.now.store(*call));
-                            @let shown = if lately.calls > 0 { lately } else { all };
-                            tr.none[lately.calls == 0] {
-                                td { code { (call.name()) } }
-                                td.number { (count(lately.calls)) }
-                                td.number { (latency(shown.quantile(0.5))) }
-                                td.number { (latency(shown.quantile(0.99))) }
-                                td.number { (latency(all.longest)) }
-                                td.number.bad[lately.failures > 0] { (count(all.failures)) }
-                                td.number.bad[lately.abandoned > 0] { (count(all.abandoned)) }
-                            }
+            // With these styles a narrow page shows a row as a card. The roles tell that it is a table all the same.
+            table.plain.calls role="table" {
+                caption.hidden { "Calls of the store" }
+                thead role="rowgroup" {
+                    tr role="row" {
+                        @for title in ["Call", "Minute", "p50", "p99", "Slowest ever", "Failed", "Given up", "Refused"] {
+                            th.number[title != "Call"] scope="col" role="columnheader" { (title) }
                         }
                     }
                 }
+                tbody role="rowgroup" {
+                    @for call in used {
+                        @let (lately, all) = (recent.store(*call), recent.now.store(*call));
+                        @let shown = if lately.calls > 0 { lately } else { all };
+                        tr.none[lately.calls == 0] role="row" {
+                            th scope="row" role="rowheader" { code { (call.name()) } }
+                            (cell("Minute", &count(lately.calls), false))
+                            (cell("p50", &latency(shown.quantile(0.5)), false))
+                            (cell("p99", &latency(shown.quantile(0.99)), false))
+                            (cell("Slowest ever", &latency(all.longest), false))
+                            (cell("Failed", &count(all.failures), lately.failures > 0))
+                            (cell("Given up", &count(all.abandoned), lately.abandoned > 0))
+                            (cell("Refused", &count(all.refused), lately.refused > 0))
+                        }
+                    }
+                }
+            }
+            p.hint {
+                "p50 and p99 are those of the last minute, or of all calls if it had none. Calls that failed, were given up or \
+                 refused are counted since the process began; ! marks those of the last minute."
             }
         }
     }
 }
 
+fn cell(title: &str, text: &str, is_bad: bool) -> Markup {
+    html! {
+        td.number.bad[is_bad] role="cell" data-name=(title) {
+            @if is_bad { span { "! " } }
+            (text)
+        }
+    }
+}
+
 /// The statistics for programs. Counts are since the process began.
-pub(crate) fn json(stats: &Stats, node: &str, stored: Option<u64>) -> Value {
+pub(crate) fn json(stats: &Stats, node: &str, counted: &Counted) -> Value {
     let seconds = |duration: std::time::Duration| duration.as_secs_f64();
     let ended = EndReason::ALL
         .iter()
@@ -222,16 +359,25 @@ pub(crate) fn json(stats: &Stats, node: &str, stored: Option<u64>) -> Value {
             "active": stats.live,
             "peak": stats.peak,
             "created": stats.created,
+            "imported": stats.imported,
             "logged_in": stats.logged_in,
             "conflicts": stats.conflicts,
             "touches": stats.touches,
             "ended": ended.collect::<Map<_, _>>(),
             "rejected": rejected.collect::<Map<_, _>>(),
             "store_calls": calls.collect::<Map<_, _>>(),
+            "mean_life_seconds": stats.mean_life.map(seconds),
+            "longest_life_seconds": stats.longest_life.map(seconds),
+            "listening_seconds": seconds(stats.listening),
+            "longest_listening_seconds": seconds(stats.longest_listening),
             "is_circuit_open": stats.is_circuit_open,
             "memory_bytes": stats.memory_bytes,
             "memory_max_bytes": stats.memory_max_bytes,
         },
-        "store": { "records": stored },
+        "store": {
+            "records": counted.latest.map(|count| count.records),
+            "counted_at": counted.latest.map(|count| moment(count.at)),
+            "error": counted.failure.as_ref().map(|(_, error)| error.to_string()),
+        },
     })
 }

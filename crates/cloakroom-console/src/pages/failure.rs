@@ -3,14 +3,14 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::Frame;
-use crate::answer::Failure;
+use crate::{answer::Failure, text::visible};
 
 pub(crate) fn page(frame: &Frame, failure: &Failure) -> Markup {
     let main = html! {
         section.notice {
             p.status { (failure.status.as_u16()) }
             h1 { (failure.title) }
-            p { (failure.detail) }
+            p { (visible(&failure.detail)) }
             p.actions {
                 @if failure.status.is_server_error() {
                     // The list would fail as well.
@@ -42,7 +42,7 @@ pub(crate) fn bare(base: &str, failure: &Failure) -> Markup {
                     section.notice {
                         p.status { (failure.status.as_u16()) }
                         h1 { (failure.title) }
-                        p { (failure.detail) }
+                        p { (visible(&failure.detail)) }
                     }
                 }
             }

@@ -1,15 +1,18 @@
 //! The list of sessions, with its search.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
-use cloakroom::{Cursor, Error, ErrorKind, SessionCount, SessionFilter, SessionSummary, Sessions};
+use cloakroom::{Cursor, Error, ErrorKind, SessionFilter, SessionSummary, Sessions};
 use maud::{Markup, html};
 
 use super::{Frame, rows};
 use crate::{
     answer::Failure,
+    app::App,
+    console::FOR_A_PAGE,
+    counts::Counted,
     filter::{LIMITS, ListParams, Order, TIMES, query},
-    format::count,
+    format::{count, span},
 };
 
 /// A page of the list.
@@ -17,8 +20,8 @@ pub(crate) struct Listed {
     pub(crate) params: ListParams,
     pub(crate) sessions: Vec<SessionSummary>,
     pub(crate) next: Option<Cursor>,
-    /// How many sessions match. `None` if the store does not count.
-    pub(crate) count: Option<SessionCount>,
+    /// How many sessions match in the whole store.
+    pub(crate) counted: Counted,
     /// Why the store could not list.
     pub(crate) notice: Option<&'static str>,
 }
@@ -26,8 +29,8 @@ pub(crate) struct Listed {
 /// How many calls of the store make a page.
 const TRIES: usize = 4;
 
-pub(crate) async fn fetch(sessions: &Sessions, params: ListParams) -> Result<Listed, Failure> {
-    let mut params = params;
+pub(crate) async fn fetch(app: &App, mut params: ListParams) -> Result<Listed, Failure> {
+    let sessions = &app.sessions;
     let (filter, limit, order) = (params.filter()?, params.limit()?, params.order()?);
     let at = params.at()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     params.at = at.as_millis().to_string();
@@ -63,12 +66,12 @@ pub(crate) async fn fetch(sessions: &Sessions, params: ListParams) -> Result<Lis
         found => found,
     };
     let (found, next) = found?;
-    let count = sessions.count_matching(&filter).await.ok();
+    let counted = app.counts.matching(&params, filter, FOR_A_PAGE).await;
     Ok(Listed {
         params,
         sessions: found,
         next,
-        count,
+        counted,
         notice,
     })
 }
@@ -131,9 +134,9 @@ fn search(frame: &Frame, params: &ListParams) -> Markup {
         html! { option value=(value) selected[value == chosen] { (text) } }
     };
     html! {
-        form.filter action={ (frame.base) "/sessions" } {
+        form.filter role="search" aria-label="Sessions" action={ (frame.base) "/sessions" } {
             label { span { "User" }
-                input type="search" name="user" value=(params.user) placeholder="exact name"
+                input type="search" name="user" value=(params.user) dir="auto" placeholder="exact name"
                     autocomplete="off" autocapitalize="off" spellcheck="false"; }
             label { span { "Kind" }
                 select name="kind" {
@@ -170,19 +173,13 @@ pub(crate) fn sessions(frame: &Frame, listed: &Listed) -> Markup {
     html! {
         div.heading {
             h1 { (heading(params)) }
-            @if let Some(count) = &listed.count { p.dim { (matching(count)) } }
+            @if let Some(found) = matching(&listed.counted) { p.dim { (found) } }
         }
         @if sessions.is_empty() {
-            div.empty {
-                @if next.is_some() {
-                    p { "None among those looked at so far. There are more to look at." }
-                } @else {
-                    p { "No session matches." }
-                }
-            }
+            div.empty { p { (why_empty(listed)) } }
         } @else {
             form method="post" action={ (base) "/revoke" } data-rows {
-                (rows::table(frame, sessions, true))
+                (rows::table(frame, sessions, true, "Sessions on this page"))
                 p.actions.sticky {
                     button.danger data-selected { "End selected…" }
                 }
@@ -195,12 +192,38 @@ pub(crate) fn sessions(frame: &Frame, listed: &Listed) -> Markup {
             }
             @if let Some(next) = &next {
                 @let pairs = params.pairs().into_iter().chain([("after", next.as_str())]);
-                a.button rel="next" href={ (base) "/sessions" (query(pairs)) } { "Next page" }
+                a.button rel="next" href={ (base) "/sessions" (query(pairs)) } accesskey="n" { "Next page" }
             }
-            @if !sessions.is_empty() {
+            @if !is_nothing(listed) {
                 (end_all(frame, params))
             }
         }
+    }
+}
+
+/// Whether no session at all matches, as far as the store says.
+fn is_nothing(listed: &Listed) -> bool {
+    let is_whole = listed.params.after.is_empty() && listed.next.is_none();
+    // The order by last use looks at the sessions that were used last, and at no others.
+    is_whole && listed.sessions.is_empty() && !is_by_last_use(&listed.params)
+}
+
+fn is_by_last_use(params: &ListParams) -> bool {
+    params.order().is_ok_and(|order| order == Order::LastSeen)
+}
+
+fn why_empty(listed: &Listed) -> &'static str {
+    let params = &listed.params;
+    if listed.next.is_some() {
+        "None among those looked at so far. There are more to look at, on the next page."
+    } else if is_by_last_use(params) {
+        "None among those that were used last. Another order shows all that match."
+    } else if !params.after.is_empty() {
+        "There are no more. The pages before this one have all that match."
+    } else if params.conditions().iter().all(String::is_empty) {
+        "The store has no session, so there is nothing to end."
+    } else {
+        "No session matches, so there is nothing to end."
     }
 }
 
@@ -215,21 +238,31 @@ fn end_all(frame: &Frame, params: &ListParams) -> Markup {
                 @for (name, value) in params.pairs() {
                     input type="hidden" name=(name) value=(value);
                 }
-                button.quiet.danger { "End all of these…" }
+                button.quiet.danger { "End all that match…" }
             }
         }
     }
 }
 
-pub(crate) fn heading(params: &ListParams) -> String {
-    let words = params.in_words();
-    let mut letters = words.chars();
-    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
-    first.into_iter().chain(letters).collect()
+pub(crate) fn heading(params: &ListParams) -> Markup {
+    params.in_words(["Logged-in sessions", "Anonymous sessions", "Sessions"])
 }
 
-/// `12 in the store`.
-fn matching(found: &SessionCount) -> String {
+/// `12 in the store`, and when they were counted, if that was not just now. Nothing if the store does not count.
+fn matching(counted: &Counted) -> Option<String> {
+    let Some(found) = counted.latest else {
+        let is_late = counted.failure.is_none();
+        return is_late.then(|| "still being counted".to_owned());
+    };
     let more = if found.is_exact { "" } else { "more than " };
-    format!("{more}{} in the store", count(found.sessions))
+    let age = found.at.elapsed().unwrap_or_default();
+    let counted = if age < Duration::from_secs(5) {
+        String::new()
+    } else {
+        format!(", counted {} ago", span(age))
+    };
+    Some(format!(
+        "{more}{} in the store{counted}",
+        count(found.records)
+    ))
 }

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use maud::{DOCTYPE, Markup, html};
 
+use crate::text::shown;
+
 /// The frame of every page.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
@@ -48,18 +50,18 @@ impl Frame {
                             (link(self.home(), "Now", title == "Now"))
                             (link(&format!("{base}/sessions"), "List", title == "List"))
                         }
-                        form.search role="search" action={ (base) "/user" } {
-                            input type="search" name="name" placeholder="Find a user" aria-label="Find a user"
-                                autocomplete="off" autocapitalize="off" spellcheck="false" required;
+                        form.search role="search" aria-label="Users" action={ (base) "/user" } {
+                            input type="search" name="name" placeholder="Find a user" aria-label="Find a user" accesskey="/"
+                                dir="auto" autocomplete="off" autocapitalize="off" spellcheck="false" required;
                         }
                         p.who {
-                            span title="This process" { (self.node) }
+                            span { span.hidden { "This process: " } (shown(&self.node)) }
                             @if let Some(operator) = &self.operator {
-                                span.operator title="You" { (operator) }
+                                span.operator { span.hidden { "You: " } (shown(operator)) }
                             }
                         }
                     }
-                    main #main { (main) }
+                    main #main tabindex="-1" { (main) }
                 }
             }
         }

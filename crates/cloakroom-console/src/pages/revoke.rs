@@ -12,13 +12,13 @@ pub(crate) const WORDS: &str = "end every session";
 /// The preview, with a button to confirm.
 pub(crate) fn preview(
     frame: &Frame,
-    what: &str,
-    number: (u64, bool),
+    what: &Markup,
+    number: Number,
     first: &[SessionSummary],
     fields: &[(&str, &str)],
 ) -> Markup {
-    let (sessions, is_exact) = number;
-    let is_one = number == (1, true);
+    let is_one = number == Number::Exactly(1);
+    let is_all = number == Number::Exactly(first.len() as u64);
     let main = html! {
         h1 { "End " (how_many(number)) "?" }
         p.lead {
@@ -38,18 +38,20 @@ pub(crate) fn preview(
             }
         }
         @if !first.is_empty() {
-            h2 { @if is_exact && sessions as usize <= first.len() { "These" } @else { "The first of them" } }
-            (rows::table(frame, first, false))
+            h2 { @if is_all { "These" } @else { "The first of them" } }
+            (rows::table(frame, first, false, "Sessions to end"))
+        } @else {
+            p.hint { "None of them is among the sessions looked at so far, so none is shown." }
         }
     };
     frame.page("End sessions", None, &main)
 }
 
-pub(crate) fn nothing(frame: &Frame, what: &str) -> Markup {
+pub(crate) fn nothing(frame: &Frame, why: &Markup) -> Markup {
     let main = html! {
         section.notice {
             h1 { "Nothing to end" }
-            p { (what) ": there is none any more." }
+            p { (why) " Nothing has ended." }
             p.actions { a.button href={ (frame.base) "/sessions" } { "All sessions" } }
         }
     };
@@ -71,9 +73,10 @@ pub(crate) fn everything(frame: &Frame, stored: Option<u64>, is_wrong: bool) -> 
             label {
                 span { "Type " strong { (WORDS) } }
                 input name="words" autocomplete="off" autocapitalize="off" spellcheck="false" required
-                    aria-invalid=[is_wrong.then_some("true")];
+                    aria-invalid=[is_wrong.then_some("true")] aria-describedby=[is_wrong.then_some("wrong")]
+                    autofocus[is_wrong];
             }
-            @if is_wrong { p.wrong { "These are not the words." } }
+            @if is_wrong { p.wrong #wrong { "These are not the words. Nothing has ended." } }
             p.actions {
                 button.danger { "End every session" }
                 a.button.quiet href={ (frame.base) "/sessions" } { "Keep them" }
@@ -107,8 +110,8 @@ pub(crate) fn done(frame: &Frame, ended: u64) -> Markup {
 /// The progress of a job in the background.
 pub(crate) fn working(frame: &Frame, job: u64, ended: u64) -> Markup {
     let main = html! {
-        section.notice data-reload {
-            h1 { (count(ended)) " sessions ended so far" }
+        section.notice data-working {
+            h1 { span data-ended { (count(ended)) } " sessions ended so far" }
             p { "This goes on by itself, also if you leave the page." }
             p.actions { a.button href={ (frame.base) "/revoke?job=" (job) } { "How far is it?" } }
         }
@@ -120,7 +123,8 @@ pub(crate) fn failed(frame: &Frame, ended: u64, reason: &str) -> Markup {
     let main = html! {
         section.notice {
             h1 { "Not all of them ended" }
-            p { (count(ended)) " sessions ended before the store failed: " (reason) "." }
+            // Between two hundreds the number is not known.
+            p { "At least " (count(ended)) " sessions ended before this stopped: " (reason) "." }
             p { "They stay ended. Do the same again for the rest." }
             p.actions { a.button href={ (frame.base) "/sessions" } { "All sessions" } }
         }
@@ -128,15 +132,25 @@ pub(crate) fn failed(frame: &Frame, ended: u64, reason: &str) -> Markup {
     frame.page("Ending sessions", None, &main)
 }
 
-pub(crate) fn what(params: &ListParams) -> String {
+pub(crate) fn what(params: &ListParams) -> Markup {
     super::list::heading(params)
 }
 
-/// `exact`: whether there are no more.
-fn how_many((sessions, is_exact): (u64, bool)) -> String {
-    match (sessions, is_exact) {
-        (1, true) => "one session".to_owned(),
-        (sessions, true) => format!("{} sessions", count(sessions)),
-        (sessions, false) => format!("more than {} sessions", count(sessions)),
+/// How many sessions would end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Number {
+    Exactly(u64),
+    /// The number of records, some of which may have expired.
+    UpTo(u64),
+    /// Where the count stopped.
+    MoreThan(u64),
+}
+
+fn how_many(number: Number) -> String {
+    match number {
+        Number::Exactly(1) => "one session".to_owned(),
+        Number::Exactly(sessions) => format!("{} sessions", count(sessions)),
+        Number::UpTo(sessions) => format!("up to {} sessions", count(sessions)),
+        Number::MoreThan(sessions) => format!("more than {} sessions", count(sessions)),
     }
 }

@@ -4,12 +4,19 @@ use std::time::SystemTime;
 
 use cloakroom::SessionSummary;
 use maud::{Markup, html};
+use serde_json::Value;
 
 use super::{Frame, rows};
 use crate::{
     answer::values,
     format::{bytes, moment, short, when},
+    text::shown,
 };
+
+/// A value, with the lines of its JSON. In a text of it a line's end is an escape.
+fn value_as_text(value: &Value) -> Markup {
+    html! { pre { @for line in format!("{value:#}").lines() { (shown(line)) "\n" } } }
+}
 
 pub(crate) fn page(frame: &Frame, session: &SessionSummary, shows_values: bool) -> Markup {
     let now = SystemTime::now();
@@ -45,7 +52,7 @@ pub(crate) fn page(frame: &Frame, session: &SessionSummary, shows_values: bool) 
                     (time("Expires", session.expires_at(), "never"))
                     dt { "Size" } dd { (bytes(session.data_bytes())) }
                     @for (name, value) in session.labels() {
-                        dt { (name) } dd { bdi { (value) } }
+                        dt { (shown(name)) } dd { (shown(value)) }
                     }
                 }
             }
@@ -56,11 +63,11 @@ pub(crate) fn page(frame: &Frame, session: &SessionSummary, shows_values: bool) 
                 } @else if shows_values {
                     dl.facts {
                         @for (key, value) in values(session) {
-                            dt { code { (key) } } dd { pre { (format!("{value:#}")) } }
+                            dt { code { (shown(&key)) } } dd { (value_as_text(&value)) }
                         }
                     }
                 } @else {
-                    ul.keys { @for key in &keys { li { code { (key) } } } }
+                    ul.keys { @for key in &keys { li { code { (shown(key)) } } } }
                     p.hint { "This console does not show what they hold." }
                 }
             }

@@ -6,13 +6,14 @@ use super::{
     Frame,
     list::{self, Listed},
 };
+use crate::text::{plain, shown};
 
 pub(crate) fn page(frame: &Frame, listed: &Listed) -> Markup {
     let user = &listed.params.user;
     let main = html! {
         @if listed.sessions.is_empty() && listed.next.is_none() {
             section.notice {
-                h1 { "No session of " (user) }
+                h1 { "No session of " (shown(user)) }
                 p { "Names are compared exactly, letter by letter." }
                 p.actions { a.button href={ (frame.base) "/sessions" } { "All sessions" } }
             }
@@ -20,5 +21,5 @@ pub(crate) fn page(frame: &Frame, listed: &Listed) -> Markup {
             (list::sessions(frame, listed))
         }
     };
-    frame.page(user, None, &main)
+    frame.page(&plain(user), None, &main)
 }
