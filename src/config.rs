@@ -120,6 +120,7 @@ pub(crate) struct Failures {
     pub(crate) not_saved: Throttle,
     /// The session of another library.
     pub(crate) not_deleted: Throttle,
+    pub(crate) not_verified: Throttle,
     pub(crate) planted: Throttle,
     pub(crate) copied: Throttle,
     pub(crate) from_future: Throttle,
@@ -229,9 +230,7 @@ impl Config {
             && self.clock.now() < import.until()
         {
             let values = token_headers.cookie_values(import.cookie_name());
-            values
-                .filter_map(|value| import.token(value))
-                .for_each(|token| tokens.push(token));
+            values.for_each(|value| tokens.push(import.token(value)));
         }
         tokens
     }
@@ -276,6 +275,19 @@ impl Config {
                 idle_timeout = ?idle,
                 absolute_timeout = ?absolute,
                 "the absolute timeout ends sessions before the idle timeout: set `absolute_timeout` as well"
+            );
+        }
+    }
+
+    /// Warns if the layer's own cookie replaces the one that is needed to go back to the other library.
+    pub(crate) fn check_import(&self) {
+        if let Some(import) = self.import.as_ref().filter(|import| import.keeps())
+            && import.cookie_name() == self.cookie.name()
+        {
+            warn!(
+                cookie = self.cookie.name(),
+                "the layer's cookie replaces the cookie of the other library, so nobody can go back to it: give the layer's \
+                 cookie another name"
             );
         }
     }

@@ -341,29 +341,42 @@ impl DynImport {
 
 /// The old tokens that a request brings.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OldTokens(Vec<OldToken>);
+pub(crate) struct OldTokens {
+    verified: Vec<OldToken>,
+    has_unverified: bool,
+}
 
 /// How many different old tokens of a request are kept.
 const MAX_TOKENS: usize = 3;
 
 impl OldTokens {
-    pub(crate) fn push(&mut self, token: OldToken) {
-        if self.0.len() < MAX_TOKENS && !self.0.contains(&token) {
-            self.0.push(token);
+    /// Adds what the library said of a cookie: its token, or that it did not issue it.
+    pub(crate) fn push(&mut self, token: Option<OldToken>) {
+        match token {
+            None => self.has_unverified = true,
+            Some(token) if self.verified.len() < MAX_TOKENS && !self.verified.contains(&token) => {
+                self.verified.push(token);
+            }
+            Some(_) => {}
         }
     }
 
+    /// Whether there are cookies, and the library has issued none of them.
+    pub(crate) fn are_unverified(&self) -> bool {
+        self.has_unverified && self.is_empty()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &OldToken> {
-        self.0.iter()
+        self.verified.iter()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.verified.is_empty()
     }
 
     /// The token, if there is exactly one. If there are several, one of them was planted, and the crate uses none.
     pub(crate) fn only(&self) -> Option<&OldToken> {
-        match &*self.0 {
+        match &*self.verified {
             [token] => Some(token),
             _ => None,
         }

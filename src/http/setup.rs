@@ -52,6 +52,7 @@ impl Setup {
             && !self.is_prepared.swap(true, Ordering::Relaxed)
         {
             self.config.check_timeouts();
+            self.config.check_import();
             self.config.label_metrics();
         }
         // A listener may be added at any time.

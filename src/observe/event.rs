@@ -287,11 +287,15 @@ pub enum Rejection {
     /// A cookie of another library opened no session: the other library has no session for it, or the session was
     /// imported before and has been used since. Reported without an id.
     NotImported,
+    /// A cookie of another library is not one that the [`import`](crate::SessionLayer::import) accepts. Somebody invented
+    /// it, or the import has another key than the library, or takes signed cookies for plain ones. The library's store
+    /// was not asked. Reported once for each request, without an id.
+    NotVerified,
 }
 
 impl Rejection {
     /// Every kind of rejection.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::Forged,
         Self::Unknown,
@@ -302,6 +306,7 @@ impl Rejection {
         Self::Moved,
         Self::Planted,
         Self::NotImported,
+        Self::NotVerified,
     ];
 
     /// The kind in lower case, as in the label of the metrics, such as `unproven`.
@@ -318,6 +323,7 @@ impl Rejection {
             Self::Moved => "moved",
             Self::Planted => "planted",
             Self::NotImported => "not_imported",
+            Self::NotVerified => "not_verified",
         }
     }
 }

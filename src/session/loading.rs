@@ -127,6 +127,7 @@ impl Shared {
         now: Timestamp,
         usage: Usage,
     ) -> Result<(), Error> {
+        let is_unverified = found.stored.is_none() && self.has_unverified_old_cookie(presented);
         let (loaded, is_first) = {
             let mut state = self.state();
             let (loaded, is_first) = match state.load.clone() {
@@ -138,6 +139,9 @@ impl Shared {
         };
         let is_any_rejected =
             presented.has_forged || presented.has_malformed || !found.rejected.is_empty();
+        if is_unverified && is_first {
+            self.report_unverified(now);
+        }
         // Another clone of the handle may have loaded meanwhile, and has sent its events.
         if is_any_rejected && is_first {
             self.report(&found.rejected, presented, now);
@@ -156,6 +160,19 @@ impl Shared {
             report(&Rejected::without_id(Rejection::Forged));
         }
         rejected.iter().for_each(report);
+    }
+
+    #[cold]
+    fn report_unverified(&self, now: Timestamp) {
+        let rejected = Rejected::without_id(Rejection::NotVerified);
+        self.config.observers().notify_with(|| rejected.event(now));
+        if let Some(suppressed) = self.config.failures.not_verified.admit() {
+            warn!(
+                suppressed,
+                "a session cookie of the other library is not accepted: if that goes on, check the key of the import, \
+                 and whether the library signs or encrypts its cookies"
+            );
+        }
     }
 
     /// The result of an earlier load. `None` before the first one.
@@ -345,14 +362,23 @@ impl Shared {
     /// Whether a session of another library may take the place of what was found. A client that has a token in a header does
     /// not use cookies (rule I10).
     fn may_import(&self, presented: &Presented, found: &Found) -> bool {
-        let config = &self.config;
         let stored = found.stored.as_ref();
         let is_anonymous = stored.is_none_or(|stored| stored.record.user().is_none());
-        let by_cookie = |index| *config.transports.get(index) == Transport::Cookie;
         is_anonymous
-            && config.import.is_some()
-            && presented.transport.is_none_or(by_cookie)
-            && !config.old_tokens(&self.token_headers).is_empty()
+            && self.reads_old_cookies(presented)
+            && !self.config.old_tokens(&self.token_headers).is_empty()
+    }
+
+    fn reads_old_cookies(&self, presented: &Presented) -> bool {
+        let config = &self.config;
+        let by_cookie = |index| *config.transports.get(index) == Transport::Cookie;
+        config.import.is_some() && presented.transport.is_none_or(by_cookie)
+    }
+
+    /// Whether the request has cookies of the other library, and it has issued none of them.
+    fn has_unverified_old_cookie(&self, presented: &Presented) -> bool {
+        self.reads_old_cookies(presented)
+            && self.config.old_tokens(&self.token_headers).are_unverified()
     }
 
     /// Imports the session of another library, unless the request has several old cookies (rule I7).

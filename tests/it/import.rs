@@ -14,16 +14,17 @@ use std::{
 };
 
 use cloakroom::{
-    EventKind, Rejection, Session, SessionLayer, SessionStore as _, StoreError,
+    EventKind, Rejection, Session, SessionCookie, SessionLayer, SessionStore as _, StoreError,
     import::{Import, OldSession, OldToken},
     store::{Query, StoreErrorKind},
 };
 use futures::{future::join_all, poll};
 use http::StatusCode;
 use parking_lot::Mutex;
+use tracing::Level;
 
 use crate::support::{
-    Fault, FaultyStore, FixedClock, Recorder, Reply, StoreCall, Visitor,
+    Fault, FaultyStore, FixedClock, Log, Recorder, Reply, StoreCall, Visitor,
     acts::{
         claim, cycle, destroy, healthy_node_of, holding, id, insert, live, log_in, on, seen,
         until_undone,
@@ -186,8 +187,43 @@ async fn i1_an_old_cookie_that_opens_nothing_is_an_anonymous_visitor() {
         assert_eq!(seen(&visitor).await, r#"{"n": 2}"#);
     }
     let rejections = house.recorder.rejections();
-    assert_eq!(rejections[0], (None, Rejection::NotImported));
+    // Two requests of each visitor had no session.
+    let kinds = [Rejection::NotImported, Rejection::NotVerified].map(|why| [(None, why); 2]);
+    assert_eq!(rejections, kinds.concat());
     assert!(house.other.has(ANN));
+}
+
+#[tokio::test]
+async fn i1_an_old_cookie_that_does_not_verify_is_logged_and_asks_no_store() {
+    let log = Log::capture();
+    let house = House::of_ann();
+    let visitor = house.visitor("forged");
+    assert_eq!(seen(&visitor).await, "none");
+    assert_eq!(house.other.0.lock().loads, 0);
+    assert_eq!(house.store.calls(), []);
+    let line = "a session cookie of the other library is not accepted";
+    assert_eq!(log.count(Level::WARN, line), 1);
+    assert!(!log.text().contains("forged"));
+    // Beside a session of the layer's own, it says nothing about the import.
+    let visitor = house.visitor("forged");
+    insert(&visitor, "n", 1).await;
+    seen(&visitor).await;
+    let rejections = house.recorder.rejections();
+    assert_eq!(rejections, vec![(None, Rejection::NotVerified); 2]);
+}
+
+#[tokio::test]
+async fn a_cookie_of_the_layer_that_replaces_the_old_one_is_warned_of_if_sessions_are_kept() {
+    let line = "the layer's cookie replaces the cookie of the other library";
+    for (name, keeps, count) in [("old", true, 1), ("old", false, 0), ("id", true, 0)] {
+        let log = Log::capture();
+        let other = Other::of_ann(|ann| ann);
+        other.0.lock().keeps = keeps;
+        let house = House::new(other);
+        let layer = house.layer.cookie(SessionCookie::new(name).insecure());
+        seen(&Visitor::new(&layer)).await;
+        assert_eq!(log.count(Level::WARN, line), count, "{name} {keeps}");
+    }
 }
 
 #[tokio::test]
