@@ -129,9 +129,13 @@ impl Sessions {
     /// It uses the stored session, so call it in a later request than the log-in.
     ///
     /// ```
+    /// use axum::extract::State;
     /// use cloakroom::{Error, Session, Sessions};
     ///
-    /// async fn log_out_other_devices(session: Session, sessions: Sessions) -> Result<String, Error> {
+    /// async fn log_out_other_devices(
+    ///     State(sessions): State<Sessions>,
+    ///     session: Session,
+    /// ) -> Result<String, Error> {
     ///     let ended = sessions.revoke_others(&session).await?;
     ///     Ok(format!("{ended} devices logged out"))
     /// }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -13,7 +13,7 @@ use axum::{
     routing::get,
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
-use cloakroom::{CurrentUser, Key, RequireUser, ReturnTo, Session, SessionLayer};
+use cloakroom::{CurrentUser, RequireUser, ReturnTo, Session, SessionLayer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -39,7 +39,9 @@ struct Attempt {
     return_to: String,
 }
 
-const ATTEMPT: Key<Attempt> = Key::new("log-in attempt");
+/// Each attempt has a key of its own, so that a visitor may log in in two tabs.
+const ATTEMPT: &str = "log-in attempt";
+const MOST_ATTEMPTS: usize = 8;
 
 fn broken(error: impl Display) -> StatusCode {
     eprintln!("{error}");
@@ -73,7 +75,14 @@ async fn log_in(State(at): State<Provider>, session: Session, to: ReturnTo) -> R
         ("code_challenge_method", "S256"),
     ];
     let url = reqwest::Url::parse_with_params(&at.authorization_url, query).map_err(broken)?;
-    session.insert(ATTEMPT, &attempt)?;
+    let mut begun = session.keys();
+    begun.retain(|key| key.starts_with(ATTEMPT));
+    if begun.len() >= MOST_ATTEMPTS {
+        for key in begun {
+            session.remove(&*key);
+        }
+    }
+    session.insert(&*format!("{ATTEMPT} {}", attempt.state), &attempt)?;
     Ok(Redirect::to(url.as_str()))
 }
 
@@ -95,11 +104,13 @@ async fn callback(
     if session.is_new() && given.again.is_none() {
         return Ok(post_again(&given).into_response());
     }
-    let Some(attempt) = session.claim(ATTEMPT).await? else {
+    let attempt = format!("{ATTEMPT} {}", given.state);
+    let Some(attempt) = session.claim::<Attempt>(&*attempt).await? else {
+        // This browser has not begun it.
         return Ok(StatusCode::BAD_REQUEST.into_response());
     };
-    let (Some(code), true) = (given.code, given.state == attempt.state) else {
-        // Somebody else's code, or the visitor has declined.
+    let Some(code) = given.code else {
+        // The visitor has declined.
         return Ok(Redirect::to("/").into_response());
     };
     let user = redeem(&at, &code, &attempt).await?;
@@ -132,10 +143,28 @@ struct Tokens {
 #[derive(Deserialize)]
 struct Claims {
     iss: String,
-    aud: String,
+    aud: Audience,
     sub: String,
     exp: u64,
     nonce: String,
+}
+
+/// The applications that the token is for.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    /// Whether the token is for this application and no other.
+    fn is(&self, client_id: &str) -> bool {
+        match self {
+            Self::One(id) => id == client_id,
+            Self::Several(ids) => matches!(&**ids, [id] if id == client_id),
+        }
+    }
 }
 
 /// Exchanges the code for the user's id. The answer comes from the provider itself over TLS, which takes the place of a
@@ -161,13 +190,17 @@ async fn redeem(at: &Provider, code: &str, attempt: &Attempt) -> Result<String> 
         .duration_since(UNIX_EPOCH)
         .map_err(broken)?;
     let is_ours = claims.iss == at.issuer
-        && claims.aud == at.client_id
+        && claims.aud.is(&at.client_id)
         && claims.nonce == attempt.nonce
         && claims.exp > now.as_secs();
     if !is_ours {
         return Err(StatusCode::BAD_REQUEST.into());
     }
     Ok(claims.sub)
+}
+
+async fn home() -> Html<&'static str> {
+    Html(r#"<a href="/account">Log in</a>"#)
 }
 
 async fn account(CurrentUser(user): CurrentUser) -> String {
@@ -178,6 +211,7 @@ fn app(provider: Provider) -> Router {
     Router::new()
         .route("/account", get(account))
         .route_layer(RequireUser::new())
+        .route("/", get(home))
         .route("/login", get(log_in))
         .route("/callback", axum::routing::post(callback))
         .with_state(provider)
@@ -186,14 +220,19 @@ fn app(provider: Provider) -> Router {
 
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    // A provider that is slow or redirects must not hold the log-in up, or send the secret elsewhere.
+    let http = reqwest::Client::builder()
+        .timeout(Duration::from_secs(10))
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?;
     let provider = Provider {
         issuer: "https://id.example.com".to_owned(),
         authorization_url: "https://id.example.com/authorize".to_owned(),
         token_url: "https://id.example.com/token".to_owned(),
         client_id: "shop".to_owned(),
-        client_secret: std::env::var("CLIENT_SECRET")?,
+        client_secret: std::env::var("CLIENT_SECRET").expect("CLIENT_SECRET is set"),
         callback_url: "http://localhost:3000/callback".to_owned(),
-        http: reqwest::Client::new(),
+        http,
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     Ok(axum::serve(listener, app(provider)).await?)

@@ -1,4 +1,4 @@
-//! The program of the page "The operator's desk".
+//! The program of the page "For operators".
 
 use std::{
     net::SocketAddr,

@@ -94,7 +94,12 @@ async fn token(
         "replayed" => "of another attempt",
         _ => &asked["nonce"],
     };
-    let claims = json!({"iss": issuer, "aud": "shop", "sub": "ann", "exp": 4_000_000_000_u64, "nonce": nonce});
+    let audience = match form["code"].as_str() {
+        "for several" => json!(["shop", "a shop that nobody knows"]),
+        "for one" => json!(["shop"]),
+        _ => json!("shop"),
+    };
+    let claims = json!({"iss": issuer, "aud": audience, "sub": "ann", "exp": 4_000_000_000_u64, "nonce": nonce});
     let payload = BASE64URL.encode(claims.to_string());
     Ok(Json(json!({"id_token": format!("e30.{payload}.c2ln")})))
 }
@@ -136,8 +141,41 @@ async fn nobody_finishes_what_another_has_begun() {
     let refused = ann.post("/callback", &form).await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     ann.get("/login").await;
-    assert_eq!(ann.post("/callback", &form).await.to, "/");
+    let refused = ann.post("/callback", &form).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     assert_eq!(ann.get("/account").await.to, "/login?next=%2Faccount");
+}
+
+#[tokio::test]
+async fn a_visitor_may_log_in_in_several_tabs_and_their_number_is_bounded() {
+    let provider = Played::start().await;
+    let mut ann = Visitor::new(&provider.app("http://localhost"), "Firefox");
+    let first = ann.get("/login?next=/account?tab=1").await.to;
+    let second = ann.get("/login?next=/account?tab=2").await.to;
+    // A link of somebody else uses no attempt up.
+    let refused = ann.post("/callback", "code=x&state=invented&again=yes");
+    assert_eq!(refused.await.status, StatusCode::BAD_REQUEST);
+    for (to, tab) in [(first, "/account?tab=1"), (second, "/account?tab=2")] {
+        let form = provider.agree(&to, "good").await + "&again=yes";
+        assert_eq!(ann.post("/callback", &form).await.to, tab);
+    }
+    for _ in 0..1000 {
+        assert_eq!(ann.get("/login").await.status, StatusCode::SEE_OTHER);
+    }
+}
+
+#[tokio::test]
+async fn a_token_for_other_applications_too_logs_nobody_in() {
+    let provider = Played::start().await;
+    let mut ann = Visitor::new(&provider.app("http://localhost"), "Firefox");
+    for (code, expected) in [
+        ("for several", StatusCode::BAD_REQUEST),
+        ("for one", StatusCode::SEE_OTHER),
+    ] {
+        let to = ann.get("/login").await.to;
+        let form = provider.agree(&to, code).await + "&again=yes";
+        assert_eq!(ann.post("/callback", &form).await.status, expected);
+    }
 }
 
 #[tokio::test]

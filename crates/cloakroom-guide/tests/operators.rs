@@ -1,4 +1,4 @@
-//! The program of the page "The operator's desk", with curl, and with a flood of visitors.
+//! The program of the page "For operators", with curl, and with a flood of visitors.
 
 mod support;
 mod transcript;

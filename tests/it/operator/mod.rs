@@ -1,6 +1,6 @@
 //! All sessions from outside a request.
 
-mod desk;
+mod filters;
 mod others;
 mod reaping;
 mod sessions;

@@ -32,8 +32,8 @@ pub use self::{old_store::OldStore, remaining::delete_remaining};
 /// use cloakroom_tower_sessions::{TowerSessionsImport, axum_login_user};
 ///
 /// # let old_store = tower_sessions::MemoryStore::default();
-/// // The longest life of an old session from now on. Use a fixed date, not one that moves with each start.
-/// let date = SystemTime::now() + Duration::from_secs(14 * 24 * 60 * 60);
+/// // A fixed date: the moment of the switch plus the longest life of an old session.
+/// let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1893542400);
 /// let import = TowerSessionsImport::new(old_store)
 ///     .cookie("id")
 ///     .until(date)

@@ -1,4 +1,4 @@
-//! Rules P1 and P2 for the operator's desk: orders, filters, counts, previews, revoking by filter.
+//! Rules P1 and P2 for operators: orders, filters, counts, previews, revoking by filter.
 
 use std::{
     sync::Arc,
@@ -22,7 +22,7 @@ use crate::support::{
 type Ended = (SessionId, EndReason, Option<String>);
 
 /// A layer, its operator's handle, and what its listener heard of endings.
-struct Desk {
+struct Setup {
     store: FaultyStore<MemoryStore>,
     clock: FixedClock,
     layer: SessionLayer,
@@ -30,7 +30,7 @@ struct Desk {
     ended: Arc<Mutex<Vec<Ended>>>,
 }
 
-impl Desk {
+impl Setup {
     fn new() -> Self {
         let (store, clock) = (FaultyStore::in_memory(), FixedClock::default());
         let ended = Arc::<Mutex<Vec<_>>>::default();
@@ -101,29 +101,29 @@ fn newest() -> SessionFilter {
 
 #[tokio::test]
 async fn p2_the_newest_come_first_and_a_log_in_or_a_cycle_begins_anew() {
-    let desk = Desk::new();
-    let [first, second, third] = [None, Some("ann"), None].map(|user| desk.visitor(user));
+    let setup = Setup::new();
+    let [first, second, third] = [None, Some("ann"), None].map(|user| setup.visitor(user));
     let (first, second, third) = (first.await, second.await, third.await);
     assert_eq!(
-        desk.list(&newest()).await,
+        setup.list(&newest()).await,
         [id(&third), id(&second), id(&first)]
     );
 
-    desk.clock.advance(SECOND);
+    setup.clock.advance(SECOND);
     first
         .visit(async |session: Session| session.cycle_id())
         .await;
     assert_eq!(
-        desk.list(&newest()).await,
+        setup.list(&newest()).await,
         [id(&first), id(&third), id(&second)]
     );
     // Neither a write nor a use.
-    desk.clock.advance(MINUTE);
+    setup.clock.advance(MINUTE);
     second
         .visit(async |session: Session| session.insert("n", 2))
         .await;
     assert_eq!(
-        desk.list(&newest()).await,
+        setup.list(&newest()).await,
         [id(&first), id(&third), id(&second)]
     );
 
@@ -131,25 +131,28 @@ async fn p2_the_newest_come_first_and_a_log_in_or_a_cycle_begins_anew() {
         .visit(async |session: Session| session.log_in("bob"))
         .await;
     assert_eq!(
-        desk.list(&newest()).await,
+        setup.list(&newest()).await,
         [id(&third), id(&first), id(&second)]
     );
-    let summary = desk.sessions.get(id(&third)).await.unwrap().unwrap();
-    assert_eq!(summary.begun_at(), desk.now());
+    let summary = setup.sessions.get(id(&third)).await.unwrap().unwrap();
+    assert_eq!(summary.begun_at(), setup.now());
     assert!(summary.created_at() < summary.begun_at());
-    let cycled = desk.sessions.get(id(&first)).await.unwrap().unwrap();
-    assert_eq!(cycled.begun_at(), desk.now() - MINUTE);
+    let cycled = setup.sessions.get(id(&first)).await.unwrap().unwrap();
+    assert_eq!(cycled.begun_at(), setup.now() - MINUTE);
 }
 
 #[tokio::test]
 async fn p2_filters_go_by_log_in_and_by_begin() {
-    let desk = Desk::new();
-    let ann = desk.visitor(Some("ann")).await;
-    let anonymous = desk.visitor(None).await;
-    let bob = desk.visitor(Some("bob")).await;
-    assert_eq!(desk.list(&newest().logged_in()).await, [id(&bob), id(&ann)]);
-    assert_eq!(desk.list(&newest().anonymous()).await, [id(&anonymous)]);
-    let middle = desk.now() - SECOND;
+    let setup = Setup::new();
+    let ann = setup.visitor(Some("ann")).await;
+    let anonymous = setup.visitor(None).await;
+    let bob = setup.visitor(Some("bob")).await;
+    assert_eq!(
+        setup.list(&newest().logged_in()).await,
+        [id(&bob), id(&ann)]
+    );
+    assert_eq!(setup.list(&newest().anonymous()).await, [id(&anonymous)]);
+    let middle = setup.now() - SECOND;
     for (filter, expected) in [
         (
             newest().begun_within(middle..),
@@ -165,41 +168,41 @@ async fn p2_filters_go_by_log_in_and_by_begin() {
         (newest().logged_in().user("ann"), vec![id(&ann)]),
         (newest().anonymous().user("ann"), vec![]),
     ] {
-        assert_eq!(desk.list(&filter).await, expected, "{filter:?}");
+        assert_eq!(setup.list(&filter).await, expected, "{filter:?}");
     }
 }
 
 #[tokio::test]
 async fn p2_the_last_seen_are_one_list_without_ends_of_moves() {
-    let desk = Desk::new();
-    let first = desk.visitor(None).await;
-    let second = desk.visitor(Some("ann")).await;
-    desk.clock.advance(5 * MINUTE);
+    let setup = Setup::new();
+    let first = setup.visitor(None).await;
+    let second = setup.visitor(Some("ann")).await;
+    setup.clock.advance(5 * MINUTE);
     first
         .visit(async |session: Session| session.insert("n", 2))
         .await;
     second
         .visit(async |session: Session| session.cycle_id())
         .await;
-    desk.clock.advance(SECOND);
+    setup.clock.advance(SECOND);
     first
         .visit(async |session: Session| session.insert("n", 3))
         .await;
     let everybody = SessionFilter::default();
     for limit in [1, 2, 1000, 5000] {
-        let seen = desk.sessions.last_seen(&everybody, limit).await.unwrap();
+        let seen = setup.sessions.last_seen(&everybody, limit).await.unwrap();
         let seen: Vec<SessionId> = seen.iter().map(SessionSummary::id).collect();
         assert_eq!(seen, [id(&first), id(&second)][..limit.min(2)]);
     }
-    let of_ann = desk.sessions.last_seen(&everybody.user("ann"), 10).await;
+    let of_ann = setup.sessions.last_seen(&everybody.user("ann"), 10).await;
     assert_eq!(of_ann.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn p2_a_cursor_belongs_to_its_order() {
-    let desk = Desk::new();
+    let setup = Setup::new();
     for _ in 0..3 {
-        desk.visitor(None).await;
+        setup.visitor(None).await;
     }
     let by_id = SessionFilter::default();
     let filters = [
@@ -209,7 +212,7 @@ async fn p2_a_cursor_belongs_to_its_order() {
         by_id.logged_in(),
     ];
     for filter in &filters[..3] {
-        let cursor = desk
+        let cursor = setup
             .sessions
             .list(filter, None, 1)
             .await
@@ -218,7 +221,7 @@ async fn p2_a_cursor_belongs_to_its_order() {
             .unwrap();
         let cursor: cloakroom::Cursor = cursor.to_string().parse().unwrap();
         for other in filters.iter().filter(|other| *other != filter) {
-            let error = desk
+            let error = setup
                 .sessions
                 .list(other, Some(&cursor), 1)
                 .await
@@ -230,11 +233,11 @@ async fn p2_a_cursor_belongs_to_its_order() {
 
 #[tokio::test]
 async fn a_count_by_filter_stops_at_ten_thousand() {
-    let desk = Desk::new();
+    let setup = Setup::new();
     for _ in 0..3 {
-        desk.visitor(Some("ann")).await;
+        setup.visitor(Some("ann")).await;
     }
-    let count = desk
+    let count = setup
         .sessions
         .count_matching(&SessionFilter::default().logged_in())
         .await
@@ -262,14 +265,14 @@ async fn a_count_by_filter_stops_at_ten_thousand() {
 
 #[tokio::test]
 async fn a_preview_shows_what_a_revocation_by_filter_then_ends() {
-    let desk = Desk::new();
-    let ann = desk.visitor(Some("ann")).await;
+    let setup = Setup::new();
+    let ann = setup.visitor(Some("ann")).await;
     let mut anonymous = Vec::new();
     for _ in 0..5 {
-        anonymous.push(desk.visitor(None).await);
+        anonymous.push(setup.visitor(None).await);
     }
     let filter = newest().anonymous();
-    let preview = desk.sessions.preview(&filter, 2).await.unwrap();
+    let preview = setup.sessions.preview(&filter, 2).await.unwrap();
     assert_eq!(preview.count.to_string(), "5");
     let first: Vec<SessionId> = preview
         .page
@@ -278,14 +281,14 @@ async fn a_preview_shows_what_a_revocation_by_filter_then_ends() {
         .map(SessionSummary::id)
         .collect();
     assert_eq!(first, [id(&anonymous[4]), id(&anonymous[3])]);
-    assert_eq!(desk.ended(), []);
+    assert_eq!(setup.ended(), []);
 
     let mut progress = Vec::new();
-    let operator = desk.sessions.as_operator("olga");
+    let operator = setup.sessions.as_operator("olga");
     let ended = operator.revoke_matching(&filter, |so_far| progress.push(so_far.ended));
     assert_eq!(ended.await.unwrap(), 5);
     assert_eq!(progress, [5]);
-    let ended = desk.ended();
+    let ended = setup.ended();
     assert_eq!(ended.len(), 5);
     for (_, reason, operator) in ended {
         assert_eq!(
@@ -293,61 +296,61 @@ async fn a_preview_shows_what_a_revocation_by_filter_then_ends() {
             (EndReason::Revoked, Some("olga"))
         );
     }
-    assert_eq!(desk.list(&SessionFilter::default()).await, [id(&ann)]);
-    let preview = desk.sessions.preview(&filter, 2).await.unwrap();
+    assert_eq!(setup.list(&SessionFilter::default()).await, [id(&ann)]);
+    let preview = setup.sessions.preview(&filter, 2).await.unwrap();
     assert_eq!(preview.count.to_string(), "0");
     assert_eq!(operator.revoke_matching(&filter, |_| {}).await.unwrap(), 0);
 }
 
 #[tokio::test]
 async fn a_filter_without_a_condition_ends_nothing() {
-    let desk = Desk::new();
-    desk.visitor(None).await;
+    let setup = Setup::new();
+    setup.visitor(None).await;
     for filter in [SessionFilter::default(), newest()] {
-        let error = desk
+        let error = setup
             .sessions
             .revoke_matching(&filter, |_| {})
             .await
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::EmptyFilter);
     }
-    assert_eq!(desk.list(&SessionFilter::default()).await.len(), 1);
+    assert_eq!(setup.list(&SessionFilter::default()).await.len(), 1);
 }
 
 #[tokio::test]
 async fn p1_all_are_ended_at_once_and_for_a_reason_of_its_own() {
-    let desk = Desk::new();
+    let setup = Setup::new();
     for user in [None, Some("ann"), None, Some("bob")] {
-        desk.visitor(user).await;
+        setup.visitor(user).await;
     }
-    let operator = desk.sessions.as_operator("olga");
+    let operator = setup.sessions.as_operator("olga");
     assert_eq!(operator.revoke_all(|_| {}).await.unwrap(), 4);
-    for (_, reason, operator) in desk.ended() {
+    for (_, reason, operator) in setup.ended() {
         assert_eq!(
             (reason, operator.as_deref()),
             (EndReason::RevokedAll, Some("olga"))
         );
     }
-    assert_eq!(desk.list(&SessionFilter::default()).await, []);
-    assert_eq!(desk.sessions.stats().ended(EndReason::RevokedAll), 4);
+    assert_eq!(setup.list(&SessionFilter::default()).await, []);
+    assert_eq!(setup.sessions.stats().ended(EndReason::RevokedAll), 4);
     // Who comes now is somebody new.
-    desk.visitor(None).await;
-    assert_eq!(desk.list(&SessionFilter::default()).await.len(), 1);
+    setup.visitor(None).await;
+    assert_eq!(setup.list(&SessionFilter::default()).await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p1_two_operators_who_revoke_the_same_end_each_session_once() {
-    let desk = Desk::new();
+    let setup = Setup::new();
     for _ in 0..20 {
-        desk.visitor(None).await;
+        setup.visitor(None).await;
     }
-    desk.store.plan(|call| match call {
+    setup.store.plan(|call| match call {
         StoreCall::Update => Fault::Delay(Duration::from_millis(1)),
         _ => Fault::None,
     });
     let (olga, otto) = (
-        desk.sessions.as_operator("olga"),
-        desk.sessions.as_operator("otto"),
+        setup.sessions.as_operator("olga"),
+        setup.sessions.as_operator("otto"),
     );
     let filter = SessionFilter::default().anonymous();
     let both = join(
@@ -356,66 +359,68 @@ async fn p1_two_operators_who_revoke_the_same_end_each_session_once() {
     );
     let (first, second) = both.await;
     assert_eq!(first.unwrap() + second.unwrap(), 20);
-    assert_eq!(desk.ended().len(), 20);
+    assert_eq!(setup.ended().len(), 20);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p1_a_cycle_does_not_save_a_session_from_a_revocation_by_its_begin() {
-    let desk = Desk::new();
-    let ann = desk.visitor(Some("ann")).await;
-    let until = desk.now() + SECOND;
-    desk.clock.advance(HOUR / 10);
-    desk.store.plan_for(StoreCall::List, Fault::Delay(SECOND));
+    let setup = Setup::new();
+    let ann = setup.visitor(Some("ann")).await;
+    let until = setup.now() + SECOND;
+    setup.clock.advance(HOUR / 10);
+    setup.store.plan_for(StoreCall::List, Fault::Delay(SECOND));
     let filter = SessionFilter::default().begun_within(..until);
-    let revoking = desk.sessions.revoke_matching(&filter, |_| {});
+    let revoking = setup.sessions.revoke_matching(&filter, |_| {});
     let cycling = ann.visit(async |session: Session| session.cycle_id());
     let (ended, _) = join(revoking, cycling).await;
     // Listed before the cycle or after it: the marker leads on.
     assert_eq!(ended.unwrap(), 1);
-    assert_eq!(desk.list(&SessionFilter::default()).await, []);
+    assert_eq!(setup.list(&SessionFilter::default()).await, []);
 }
 
 #[tokio::test]
 async fn the_operator_is_named_in_no_other_event() {
-    let desk = Desk::new();
-    let ann = desk.visitor(Some("ann")).await;
-    let bob = desk.visitor(Some("bob")).await;
+    let setup = Setup::new();
+    let ann = setup.visitor(Some("ann")).await;
+    let bob = setup.visitor(Some("bob")).await;
     let (first, second) = (id(&ann), id(&bob));
-    desk.sessions
+    setup
+        .sessions
         .as_operator("olga")
         .revoke(first)
         .await
         .unwrap();
-    desk.sessions.revoke(second).await.unwrap();
+    setup.sessions.revoke(second).await.unwrap();
     let olga = Some("olga".to_owned());
     let expected = [
         (first, EndReason::Revoked, olga),
         (second, EndReason::Revoked, None),
     ];
-    assert_eq!(desk.ended(), expected);
+    assert_eq!(setup.ended(), expected);
 }
 
 #[tokio::test]
 async fn a_ping_says_whether_the_store_answers() {
-    let desk = Desk::new();
-    desk.sessions.ping().await.unwrap();
-    assert_eq!(desk.sessions.stats().store(StoreCall::Ping).calls, 1);
-    desk.store
+    let setup = Setup::new();
+    setup.sessions.ping().await.unwrap();
+    assert_eq!(setup.sessions.stats().store(StoreCall::Ping).calls, 1);
+    setup
+        .store
         .plan_for(StoreCall::Ping, Fault::Fail(StoreErrorKind::Unavailable));
-    let error = desk.sessions.ping().await.unwrap_err();
+    let error = setup.sessions.ping().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test]
 async fn a_store_that_does_not_list_says_so() {
-    let desk = Desk::new();
-    desk.visitor(None).await;
-    desk.store.plan(|call| match call {
+    let setup = Setup::new();
+    setup.visitor(None).await;
+    setup.store.plan(|call| match call {
         StoreCall::List | StoreCall::Count => Fault::Refuse(StoreErrorKind::Unsupported),
         _ => Fault::None,
     });
     let filter = SessionFilter::default().anonymous();
-    let sessions = &desk.sessions;
+    let sessions = &setup.sessions;
     let errors = [
         sessions.list(&newest(), None, 1).await.map(drop),
         sessions.last_seen(&filter, 1).await.map(drop),
