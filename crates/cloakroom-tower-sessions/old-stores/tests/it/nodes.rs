@@ -74,7 +74,9 @@ fn routes() -> Router {
         let user = auth.authenticate(user).await.unwrap().unwrap();
         auth.login(&user).await.unwrap();
     };
-    let log_out = async |mut auth: AuthSession| drop(auth.logout().await.unwrap());
+    let log_out = async |mut auth: AuthSession| {
+        auth.logout().await.unwrap();
+    };
     let count = async |session: Session| {
         let count = session.get::<u64>("count").await.unwrap().unwrap_or(0) + 1;
         session.insert("count", count).await.unwrap();
@@ -112,10 +114,7 @@ pub(crate) fn import<S: OldStore + Clone>(store: &S) -> Import<S> {
 }
 
 /// cloakroom's layer, which imports.
-pub(crate) fn new_layer<S: OldStore>(
-    store: impl SessionStore,
-    import: Import<S>,
-) -> SessionLayer {
+pub(crate) fn new_layer<S: OldStore>(store: impl SessionStore, import: Import<S>) -> SessionLayer {
     let week = Duration::from_secs(7 * 24 * 60 * 60);
     SessionLayer::new(store)
         .idle_timeout(week)
@@ -136,7 +135,9 @@ pub(crate) fn new_node(layer: &SessionLayer) -> Router {
     let bridge = TowerSessionsLayer::new().user_from("axum-login.data", axum_login_user);
     routes()
         .route("/ours", get(ours))
-        .layer(layer_fn(|inner| AuthManager::new(inner, Backend, "axum-login.data")))
+        .layer(layer_fn(|inner| {
+            AuthManager::new(inner, Backend, "axum-login.data")
+        }))
         .layer(bridge)
         .layer(layer.clone())
 }

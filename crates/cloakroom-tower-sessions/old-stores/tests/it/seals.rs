@@ -21,7 +21,9 @@ fn forge(browser: &Browser) {
     let mut value = browser.cookies.get("id").unwrap().into_bytes();
     let last = value.len() - 1;
     value[last] = if value[last] == b'A' { b'B' } else { b'A' };
-    browser.cookies.set("id", std::str::from_utf8(&value).unwrap());
+    browser
+        .cookies
+        .set("id", std::str::from_utf8(&value).unwrap());
 }
 
 #[tokio::test]
@@ -29,7 +31,12 @@ async fn a_signed_cookie_is_imported_and_a_forged_one_is_not() {
     let (old, key) = (MemoryStore::default(), Key::generate());
     let layer = SessionManagerLayer::new(old.clone()).with_signed(key.clone());
     let browser = logged_in(old_node_of(layer)).await;
-    let node = || new_node(&new_layer(FaultyStore::in_memory(), import(&old).signed(key.clone())));
+    let node = || {
+        new_node(&new_layer(
+            FaultyStore::in_memory(),
+            import(&old).signed(key.clone()),
+        ))
+    };
     let forged = browser.at(node());
     forge(&forged);
     assert_eq!(forged.page("/user").await, "nobody");
@@ -46,11 +53,19 @@ async fn an_encrypted_cookie_is_imported_and_a_forged_one_is_not() {
     let (old, key) = (MemoryStore::default(), Key::generate());
     let layer = SessionManagerLayer::new(old.clone()).with_private(key.clone());
     let browser = logged_in(old_node_of(layer)).await;
-    let node = |key: Key| new_node(&new_layer(FaultyStore::in_memory(), import(&old).private(key)));
+    let node = |key: Key| {
+        new_node(&new_layer(
+            FaultyStore::in_memory(),
+            import(&old).private(key),
+        ))
+    };
     let forged = browser.at(node(key.clone()));
     forge(&forged);
     assert_eq!(forged.page("/user").await, "nobody");
-    assert_eq!(browser.at(node(Key::generate())).page("/user").await, "nobody");
+    assert_eq!(
+        browser.at(node(Key::generate())).page("/user").await,
+        "nobody"
+    );
     assert_eq!(browser.at(node(key)).page("/user").await, "7");
 }
 
@@ -59,11 +74,23 @@ async fn a_cookie_that_is_no_id_asks_nobody_and_harms_nobody() {
     let old = MemoryStore::default();
     let store = FaultyStore::in_memory();
     let node = new_node(&new_layer(store.clone(), import(&old)));
-    for value in ["", "x", "%", "%zz", "AAAAAAAAAAAAAAAAAAAAA", "=;=", &"A".repeat(5000)] {
+    for value in [
+        "",
+        "x",
+        "%",
+        "%zz",
+        "AAAAAAAAAAAAAAAAAAAAA",
+        "=;=",
+        &"A".repeat(5000),
+    ] {
         let browser = Browser::new(node.clone());
         browser.cookies.set("id", value);
         let reply = browser.get("/user").await;
-        assert_eq!((reply.status, &*reply.body), (StatusCode::OK, "nobody"), "{value}");
+        assert_eq!(
+            (reply.status, &*reply.body),
+            (StatusCode::OK, "nobody"),
+            "{value}"
+        );
     }
     assert_eq!(store.calls(), []);
 }

@@ -22,7 +22,11 @@ fn balancer(old: Router, new: Router, share: Arc<AtomicUsize>) -> Router {
         let was_there = cookies.is_some_and(|it| it.to_str().unwrap().contains("__Host-id="));
         // Spread evenly, and not in the visitors' own rhythm.
         let number = requests.fetch_add(1, Ordering::Relaxed) * 37 % 100;
-        let node = if was_there || number < share.load(Ordering::Relaxed) { new } else { old };
+        let node = if was_there || number < share.load(Ordering::Relaxed) {
+            new
+        } else {
+            old
+        };
         node.oneshot(request).await
     })
 }
@@ -44,7 +48,10 @@ async fn nobody_is_logged_out_and_no_count_goes_back_while_the_nodes_change() {
                     assert_eq!(browser.page("/count").await, count.to_string());
                     assert_eq!(browser.page("/user").await, user.to_string());
                     // Over the time that the visitors take, all nodes become new ones.
-                    share.fetch_max(usize::try_from(count * 100 / REQUESTS).unwrap(), Ordering::Relaxed);
+                    share.fetch_max(
+                        usize::try_from(count * 100 / REQUESTS).unwrap(),
+                        Ordering::Relaxed,
+                    );
                 }
                 browser
             })
@@ -53,7 +60,10 @@ async fn nobody_is_logged_out_and_no_count_goes_back_while_the_nodes_change() {
     for (user, visitor) in visitors.into_iter().enumerate() {
         let browser = visitor.await.unwrap();
         assert!(browser.cookies.session().is_some());
-        assert_eq!(browser.page("/ours").await, format!(r#"user=Some("{user}") authenticated=false"#));
+        assert_eq!(
+            browser.page("/ours").await,
+            format!(r#"user=Some("{user}") authenticated=false"#)
+        );
     }
     assert_eq!(old_records(&pool).await, 0);
     let sessions = layer.sessions().list(&Default::default(), None, 1000).await;
