@@ -8,7 +8,7 @@ use axum::{
     routing::{get, post},
 };
 use cloakroom::{
-    CurrentUser, Error, RequireUser, Session, SessionLayer, StoreCall, Transport,
+    CurrentUser, Error, RequireUser, Session, SessionLayer, StoreCall, TokenKeys, Transport,
     store::StoreErrorKind,
     testing::{Fault, FaultyStore, FixedClock, Ticket},
 };
@@ -132,6 +132,17 @@ async fn u2_a_token_that_is_not_accepted_is_an_invalid_one_in_the_challenge_of_i
         let given = challenges(&app, &[(header::AUTHORIZATION, other.to_owned())]).await;
         assert_eq!(given, [COOKIE, BEARER, NAMED]);
     }
+}
+
+#[tokio::test]
+async fn u2_a_token_from_before_the_token_keys_is_an_invalid_one() {
+    let store = FaultyStore::in_memory();
+    let keys = TokenKeys::new("ab".repeat(32)).unwrap();
+    let layer = SessionLayer::new(store).transport(every()).token_keys(keys);
+    let app = app(layer);
+    let unkeyed = join(NEVER_ISSUED, [7; 16]);
+    let given = challenges(&app, &[bearer(&unkeyed)]).await;
+    assert_eq!(given, [COOKIE, &format!("{BEARER}, error=\"invalid_token\""), NAMED]);
 }
 
 #[tokio::test]
