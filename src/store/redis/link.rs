@@ -224,16 +224,16 @@ impl Link {
         Ok(replies.concat())
     }
 
-    async fn ask_all(&self, mut batch: Batch) -> Result<Vec<Value>, StoreError> {
-        let replies = self.send_batch(&batch).await.map_err(failed)?;
+    async fn ask_all(&self, batch: Batch) -> Result<Vec<Value>, StoreError> {
+        let Batch { route, commands } = batch;
+        let all = pipeline(commands);
+        let replies = self.send_all(&route, &all).await.map_err(failed)?;
         if !replies.iter().any(is_unknown_script) {
             return Ok(replies);
         }
-        for command in &mut batch.commands {
-            *command = script::with_source(command);
-        }
+        let with_sources = pipeline(all.cmd_iter().map(script::with_source));
         // Commands that were applied already are applied twice, which is harmless (rule M5).
-        self.send_batch(&batch).await.map_err(failed)
+        self.send_all(&route, &with_sources).await.map_err(failed)
     }
 
     async fn send_one(&self, route: &[u8], command: &Cmd) -> RedisResult<Value> {
@@ -242,25 +242,21 @@ impl Link {
         self.watch(route, answer).await?.extract_error()
     }
 
-    async fn send_batch(&self, batch: &Batch) -> RedisResult<Vec<Value>> {
-        let count = batch.commands.len();
-        let mut pipeline = Pipeline::with_capacity(count);
-        for command in &batch.commands {
-            pipeline.add_command(command.clone());
-        }
+    async fn send_all(&self, route: &[u8], all: &Pipeline) -> RedisResult<Vec<Value>> {
+        let count = all.len();
         let connection = self.connection();
         let answers = async {
             match connection {
-                Connection::One(mut manager) => {
-                    manager.send_packed_commands(&pipeline, 0, count).await
-                }
+                Connection::One(mut manager) => manager.send_packed_commands(all, 0, count).await,
                 Connection::Cluster(mut connection) => {
-                    let route = primary(&batch.route);
-                    connection.route_pipeline(pipeline, 0, count, route).await
+                    let route = primary(route);
+                    connection
+                        .route_pipeline(all.clone(), 0, count, route)
+                        .await
                 }
             }
         };
-        self.watch(&batch.route, answers).await
+        self.watch(route, answers).await
     }
 
     fn connection(&self) -> Connection {
@@ -390,6 +386,15 @@ impl Drop for Probe {
     fn drop(&mut self) {
         self.link.0.probed.fetch_and(!self.share, Ordering::Relaxed);
     }
+}
+
+fn pipeline(commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
+    let commands = commands.into_iter();
+    let mut pipeline = Pipeline::with_capacity(commands.size_hint().0);
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    pipeline
 }
 
 fn is_unknown_script(reply: &Value) -> bool {

@@ -15,7 +15,7 @@ use super::{
     RedisStore,
     failure::unexpected,
     keys::{UserHash, user_hash},
-    stored::{native_expiry, whole, with_times},
+    stored::{set, whole, with_times},
 };
 use crate::{
     error::store::{StoreError, StoreErrorKind},
@@ -155,17 +155,9 @@ impl RedisStore {
     }
 }
 
-/// `SET` with the condition that exactly `expected` is stored.
+/// `SET` with the condition that exactly `expected` is stored. The driver's own option replaces bytes that are not text.
 fn swap(key: &[u8], next: &[u8], expected: &[u8], activity: Activity) -> Cmd {
-    // Grown with each argument, it would be copied several times. The last argument has 15 digits.
-    let length = key.len() + next.len() + expected.len() + 32;
-    let mut swap = Cmd::with_capacity(7, length);
-    // The driver's own option replaces bytes that are not text.
-    swap.arg("SET").arg(key).arg(next).arg("IFEQ").arg(expected);
-    if let Some(at) = native_expiry(activity) {
-        swap.arg("PXAT").arg(at);
-    }
-    swap
+    set(key, next, &[b"IFEQ", expected], activity)
 }
 
 /// Each time the later one of both. `None` is never.

@@ -11,7 +11,7 @@
 
 use std::{ops::Range, str, sync::Arc};
 
-use ::redis::Value;
+use ::redis::{Cmd, Value};
 
 use super::{
     failure::{corrupt, unexpected},
@@ -43,6 +43,22 @@ const GRACE_MILLIS: u64 = 5 * 60 * 1000;
 pub(super) fn native_expiry(activity: Activity) -> Option<u64> {
     let at = activity.expires_at?;
     Some(at.as_millis().saturating_add(GRACE_MILLIS))
+}
+
+/// `SET` of a session with this condition, such as `NX`.
+pub(super) fn set(key: &[u8], session: &[u8], condition: &[&[u8]], activity: Activity) -> Cmd {
+    let arguments = [key, session].into_iter().chain(condition.iter().copied());
+    // A command that grows is copied several times. The arguments besides these have up to 22 bytes.
+    let length: usize = arguments.map(<[u8]>::len).sum();
+    let mut set = Cmd::with_capacity(7, length + 22);
+    set.arg("SET").arg(key).arg(session);
+    for word in condition {
+        set.arg(*word);
+    }
+    if let Some(at) = native_expiry(activity) {
+        set.arg("PXAT").arg(at);
+    }
+    set
 }
 
 /// Layout and version, which a touch compares.

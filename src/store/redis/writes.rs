@@ -11,7 +11,7 @@ use super::{
     link::Batch,
     reply::number,
     script::{CREATE, DONE, DONE_BEFORE, MISSING, OTHER_VERSION, TOUCH, UPDATE},
-    stored::{begin, identity, native_expiry, times, whole},
+    stored::{begin, identity, native_expiry, set, times, whole},
 };
 use crate::{
     clock::{Clock as _, SystemClock},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The last arguments of `CREATE` and `UPDATE`, which `SET` takes.
-fn set(call: &mut Cmd, record: &Record, activity: Activity, user: &UserHash) {
+fn add_session(call: &mut Cmd, record: &Record, activity: Activity, user: &UserHash) {
     call.arg(whole(record, activity, user));
     if let Some(at) = native_expiry(activity) {
         call.arg("PXAT").arg(at);
@@ -46,7 +46,7 @@ impl RedisStore {
         }
         let mut create = CREATE.on(&keys);
         create.arg(entry.to_bytes()).arg(scores);
-        set(&mut create, record, activity, &entry.user);
+        add_session(&mut create, record, activity, &entry.user);
         Ok(
             match number(&self.write(self.keys.session(id), create).await?)? {
                 DONE => Created::Yes,
@@ -81,13 +81,8 @@ impl RedisStore {
             enter.arg(bucket).arg(0).arg(entry.to_bytes());
             commands.push(enter);
         }
-        let mut create = ::redis::cmd("SET");
-        create.arg(&key).arg(whole(record, activity, &entry.user));
-        create.arg("NX");
-        if let Some(at) = native_expiry(activity) {
-            create.arg("PXAT").arg(at);
-        }
-        commands.push(create);
+        let session = whole(record, activity, &entry.user);
+        commands.push(set(&key, &session, &[b"NX"], activity));
         let route = key.clone();
         let mut replies = self.write_all(vec![Batch { route, commands }]).await?;
         let created = match replies.pop() {
@@ -124,7 +119,7 @@ impl RedisStore {
         update.arg(begin(expected, &entry.user));
         update.arg(id.as_bytes()).arg(entry.to_bytes());
         update.arg(SystemClock.now().as_millis());
-        set(&mut update, record, activity, &entry.user);
+        add_session(&mut update, record, activity, &entry.user);
         let reply = self.write(self.keys.session(id), update).await?;
         Ok(match self.script_reply(id, &reply).await? {
             DONE | DONE_BEFORE => Updated::Saved,

@@ -142,7 +142,10 @@ async fn u2_a_token_from_before_the_token_keys_is_an_invalid_one() {
     let app = app(layer);
     let unkeyed = join(NEVER_ISSUED, [7; 16]);
     let given = challenges(&app, &[bearer(&unkeyed)]).await;
-    assert_eq!(given, [COOKIE, &format!("{BEARER}, error=\"invalid_token\""), NAMED]);
+    assert_eq!(
+        given,
+        [COOKIE, &format!("{BEARER}, error=\"invalid_token\""), NAMED]
+    );
 }
 
 #[tokio::test]
