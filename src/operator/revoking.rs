@@ -5,7 +5,10 @@ use std::{collections::HashSet, time::Duration};
 use crate::{
     commit::revoke::revoke,
     deadline::pause,
-    error::{Error, ErrorKind},
+    error::{
+        Error, ErrorKind,
+        store::{StoreError, StoreErrorKind},
+    },
     observe::event::EndReason,
     operator::{
         count::SessionCount,
@@ -17,6 +20,14 @@ use crate::{
     session::Session,
     store::{Position, Query},
 };
+
+/// The operator must learn that sessions are left which this version cannot read, and so cannot end.
+fn not_ended(incompatible: u64) -> StoreError {
+    let what = format!(
+        "{incompatible} sessions were not ended, because a newer version of cloakroom wrote them: end them with that version"
+    );
+    StoreError::new(StoreErrorKind::Incompatible, what)
+}
 
 /// How many sessions are listed at once when all of a list are ended.
 const BATCH: usize = 100;
@@ -115,7 +126,8 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// `Unsupported` if the store cannot list, and the store's errors.
+    /// `Unsupported` if the store cannot list, `Incompatible` if a newer version of the crate wrote some of the sessions, and
+    /// the store's errors. The others have ended.
     pub async fn revoke_user(&self, user: impl Into<UserId>) -> Result<u64, Error> {
         let user = user.into();
         let filter = SessionFilter::default().user(&user);
@@ -144,7 +156,8 @@ impl Sessions {
     /// # Errors
     ///
     /// `NoUser` if the session is not stored yet, or nobody has logged in. `Ended` if the session
-    /// has ended. `Unsupported` if the store cannot list, and the store's errors.
+    /// has ended. `Unsupported` if the store cannot list, `Incompatible` if a newer version of the crate wrote some of the
+    /// sessions, and the store's errors. The others have ended.
     pub async fn revoke_others(&self, session: &Session) -> Result<u64, Error> {
         let stored = session.stored();
         let user = stored.as_ref().and_then(|stored| stored.record.user());
@@ -225,7 +238,8 @@ impl Sessions {
     /// # Errors
     ///
     /// `EmptyFilter` if the filter has no condition: [`revoke_all`](Self::revoke_all) ends all sessions.
-    /// `Unsupported` if the store cannot list, and the store's errors.
+    /// `Unsupported` if the store cannot list, `Incompatible` if a newer version of the crate wrote some of the sessions, and
+    /// the store's errors. The others have ended.
     pub async fn revoke_matching(
         &self,
         filter: &SessionFilter,
@@ -257,7 +271,8 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// `Unsupported` if the store cannot list, and the store's errors.
+    /// `Unsupported` if the store cannot list, `Incompatible` if a newer version of the crate wrote some of the sessions, and
+    /// the store's errors. The others have ended.
     pub async fn revoke_all(&self, progress: impl FnMut(RevokeProgress)) -> Result<u64, Error> {
         let now = self.config().clock.now();
         let is_meant = |listed, id, (record, _): &Kept| id != listed || record.begun_at() <= now;
@@ -292,9 +307,10 @@ impl Sessions {
         let query = query.clone().by_id();
         let mut spared: Vec<SessionId> = spared.into_iter().collect();
         let (mut ended, mut after) = (HashSet::new(), None::<Position>);
-        let mut so_far = RevokeProgress::default();
+        let (mut so_far, mut incompatible) = (RevokeProgress::default(), 0);
         loop {
             let stored = self.page(&query, after.as_ref(), BATCH).await?;
+            incompatible += stored.incompatible;
             self.follow(&mut spared).await?;
             so_far.listed += stored.sessions.len() as u64;
             for listed in stored.sessions {
@@ -314,6 +330,9 @@ impl Sessions {
             so_far.ended = ended.len() as u64;
             progress(so_far);
             after = stored.next;
+            if after.is_none() && incompatible > 0 && reason != EndReason::Idle {
+                return Err(not_ended(incompatible).into());
+            }
             if after.is_none() {
                 return Ok(so_far.ended);
             }

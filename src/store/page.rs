@@ -69,13 +69,25 @@ pub struct StorePage {
     pub sessions: Vec<Listed>,
     /// Where the next page begins. `None` at the end of the list.
     pub next: Option<Position>,
+    /// In a list by id, how many sessions the store has left out of the page because a newer version of the crate wrote
+    /// them: decoding them was an [`Incompatible`](StoreErrorKind::Incompatible) error.
+    pub incompatible: u64,
 }
 
 impl StorePage {
+    /// Counts a session that is left out because it did not decode.
+    pub(crate) fn leave_out(&mut self, error: &StoreError) {
+        self.incompatible += u64::from(error.kind() == StoreErrorKind::Incompatible);
+    }
+
     /// A page of these sessions. The next one begins at `next`.
     #[must_use]
     pub fn new(sessions: Vec<Listed>, next: Option<Position>) -> Self {
-        Self { sessions, next }
+        Self {
+            sessions,
+            next,
+            incompatible: 0,
+        }
     }
 }
 

@@ -100,7 +100,7 @@ impl RedisStore {
         entries.truncate(limit);
         let last = entries.last().map(|(entry, _)| entry.id).or(after);
         let (entries, are_settled): (Vec<Entry>, Vec<bool>) = entries.into_iter().unzip();
-        let (sessions, stale) = self.look_up(&entries, selection).await?;
+        let (mut page, stale) = self.look_up(&entries, selection).await?;
         let gone: Vec<Vec<u8>> = stale
             .into_iter()
             .filter(|place| are_settled[*place])
@@ -109,8 +109,8 @@ impl RedisStore {
         if !gone.is_empty() {
             self.link.ask(&key, remove(&key, &gone)).await?;
         }
-        let next = last.filter(|_| !is_end).map(Position::after);
-        Ok(StorePage::new(sessions, next))
+        page.next = last.filter(|_| !is_end).map(Position::after);
+        Ok(page)
     }
 
     async fn list_all(
@@ -147,13 +147,14 @@ impl RedisStore {
             })
         };
         entries.retain(is_meant);
-        let (sessions, stale) = self.look_up(&entries, selection).await?;
+        let (mut page, stale) = self.look_up(&entries, selection).await?;
         let stale = stale
             .into_iter()
             .map(|place| entries[place].clone())
             .collect();
         self.forget(stale).await?;
-        Ok(StorePage::new(sessions, next))
+        page.next = next;
+        Ok(page)
     }
 
     pub(super) async fn count_selected(&self, query: &Query) -> Result<u64, StoreError> {
@@ -286,13 +287,13 @@ impl RedisStore {
         }
     }
 
-    /// The sessions of these entries, and the places of those that have none.
+    /// A page of these entries' sessions, and the places of the entries that have none.
     async fn look_up(
         &self,
         entries: &[Entry],
         selection: &Selection,
-    ) -> Result<(Vec<Listed>, Vec<usize>), StoreError> {
-        let (mut sessions, mut stale) = (Vec::new(), Vec::new());
+    ) -> Result<(StorePage, Vec<usize>), StoreError> {
+        let (mut page, mut stale) = (StorePage::default(), Vec::new());
         let mut batches: Vec<Batch> = Vec::new();
         for entry in entries {
             let [key, route] = self.places(entry.id);
@@ -305,7 +306,7 @@ impl RedisStore {
             }
         }
         if batches.is_empty() {
-            return Ok((sessions, stale));
+            return Ok((page, stale));
         }
         let replies = self.link.send(batches).await?;
         for (place, (entry, reply)) in entries.iter().zip(replies).enumerate() {
@@ -319,17 +320,18 @@ impl RedisStore {
             };
             match stored.and_then(Stored::decode) {
                 Ok((record, activity)) if selection.admits(&record, activity) => {
-                    sessions.push(Listed::new(entry.id, record, activity));
+                    page.sessions.push(Listed::new(entry.id, record, activity));
                 }
                 Ok(_) => {}
                 Err(error) => {
+                    page.leave_out(&error);
                     if let Some(suppressed) = self.left_out.admit() {
                         warn!(session.id = %entry.id, %error, suppressed, "left out of a list");
                     }
                 }
             }
         }
-        Ok((sessions, stale))
+        Ok((page, stale))
     }
 
     /// The stale entries of each bucket: their session is deleted, or has another user.

@@ -63,6 +63,7 @@ impl<D: Driver> SqlStore<D> {
                     page.sessions.push(listed);
                 }
                 Err(error) => {
+                    page.leave_out(&error);
                     if let Some(suppressed) = self.left_out.admit() {
                         warn!(session.id = %id, %error, suppressed, "left out of a list");
                     }

@@ -348,6 +348,8 @@ fn a_newer_format_is_incompatible_and_stays_as_it_is() {
         assert_eq!(home.load(id(1)), Err(StoreErrorKind::Incompatible));
         assert_eq!(home.listed(&Query::default(), 10), []);
         assert_eq!(home.listed(&of_user("ann"), 10), []);
+        let page = block_on(home.store.list(&of_user("ann"), None, 10)).unwrap();
+        assert_eq!(page.incompatible, 1);
         let swept = block_on(home.store.delete_expired(NOW, 10)).unwrap();
         assert_eq!(swept, Reaped::default());
         assert_eq!(fs::read(home.file(id(1))).unwrap(), newer);

@@ -487,6 +487,26 @@ async fn tls_that_the_driver_lacks_is_an_error_that_says_what_to_turn_on() {
 }
 
 #[tokio::test]
+async fn p1_who_ends_sessions_learns_of_those_that_a_newer_version_wrote() {
+    let (store, prefix) = fresh().await;
+    let sessions = cloakroom::SessionLayer::new(store.clone()).sessions();
+    for place in [1, 2] {
+        let record = record(1, Some("ann"));
+        store.create(id(place), &record, until(None)).await.unwrap();
+    }
+    let key = session_key(&prefix, id(1));
+    Redis::shared().ask(&["SETRANGE", &key, "0", "2"]);
+    for error in [
+        sessions.revoke_user("ann").await.unwrap_err(),
+        sessions.revoke_all(|_| {}).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), cloakroom::ErrorKind::Incompatible);
+    }
+    let (ended, _) = store.load(id(2)).await.unwrap().unwrap();
+    assert!(ended.is_moved());
+}
+
+#[tokio::test]
 async fn what_is_no_session_or_of_an_unknown_layout_is_left_alone_and_can_be_deleted() {
     let (store, prefix) = fresh().await;
     let server = Redis::shared();

@@ -340,12 +340,38 @@ macro_rules! sql_store_tests {
             let error = store.load(id(1)).await.unwrap_err();
             assert_eq!(error.kind(), StoreErrorKind::Incompatible);
             assert!(!format!("{error:?}").contains("private"));
-            assert!(store.list(&Query::default(), None, 9).await.unwrap().sessions.is_empty());
+            let page = store.list(&Query::default(), None, 9).await.unwrap();
+            assert_eq!((page.sessions.len(), page.incompatible), (0, 1));
             assert_eq!(text(&store, "SELECT record FROM sessions").await, newer);
             let version = Version { counter: 9, writer: 9 };
             let updated = store.update(id(1), &record(json!({})), until(None), crate::support::former(version)).await;
             assert_eq!(updated.unwrap(), Updated::Conflict);
             assert_eq!(text(&store, "SELECT record FROM sessions").await, newer);
+        }
+
+        #[tokio::test]
+        async fn p1_who_ends_sessions_learns_of_those_that_a_newer_version_wrote() {
+            let (_database, store) = migrated().await;
+            let sessions = cloakroom::SessionLayer::new(store.clone()).sessions();
+            for (place, name) in [(1, "first"), (2, "second"), (3, "third")] {
+                let data = json!({ "name": name });
+                let of_ann = record(json!({ "user": "ann", "authenticated_at": 5, "data": data }));
+                store.create(id(place), &of_ann, until(None)).await.unwrap();
+            }
+            let newer = r#"UPDATE sessions SET record = '{"format":3}' WHERE record LIKE '%second%'"#;
+            execute(&store, newer).await;
+            let error = sessions.revoke_user("ann").await.unwrap_err();
+            assert_eq!(error.kind(), cloakroom::ErrorKind::Incompatible);
+            let cause = error.source().and_then(std::error::Error::source).unwrap().to_string();
+            assert!(cause.starts_with("1 sessions were not ended"), "{cause}");
+            for place in [1, 3] {
+                let (ended, _) = store.load(id(place)).await.unwrap().unwrap();
+                assert!(ended.is_moved());
+            }
+            let error = sessions.revoke_all(|_| {}).await.unwrap_err();
+            assert_eq!(error.kind(), cloakroom::ErrorKind::Incompatible);
+            // Nobody needs to know of it when unused sessions are ended.
+            assert_eq!(sessions.expire_idle(std::time::Duration::ZERO).await.unwrap(), 0);
         }
 
         #[tokio::test]
