@@ -217,7 +217,8 @@ impl Bridge {
         Ok(next_id(&session))
     }
 
-    /// Ends, cycles or logs in, before any value is inserted. `agreed` has the values that both sessions have then.
+    /// Ends, cycles or logs in, before any value is inserted. `agreed` has the values that both sessions have then. A cycle and a
+    /// log-in cannot be taken back, so it is checked first whether the values fit.
     fn identify(
         &self,
         session: &Session,
@@ -237,14 +238,10 @@ impl Bridge {
         let (before, after) = (named(agreed), named(values));
         let cycles = deletion == Deletion::Cycled;
         match after {
-            after if after == before => {
+            // A handler with cloakroom's session may have logged them in.
+            after if after == before || after.is_some() && after == session.user() => {
                 if cycles {
-                    session.cycle_id()?;
-                }
-            }
-            Some(user) if session.user().as_deref() == Some(&user) => {
-                // A handler with cloakroom's session has logged them in.
-                if cycles {
+                    values::check(session, agreed, values)?;
                     session.cycle_id()?;
                 }
             }
@@ -254,7 +251,6 @@ impl Bridge {
                     session.destroy();
                 }
                 if session.user().is_none() {
-                    // After the log-in there would be no way back.
                     values::check(session, agreed, values)?;
                 }
                 session.log_in(user)?;

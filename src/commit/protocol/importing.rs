@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | has no entry | the old session is loaded and imported; if it is gone, the ledger is read again |
 //! | leads to N, and none of N's secrets was presented more than a minute ago | the request has the session N, and gets a secret of its own |
-//! | leads to the session that the request has | nothing: it has no user, and a log-in would have moved it |
+//! | leads to the anonymous session that the request has already | the request keeps it |
 //! | leads to N otherwise, or N ended or moved | the visitor is anonymous, and nothing is imported again |
 //!
 //! If it is unknown whether the entry was stored, the import fails, and N stays, because the entry may still arrive. In the

@@ -108,6 +108,31 @@ async fn too_much_data_is_a_500_and_nothing_of_it_is_kept() {
 }
 
 #[tokio::test]
+async fn a_cycle_with_too_much_data_is_a_500_and_the_id_stays() {
+    let visitor = shopper().await;
+    let before = visitor.cookies.session();
+    let reply = visitor.visit(async |views: Views| {
+        views.theirs.cycle_id().await.unwrap();
+        let large = "x".repeat(100_000);
+        views.theirs.insert("large", large).await.unwrap();
+    });
+    assert_eq!(reply.await.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(visitor.cookies.session(), before);
+    assert_eq!(visitor.seen().await, "- cart");
+    // Without it, a second save cycles.
+    let reply = visitor.visit(async |views: Views| {
+        views.theirs.cycle_id().await.unwrap();
+        let large = "x".repeat(100_000);
+        views.theirs.insert("large", large).await.unwrap();
+        assert!(views.theirs.save().await.is_err());
+        views.theirs.remove_value("large").await.unwrap();
+    });
+    assert_eq!(reply.await.status, StatusCode::OK);
+    assert_ne!(visitor.cookies.session(), before);
+    assert_eq!(visitor.seen().await, "- cart");
+}
+
+#[tokio::test]
 async fn a_handler_that_saves_gets_the_result() {
     let visitor = shopper().await;
     visitor.store.plan_for(StoreCall::Update, DOWN);
