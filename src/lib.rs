@@ -221,7 +221,7 @@ pub use self::{
 
 #[cfg(all(feature = "axum", any(doc, doctest)))]
 pub mod guide {
-    //! The guide: pages to read in order, each with a program that compiles.
+    //! The guide: pages to read in order, each with a program that is tested.
     //!
     //! | page | what it covers |
     //! | --- | --- |

@@ -45,9 +45,14 @@ fn assert_shows(page: &str, program: &Path) {
 fn a_page_has_the_whole_program_of_its_name() {
     let programs = fs::read_dir(PROGRAMS).unwrap();
     let programs = programs.map(|entry| entry.unwrap().path());
-    // The program of that page is a test.
-    let testing = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testing.rs"));
-    for program in programs.chain([testing.to_owned()]) {
+    // The programs of these pages are tests.
+    let tests = ["moving_from_tower_sessions.rs", "testing.rs"];
+    let tests = tests.map(|name| {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests")
+            .join(name)
+    });
+    for program in programs.chain(tests) {
         let name = program.file_stem().unwrap().to_str().unwrap();
         assert_shows(&format!("{}.md", name.replace('_', "-")), &program);
     }
