@@ -372,7 +372,7 @@ async fn texts_of_visitors_have_a_direction_of_their_own_and_hide_nothing() {
     house
         .post(&format!("{query}=1"))
         .await
-        .shows("`<span class=\"control\">U+202E</span>nna");
+        .shows("<code><span class=\"control\">U+202E</span>nna");
 }
 
 /// Sessions of another library: every token opens one.
