@@ -340,7 +340,7 @@ async fn delete(
         Err(error) => visit.fail(error),
         Ok(false) => visit.fail(Failure::no_session(&id.to_string())),
         Ok(true) => {
-            app.counts.forget();
+            app.counts.outdate();
             Json(json!({ "ended": 1 })).into_response()
         }
     }

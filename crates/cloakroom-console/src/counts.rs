@@ -65,6 +65,8 @@ struct State {
     is_counting: bool,
     /// When it may be counted again.
     due: Option<Instant>,
+    /// Sessions have ended since the count that is running began.
+    is_outdated: bool,
 }
 
 impl Counts {
@@ -122,9 +124,14 @@ impl Counts {
         Arc::clone(&slot.state)
     }
 
-    /// Sessions have ended: what was counted before is not true any more.
-    pub(crate) fn forget(&self) {
-        self.known.lock().clear();
+    /// Sessions have ended: what was counted before is old, and who asks next counts again.
+    pub(crate) fn outdate(&self) {
+        for slot in self.known.lock().values() {
+            slot.state.send_modify(|state| {
+                state.due = None;
+                state.is_outdated = state.is_counting;
+            });
+        }
     }
 }
 
@@ -156,7 +163,8 @@ impl Counting {
                     if is_final { MAX_AGE } else { AFTER_FAILURE }
                 }
             };
-            state.due = Some(Instant::now() + rest);
+            let is_outdated = std::mem::take(&mut state.is_outdated);
+            state.due = (!is_outdated).then(|| Instant::now() + rest);
         });
     }
 }

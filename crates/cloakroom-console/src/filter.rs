@@ -119,6 +119,7 @@ impl ListParams {
             words.push_str(&format!(" begun within the last {}", name(&self.begun)));
         }
         if !self.idle.is_empty() {
+            words.push_str(if words.is_empty() { "" } else { " and" });
             words.push_str(&format!(
                 " unused for more than {}",
                 match &*self.idle {

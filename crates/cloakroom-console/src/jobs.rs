@@ -150,7 +150,7 @@ impl Drop for Running {
                 warn!(%operator, ended, %error, "ending sessions has failed before the last one");
             }
             Phase::Stopped => {
-                warn!(%operator, ended, "the shutdown has stopped the ending of sessions")
+                warn!(%operator, ended, "the shutdown has stopped the ending of sessions");
             }
             Phase::Broken | Phase::Working => {
                 warn!(%operator, ended, "ending sessions has panicked before the last one");

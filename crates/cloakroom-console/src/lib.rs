@@ -62,3 +62,8 @@ pub use self::{
     access::{Access, Loopback, loopback},
     console::{Console, console},
 };
+
+/// The example in the README, as a doctest.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

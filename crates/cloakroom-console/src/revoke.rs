@@ -257,7 +257,7 @@ async fn perform(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
         }
         _ => {}
     }
-    let counts = Forget(Arc::clone(&app.counts));
+    let counts = Outdate(Arc::clone(&app.counts));
     let shutdown = sessions.shutdown().clone();
     let work = |job: Arc<Job>| async move {
         let _counts = counts;
@@ -270,12 +270,12 @@ async fn perform(app: &App, visit: &Visit, meant: Meant) -> Result<Response, Fai
     Ok(report(visit, number, &job))
 }
 
-/// However the work ends, the numbers before it are not true any more.
-struct Forget(Arc<Counts>);
+/// However the work ends, the numbers before it are old.
+struct Outdate(Arc<Counts>);
 
-impl Drop for Forget {
+impl Drop for Outdate {
     fn drop(&mut self) {
-        self.0.forget();
+        self.0.outdate();
     }
 }
 

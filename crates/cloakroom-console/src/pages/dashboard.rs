@@ -89,15 +89,15 @@ pub(crate) fn numbers(history: &History, node: &str, counted: &Counted) -> Marku
         div.columns {
             section {
                 h3 { "Ended" }
-                (reasons("Sessions ended, by reason", "Reason", &recent, EndReason::ALL.iter().map(|reason| {
-                    (name(reason.name()), recent.ended(*reason), stats.ended(*reason))
-                })))
+                (reasons("Sessions ended, by reason", "Reason", &recent, &EndReason::ALL.map(|reason| {
+                    (name(reason.name()), recent.ended(reason), stats.ended(reason))
+                }), true))
             }
             section {
                 h3 { "Rejected cookies" }
-                (reasons("Rejected cookies, by kind", "Kind", &recent, Rejection::ALL.iter().map(|why| {
-                    (name(why.name()), recent.rejected(*why), stats.rejected(*why))
-                })))
+                (reasons("Rejected cookies, by kind", "Kind", &recent, &Rejection::ALL.map(|why| {
+                    (name(why.name()), recent.rejected(why), stats.rejected(why))
+                }), true))
             }
         }
         section {
@@ -209,9 +209,10 @@ fn reasons(
     caption: &str,
     title: &str,
     recent: &Recent<'_>,
-    rows: impl Iterator<Item = (String, u64, u64)>,
+    rows: &[(String, u64, u64)],
+    // Whether the rows are parts of one sum.
+    has_bars: bool,
 ) -> Markup {
-    let rows: Vec<_> = rows.collect();
     let most = rows.iter().map(|(.., all)| *all).max().unwrap_or(0).max(1);
     html! {
         table.plain {
@@ -219,16 +220,16 @@ fn reasons(
             thead {
                 tr {
                     th scope="col" { (title) } th.number scope="col" title=(rate(recent)) { "Minute" }
-                    th.number scope="col" { "All" } td.share {}
+                    th.number scope="col" { "All" } @if has_bars { td.share {} }
                 }
             }
             tbody {
                 @for (name, lately, all) in rows {
-                    tr.none[all == 0] {
+                    tr.none[*all == 0] {
                         th scope="row" { (name) }
-                        td.number { (count(lately)) }
-                        td.number { (count(all)) }
-                        td.share { (gauge_of(all, most)) }
+                        td.number { (count(*lately)) }
+                        td.number { (count(*all)) }
+                        @if has_bars { td.share { (gauge_of(*all, most)) } }
                     }
                 }
             }
@@ -252,8 +253,8 @@ fn also(recent: &Recent<'_>) -> Markup {
         "Further counts",
         "Number",
         recent,
-        rows.into_iter()
-            .map(|(name, lately, all)| (name.to_owned(), lately, all)),
+        &rows.map(|(name, lately, all)| (name.to_owned(), lately, all)),
+        false,
     )
 }
 
@@ -293,7 +294,7 @@ fn calls(recent: &Recent<'_>) -> Markup {
                 caption.hidden { "Calls of the store" }
                 thead role="rowgroup" {
                     tr role="row" {
-                        @for title in ["Call", "Minute", "p50", "p99", "Slowest ever", "Failed", "Given up", "Refused"] {
+                        @for title in ["Call", "Minute", "p50", "p99", "Slowest", "Failed", "Given up", "Refused"] {
                             th.number[title != "Call"] scope="col" role="columnheader" { (title) }
                         }
                     }
@@ -307,7 +308,7 @@ fn calls(recent: &Recent<'_>) -> Markup {
                             (cell("Minute", &count(lately.calls), false))
                             (cell("p50", &latency(shown.quantile(0.5)), false))
                             (cell("p99", &latency(shown.quantile(0.99)), false))
-                            (cell("Slowest ever", &latency(all.longest), false))
+                            (cell("Slowest", &latency(all.longest), false))
                             (cell("Failed", &count(all.failures), lately.failures > 0))
                             (cell("Given up", &count(all.abandoned), lately.abandoned > 0))
                             (cell("Refused", &count(all.refused), lately.refused > 0))
@@ -316,8 +317,8 @@ fn calls(recent: &Recent<'_>) -> Markup {
                 }
             }
             p.hint {
-                "p50 and p99 are those of the last minute, or of all calls if it had none. Calls that failed, were given up or \
-                 refused are counted since the process began; ! marks those of the last minute."
+                "p50 and p99 are those of the last minute, or of all calls if it had none. The slowest call, and those that failed, \
+                 were given up or refused, are since the process began. ! marks what the last minute had."
             }
         }
     }

@@ -10,7 +10,7 @@ pub(crate) fn page(frame: &Frame, failure: &Failure) -> Markup {
         section.notice {
             p.status { (failure.status.as_u16()) }
             h1 { (failure.title) }
-            p { (visible(&failure.detail)) }
+            p { (detail(failure)) }
             p.actions {
                 @if failure.status.is_server_error() {
                     // The list would fail as well.
@@ -23,6 +23,15 @@ pub(crate) fn page(frame: &Frame, failure: &Failure) -> Markup {
         }
     };
     frame.page(failure.title, None, &main)
+}
+
+/// The detail, with what is between backquotes as code.
+fn detail(failure: &Failure) -> Markup {
+    html! {
+        @for (index, part) in failure.detail.split('`').enumerate() {
+            @if index % 2 == 1 { code { (visible(part)) } } @else { (visible(part)) }
+        }
+    }
 }
 
 /// Without anything else.
@@ -42,7 +51,7 @@ pub(crate) fn bare(base: &str, failure: &Failure) -> Markup {
                     section.notice {
                         p.status { (failure.status.as_u16()) }
                         h1 { (failure.title) }
-                        p { (visible(&failure.detail)) }
+                        p { (detail(failure)) }
                     }
                 }
             }

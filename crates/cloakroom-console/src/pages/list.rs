@@ -144,7 +144,7 @@ fn search(frame: &Frame, params: &ListParams) -> Markup {
                     (option("logged_in", "Logged in", &params.kind))
                     (option("anonymous", "Anonymous", &params.kind))
                 } }
-            label { span { "Began" } (times("begun", &params.begun, "At any time", "In the last ")) }
+            label { span { "Began" } (times("begun", &params.begun, "At any time", "Last ")) }
             label { span { "Unused" } (times("idle", &params.idle, "No matter", "For over ")) }
             label { span { "Order" }
                 select name="order" {

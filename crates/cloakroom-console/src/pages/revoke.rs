@@ -96,7 +96,7 @@ pub(crate) fn done(frame: &Frame, ended: u64) -> Markup {
                     _ => { (count(ended)) " sessions ended" }
                 }
             }
-            p { "Every process refuses them from its next look at the store on." }
+            p { "From its next look at the store on, no process accepts a session that has ended." }
             @if ended == 0 { p { "Somebody else may have ended them, or they moved on." } }
             p.actions {
                 a.button href={ (frame.base) "/sessions" } { "All sessions" }
