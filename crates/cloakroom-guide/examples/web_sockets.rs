@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use cloakroom::{Error, Session, SessionLayer, Shutdown};
+use cloakroom::{Error, ErrorKind, Session, SessionLayer, Shutdown};
 
 async fn socket(session: Option<Session>, upgrade: WebSocketUpgrade) -> Response {
     match session.filter(|session| session.user().is_some()) {
@@ -29,16 +29,25 @@ async fn serve(mut socket: WebSocket, session: Session) {
             // The server is restarting. The session stays.
             () = &mut shutting_down => return,
             _ = minutes.tick() => {
-                let _ = session.touch().await;
+                if is_over(session.touch().await) {
+                    return;
+                }
             }
             message = socket.recv() => {
                 let Some(Ok(Message::Text(text))) = message else { return };
-                if let Err(error) = note(&session, text.to_string()).await {
-                    eprintln!("not saved: {error}");
+                if is_over(note(&session, text.to_string()).await) {
+                    return;
                 }
             }
         }
     }
+}
+
+/// Whether the session has ended. Other errors may be gone at the next call.
+fn is_over(done: Result<(), Error>) -> bool {
+    let Err(error) = done else { return false };
+    eprintln!("not saved: {error}");
+    error.kind() == ErrorKind::Ended
 }
 
 async fn note(session: &Session, text: String) -> Result<(), Error> {
