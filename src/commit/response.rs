@@ -103,6 +103,9 @@ impl State {
             _ if self.generations.destroyed != generations.destroyed => false,
             Committed::Ended | Committed::Expired => {
                 debug!("ended elsewhere: changes dropped");
+                if let Some(stored) = &self.stored {
+                    config.store.observers.waiters.look_again(stored.id());
+                }
                 self.end();
                 false
             }

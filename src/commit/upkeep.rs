@@ -226,6 +226,7 @@ fn refresh_cookie(shared: &Shared) {
 /// Records that the session `id` has ended, unless the handler has begun another one since. Returns the error for the
 /// handler.
 fn end(shared: &Shared, id: SessionId) -> Error {
+    shared.config.store.observers.waiters.look_again(id);
     shared.alter(|state| {
         if state.is_on(id) {
             state.end();

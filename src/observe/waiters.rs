@@ -48,6 +48,15 @@ impl Waiters {
         self.count.store(sessions.len(), Ordering::SeqCst);
     }
 
+    /// A store call has found that the session is over, and not how. Whoever waits for its end asks the store.
+    pub(crate) fn look_again(&self, id: SessionId) {
+        if self.count.load(Ordering::SeqCst) > 0
+            && let Some(sender) = self.sessions.lock().get(&id)
+        {
+            sender.send_modify(|_| {});
+        }
+    }
+
     pub(crate) fn on_event(&self, event: &Event) {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
@@ -99,6 +108,11 @@ impl Waiter {
     /// The session whose end it waits for.
     pub(crate) fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// Changes when it is time to ask the store.
+    pub(crate) fn calls_to_look(&self) -> Option<watch::Receiver<Option<SessionEnd>>> {
+        self.receiver.clone()
     }
 
     /// Waits for an event since [`Waiter::new`] that ends the session, and returns how it ended.

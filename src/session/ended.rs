@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
-use tokio::{runtime::Handle, time::sleep};
+use tokio::{runtime::Handle, sync::watch, time::timeout};
 use tracing::debug;
 
 use crate::{
@@ -42,7 +42,8 @@ pub(crate) async fn ended(shared: Strong<Shared>) -> SessionEnd {
         Ok(Decision::Nobody) | Err(_) => return std::future::pending().await,
     };
     let id = waiter.id();
-    let (mut told, mut found) = (pin!(waiter.end()), pin!(watch.find_over(id)));
+    let calls = waiter.calls_to_look();
+    let (mut told, mut found) = (pin!(waiter.end()), pin!(watch.find_over(id, calls)));
     poll_fn(|context| match told.as_mut().poll(context) {
         Poll::Ready(end) => Poll::Ready(end),
         Poll::Pending => found.as_mut().poll(context),
@@ -70,8 +71,12 @@ impl Watch {
         }
     }
 
-    /// Loads the session at each interval and at its deadline. Returns how it ended.
-    async fn find_over(&self, id: SessionId) -> SessionEnd {
+    /// Loads the session at each interval, at its deadline, and at each of the `calls`. Returns how it ended.
+    async fn find_over(
+        &self,
+        id: SessionId,
+        mut calls: Option<watch::Receiver<Option<SessionEnd>>>,
+    ) -> SessionEnd {
         loop {
             let asked = async { Ok(self.store.load_latest(id).await?) };
             let pause = match within(self.timeout, asked).await {
@@ -85,7 +90,15 @@ impl Watch {
                     self.interval
                 }
             };
-            sleep(pause.max(MIN_PAUSE)).await;
+            let called = async {
+                if let Some(calls) = &mut calls
+                    && calls.changed().await.is_ok()
+                {
+                    return;
+                }
+                std::future::pending().await
+            };
+            let _ = timeout(pause.max(MIN_PAUSE), called).await;
         }
     }
 

@@ -280,7 +280,8 @@ impl Session {
     ///   another id by a log-in or a cycle;
     /// - when the session expires; every request and every [`touch`](Self::touch) postpones that;
     /// - within [`check_ended_every`](crate::SessionLayer::check_ended_every), 30 seconds by default, if
-    ///   another process ends it. The store is asked at that interval. A failing store ends no session.
+    ///   another process ends it, and at once if a call such as [`touch`](Self::touch) or [`save`](Self::save) finds that out. The
+    ///   store is asked at that interval. A failing store ends no session.
     ///
     /// If the session is new, or a log-in or a cycle is pending, the future waits for the response head, and
     /// then for the end of the session that the visitor has got. If none was stored, it never resolves.
@@ -300,6 +301,7 @@ impl Session {
     ///             end = &mut ended => return end,
     ///             // The idle timeout starts again. The absolute timeout still holds.
     ///             _ = minutes.tick() => {
+    ///                 // If the session has ended, `ended` resolves next.
     ///                 let _ = session.touch().await;
     ///             }
     ///         }

@@ -172,6 +172,39 @@ async fn r4_what_another_node_ends_is_found_at_the_interval() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r4_what_a_call_of_this_process_finds_out_closes_the_socket_at_once() {
+    type Call = fn(Session) -> BoxFuture<'static, Result<(), cloakroom::Error>>;
+    let calls: [Call; 4] = [
+        |session| async move { session.touch().await }.boxed(),
+        |session| async move { session.reload().await }.boxed(),
+        |session| async move { session.claim::<u8>("n").await.map(drop) }.boxed(),
+        |session| {
+            session.insert("n", 2).unwrap();
+            async move { session.save().await }.boxed()
+        },
+    ];
+    for (place, call) in calls.into_iter().enumerate() {
+        for (act, end) in [
+            (
+                (|session| session.destroy()) as fn(Session),
+                SessionEnd::Gone,
+            ),
+            (|session| session.cycle_id().unwrap(), SessionEnd::Moved),
+        ] {
+            let site = Site::new();
+            let client = site.client().await;
+            let session = session_of(&client).await;
+            let ended = waiting(&session);
+            elsewhere(&site.other_node(), &client, async |session| act(session)).await;
+            let before = Instant::now();
+            let _ = call(session).await;
+            assert_eq!(ended.await, end, "{place}");
+            assert!(before.elapsed() < SECOND, "{place}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn r4_a_session_that_ended_before_anybody_waited_is_found_at_once() {
     let site = Site::new();
     let client = site.client().await;
