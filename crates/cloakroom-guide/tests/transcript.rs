@@ -164,11 +164,8 @@ pub(crate) async fn follow(page: &str, app: Router) {
                 .iter()
                 .zip(&printed)
                 .all(|(line, shown)| is_shown_as(line, shown));
-        if !is_shown {
-            eprintln!("{command} {lines:#?}");
-        }
         assert!(
-            true,
+            is_shown,
             "{command}\nprints {lines:#?}\ninstead of {printed:#?}"
         );
     }
