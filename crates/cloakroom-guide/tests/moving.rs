@@ -34,10 +34,8 @@ async fn send(
 fn cookie(headers: &HeaderMap, name: &str) -> String {
     let all = headers.get_all("set-cookie").into_iter();
     let all = all.map(|value| value.to_str().unwrap());
-    let set = all.filter_map(|value| value.split(';').next());
-    let found = set
-        .filter(|pair| pair.split_once('=').unwrap().0 == name)
-        .next_back();
+    let mut set = all.filter_map(|value| value.split(';').next());
+    let found = set.rfind(|pair| pair.split_once('=').unwrap().0 == name);
     found
         .unwrap_or_else(|| panic!("no {name}: {headers:?}"))
         .to_owned()
