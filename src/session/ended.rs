@@ -96,7 +96,7 @@ impl Watch {
                 {
                     return;
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             };
             let _ = timeout(pause.max(MIN_PAUSE), called).await;
         }
