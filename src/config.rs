@@ -110,6 +110,9 @@ pub(crate) struct Warned {
     pub(crate) of_lost_cookie: AtomicBool,
 }
 
+/// How many cookies of another library are verified. A browser has one, or a few where some were planted.
+const MAX_OLD_COOKIES: usize = 16;
+
 /// How often the layer logs what each request may bring about: a failure while the store is down, or what a client sends.
 #[derive(Default)]
 pub(crate) struct Failures {
@@ -122,6 +125,8 @@ pub(crate) struct Failures {
     pub(crate) not_deleted: Throttle,
     pub(crate) not_verified: Throttle,
     pub(crate) planted: Throttle,
+    pub(crate) too_many: Throttle,
+    pub(crate) several_old: Throttle,
     pub(crate) copied: Throttle,
     pub(crate) from_future: Throttle,
     pub(crate) cdn_header: Throttle,
@@ -230,6 +235,7 @@ impl Config {
             && self.clock.now() < import.until()
         {
             let values = token_headers.cookie_values(import.cookie_name());
+            let values = values.take(MAX_OLD_COOKIES);
             values.for_each(|value| tokens.push(import.token(value)));
         }
         tokens

@@ -28,7 +28,16 @@ use tokio::{sync::watch, time::timeout};
 ///     let _ = tokio::signal::ctrl_c().await;
 /// };
 /// // Begins on Ctrl-C: sockets and streams end, and then the server does.
-/// axum::serve(listener, app).with_graceful_shutdown(shutdown.after(ctrl_c)).await?;
+/// let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.after(ctrl_c));
+/// let too_long = async {
+///     shutdown.begun().await;
+///     tokio::time::sleep(Duration::from_secs(10)).await;
+/// };
+/// tokio::select! {
+///     served = server.into_future() => served?,
+///     // Otherwise a client that sends half a request would hold the server up.
+///     () = too_long => {}
+/// }
 /// // Waits for background tasks of cancelled requests.
 /// shutdown.finish(Duration::from_secs(5)).await;
 /// // Nothing writes to the store any more.

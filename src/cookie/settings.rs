@@ -177,6 +177,11 @@ impl SessionCookie {
         self.realm
     }
 
+    /// Whether it has this name, or a former one that is read.
+    pub(crate) fn is_named(&self, name: &str, now: Timestamp) -> bool {
+        name == self.name() || self.former_at(now).any(|former| former.name == name)
+    }
+
     /// Whether the realm is that of its name, or of a former one that is read.
     pub(crate) fn reads(&self, realm: Realm, now: Timestamp) -> bool {
         realm == self.realm || self.former_at(now).any(|former| former.realm == realm)

@@ -74,7 +74,7 @@ use crate::{
 pub struct Stats {
     /// How many sessions there are now, including sessions that have expired and are not deleted yet.
     ///
-    /// With a [`MemoryStore`](crate::MemoryStore) this is the number of sessions in the store. With any
+    /// With a [`MemoryStore`](crate::MemoryStore) this is the number of sessions in the store, which other layers may use too. With any
     /// other store it is the number of sessions that began in this process and have not ended in it. To
     /// count all sessions, call [`Sessions::count`](crate::Sessions::count).
     pub live: u64,

@@ -18,7 +18,7 @@ use crate::{
     },
     record::{Kept, token::SessionId, user::UserId},
     session::Session,
-    store::{Position, Query},
+    store::{Condition, Position, Query},
 };
 
 /// The operator must learn that sessions are left which this version cannot read, and so cannot end.
@@ -238,8 +238,8 @@ impl Sessions {
     /// # Errors
     ///
     /// `EmptyFilter` if the filter has no condition: [`revoke_all`](Self::revoke_all) ends all sessions.
-    /// `Unsupported` if the store cannot list, `Incompatible` if a newer version of the crate wrote some of the sessions, and
-    /// the store's errors. The others have ended.
+    /// `Unsupported` if the store cannot list, and the store's errors. `Incompatible` if the filter has no other condition than the
+    /// user, and a newer version of the crate wrote some of the sessions. The others have ended.
     pub async fn revoke_matching(
         &self,
         filter: &SessionFilter,
@@ -308,9 +308,12 @@ impl Sessions {
         let mut spared: Vec<SessionId> = spared.into_iter().collect();
         let (mut ended, mut after) = (HashSet::new(), None::<Position>);
         let (mut so_far, mut incompatible) = (RevokeProgress::default(), 0);
+        // Whether a session that nobody can read is meant depends on no condition that stands in its record.
+        let mut conditions = query.unordered().conditions();
+        let are_meant = conditions.all(|condition| matches!(condition, Condition::User(_)));
         loop {
             let stored = self.page(&query, after.as_ref(), BATCH).await?;
-            incompatible += stored.incompatible;
+            incompatible += stored.incompatible * u64::from(are_meant);
             self.follow(&mut spared).await?;
             so_far.listed += stored.sessions.len() as u64;
             for listed in stored.sessions {
@@ -330,7 +333,7 @@ impl Sessions {
             so_far.ended = ended.len() as u64;
             progress(so_far);
             after = stored.next;
-            if after.is_none() && incompatible > 0 && reason != EndReason::Idle {
+            if after.is_none() && incompatible > 0 {
                 return Err(not_ended(incompatible).into());
             }
             if after.is_none() {

@@ -17,6 +17,7 @@ use crate::{
     cookie::{Presented, PresentedToken, Transport},
     deadline::within,
     error::Error,
+    import::DynImport,
     observe::event::{EndReason, Rejection},
     record::{
         Kept,
@@ -127,7 +128,8 @@ impl Shared {
         now: Timestamp,
         usage: Usage,
     ) -> Result<(), Error> {
-        let is_unverified = found.stored.is_none() && self.has_unverified_old_cookie(presented);
+        let is_unverified =
+            found.stored.is_none() && self.has_unverified_old_cookie(presented, now);
         let (loaded, is_first) = {
             let mut state = self.state();
             let (loaded, is_first) = match state.load.clone() {
@@ -244,7 +246,7 @@ impl Shared {
         }
         if presented.has_more && !is_decided(&found) {
             // A token that is not looked up may open a session too.
-            if let Some(suppressed) = self.config.failures.planted.admit() {
+            if let Some(suppressed) = self.config.failures.too_many.admit() {
                 warn!(
                     suppressed,
                     "too many session cookies: some were planted, so the visitor is anonymous for this request"
@@ -375,9 +377,13 @@ impl Shared {
         config.import.is_some() && presented.transport.is_none_or(by_cookie)
     }
 
-    /// Whether the request has cookies of the other library, and it has issued none of them.
-    fn has_unverified_old_cookie(&self, presented: &Presented) -> bool {
+    /// Whether the request has cookies of the other library, and it has issued none of them. Under a name that the layer reads too,
+    /// they are tokens of the layer.
+    fn has_unverified_old_cookie(&self, presented: &Presented, now: Timestamp) -> bool {
+        let cookie = &self.config.cookie;
+        let is_own = |import: &DynImport| cookie.is_named(import.cookie_name(), now);
         self.reads_old_cookies(presented)
+            && !self.config.import.as_ref().is_some_and(is_own)
             && self.config.old_tokens(&self.token_headers).are_unverified()
     }
 
@@ -385,7 +391,7 @@ impl Shared {
     async fn import(&self, found: &mut Found) -> Result<(), Error> {
         let tokens = self.config.old_tokens(&self.token_headers);
         let (Some(source), Some(token)) = (&self.config.import, tokens.only()) else {
-            if let Some(suppressed) = self.config.failures.planted.admit() {
+            if let Some(suppressed) = self.config.failures.several_old.admit() {
                 warn!(
                     suppressed,
                     "several session cookies of the other library: some were planted, none is imported"

@@ -70,13 +70,24 @@ pub struct StorePage {
     /// Where the next page begins. `None` at the end of the list.
     pub next: Option<Position>,
     /// In a list by id, how many sessions the store has left out of the page because a newer version of the crate wrote
-    /// them: decoding them was an [`Incompatible`](StoreErrorKind::Incompatible) error.
+    /// them: decoding them was an [`Incompatible`](StoreErrorKind::Incompatible) error. They may have expired, and a store
+    /// need not check other conditions of the query than the user.
     pub incompatible: u64,
 }
 
 impl StorePage {
-    /// Counts a session that is left out because it did not decode.
-    pub(crate) fn leave_out(&mut self, error: &StoreError) {
+    /// Counts a session that the store leaves out of the page, because decoding its record was this `error`.
+    ///
+    /// ```
+    /// use cloakroom::{Record, store::StorePage};
+    ///
+    /// let mut page = StorePage::default();
+    /// if let Err(error) = Record::from_bytes(br#"{"format":99}"#) {
+    ///     page.leave_out(&error);
+    /// }
+    /// assert_eq!(page.incompatible, 1);
+    /// ```
+    pub fn leave_out(&mut self, error: &StoreError) {
         self.incompatible += u64::from(error.kind() == StoreErrorKind::Incompatible);
     }
 

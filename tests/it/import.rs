@@ -42,6 +42,7 @@ struct Shelf {
     keeps: bool,
     is_down: bool,
     loads: usize,
+    verified: usize,
     /// `None`: 30 days after the clock's start.
     until: Option<SystemTime>,
 }
@@ -90,6 +91,7 @@ impl Import for Other {
     }
 
     fn token(&self, value: &str) -> Option<OldToken> {
+        self.0.lock().verified += 1;
         value
             .starts_with("secret-of-")
             .then(|| OldToken::new(value))
@@ -210,6 +212,38 @@ async fn i1_an_old_cookie_that_does_not_verify_is_logged_and_asks_no_store() {
     seen(&visitor).await;
     let rejections = house.recorder.rejections();
     assert_eq!(rejections, vec![(None, Rejection::NotVerified); 2]);
+}
+
+#[tokio::test]
+async fn i1_a_token_of_the_layer_under_the_old_name_is_none_of_the_other_library() {
+    let house = House::of_ann();
+    let layer = house.layer.clone();
+    let layer = layer.cookie(SessionCookie::new("old").insecure());
+    let visitor = Visitor::new(&layer);
+    insert(&visitor, "n", 1).await;
+    house.clock.advance(2 * DAY);
+    let cookie = visitor.cookie();
+    seen(&visitor).await;
+    assert!(cookie.is_some());
+    let kinds: Vec<_> = house
+        .recorder
+        .rejections()
+        .iter()
+        .map(|(_, why)| *why)
+        .collect();
+    assert_eq!(kinds, [Rejection::Expired]);
+}
+
+#[tokio::test]
+async fn i1_only_so_many_old_cookies_of_a_request_are_verified() {
+    let house = House::of_ann();
+    let visitor = Visitor::new(&house.layer);
+    let many: Vec<_> = (0..1000)
+        .map(|place| format!("old=forged{place}"))
+        .collect();
+    visitor.set_cookie(Some(many.join("; ")));
+    seen(&visitor).await;
+    assert!(house.other.0.lock().verified < 100);
 }
 
 #[tokio::test]

@@ -47,17 +47,30 @@ fn parts(text: &str) -> impl Iterator<Item = Result<&str, char>> {
     })
 }
 
-/// Control characters, and those that have no width, or change the direction of the text after them.
+/// Control characters, all spaces but the usual one, letters that are blank, and characters that have no width or change the
+/// direction of the text after them: what Unicode calls `Default_Ignorable_Code_Point`, and some more.
 fn is_hidden(character: char) -> bool {
     character.is_control()
+        || (character.is_whitespace() && character != ' ')
         || matches!(character,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{13430}'..='\u{1345f}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blank_letters_foreign_spaces_and_variations_are_hidden() {
+        let blank =
+            "\u{3164}\u{115f}\u{2800}\u{fe0f}\u{e0101}\u{a0}\u{2003}\u{3000}\u{13430}\u{180f}";
+        assert_eq!(parts(blank).filter(Result::is_err).count(), 10);
+        assert!(parts("Zoë O\u{2019}Neill 山田").all(|part| part.is_ok()));
+    }
 
     #[test]
     fn what_is_hidden_is_shown_by_its_number_and_the_rest_as_it_is() {

@@ -53,9 +53,16 @@ async fn serve(listener: TcpListener, saved: &Path) -> io::Result<()> {
     }
     let shutdown = Shutdown::new();
     let app = app(SessionLayer::new(store.clone()).shutdown(&shutdown));
-    axum::serve(listener, app)
-        .with_graceful_shutdown(shutdown.after(asked_to_end))
-        .await?;
+    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.after(asked_to_end));
+    let too_long = async {
+        shutdown.begun().await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    };
+    tokio::select! {
+        served = server.into_future() => served?,
+        // Otherwise a client that sends half a request would hold the server up, and no session would be saved.
+        () = too_long => {}
+    }
     shutdown.finish(Duration::from_secs(5)).await;
     store.save_to(saved).await?;
     Ok(())

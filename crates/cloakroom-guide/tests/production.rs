@@ -11,6 +11,8 @@ use cloakroom::{
     testing::{Fault, FaultyStore, FixedClock},
 };
 
+use tokio::io::AsyncWriteExt as _;
+
 use self::support::Visitor;
 use super::*;
 
@@ -39,11 +41,16 @@ async fn visit_of_one_run(saved: &Path, cookie: Option<&str>) -> (String, Option
     });
     let body = reply.text().await.unwrap();
     assert!(!saved.exists());
+    terminate();
+    program.await.unwrap().unwrap();
+    (body, cookie)
+}
+
+/// Sends SIGTERM to this process.
+fn terminate() {
     let process = std::process::id().to_string();
     let sent = Command::new("kill").args(["-TERM", &process]).status();
     assert!(sent.unwrap().success());
-    program.await.unwrap().unwrap();
-    (body, cookie)
 }
 
 #[tokio::test]
@@ -55,6 +62,24 @@ async fn sessions_go_on_after_a_signal_and_another_start() {
     assert!(saved.exists());
     let (page, _) = visit_of_one_run(&saved, cookie.as_deref()).await;
     assert_eq!(page, "visit 2");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_half_a_request_does_not_keep_sessions_from_being_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let saved = folder.path().join("sessions");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let path = saved.clone();
+    let _terminate = signal(SignalKind::terminate()).unwrap();
+    let program = tokio::spawn(async move { serve(listener, &path).await });
+    let page = reqwest::get(format!("http://{address}")).await.unwrap();
+    assert_eq!(page.text().await.unwrap(), "visit 1");
+    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nho").await.unwrap();
+    terminate();
+    program.await.unwrap().unwrap();
+    assert!(saved.exists());
 }
 
 #[tokio::test]

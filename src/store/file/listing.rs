@@ -121,10 +121,10 @@ impl FileInner {
                 // Reported when it was set aside.
                 Err(FileError::Damaged) => continue,
                 Err(error) => {
-                    page.incompatible += 1;
                     if let Some(suppressed) = self.unread.admit() {
                         warn!(%id, ?error, suppressed, "a session is left out of a list: it does not decode");
                     }
+                    page.leave_out(&error.into());
                     continue;
                 }
                 Ok(kept) => kept,

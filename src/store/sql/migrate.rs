@@ -66,11 +66,12 @@ impl<D: Driver> SqlStore<D> {
         self.anchor().await?;
         let mut lease = self.lease().await?;
         let pending = self.pending(&mut lease).await?;
+        // A restored file may have the tables, and another journal.
+        let prepared = D::before_migrating(lease.connection()).await;
+        prepared.map_err(|error| self.error(error))?;
         if pending == PendingMigration::Nothing {
             return Ok(());
         }
-        let prepared = D::before_migrating(lease.connection()).await;
-        prepared.map_err(|error| self.error(error))?;
         let is_there = pending != PendingMigration::Create;
         let migration = &self.statements().migration;
         self.upgrade(&mut lease, migration, is_there).await

@@ -229,12 +229,11 @@ async fn f6_what_a_client_sends_is_logged_a_few_times_with_a_count_of_the_others
         read_with(&many).await;
         read(&cho).await;
     }
+    // One kind does not hide another.
     for line in ["was planted", "were planted", "in the future"] {
-        assert!(log.count(Level::WARN, line) > 0, "{line}");
+        assert_eq!(log.count(Level::WARN, line), 5, "{line}");
     }
-    assert_eq!(log.count(Level::WARN, "planted"), 5);
-    assert_eq!(log.count(Level::WARN, "in the future"), 5);
     advance(Duration::from_secs(10)).await;
     read_with(&planted).await;
-    assert_eq!(log.count(Level::WARN, "suppressed=195"), 1);
+    assert_eq!(log.count(Level::WARN, "suppressed=95"), 1);
 }

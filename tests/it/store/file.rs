@@ -350,6 +350,17 @@ fn a_newer_format_is_incompatible_and_stays_as_it_is() {
         assert_eq!(home.listed(&of_user("ann"), 10), []);
         let page = block_on(home.store.list(&of_user("ann"), None, 10)).unwrap();
         assert_eq!(page.incompatible, 1);
+        let sessions = SessionLayer::new(home.store.clone())
+            .reap_every(None)
+            .sessions();
+        let error = block_on(sessions.revoke_user("ann")).unwrap_err();
+        assert_eq!(error.kind(), cloakroom::ErrorKind::Incompatible);
+        // Whether the filter means it is not known, so it is left alone without a word.
+        let anonymous = cloakroom::SessionFilter::default().anonymous();
+        assert_eq!(
+            block_on(sessions.revoke_matching(&anonymous, |_| {})).unwrap(),
+            0
+        );
         let swept = block_on(home.store.delete_expired(NOW, 10)).unwrap();
         assert_eq!(swept, Reaped::default());
         assert_eq!(fs::read(home.file(id(1))).unwrap(), newer);

@@ -75,6 +75,19 @@ async fn only_a_migration_changes_the_mode_of_a_file() {
 }
 
 #[tokio::test]
+async fn a_migration_switches_a_restored_copy_to_wal_though_its_tables_are_up_to_date() {
+    let (database, store) = migrated().await;
+    let copy = database.url.replace(".db", "-copy.db");
+    let path = copy.trim_start_matches("sqlite:").trim_start_matches("//");
+    let path = path.split('?').next().unwrap();
+    execute(&store, &format!("VACUUM INTO '{path}'")).await;
+    let copy = SqliteStore::connect(&copy).await.unwrap();
+    assert_eq!(text(&copy, "PRAGMA journal_mode").await, "delete");
+    copy.migrate().await.unwrap();
+    assert_eq!(text(&copy, "PRAGMA journal_mode").await, "wal");
+}
+
+#[tokio::test]
 async fn a_pool_of_the_application_is_switched_to_wal() {
     let database = database().await;
     let pool = SqlitePool::connect(&format!("{}?mode=rwc", database.url))
