@@ -43,6 +43,7 @@ fn app(layer: SessionLayer) -> Router {
         .route_layer(RequireUser::new())
         .route("/me", get(async |CurrentUser(user): CurrentUser| user))
         .route("/visit", get(visit))
+        .route("/confirm", post(async |session: Session| session.confirm()))
         .merge(payment)
         .layer(layer)
 }
@@ -222,4 +223,24 @@ async fn f1_a_failing_store_sends_no_challenge() {
         assert!(reply.headers.contains_key(header::RETRY_AFTER));
         store.heal();
     }
+}
+
+#[tokio::test]
+async fn u3_a_confirmation_over_a_header_gives_a_new_token_and_the_former_one_opens_nothing() {
+    let clock = FixedClock::default();
+    let layer = SessionLayer::default()
+        .clock(clock.clone())
+        .transport(Transport::Bearer);
+    let app = app(layer.clone());
+    let ann = Ticket::new(&layer, |session| session.log_in("ann"));
+    let before = carried(&ann.await.unwrap());
+    clock.advance(6 * MINUTE);
+    let refused = send(&app, "POST", "/pay", &before).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    let confirmed = send(&app, "POST", "/confirm", &before).await;
+    let token = confirmed.all(header::AUTHORIZATION)[0].to_owned();
+    let after = [(header::AUTHORIZATION, token)];
+    assert_eq!(send(&app, "POST", "/pay", &after).await.body, "paid");
+    let former = send(&app, "POST", "/pay", &before).await;
+    assert_eq!(former.status, StatusCode::UNAUTHORIZED);
 }

@@ -338,3 +338,34 @@ async fn u5_a_reader_of_stamps_that_panics_is_503_and_ends_nothing() {
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(browser.cookie("__Host-id").is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn u5_a_stamp_that_cannot_be_read_in_time_is_503_and_logs_nobody_out() {
+    let is_hanging = Arc::new(Mutex::new(false));
+    let layer = {
+        let is_hanging = Arc::clone(&is_hanging);
+        SessionLayer::default().user_stamp(move |_| {
+            let hangs = *is_hanging.lock();
+            async move {
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, io::Error>(Some("first"))
+            }
+        })
+    };
+    let app = Router::new()
+        .route("/name", get(async |CurrentUser(user): CurrentUser| user))
+        .route(
+            "/login",
+            get(async |session: Session| session.log_in_with_stamp("ann", "first")),
+        )
+        .layer(layer);
+    let ann = Browser::new(app);
+    assert_eq!(ann.get("/login").await.status, StatusCode::OK);
+    *is_hanging.lock() = true;
+    let reply = ann.get("/name").await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    *is_hanging.lock() = false;
+    assert_eq!(ann.get("/name").await.body, "ann");
+}

@@ -119,6 +119,9 @@ pub(crate) fn numbers(history: &History, node: &str, counted: &Counted) -> Marku
                     @let share = held as f64 / most.max(1) as f64;
                     p { strong { (bytes(held)) } " of " (bytes(most)) span.dim { (format!("{:.0} %", share * 100.0)) } }
                     (gauge(share, &format!("The memory store is full to {:.0} %", share * 100.0)))
+                    @if let Some(most) = stats.max_sessions {
+                        p { (count(stats.live)) " of " (count(most as u64)) " sessions" }
+                    }
                 }
             }
         }
@@ -374,6 +377,7 @@ pub(crate) fn json(stats: &Stats, node: &str, counted: &Counted) -> Value {
             "is_circuit_open": stats.is_circuit_open,
             "memory_bytes": stats.memory_bytes,
             "memory_max_bytes": stats.memory_max_bytes,
+            "max_sessions": stats.max_sessions,
         },
         "store": {
             "records": counted.latest.map(|count| count.records),
