@@ -87,7 +87,10 @@ async fn show_error(response: Response) -> Response {
         return response;
     }
     let (title, hint) = match response.status() {
-        StatusCode::UNAUTHORIZED => ("Log in, please", "Your session has ended."),
+        StatusCode::UNAUTHORIZED => (
+            "Log in, please",
+            "Your session has ended, or your log-in is too old for this.",
+        ),
         StatusCode::FORBIDDEN => ("Not allowed", "This form belongs to another site."),
         StatusCode::NOT_FOUND => ("Nothing here", "There is no page at this address."),
         StatusCode::SERVICE_UNAVAILABLE => (
