@@ -241,8 +241,8 @@ pub mod guide {
     //! | [`if_you_know`] | axum-login, axum_session, actix-session, express-session, Spring Session, Django: where things are here |
 
     // Links on the pages lead to files, in the repository. Of two definitions of a link, the first counts: that of
-    // `guide_links.md`, which leads to a module here. A page whose program is an example of `cloakroom-guide` is compiled
-    // and followed there, and no doctest here.
+    // `guide_links.md`, which leads to a module here. Most programs are examples of `cloakroom-guide`, where tests run them. Their pages are
+    // not doctests here.
     #[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
     #[doc = include_str!("../docs/guide/concurrency.md")]
     pub mod concurrency {}

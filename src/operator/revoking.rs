@@ -308,7 +308,7 @@ impl Sessions {
         let mut spared: Vec<SessionId> = spared.into_iter().collect();
         let (mut ended, mut after) = (HashSet::new(), None::<Position>);
         let (mut so_far, mut incompatible) = (RevokeProgress::default(), 0);
-        // Whether a session that nobody can read is meant depends on no condition that stands in its record.
+        // Without other conditions than the user, a session that cannot be read is meant too.
         let mut conditions = query.unordered().conditions();
         let are_meant = conditions.all(|condition| matches!(condition, Condition::User(_)));
         loop {
